@@ -1,0 +1,19 @@
+"""What can go wrong in the world outside, each with the exit code that the command line gives it."""
+
+from __future__ import annotations
+
+
+class GeomclipError(Exception):
+    """Something failed while running; the message is one line that says what, where, and the way out."""
+
+    exit_code = 1
+
+
+class InputError(GeomclipError, ValueError):
+    """What the caller gave cannot be used: a file, a name, a value."""
+
+    exit_code = 2
+
+
+class NotAvailableError(InputError):
+    """Something is not on this machine and cannot be fetched: weights, data, an optional package."""
