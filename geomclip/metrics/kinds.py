@@ -1,0 +1,56 @@
+"""What kind of array went in is what kind comes out: numpy in, numpy scalar out; torch in, 0-d tensor out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from geomclip.embeddings import as_tensor
+from geomclip.geometry import normalize
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def same_kind(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function on unit torch rows take numpy or torch rows of any length, and answer in kind.
+
+    Positional arrays that are two-dimensional and floating are clouds: they are normalised to unit rows.
+    Other arrays (owners, labels) become integer tensors. Tensors in the answer become numpy where the first
+    array was numpy.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        numpy_in = not any(isinstance(value, Tensor) for value in (*args, *kwargs.values()))
+        taken = [_taken(value) for value in args]
+        named = {key: _taken(value) for key, value in kwargs.items()}
+        result = function(*taken, **named)  # type: ignore[arg-type]
+        return _numpy(result) if numpy_in else result
+
+    return wrapper
+
+
+def _taken(value: Any) -> Any:
+    if not isinstance(value, Tensor | np.ndarray | list):
+        return value
+    tensor = as_tensor(value, "array")
+    if tensor.ndim == 2:
+        return normalize(tensor if tensor.is_floating_point() else tensor.double(), name="array")[0]
+    return tensor
+
+
+def _numpy(result: Any) -> Any:
+    if isinstance(result, Tensor):
+        return result.numpy()[()]
+    if isinstance(result, dict):
+        return {key: _numpy(value) for key, value in result.items()}
+    if isinstance(result, tuple):
+        return tuple(_numpy(value) for value in result)
+    return result
+
+
