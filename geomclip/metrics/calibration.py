@@ -1,0 +1,216 @@
+"""Calibration of retrieval: does the softmax at the model's own scale know how often it is right?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from geomclip.metrics.kinds import same_kind
+from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, sweep
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What calibration needs of each query: float64 vectors (q,), natural logarithms of probability.
+
+    `own`: of the right answer; `best`: of the best wrong one; `squares`: sum over classes of p² (0 unless
+    asked for).
+    """
+
+    own: Tensor
+    best: Tensor
+    squares: Tensor
+
+    @property
+    def confidence(self) -> Tensor:
+        """Probability of the prediction."""
+        return torch.maximum(self.own, self.best).exp()
+
+    def hit(self, logit_scale: float) -> Tensor:
+        """Whether the prediction is right, float64; scores that tie within 1e-9 count against the query."""
+        return (self.own > self.best + logit_scale * TIE).double()
+
+
+@dataclass(frozen=True)
+class Masses:
+    """Fold: softmax masses of wrong answers at one logit scale, for both directions of retrieval.
+
+    Text queries see every image as a class. Image queries see every image as a class too, its probability
+    being the sum over its texts; `best` is the largest such sum. Each running sum is relative to the running
+    maximum score, so no exponential overflows. States of blocks that share no texts merge.
+    """
+
+    logit_scale: float
+    squares: bool = False
+    unmatched: ClassVar[bool] = True
+
+    def start(self, pairing: Pairing) -> dict[str, Tensor]:
+        """No score seen: maxima −inf, sums 0."""
+        state = {}
+        for axis, size in (("text", pairing.m), ("image", pairing.n)):
+            state[f"{axis}_top"] = torch.full((size,), -torch.inf, dtype=torch.float64)
+            state[f"{axis}_total"] = torch.zeros(size, dtype=torch.float64)
+            state[f"{axis}_squares"] = torch.zeros(size, dtype=torch.float64)
+        state["image_best"] = torch.full((pairing.n,), -torch.inf, dtype=torch.float64)
+        return state
+
+    def update(self, state: dict[str, Tensor], block: Block) -> None:
+        """One exponential an entry and direction."""
+        weights, top = self._relative(state, block, "text", block.texts, dim=1)
+        state["text_total"][block.texts] += weights.sum(1)
+        if self.squares:
+            state["text_squares"][block.texts] += weights.square().sum(1)
+        weights, top = self._relative(state, block, "image", block.images, dim=0)
+        state["image_total"][block.images] += weights.sum(0)
+        groups = block.group_images.stop - block.group_images.start
+        if groups < len(block.s) or self.squares:
+            masses = weights.new_zeros(groups, weights.shape[1]).index_add_(0, block.groups, weights)
+            largest = masses.amax(0).double().log() + self.logit_scale * top
+            if self.squares:
+                state["image_squares"][block.images] += masses.double().square().sum(0)
+        else:
+            largest = self.logit_scale * block.s.amax(0).double()
+        best = state["image_best"][block.images]
+        torch.maximum(best, largest, out=best)
+
+    def _relative(
+        self, state: dict[str, Tensor], block: Block, axis: str, where: slice, *, dim: int
+    ) -> tuple[Tensor, Tensor]:
+        """Exp(scale (s − running maximum)) in the block's scratch, the sums so far brought to that maximum."""
+        top = state[f"{axis}_top"][where]
+        new = torch.maximum(top, block.s.amax(dim).double())
+        finite = torch.where(torch.isneginf(new), 0.0, new)  # nothing but matched entries so far
+        shrink = torch.exp(self.logit_scale * (torch.where(torch.isneginf(top), finite, top) - finite))
+        state[f"{axis}_total"][where] *= shrink
+        state[f"{axis}_squares"][where] *= shrink.square()
+        top.copy_(new)
+        shift = (-self.logit_scale * finite).to(block.s.dtype)
+        torch.add(shift[:, None] if dim == 1 else shift, block.s, alpha=self.logit_scale, out=block.scratch)
+        return block.scratch.exp_(), finite
+
+    def merge(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bring both to the larger maximum and add; the best of the two."""
+        merged: dict[str, Tensor] = {"image_best": torch.maximum(first["image_best"], second["image_best"])}
+        for axis in ("text", "image"):
+            top = torch.maximum(first[f"{axis}_top"], second[f"{axis}_top"])
+            merged[f"{axis}_top"] = top
+            for kind, power in (("total", 1), ("squares", 2)):
+                merged[f"{axis}_{kind}"] = sum(  # type: ignore[assignment]
+                    side[f"{axis}_{kind}"]
+                    * torch.exp(power * self.logit_scale * (side[f"{axis}_top"] - top)).nan_to_num(1.0)
+                    for side in (first, second)
+                )
+        return merged
+
+    def finish(self, state: dict[str, Tensor], pairing: Pairing) -> dict[str, Posterior]:
+        """`text`: queries (m,) in sorted order; `image`: queries (n,), NaN for an image without text."""
+        scale = self.logit_scale
+        own = {"text": scale * pairing.matched, "image": _log_sums(scale * pairing.matched, pairing)}
+        best = {"text": scale * state["text_top"], "image": state["image_best"]}
+        result = {}
+        for axis in ("text", "image"):
+            top = torch.where(torch.isneginf(state[f"{axis}_top"]), 0.0, state[f"{axis}_top"])
+            wrong = state[f"{axis}_total"].log() + scale * top
+            total = torch.logaddexp(own[axis], wrong)
+            squares = torch.exp(2 * (own[axis] - total))
+            squares += state[f"{axis}_squares"] * torch.exp(2 * (scale * top - total))
+            result[axis] = Posterior(own[axis] - total, best[axis] - total, squares)
+        if pairing.text.dtype != torch.float64:
+            result = {axis: _settle(posterior, pairing, axis, scale) for axis, posterior in result.items()}
+        no_text = pairing.texts_of_image == 0
+        result["image"].own[no_text] = torch.nan
+        result["image"].best[no_text] = torch.nan
+        return result
+
+
+def _log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
+    """(n,) logarithm of the sum of exp over the texts of each image; −inf without text."""
+    top = torch.full((pairing.n,), -torch.inf, dtype=torch.float64)
+    top = top.scatter_reduce(0, pairing.own, logits, "amax")
+    finite = torch.where(torch.isneginf(top), 0.0, top)
+    return finite + pairing.per_image((logits - finite[pairing.own]).exp()).log()
+
+
+def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> Posterior:
+    """Decide in float64 the queries whose bin or hit float32 cannot tell."""
+    doubt = 2 * scale * FLOAT32_DOUBT  # of a logarithm of probability
+    confidence = posterior.confidence
+    edge = (confidence * BINS).round() / BINS
+    unsure = (confidence - edge).abs() <= doubt * confidence
+    unsure &= (edge > 0) & (edge < 1)
+    unsure |= (posterior.own - posterior.best).abs() <= doubt
+    queries = unsure.nonzero()[:, 0]
+    others = pairing.n if axis == "text" else pairing.m
+    for some in queries.split(max(1, 2**23 // others)):  # 64 MB of float64 scores
+        own, best, squares = _exact_posterior(some, pairing, axis, scale)
+        posterior.own[some], posterior.best[some] = own, best
+        posterior.squares[some] = squares
+    return posterior
+
+
+def _exact_posterior(queries: Tensor, pairing: Pairing, axis: str, scale: float) -> tuple[Tensor, ...]:
+    """Own, best wrong and squared masses of some queries from all their float64 scores."""
+    image, text = pairing.image, pairing.text
+    if axis == "text":
+        logits = scale * (text[queries].double() @ image.double().T)  # (q, n)
+        right = pairing.own[queries]
+    else:
+        scores = scale * (text.double() @ image[queries].double().T)  # (m, q)
+        top = scores.amax(0)
+        masses = torch.zeros(pairing.n, len(queries), dtype=torch.float64)
+        masses.index_add_(0, pairing.own, (scores - top).exp())
+        logits = (masses.log() + top).T  # (q, n), −inf for an image without text
+        right = queries
+    logits = logits - logits.logsumexp(1, keepdim=True)
+    own = logits.gather(1, right[:, None])[:, 0]
+    squares = (2 * logits).exp().sum(1)
+    best = logits.scatter(1, right[:, None], -torch.inf).amax(1)
+    return own, best, squares
+
+
+@same_kind
+def retrieval_posterior(
+    image: Tensor, text: Tensor, image_of_text: Tensor | None = None, *, logit_scale: float
+) -> dict[str, Tensor]:
+    """Confidence (0 to 1), hit (0 or 1) and negative log-likelihood of every query, both ways.
+
+    Parameters
+    ----------
+    image, text, image_of_text
+        As in `alignment`.
+    logit_scale : float
+        1/temperature, the factor on the cosines.
+
+    Returns
+    -------
+    dict of float64 vectors
+        `text_retrieval_confidence`, `_hit`, `_nll` (n,), NaN for an image without text;
+        `image_retrieval_*` (m,), in the order of the texts.
+
+    Examples
+    --------
+    >>> answer = retrieval_posterior(torch.eye(2), torch.eye(2), logit_scale=1.0)
+    >>> round(answer["text_retrieval_confidence"][0].item(), 6)  # e/(e + 1)
+    0.731059
+    """
+    pairing = Pairing.of(image, text, image_of_text)
+    (both,) = sweep(pairing, [Masses(logit_scale)])
+    result = {}
+    for prefix, axis in (("text_retrieval", "image"), ("image_retrieval", "text")):
+        posterior = both[axis]
+        vectors = {
+            "confidence": posterior.confidence,
+            "hit": torch.where(posterior.own.isnan(), torch.nan, posterior.hit(logit_scale)),
+            "nll": -posterior.own,
+        }
+        for key, vector in vectors.items():
+            result[f"{prefix}_{key}"] = pairing.unsorted(vector) if axis == "text" else vector
+    return result
+
+

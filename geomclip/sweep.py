@@ -1,0 +1,259 @@
+"""One pass over the similarity matrix, in blocks, for every statistic that needs it.
+
+A statistic is a fold: it starts a state, takes each block of similarities once, and finishes with numbers.
+`sweep` computes each block once and feeds it to all folds, so the cost is one matrix product, the memory one
+block; states of different blocks merge, so the same folds run over many processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+TEXT_BLOCK, IMAGE_BLOCK = 1250, 1000
+"""Rows and columns of a block: 5 MB in float32, which stays in the cache between the folds."""
+
+FLOAT32_DOUBT = 2e-6
+"""A float32 product of two unit rows lies this close to the exact one; closer calls are decided in float64."""
+
+TIE = 1e-9
+"""Scores this close count as equal, whatever rounding says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Two clouds of unit rows and which row of the second belongs to which of the first.
+
+    The texts are kept sorted by their image, so that those of one image are neighbours; `order` leads back.
+    A single cloud against itself is the pairing of each row with its own copy (`Pairing.within`).
+
+    Parameters
+    ----------
+    image : Tensor of shape (n, d)
+    text : Tensor of shape (m, d)
+        In any order.
+    image_of_text : Tensor of shape (m,), int64
+    """
+
+    image: Tensor
+    text: Tensor
+    own: Tensor  # (m,) image of each sorted text
+    order: Tensor  # (m,) place of each sorted text in the input
+    starts: Tensor  # (n + 1,) texts starts[i]:starts[i + 1] describe image i
+
+    @classmethod
+    def of(cls, image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Pairing:
+        """The pairing of images with their texts (text i with image i if no owner is given)."""
+        if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1]:
+            raise ValueError(
+                f"image and text must be (n, d) and (m, d), got {tuple(image.shape)}, {tuple(text.shape)}"
+            )
+        if image_of_text is None:
+            if len(image) != len(text):
+                raise ValueError(f"{len(text)} texts for {len(image)} images: image_of_text must say which is whose")
+            image_of_text = torch.arange(len(image))
+        if image_of_text.shape != (len(text),):
+            raise ValueError(f"image_of_text must be ({len(text)},), got {tuple(image_of_text.shape)}")
+        order = torch.argsort(image_of_text, stable=True)
+        own = image_of_text[order]
+        if len(own) and (own[0] < 0 or own[-1] >= len(image)):
+            raise ValueError(f"image_of_text holds {int(own[0])} to {int(own[-1])} for {len(image)} images")
+        counts = torch.bincount(own, minlength=len(image))
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        in_place = bool((order[1:] > order[:-1]).all())
+        return cls(image, text if in_place else text[order], own, order, starts)
+
+    @classmethod
+    def within(cls, x: Tensor) -> Pairing:
+        """Rows of one cloud against each other; the matched pairs are the rows with themselves."""
+        return cls.of(x, x)
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.image)
+
+    @property
+    def m(self) -> int:
+        """Number of texts."""
+        return len(self.text)
+
+    @cached_property
+    def texts_of_image(self) -> Tensor:
+        """(n,) number of texts that describe each image."""
+        return self.starts.diff()
+
+    @cached_property
+    def matched(self) -> Tensor:
+        """(m,) float64: the score of each sorted text with its own image."""
+        scores = torch.empty(self.m, dtype=torch.float64)
+        for rows in torch.arange(self.m).split(4096):
+            scores[rows] = (self.text[rows].double() * self.image[self.own[rows]].double()).sum(1)
+        return scores
+
+    @cached_property
+    def best_matched(self) -> Tensor:
+        """(n,) float64: the best score of each image with a text of its own; -inf for an image without text."""
+        best = torch.full((self.n,), -torch.inf, dtype=torch.float64)
+        return best.scatter_reduce(0, self.own, self.matched, "amax")
+
+    def per_image(self, per_text: Tensor) -> Tensor:
+        """(n,) sums over the texts of each image of a quantity (m,) in sorted order; float64."""
+        return torch.zeros(self.n, dtype=torch.float64).index_add_(0, self.own, per_text.double())
+
+    def unsorted(self, per_text: Tensor) -> Tensor:
+        """A quantity (m, ...) in sorted order, back in the order of the input."""
+        back = torch.empty_like(per_text)
+        back[self.order] = per_text
+        return back
+
+
+@dataclass(eq=False)
+class Block:
+    """Similarities of some consecutive texts (rows) with some consecutive images (columns).
+
+    `s` is shared by all folds: none may write to it. `scratch` is a buffer of its shape that any fold may
+    write to and none may keep. All texts of an image lie in the same blocks.
+    """
+
+    pairing: Pairing
+    s: Tensor  # (t, i)
+    scratch: Tensor  # (t, i)
+    texts: slice
+    images: slice
+    groups: Tensor  # (t,) 0, 0, 1, ...: which of the block's groups each text belongs to
+    group_images: slice  # images whose texts are the rows of this block
+
+    def exact(self, texts: Tensor | slice, images: Tensor | slice) -> Tensor:
+        """The same scores as float64 products, of these rows and columns (of the whole pairing)."""
+        return self.pairing.text[texts].double() @ self.pairing.image[images].double().T
+
+
+State = TypeVar("State")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Fold(Protocol[State, Result_co]):
+    """A statistic of all blocks: start, take each block, merge states of different blocks, finish.
+
+    `unmatched` folds see matched entries as -inf; the others see all entries.
+    """
+
+    unmatched: bool
+
+    def start(self, pairing: Pairing) -> State:
+        """The state before any block."""
+
+    def update(self, state: State, block: Block) -> None:
+        """Take one block into the state."""
+
+    def merge(self, first: State, second: State) -> State:
+        """The state after the blocks of both."""
+
+    def finish(self, state: State, pairing: Pairing) -> Result_co:
+        """What the fold is for."""
+
+
+def merge_by(self: Any, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The merge of folds whose state is a dictionary of tensors: `self.rules` has one rule for each."""
+    return {key: rule(first[key], second[key]) for key, rule in self.rules.items()}
+
+
+def text_slices(pairing: Pairing, size: int) -> Iterator[tuple[slice, slice]]:
+    """Consecutive texts, about `size` of them, that never split the texts of one image; and those images."""
+    ends = pairing.starts[1:]
+    first_image, first_text = 0, 0
+    while first_text < pairing.m:
+        # the last image whose texts still fit, at least one image that has texts
+        stop = int(torch.searchsorted(ends, first_text + size, right=True))
+        stop = max(stop, int(torch.searchsorted(ends, first_text, right=True)) + 1)
+        last_text = int(ends[stop - 1])
+        yield slice(first_text, last_text), slice(first_image, stop)
+        first_image, first_text = stop, last_text
+
+
+def blocks(
+    pairing: Pairing, *, text_block: int = TEXT_BLOCK, image_block: int = IMAGE_BLOCK
+) -> Iterator[Callable[[bool], Block]]:
+    """The blocks of a pairing, each as a function: called with False it holds all scores, then with True
+    the matched ones become -inf. Buffers are reused: a block is valid until the next one is asked for."""
+    area = text_block * image_block
+    buffers = pairing.image.new_empty(2, 0)
+    for texts, group_images in text_slices(pairing, text_block):
+        rows = texts.stop - texts.start
+        # an image with very many texts makes a tall block: it gets narrower
+        width = max(1, min(image_block, area // rows)) if rows > text_block else image_block
+        groups = pairing.own[texts] - group_images.start
+        for first in range(0, pairing.n, width):
+            images = slice(first, min(first + width, pairing.n))
+            size = rows * (images.stop - images.start)
+            if buffers.shape[1] < size:
+                buffers = pairing.image.new_empty(2, size)
+            s, scratch = (buffer[:size].view(rows, -1) for buffer in buffers)
+            torch.mm(pairing.text[texts], pairing.image[images].T, out=s)
+            block = Block(pairing, s, scratch, texts, images, groups, group_images)
+
+            def ready(unmatched: bool, block: Block = block) -> Block:
+                if unmatched:
+                    _hide_matched(block)
+                return block
+
+            yield ready
+
+
+def _hide_matched(block: Block) -> None:
+    low, high = block.images.start, block.images.stop
+    first = max(low, block.group_images.start)
+    last = min(high, block.group_images.stop)
+    if first >= last:
+        return
+    starts = block.pairing.starts
+    rows = torch.arange(int(starts[first]), int(starts[last]))
+    block.s[rows - block.texts.start, block.pairing.own[rows] - low] = -torch.inf
+
+
+def sweep(
+    pairing: Pairing,
+    folds: Sequence[Fold[Any, Any]],
+    *,
+    text_block: int = TEXT_BLOCK,
+    image_block: int = IMAGE_BLOCK,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Any]:
+    """What each fold finishes with, from one pass over all n x m similarities.
+
+    Parameters
+    ----------
+    pairing : Pairing
+        Unit rows in float32 or float64; blocks are computed in that precision, sums across blocks in float64.
+    folds : sequence of Fold
+    text_block, image_block : int
+        Rows and columns of a block; no result depends on them beyond rounding.
+    progress : callable, optional
+        Called with (texts done, texts) after each row of blocks.
+
+    Returns
+    -------
+    list
+        One result a fold, in their order.
+    """
+    states = [fold.start(pairing) for fold in folds]
+    phases = [
+        (hidden, [(fold, state) for fold, state in zip(folds, states, strict=True) if fold.unmatched == hidden])
+        for hidden in (False, True)
+    ]
+    for ready in blocks(pairing, text_block=text_block, image_block=image_block):
+        block: Block | None = None
+        for hidden, members in phases:
+            if members:
+                block = ready(hidden)
+                for fold, state in members:
+                    fold.update(state, block)
+        if progress is not None and block is not None and block.images.stop == pairing.n:
+            progress(block.texts.stop, pairing.m)
+    return [fold.finish(state, pairing) for fold, state in zip(folds, states, strict=True)]
