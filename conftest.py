@@ -1,0 +1,38 @@
+"""What every test and doctest runs under: no hub, no cache of the user's, two threads, a fixed fuzz."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+# before anything imports torch or the hub client, which read them once; subprocesses inherit them
+_cache = tempfile.TemporaryDirectory(prefix="geomclip-tests-", ignore_cleanup_errors=True)
+os.environ["GEOMCLIP_CACHE"] = _cache.name
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = os.path.join(_cache.name, "hub")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+for _name in ("GEOMCLIP_DATA", "COLUMNS", "FORCE_COLOR", "NO_COLOR"):
+    os.environ.pop(_name, None)
+
+from hypothesis import settings  # noqa: E402
+
+# no deadline: the first call of anything in torch is slow; derandomised: a red test stays red
+settings.register_profile("geomclip", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("geomclip")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the slow tests out unless GEOMCLIP_SLOW=1."""
+    if os.environ.get("GEOMCLIP_SLOW") == "1":
+        return
+    skip = pytest.mark.skip(reason="slow: GEOMCLIP_SLOW=1 runs it")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache of the tests."""
+    _cache.cleanup()

@@ -1,0 +1,84 @@
+"""Small sets, small pictures, and where the shared real data lie: what three or more test modules use."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from geomclip.embeddings import EmbeddingSet
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared(path: str) -> Path:
+    """A file or folder of the shared real data; the test is skipped where it is absent."""
+    root = Path(os.environ.get("GEOMCLIP_SHARED", ROOT.parent / "shared"))
+    found = root / path
+    if not found.exists():
+        pytest.skip(f"real data {path} not here; GEOMCLIP_SHARED names the folder that holds it")
+    return found
+
+
+def on_circle(*degrees: float) -> Tensor:
+    """Unit rows at these angles, float64."""
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+    return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def random_rows(n: int, d: int, *, seed: int) -> Tensor:
+    """Signed random unit rows, float64."""
+    rows = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def small_set(
+    n: int = 12, per_image: int = 3, d: int = 16, *, seed: int = 0, apart: float = 0.5
+) -> EmbeddingSet:
+    """n images with `per_image` texts near each, the two modalities shifted apart along one direction."""
+    image = random_rows(n, d, seed=seed)
+    own = torch.arange(n).repeat_interleave(per_image)
+    text = image[own] + 0.5 * random_rows(len(own), d, seed=seed + 1)
+    shift = apart * random_rows(1, d, seed=seed + 2)
+    return EmbeddingSet(
+        image + shift,
+        text - shift,
+        own,
+        logit_scale=20.0,
+        columns={"source": tuple("ab"[i % 2] for i in range(n))},
+        made_from={"dataset": "toy", "split": "test", "model": "none", "precision": "fp32"},
+    )
+
+
+def class_set(n: int = 40, classes: int = 4, d: int = 16, *, seed: int = 0) -> EmbeddingSet:
+    """n images of a few classes, each near the text of its class."""
+    class_text = random_rows(classes, d, seed=seed)
+    labels = torch.arange(n) % classes
+    image = class_text[labels] + 0.8 * random_rows(n, d, seed=seed + 1)
+    names = tuple(f"class {c}" for c in range(classes))
+    return EmbeddingSet(image, class_text=class_text, labels=labels, classes=names, logit_scale=10.0)
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (32, 24), kind: str = "PNG") -> bytes:
+    """An encoded image of coloured noise."""
+    from PIL import Image
+
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def folder_of_pairs(folder: Path, count: int = 6) -> Path:
+    """A folder of pictures, each with a text file of its own beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        (folder / f"{i:03}.png").write_bytes(picture(i))
+        (folder / f"{i:03}.txt").write_text(f"noise number {i}", encoding="utf-8")
+    return folder

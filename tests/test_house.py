@@ -1,0 +1,128 @@
+"""What must hold of the tracked files as a whole."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+import geomclip
+
+COMPARISONS = {"approx", "allclose", "array_equal", "isclose", "equal", "array_equiv"}
+CHECKERS = ("raises", "warns", "fail", "skip")
+# put together here, so that this file does not hold what it looks for
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:" + "|".join(["wo" + "rk", "ro" + "ot", "op" + "t"]) + r")/")
+REGISTRY = re.compile(
+    "|".join(["pypi" + r"\.org", "python" + r"hosted\.org", "registry" + r"\.npmjs", r"\bdeb" + r"\.debian"])
+)
+
+
+def tracked() -> list[Path]:
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def matches(pattern: re.Pattern[str]) -> list[str]:
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # pictures, weights
+        for number, line in enumerate(text.splitlines(), 1):
+            if pattern.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
+    return found
+
+
+def dropped_comparisons(source: str) -> Iterator[int]:
+    """Lines where the result of a comparison is thrown away."""
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and called(node.value) in COMPARISONS
+        ):
+            yield node.lineno
+
+
+def idle_tests(source: str) -> Iterator[str]:
+    """Names of tests that assert nothing."""
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.FunctionDef) and node.name.startswith("test")):
+            continue
+        asserts = any(isinstance(inner, ast.Assert) for inner in ast.walk(node))
+        calls = [called(inner) for inner in ast.walk(node) if isinstance(inner, ast.Call)]
+        if not asserts and not any(
+            name in CHECKERS or name.startswith(("assert_", "check_")) for name in calls
+        ):
+            yield node.name
+
+
+def called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_every_test_checks_something(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert list(dropped_comparisons(source)) == []
+    assert list(idle_tests(source)) == []
+
+
+def test_the_check_for_idle_tests_sees_them() -> None:
+    assert list(dropped_comparisons("import pytest\npytest.approx(1, 2)\nassert allclose(1, 1)\n")) == [2]
+    assert list(idle_tests("def test_a():\n    x = 1\ndef test_b():\n    assert 1\n")) == ["test_a"]
+
+
+def test_no_path_of_a_machine_is_tracked() -> None:
+    assert MACHINE_PATH.search("cat /" + "work/file")
+    assert not MACHINE_PATH.search("a/work/file")
+    assert matches(MACHINE_PATH) == []
+
+
+def test_no_address_of_a_package_registry_is_tracked() -> None:
+    assert REGISTRY.search("https://pypi" + ".org/simple")
+    assert matches(REGISTRY) == []
+
+
+def test_the_version_is_one_and_the_changelog_has_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited is not None
+    assert project["version"] == geomclip.__version__ == cited[1]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[?{re.escape(geomclip.__version__)}\b", changes, re.MULTILINE)
+
+
+def test_constraints_pin_what_pyproject_asks_for_directly() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["demo"], *extras["dev"]]
+    plain = lambda name: re.split(r"[\[<>=!~; ]", name)[0].lower().replace("_", "-")  # noqa: E731
+    pinned = {
+        plain(line)
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    }
+    assert {plain(name) for name in asked} - {"geomclip"} == pinned
+
+
+def test_the_entry_of_continuous_integration_can_be_run() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-s", ".ci/run"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    if not listed:
+        pytest.skip("not a git checkout")
+    assert listed.startswith("100755")
