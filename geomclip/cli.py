@@ -1,0 +1,266 @@
+"""Arguments in, one call, result out; no logic.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geomclip import __version__
+from geomclip.console import (
+    Progress,
+    check_output_file,
+    check_output_folder,
+    explain,
+    nearest,
+    one_line,
+    progress_bar,
+    stdout_console,
+)
+from geomclip.errors import InputError
+from geomclip.options import CACHE, COMMON, DATA, EXTRACT, MEASURE, MODEL, SEED, WORK, names, path, picked
+
+if TYPE_CHECKING:
+    from geomclip.embeddings import EmbeddingSet
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, what a shell reports of a command that dies of it."""
+
+
+class Commands(click.Group):
+    """A group of commands that answers a mistyped name with the nearest ones."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but the error names what was probably meant."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            known = self.list_commands(ctx)
+            near = nearest(name, known) or f"; the commands are {', '.join(known)}"
+            raise click.UsageError(f"no command {name!r}{near}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def examples(*lines: str) -> str:
+    """The end of a help text, with its line ends kept."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # --batch_size is --batch-size
+    },
+    epilog=examples(
+        "geomclip measure",
+        "geomclip measure --model ViT-B/32 --data coco --out coco.json",
+        "geomclip measure --embeddings vectors.npz",
+        "geomclip COMMAND --help",
+    ),
+)
+@click.version_option(__version__, prog_name="geomclip", message="%(prog)s %(version)s")
+@click.pass_context
+def app(context: click.Context) -> None:
+    """The geometry of CLIP-like embeddings, measured exactly.
+
+    Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed while running,
+    2 unusable arguments or input, 130 interrupted.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@app.command(
+    params=[*MODEL, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip measure",
+        "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
+        "geomclip measure --embeddings vectors.npz --metrics all --json",
+        "geomclip measure --data csv:pairs.csv --text-column caption --by source",
+    ),
+)
+@click.pass_context
+def measure(context: click.Context, /, **given: Any) -> None:
+    """Extract embeddings, or load them, and print the panel of numbers."""
+    out = given["out"]
+    if out is not None:
+        check_output_file(out, ".json")
+    scale = logit_scale(given["logit_scale"], given["temperature"])
+    if given["embeddings"] is not None:
+        refuse_beside_embeddings(context)
+    from geomclip import measure as measuring
+    from geomclip import tables
+
+    metrics = measuring.choose(given["metrics"])  # before the long work, since names can be mistyped
+    with progress_bar(quiet=given["quiet"]) as progress:
+        embeddings = embeddings_of(given, progress)
+        if scale is not None:
+            embeddings = embeddings.replace(logit_scale=scale, logit_scale_source="given")
+        asked = ("bootstrap", "seed", "curves", "captions", "paper", "by", "dtype")
+        options = {name: given[name] for name in asked}
+        panel = measuring.measure(embeddings, metrics=metrics, progress=progress, **options)
+    if out is not None:
+        panel.save(out)
+    if given["as_json"]:
+        click.echo(tables.panel_json(panel))
+    else:
+        tables.print_panel(panel, stdout_console())
+
+
+@app.command(
+    params=[*MODEL, *DATA, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip extract --out store",
+        "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
+        "geomclip extract --data folder:photos --out store --workers 4 --batch-size 256",
+    ),
+)
+def extract(**given: Any) -> None:
+    """Turn pairs into a store of embeddings; go on where a stopped run ended."""
+    out: Path = given["out"]
+    check_output_folder(out if out.is_dir() else out.parent)
+    from geomclip import extract as extracting
+    from geomclip.encoders import load_encoder
+    from geomclip.pairs import load_pairs
+
+    of_data = picked(given, DATA, CACHE)
+    pairs = load_pairs(of_data.pop("data"), **of_data).limited(of_data.pop("limit"))
+    encoder = load_encoder(**picked(given, MODEL, SEED, CACHE))
+    with progress_bar(quiet=given["quiet"]) as progress:
+        options = {name: given[name] for name in ("batch_size", "workers", "shard_rows", "raw")}
+        click.echo(extracting.extract(encoder, pairs, out, progress=progress, **options))
+
+
+@app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip models"))
+def models(cache_dir: Path | None, **_: Any) -> None:
+    """List the models that can be named, and which are on this machine."""
+    from geomclip import tables
+    from geomclip.encoders import list_models
+
+    tables.print_models(list_models(cache_dir=cache_dir), stdout_console())
+
+
+@app.group(
+    cls=Commands,
+    invoke_without_command=True,
+    params=[path("--data-root", "FOLDER", "Where data sets lie; default the cache's."), *CACHE, *COMMON],
+    epilog=examples("geomclip data", "geomclip data --data-root datasets", "geomclip data download coco"),
+)
+@click.pass_context
+def data(context: click.Context, /, data_root: Path | None, cache_dir: Path | None, **_: Any) -> None:
+    """List the data sets that can be named: size, licence, where each is looked for, what is here."""
+    if context.invoked_subcommand is not None:
+        return
+    from geomclip import tables
+    from geomclip.pairs import list_datasets
+
+    tables.print_datasets(list_datasets(data_root=data_root, cache_dir=cache_dir), stdout_console())
+
+
+@data.command(
+    params=[
+        click.Argument(["name"]),
+        path("--data-root", "FOLDER", "Where to put it; default the cache's data folder."),
+        *CACHE,
+        *COMMON,
+    ],
+    epilog=examples("geomclip data download coco", "geomclip data download coco --data-root datasets"),
+)
+def download(name: str, data_root: Path | None, cache_dir: Path | None, quiet: bool, **_: Any) -> None:
+    """Fetch a data set from its official address; go on where a stopped download ended."""
+    from geomclip.pairs.download import download_dataset
+
+    with progress_bar(quiet=quiet) as progress:
+        click.echo(download_dataset(name, data_root=data_root, cache_dir=cache_dir, progress=progress))
+
+
+@app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip doctor"))
+def doctor(cache_dir: Path | None, **_: Any) -> None:
+    """Say what is installed and reachable here, and what to do about what is not."""
+    from geomclip import doctor as doctoring
+    from geomclip import tables
+
+    tables.print_findings(doctoring.examine(cache_dir=cache_dir), stdout_console())
+
+
+def embeddings_of(given: dict[str, Any], progress: Progress | None) -> EmbeddingSet:
+    """What `measure` is to measure: loaded if --embeddings names it, else extracted through the cache."""
+    if given["embeddings"] is not None:
+        from geomclip.store import load
+
+        return load(given["embeddings"])
+    from geomclip.extract import embed
+
+    return embed(**picked(given, MODEL, DATA, WORK, SEED, CACHE), progress=progress)
+
+
+def refuse_beside_embeddings(context: click.Context) -> None:
+    """Options that say how to extract have no meaning where the vectors are given."""
+    typed = click.core.ParameterSource.COMMANDLINE
+    clash = [name for name in names(MODEL, DATA, WORK) if context.get_parameter_source(name) == typed]
+    if clash:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in clash)
+        raise InputError(f"--embeddings says what to measure: leave out {flags}")
+
+
+def logit_scale(scale: float | None, temperature: float | None) -> float | None:
+    """One logit scale from two ways to say it; None if neither is given."""
+    if scale is not None and temperature is not None:
+        raise InputError("--logit-scale S is the same as --temperature 1/S: give one of them")
+    return scale if temperature is None else 1 / temperature
+
+
+def usage_message(error: click.ClickException) -> str:
+    """One line for arguments that cannot be used, with the nearest names for an unknown option."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        known = [name for parameter in error.ctx.command.get_params(error.ctx) for name in parameter.opts]
+        near = nearest(error.option_name, known) or f"; {error.ctx.command_path} --help lists them"
+        return f"no option {error.option_name}{near}"
+    return one_line(error.format_message())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Errors are one line on stderr, a traceback only with --debug."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stand-in for a stream may not have it
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # ↓ where it cannot be shown is ?
+    try:
+        with app.make_context("geomclip", arguments) as context:
+            app.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except BrokenPipeError:
+        # whoever read (head, less) has seen enough; Python would complain again as it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        message, code = (
+            "interrupted; what is finished is kept, the same command goes on from there",
+            INTERRUPTED,
+        )
+    except click.ClickException as error:
+        message, code = usage_message(error), error.exit_code
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        message, code = explain(error)
+    with suppress(OSError):
+        sys.stderr.write(f"geomclip: error: {message}\n")
+    return code

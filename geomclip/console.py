@@ -1,0 +1,145 @@
+"""What stands between a command and its terminal: error lines, progress bars, outputs that can be written."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geomclip.errors import GeomclipError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Progress = Callable[..., None]
+"""Called with (done, total, what): `total` may be None, `what` names the stage."""
+
+MAX_WIDTH = 110
+"""A line of prose much longer than this is hard to read, however wide the terminal."""
+
+
+def one_line(message: object) -> str:
+    """The text of a message or exception with all white space, line ends too, made single spaces."""
+    return " ".join(str(message).split())
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """'; did you mean a or b?' with up to three known names like this word, '' if none is.
+
+    Examples
+    --------
+    >>> nearest("mesure", ["measure", "models"])
+    '; did you mean measure?'
+    >>> nearest("zzz", ["measure", "models"])
+    ''
+    """
+    close = get_close_matches(word, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """The one line that a person is told of an exception, and the exit code that goes with it."""
+    if isinstance(error, GeomclipError):
+        return one_line(error), error.exit_code
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return one_line(f"{error.strerror or error}{where}"), 1
+    if isinstance(error, MemoryError):
+        return "memory ran out; a smaller --batch-size or --limit needs less", 1
+    if isinstance(error, ValueError):
+        return one_line(error), 2
+    return one_line(f"{type(error).__name__}: {error} (--debug shows where)"), 1
+
+
+def stdout_console() -> Console:
+    """A console for results: at least 80 columns, colour only on a terminal without NO_COLOR."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=max(80, min(console.width, MAX_WIDTH)),
+        soft_wrap=False,
+    )
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Progress | None]:
+    """A bar on stderr with rate and remaining time, as a function to call; None if quiet or no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.1f}/s")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, object] = {}
+
+        def report(done: float, total: float | None = None, what: str = "working") -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield report
+
+
+def check_output_file(path: Path, suffix: str) -> None:
+    """Refuse, before any long work, an output file that could not be written at its end.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in `suffix`, is a folder, or its folder is absent or cannot be written.
+    """
+    if path.suffix != suffix:
+        raise InputError(f"--out {path} must be a file whose name ends in {suffix}")
+    if path.is_dir():
+        raise InputError(f"--out {path} is a folder: name a file in it")
+    check_output_folder(path.parent)
+
+
+def check_output_folder(folder: Path) -> None:
+    """Refuse a folder in which no file can be made: absent, not a folder, read-only or full.
+
+    Raises
+    ------
+    InputError
+        With the reason the system gives.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if os.path.lexists(folder) else "does not exist: make it first"
+        raise InputError(f"the folder {folder} {what}")
+    try:
+        # only a try tells: permission bits say nothing to root or of a read-only file system
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write in {folder}: {error.strerror}") from error
