@@ -1,0 +1,220 @@
+"""Encoder: two towers, a tokenizer and a transform, with everything a result must say about them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from geomclip.encoders import towers
+from geomclip.errors import GeomclipError, InputError, NotAvailableError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MAX_ELONGATION = 200  # side to side; 224 pixels the short way is then up to 224 x 44,800 x 3 bytes = 30 MB
+CHARACTERS_PER_TOKEN = 32  # a text is cut at this many characters for each place of the context
+
+
+class Preprocess:
+    """open_clip's inference transform for one model: PIL image to float32 tensor (3, height, width).
+
+    Picklable, so that worker processes can hold it.
+
+    Raises
+    ------
+    InputError
+        When called with an image so elongated that resizing its short side would take gigabytes.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
+        self.transform: Callable[[Any], Tensor] = towers.image_transform(self.settings)
+
+    def __call__(self, image: Image) -> Tensor:
+        """The image as the model wants it."""
+        short, long = sorted(image.size)
+        if self.settings["resize_mode"] == "shortest" and long > MAX_ELONGATION * short:
+            raise InputError(f"{image.width} x {image.height} pixels: too elongated to be resized")
+        return self.transform(image)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A dual encoder in eval mode: pixels and tokens in, float32 rows out, not normalised.
+
+    A row depends on its own image or text alone, up to rounding: processors choose other kernels for other
+    batch sizes, so equal bytes need equal batch sizes (extraction pads its last batch).
+    """
+
+    model: str  # what results call it
+    pretrained: str  # what results call its weights; "random" where they are
+    arch: str  # open_clip's configuration, "custom" where it came with the weights
+    quick_gelu: bool
+    dim: int
+    context_length: int
+    logit_scale: float  # 1/temperature, as a factor
+    logit_bias: float | None  # what a SigLIP model adds to its logits
+    weights_sha256: str  # of the float32 weights, whatever the precision in use
+    preprocessing: Mapping[str, Any]  # size, mean, std, interpolation, resize_mode, fill_color
+    precision: str  # in use: fp32, bf16 or fp16, never "auto"
+    device: str
+    notes: tuple[str, ...]
+    module: torch.nn.Module = field(repr=False)
+    model_cfg: Mapping[str, Any] = field(repr=False)  # open_clip's configuration
+    tokenizer: towers.Tokenizer = field(repr=False)
+    tokenizer_source: str = field(default="", repr=False)  # folder of its files; "" = named in model_cfg
+
+    def preprocess(self) -> Preprocess:
+        """What turns a PIL image into the (3, height, width) pixels of `encode_image`."""
+        return Preprocess(self.preprocessing)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokens (m, context_length) int64, and (m,) bool: which texts were too long and are cut."""
+        return tokenize(self.tokenizer, texts, self.context_length)
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Rows (b, dim), float32 on the CPU, not normalised, of pixels (b, 3, height, width)."""
+        pixels = pixels.to(self.device, PRECISIONS[self.precision])
+        return self._rows(self.module.encode_image, pixels)  # type: ignore[arg-type]
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Rows (m, dim), float32 on the CPU, not normalised, of tokens (m, context_length)."""
+        return self._rows(self.module.encode_text, tokens.to(self.device))  # type: ignore[arg-type]
+
+    def _rows(self, encode: Callable[..., Any], batch: Tensor) -> Tensor:
+        with torch.inference_mode():
+            rows = encode(batch, normalize=False)  # CoCa normalises unless told not to
+            rows = rows[0] if isinstance(rows, tuple) else rows
+            rows = rows.float().cpu()
+        if not torch.isfinite(rows).all():
+            way_out = (
+                "" if self.precision == "fp32" else f": {self.precision} overflows here, use --precision fp32"
+            )
+            raise GeomclipError(f"{self.model}: its rows are not finite{way_out}")
+        return rows
+
+    def made_from(self) -> dict[str, Any]:
+        """What a manifest says of the encoder; JSON-able."""
+        return {
+            "model": self.model,
+            "pretrained": self.pretrained,
+            "arch": self.arch,
+            "quick_gelu": self.quick_gelu,
+            "dim": self.dim,
+            "context_length": self.context_length,
+            "logit_scale": self.logit_scale,
+            "logit_bias": self.logit_bias,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": dict(self.preprocessing),
+            "precision": self.precision,
+            "device": self.device,
+            "notes": list(self.notes),
+            "open_clip": towers.version(),
+        }
+
+    def fingerprint(self) -> str:
+        """sha256 of all that decides the rows: weights, configuration, preprocessing, precision, device.
+
+        Two encoders with the same weights and another activation or image size have other fingerprints.
+        """
+        decides = [
+            self.weights_sha256,
+            self.model_cfg,
+            self.preprocessing,
+            self.precision,
+            torch.device(self.device).type,
+        ]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def tokenize(tokenizer: towers.Tokenizer, texts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
+    """Tokens (m, length) and which of the m texts did not fit; the way depends on where the padding goes.
+
+    Each text is tokenised once at one place more than the model has. Where padding follows the text (CLIP's,
+    T5's, Gemma's and BERT's tokenizers) only the rows whose last places are taken are tokenised again at the
+    true length, and a text was cut if the two differ. Where it does not (CLIPS puts its class token last),
+    a text was cut if twice the length holds more tokens of it. Texts of more than 32 characters a place are
+    cut before tokenising, as splitting a very long word takes quadratic time, and count as cut.
+    """
+    if not texts:
+        return torch.zeros(0, length, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
+    limit = CHARACTERS_PER_TOKEN * (length + 2)
+    shortened = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
+    overlong = torch.tensor([len(text) > limit for text in shortened])
+    shortened = [text[:limit] for text in shortened]
+    empty, longer_empty = tokenizer([""], context_length=length), tokenizer([""], context_length=length + 1)
+    padding = longer_empty[0, -1]
+    if not torch.equal(empty, longer_empty[:, :length]):
+        tokens, twice = (tokenizer(shortened, context_length=size) for size in (length, 2 * length))
+        padding = empty.mode().values  # an empty text is nearly all padding
+        cut = (twice != padding).sum(dim=1) > (tokens != padding).sum(dim=1)
+        return tokens.long(), cut | overlong
+    longer = tokenizer(shortened, context_length=length + 1).long()
+    tokens, cut = longer[:, :length].clone(), overlong.clone()
+    full = ((longer[:, length - 1 :] != padding).any(dim=1)).nonzero()[:, 0]
+    if len(full):
+        tokens[full] = tokenizer([shortened[row] for row in full.tolist()], context_length=length).long()
+        cut[full] |= (tokens[full] != longer[full, :length]).any(dim=1) | (longer[full, length] != padding)
+    return tokens, cut
+
+
+def choose_device(device: str) -> str:
+    """The device in use: "auto" is the GPU if there is one.
+
+    Raises
+    ------
+    NotAvailableError
+        If a GPU is asked for and torch sees none.
+    InputError
+        If it is none of cpu, cuda, cuda:N, auto.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise InputError(f"unknown device {device!r}: use cpu, cuda, cuda:N or auto")
+    if kind == "cuda":
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= seen:
+            raise NotAvailableError(
+                f"--device {device}: torch {torch.__version__} sees {seen} GPUs here; use --device cpu, or "
+                "install a build of torch with CUDA"
+            )
+    return device
+
+
+def choose_precision(precision: str, device: str) -> str:
+    """The precision in use: "auto" is the fastest for this device.
+
+    That is fp16 on a GPU, bf16 on a processor with instructions for it, else fp32. The whole model is
+    converted: autocast is slower than float32 on CPUs.
+
+    Raises
+    ------
+    InputError
+        If it is none of fp32, bf16, fp16, auto, or fp16 on a CPU.
+    """
+    on_gpu = device.startswith("cuda")
+    if precision == "auto":
+        return "fp16" if on_gpu else "bf16" if _has_bf16() else "fp32"
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}: use fp32, bf16, fp16 or auto")
+    if precision == "fp16" and not on_gpu:
+        raise InputError("--precision fp16 needs a GPU; on a processor use bf16, fp32 or auto")
+    return precision
+
+
+def _has_bf16() -> bool:
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return False  # not Linux: nothing known to be faster
+    return bool(words & {"amx_bf16", "avx512_bf16", "bf16"})  # the last is ARM's name

@@ -1,0 +1,108 @@
+"""Files of a model hub repository: from its cache, from where a person placed them, or fetched.
+
+A copy on this machine is used as it is, without asking the network. Without network the answer comes within
+seconds (one short request, no retries) and says what is missing, where it belongs and how to place it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from geomclip.encoders import towers
+from geomclip.errors import InputError, NotAvailableError
+
+ANSWER_SECONDS = 8  # for the first request; a hub that is slower than this is as good as absent
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+CONFIG = (towers.CONFIG_FILE,)
+
+
+def cache_folder(cache_dir: Path | None) -> Path:
+    """Where hub files are kept: `weights` under a given cache folder, else the hub's own cache (HF_HOME)."""
+    if cache_dir is not None:
+        return Path(cache_dir) / "weights"
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def repository_folder(repo: str, cache_dir: Path | None) -> Path:
+    """The folder of one repository in that cache; a file placed there by hand is found too."""
+    return cache_folder(cache_dir) / f"models--{repo.replace('/', '--')}"
+
+
+def cached(repo: str, names: Sequence[str], cache_dir: Path | None) -> Path | None:
+    """The first of these files that is on this machine already."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for name in names:
+        by_hand = repository_folder(repo, cache_dir) / name
+        if by_hand.is_file():
+            return by_hand
+        fetched = try_to_load_from_cache(repo, name, cache_dir=cache_folder(cache_dir))
+        if isinstance(fetched, str):
+            return Path(fetched)
+    return None
+
+
+def get(repo: str, names: Sequence[str], *, cache_dir: Path | None, what: str) -> Path:
+    """The first of these files that the repository has, fetched if it is not on this machine.
+
+    Raises
+    ------
+    NotAvailableError
+        If it cannot be had; the message says why, the address, the place for it, and `what` it was for.
+    InputError
+        If the repository's name cannot be one, or it has none of the files.
+    """
+    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo):
+        raise InputError(f"{what}: {repo!r} is no repository name: write hf-hub:ORGANISATION/NAME")
+    here = cached(repo, names, cache_dir)
+    if here is not None:
+        return here
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    for name in names:
+        address = hf_hub_url(repo, name)
+        try:
+            get_hf_file_metadata(address, timeout=ANSWER_SECONDS)
+            return Path(hf_hub_download(repo, name, cache_dir=cache_folder(cache_dir)))
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):  # a subclass, but it means that the network failed
+                raise _unavailable(repo, name, address, cache_dir, what, error) from error
+        except (
+            Exception
+        ) as error:  # httpx, requests (older hubs), OSError and the hub's own: all mean "not had"
+            raise _unavailable(repo, name, address, cache_dir, what, error) from error
+    raise InputError(
+        f"{what}: the repository {repo} has no {' or '.join(names)}: it is not in open_clip's layout "
+        "(geomclip models lists what can be named)"
+    )
+
+
+def placed_by_hand(file: Path, repo: str, cache_dir: Path | None) -> bool:
+    """Whether a file lies where the messages here tell people to place it, outside the hub's own layout."""
+    return file.parent == repository_folder(repo, cache_dir)
+
+
+def _unavailable(
+    repo: str, name: str, address: str, cache_dir: Path | None, what: str, error: Exception
+) -> NotAvailableError:
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        reason = "its owner asks you to accept terms on its page, then to set HF_TOKEN"
+    elif isinstance(error, RepositoryNotFoundError):
+        reason = "the hub knows no such repository, or it is private: then set HF_TOKEN"
+    elif isinstance(error, OfflineModeIsEnabled):
+        reason = "HF_HUB_OFFLINE is set"
+    else:
+        reason = f"{type(error).__name__}: {towers.first_line(error, 120)}"
+    place = repository_folder(repo, cache_dir) / name
+    own = ", or give the file with --pretrained FILE" if name.endswith((".safetensors", ".bin")) else ""
+    return NotAvailableError(
+        f"{what}: {name} is not on this machine and cannot be fetched ({reason}): "
+        f"download {address} elsewhere and place it at {place}{own}"
+    )

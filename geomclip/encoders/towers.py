@@ -1,0 +1,207 @@
+"""Everything geomclip uses of open_clip: its tables of models, its towers, tokenizers and transforms.
+
+open_clip's factory resolves names, fetches, builds and loads in one call of 21 parameters. Here it only
+builds: from a configuration, with no weights, through one `create_model`. Names are ours (names.py), files
+come through checkpoint.py and hub.py, so that every failure has one place and one clear message.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geomclip.errors import InputError, NotAvailableError
+
+CONFIG_FILE = "open_clip_config.json"
+CONTEXT_LENGTH = 77  # of a configuration that names none
+Tokenizer = Callable[..., torch.Tensor]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep open_clip's remarks about matters that are handled here (random weights, mismatches) off stderr.
+
+    open_clip logs through the root logger; a handler must be there, or `logging.warning` would install one
+    for good.
+    """
+    root, silent = logging.getLogger(), logging.NullHandler()
+
+    def not_open_clip(record: logging.LogRecord) -> bool:
+        return f"{os.sep}open_clip{os.sep}" not in record.pathname
+
+    root.addHandler(silent)
+    root.addFilter(not_open_clip)
+    try:
+        yield
+    finally:
+        root.removeFilter(not_open_clip)
+        root.removeHandler(silent)
+
+
+def version() -> str:
+    """The version of open_clip, for manifests."""
+    import open_clip
+
+    return str(open_clip.__version__)
+
+
+@functools.cache
+def architectures() -> tuple[str, ...]:
+    """The names of open_clip's own configurations."""
+    import open_clip
+
+    return tuple(open_clip.list_models())
+
+
+@functools.cache
+def tags() -> Mapping[str, tuple[str, ...]]:
+    """The pretrained tags of each architecture that has some."""
+    import open_clip
+
+    table: dict[str, tuple[str, ...]] = {}
+    for arch, tag in open_clip.list_pretrained():
+        table[arch] = (*table.get(arch, ()), tag)
+    return table
+
+
+def tag_config(arch: str, tag: str) -> dict[str, Any]:
+    """What open_clip knows of one tag: `hf_hub`, `url`, `quick_gelu` and its preprocessing."""
+    import open_clip
+
+    return dict(open_clip.get_pretrained_cfg(arch, tag))
+
+
+def architecture_config(arch: str) -> dict[str, Any]:
+    """A copy of the configuration (embed_dim, vision_cfg, text_cfg, ...) of one of `architectures()`."""
+    import open_clip
+
+    return dict(open_clip.get_model_config(arch))
+
+
+def build(
+    model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, seed: int, where: str
+) -> torch.nn.Module:
+    """The towers of a configuration with fresh random weights, float32, in eval mode.
+
+    The global random generator is left as it was; the same seed gives the same weights.
+
+    Raises
+    ------
+    InputError, NotAvailableError
+        If open_clip cannot build it (`where` opens the message), or a package or file it needs is absent.
+    """
+    import open_clip
+
+    with (
+        _as_folder(model_cfg, preprocess_cfg) as folder,
+        quiet(),
+        torch.random.fork_rng(devices=[]),
+        _said_in_one_line(where),
+    ):
+        torch.manual_seed(seed)
+        module = open_clip.create_model(
+            f"local-dir:{folder}", load_weights=False, pretrained_image=False, pretrained_text=False
+        )
+    return module.eval().requires_grad_(False)
+
+
+def load_into(module: torch.nn.Module, file: Path) -> None:
+    """Fill the module from a weights file, with open_clip's own conversions of prefixes and old layouts."""
+    import open_clip
+
+    with quiet(), _said_in_one_line(str(file)):
+        # the file was read once already with weights_only=True and its names and shapes compared
+        open_clip.load_checkpoint(module, str(file), strict=True, weights_only=True)
+
+
+def preprocessing(module: torch.nn.Module) -> dict[str, Any]:
+    """How the model wants its images: size, mean, std, interpolation, resize_mode, fill_color (JSON-able)."""
+    plain: dict[str, Any] = json.loads(json.dumps(module.visual.preprocess_cfg))  # type: ignore[union-attr]
+    return plain
+
+
+def image_transform(preprocess_cfg: Mapping[str, Any]) -> Callable[[Any], torch.Tensor]:
+    """open_clip's inference transform for these settings."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    sequences = {key: tuple(v) if isinstance(v, list) else v for key, v in preprocess_cfg.items()}
+    transform: Callable[[Any], torch.Tensor] = image_transform_v2(PreprocessCfg(**sequences), is_train=False)
+    return transform
+
+
+def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | None, where: str) -> Tokenizer:
+    """The tokenizer that a configuration asks for; one of transformers is read from `source` if given."""
+    import open_clip
+    from open_clip.tokenizer import HFTokenizer
+
+    text_cfg = model_cfg["text_cfg"]
+    name = text_cfg.get("hf_tokenizer_name")
+    if name and importlib.util.find_spec("transformers") is None:
+        raise NotAvailableError(
+            f"{where}: its tokenizer needs the transformers package: pip install transformers"
+        )
+    with quiet(), _said_in_one_line(f"{where}: its tokenizer"):
+        if not name:
+            with _as_folder(model_cfg, {}) as folder:
+                return open_clip.get_tokenizer(f"local-dir:{folder}")
+        return HFTokenizer(
+            source or name,
+            context_length=text_cfg.get("context_length", CONTEXT_LENGTH),
+            cache_dir=str(cache_dir) if cache_dir else None,
+            tokenizer_mode=text_cfg.get("tokenizer_mode"),
+            **(text_cfg.get("tokenizer_kwargs") or {}),
+        )
+
+
+def fetch_url(url: str, cache_dir: Path | None) -> Path:
+    """The weights file behind one of open_clip's plain addresses; checksum verified where it is known."""
+    import open_clip
+
+    return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(cache_dir) if cache_dir else None))
+
+
+@contextmanager
+def _as_folder(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder in open_clip's local-dir layout: the one public way to build from a configuration in hand."""
+    with tempfile.TemporaryDirectory(prefix="geomclip-") as folder:
+        text = json.dumps({"model_cfg": dict(model_cfg), "preprocess_cfg": dict(preprocess_cfg)})
+        (Path(folder) / CONFIG_FILE).write_text(text, encoding="utf-8")
+        yield Path(folder)
+
+
+@contextmanager
+def _said_in_one_line(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (InputError, NotAvailableError, MemoryError):
+        raise
+    except ImportError as error:
+        raise NotAvailableError(f"{where}: a package is missing: {first_line(error)}") from error
+    except Exception as error:  # open_clip, timm and transformers raise whatever they like on bad settings
+        if "Please `pip install transformers`" in str(error):
+            raise NotAvailableError(
+                f"{where}: its text tower needs the transformers package: pip install transformers"
+            ) from error
+        if isinstance(error, OSError):
+            raise NotAvailableError(
+                f"{where}: something it needs cannot be had: {first_line(error)}"
+            ) from error
+        raise InputError(
+            f"{where}: open_clip cannot use it: {type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """What an exception says, on one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,31 @@
+"""Tiny dual encoders with random weights, in open_clip's local-dir layout, for every test that needs a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+CONFIG: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def tiny_model(
+    folder: Path, *, seed: int = 0, preprocess: dict[str, Any] | None = None, weights: bool = True, **config: Any
+) -> Path:
+    """A folder that `local-dir:` takes; the weights are those of this seed."""
+    from geomclip.encoders import towers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model_cfg = {**CONFIG, **config}
+    content = {"model_cfg": model_cfg, "preprocess_cfg": preprocess or {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    if weights:
+        module = towers.build(model_cfg, preprocess or {}, seed=seed, where=str(folder))
+        save_file(module.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
