@@ -23,23 +23,31 @@ def same_kind(function: Callable[P, R]) -> Callable[P, R]:
     Other arrays (owners, labels) become integer tensors. Tensors in the answer become numpy where the first
     array was numpy.
     """
+    return _wrapped(function, unit_rows=True)
 
+
+def same_kind_as_given(function: Callable[P, R]) -> Callable[P, R]:
+    """As `same_kind`, for rows that are not directions (probabilities, coordinates): taken as they are."""
+    return _wrapped(function, unit_rows=False)
+
+
+def _wrapped(function: Callable[P, R], *, unit_rows: bool) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         numpy_in = not any(isinstance(value, Tensor) for value in (*args, *kwargs.values()))
-        taken = [_taken(value) for value in args]
-        named = {key: _taken(value) for key, value in kwargs.items()}
-        result = function(*taken, **named)  # type: ignore[arg-type]
+        taken = [_taken(value, unit_rows) for value in args]
+        named = {key: _taken(value, unit_rows) for key, value in kwargs.items()}
+        result = function(*taken, **named)
         return _numpy(result) if numpy_in else result
 
     return wrapper
 
 
-def _taken(value: Any) -> Any:
+def _taken(value: Any, unit_rows: bool) -> Any:
     if not isinstance(value, Tensor | np.ndarray | list):
         return value
-    tensor = as_tensor(value, "array")
-    if tensor.ndim == 2:
+    tensor = as_tensor(np.asarray(value) if isinstance(value, list) else value, "array")
+    if tensor.ndim == 2 and unit_rows:
         return normalize(tensor if tensor.is_floating_point() else tensor.double(), name="array")[0]
     return tensor
 
@@ -52,5 +60,3 @@ def _numpy(result: Any) -> Any:
     if isinstance(result, tuple):
         return tuple(_numpy(value) for value in result)
     return result
-
-
