@@ -1,0 +1,255 @@
+"""The modality gap, as a panel: how far apart the two clouds are, how wide each is, and whether they mix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.spectrum import Cloud
+
+ROWS = 4096
+"""Rows cast to float64 at a time: 4096 x 512 x 8 bytes = 17 MB."""
+
+
+@same_kind
+def modality_gap(x: Tensor, y: Tensor) -> Tensor:
+    """Distance between the mean image and the mean text: 0 (same centre) to 2 (opposite points).
+
+    ‖mean x − mean y‖ over all rows of both. No better direction: a smaller gap is not a better model. Clouds
+    without structure have a gap of about √(1/n + 1/m).
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    y : Tensor of shape (m, d)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Liang et al. (2022), "Mind the gap", NeurIPS.
+
+    Examples
+    --------
+    >>> modality_gap(torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])).item()
+    2.0
+    """
+    _check_two(x, y)
+    return torch.linalg.vector_norm(_sum(x) / len(x) - _sum(y) / len(y))
+
+
+@same_kind
+def mean_cosine(x: Tensor) -> Tensor:
+    """Mean cosine over pairs of different rows: 1 (one point), about 0 (no cone), at least −1/(n − 1).
+
+    (‖Σz‖² − n) / (n(n − 1)), without the pair matrix. How narrow the cone is in which the cloud lies.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Raises
+    ------
+    ValueError
+        With fewer than 2 rows.
+
+    References
+    ----------
+    Liang et al. (2022), "Mind the gap", NeurIPS (the cone effect).
+
+    Examples
+    --------
+    >>> mean_cosine(torch.eye(4)).item()
+    0.0
+    """
+    n = len(x)
+    if n < 2:
+        raise ValueError(f"a mean over pairs needs at least 2 rows, got {n}")
+    # lengths as they are, not as 1: float32 rows are unit to 1e-7 only
+    lengths = torch.linalg.vector_norm(x, dim=1, dtype=torch.float64)
+    return (_sum(x).square().sum() - lengths.square().sum()) / (n * (n - 1))
+
+
+@same_kind
+def mean_cosine_matched(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
+    """Mean cosine of the texts with their own images: −1 to 1, higher is closer.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Images.
+    y : Tensor of shape (m, d)
+        Texts.
+    image_of_text : integer Tensor of shape (m,), optional
+        Row of the image that each text describes; left out: text i describes image i.
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Examples
+    --------
+    >>> mean_cosine_matched(torch.eye(2), torch.eye(2)[[0, 0]], torch.tensor([0, 1])).item()
+    0.5
+    """
+    own = owners(x, y, image_of_text)
+    return _matched_sum(x, y, own) / len(y)
+
+
+@same_kind
+def mean_cosine_unmatched(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
+    """Mean cosine of the texts with all images but their own: −1 to 1; 0 where nothing ties them.
+
+    (Σx · Σy − sum over matched pairs) / (nm − m), without the pair matrix.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    y : Tensor of shape (m, d)
+    image_of_text : integer Tensor of shape (m,), optional
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Raises
+    ------
+    ValueError
+        With fewer than 2 images, where no pair is unmatched.
+
+    Examples
+    --------
+    >>> mean_cosine_unmatched(torch.eye(2), torch.eye(2)).item()
+    0.0
+    """
+    own = owners(x, y, image_of_text)
+    if len(x) < 2:
+        raise ValueError("unmatched pairs need at least 2 images, got 1")
+    return (_sum(x) @ _sum(y) - _matched_sum(x, y, own)) / (len(x) * len(y) - len(y))
+
+
+@same_kind
+def relative_modality_gap(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
+    """Distance of matched pairs against the spread within each modality: 0 (pairs coincide) to 1.
+
+    m / (m + (I + T)/2): m is the mean of (1 − cos)/2 over matched pairs, I and T the same over pairs of
+    different images, of different texts. About ½ where a pair is as far apart as two images are.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    y : Tensor of shape (m, d)
+    image_of_text : integer Tensor of shape (m,), optional
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Raises
+    ------
+    ValueError
+        If all rows are one point, or a cloud has fewer than 2 rows.
+
+    References
+    ----------
+    Schrodi et al. (2025), "Two effects, one trigger", ICLR.
+
+    Examples
+    --------
+    >>> x = torch.eye(3)
+    >>> relative_modality_gap(x, x).item(), relative_modality_gap(x, -x).item()
+    (0.0, 0.6666666666666666)
+    """
+    matched = (1 - mean_cosine_matched(x, y, image_of_text)).clamp(min=0) / 2
+    within = ((1 - mean_cosine(x)).clamp(min=0) + (1 - mean_cosine(y)).clamp(min=0)) / 4
+    if matched + within == 0:
+        raise ValueError("all rows are one point, so the relative modality gap is 0/0")
+    return matched / (matched + within)
+
+
+@same_kind
+def gap_after_centering(x: Tensor, y: Tensor) -> Tensor:
+    """Distance between the shapes of the two clouds once both means are taken away: 0 (same shape) to 2.
+
+    √(tr A + tr B − 2 tr (A^½ B A^½)^½), A and B the covariances (1/n): the Wasserstein-2 distance of two
+    Gaussians with one mean. A gap that a shift cannot close.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    y : Tensor of shape (m, d)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+        Symmetric; unchanged by one rotation of both clouds.
+
+    References
+    ----------
+    Olkin and Pukelsheim (1982), "The distance between two random vectors with given dispersion matrices".
+
+    Examples
+    --------
+    >>> circle = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    >>> round(gap_after_centering(circle, circle[:1]).item(), 6)
+    1.0
+    """
+    _check_two(x, y)
+    return shape_distance(Cloud.of(x), Cloud.of(y))
+
+
+def shape_distance(x: Cloud, y: Cloud) -> Tensor:
+    """`gap_after_centering` from the two factored clouds."""
+    # With A = PᵀP and B = SᵀS the distance is the least ‖P − QS‖ over orthogonal Q, which P Sᵀ = U Σ Vᵀ
+    # gives as Q = U Vᵀ. Taking that norm itself loses no digits where A is close to B; the trace form does.
+    p = _square(x.centered) / x.n**0.5
+    s = _square(y.centered) / y.n**0.5
+    u, _, vh = torch.linalg.svd(p @ s.T)
+    return torch.linalg.vector_norm(p - u @ vh @ s)
+
+
+def owners(x: Tensor, y: Tensor, image_of_text: Tensor | None) -> Tensor:
+    """`image_of_text`, checked against the rows it joins: (m,) int64."""
+    _check_two(x, y)
+    if image_of_text is None:
+        if len(x) != len(y):
+            raise ValueError(f"{len(y)} texts for {len(x)} images: say which image each describes")
+        return torch.arange(len(x))
+    own = image_of_text.long()
+    if own.shape != (len(y),):
+        raise ValueError(f"image_of_text has shape {tuple(own.shape)} for {len(y)} texts")
+    if own.min() < 0 or own.max() >= len(x):
+        bad = int(((own < 0) | (own >= len(x))).nonzero()[0])
+        raise ValueError(f"image_of_text entry {bad} is {int(own[bad])}, outside the {len(x)} images")
+    return own
+
+
+def _check_two(x: Tensor, y: Tensor) -> None:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise ValueError(f"x (n, d) and y (m, d) must share d, got {tuple(x.shape)} and {tuple(y.shape)}")
+    if len(x) == 0 or len(y) == 0:
+        raise ValueError(f"both clouds need rows, got {len(x)} and {len(y)}")
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.sum(dim=0, dtype=torch.float64)
+
+
+def _matched_sum(x: Tensor, y: Tensor, own: Tensor) -> Tensor:
+    parts = [
+        (x[mine].double() * rows.double()).sum()
+        for rows, mine in zip(y.split(ROWS), own.split(ROWS), strict=True)
+    ]
+    return torch.stack(parts).sum()
+
+
+def _square(factor: Tensor) -> Tensor:
+    """The factor with rows of zeros below, so that every factor of d columns is (d, d)."""
+    return torch.nn.functional.pad(factor, (0, 0, 0, factor.shape[1] - len(factor)))

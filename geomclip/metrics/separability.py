@@ -1,0 +1,180 @@
+"""Linear separability: how well a straight cut tells images from texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomclip.metrics.gap import owners
+from geomclip.metrics.kinds import same_kind
+
+FOLDS = 5
+TOLERANCE = 1e-7
+"""Largest entry of the gradient, per training row, where a fit is done: held-out signs no longer change."""
+
+SHARED_STEPS = 60
+"""Steps with one Hessian for all fits before the few that are left get their own."""
+
+
+@same_kind
+def linear_separability(x: Tensor, y: Tensor, image_of_text: Tensor | None = None, *, seed: int) -> Tensor:
+    """Held-out accuracy of logistic regression, image against text: ½ (overlapping) to 1 (separated).
+
+    Logistic regression with L2 (C = 1) and a free intercept on the unit rows as they are, the first text of
+    each image; 5 folds (a seeded permutation of the images, mod 5), an image and its text in one fold; mean
+    over folds. May fall a little below ½ by chance.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Images; those without text are left out.
+    y : Tensor of shape (m, d)
+        Texts.
+    image_of_text : integer Tensor of shape (m,), optional
+    seed : int
+        Of the permutation that makes the folds.
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Raises
+    ------
+    ValueError
+        With fewer than 5 images that have a text.
+
+    References
+    ----------
+    Fahim et al. (2024), "It's not a modality gap: characterizing and addressing the contrastive gap".
+
+    Examples
+    --------
+    >>> x = torch.nn.functional.normalize(torch.tensor([[1.0, a / 10] for a in range(20)]), dim=1)
+    >>> linear_separability(x, -x, seed=0).item(), linear_separability(x, x, seed=0).item()
+    (1.0, 0.5)
+    """
+    return separability_of_subsets(x, y, image_of_text, [None], seeds=[seed])[0]
+
+
+def separability_of_subsets(
+    x: Tensor,
+    y: Tensor,
+    image_of_text: Tensor | None,
+    subsets: Sequence[Tensor | None],
+    *,
+    seeds: Sequence[int],
+) -> Tensor:
+    """`linear_separability` within each subset of images (rows of x; None: all), the fits solved together.
+
+    All fits of one size share the matrix products and the Hessian of the first, so 50 subsets cost little
+    more than one. Returns (len(subsets),), float64.
+    """
+    own = owners(x, y, image_of_text)
+    first = first_text(own, n=len(x))
+    have = (first >= 0).nonzero()[:, 0]
+    z = torch.cat([x[have].double(), y[first[have]].double()])  # (2p, d): images, then their texts
+    z = torch.cat([z, z.new_ones(len(z), 1)], dim=1)  # the intercept
+    p = len(have)
+    place = torch.full((len(x),), -1)
+    place[have] = torch.arange(p)
+
+    folds = torch.full((len(subsets), p), -1)  # -1: not in this subset
+    for row, (subset, seed) in enumerate(zip(subsets, seeds, strict=True)):
+        kept = torch.arange(p) if subset is None else place[subset][place[subset] >= 0]
+        if len(kept) < FOLDS:
+            raise ValueError(f"linear separability needs {FOLDS} images with a text, got {len(kept)}")
+        folds[row, kept] = torch.from_numpy(np.random.default_rng(seed).permutation(len(kept))) % FOLDS
+    fold = folds.repeat_interleave(FOLDS, dim=0)  # (fits, p): one fit for each subset and held-out fold
+    held = fold == torch.arange(FOLDS).repeat(len(subsets))[:, None]
+    train = ((fold >= 0) & ~held).T.repeat(2, 1)  # (2p, fits)
+
+    weights = _fit(z, train)  # (d + 1, fits)
+    says_text = z @ weights > 0  # (2p, fits)
+    right = torch.cat([~says_text[:p], says_text[p:]]) & held.T.repeat(2, 1)
+    accuracy = right.sum(dim=0).double() / (2 * held.sum(dim=1)).double()
+    return accuracy.view(len(subsets), FOLDS).mean(dim=1)
+
+
+def first_text(own: Tensor, *, n: int) -> Tensor:
+    """Row of the first text of each image, -1 where it has none: (n,)."""
+    first = own.new_full((n,), len(own))
+    first = first.scatter_reduce(0, own, torch.arange(len(own)), "amin")
+    return torch.where(first == len(own), -1, first)
+
+
+def _fit(z: Tensor, train: Tensor) -> Tensor:
+    """Weights of the logistic regressions on the rows chosen by each column of train: (d + 1, fits).
+
+    Minimises ½‖w‖² + Σ log(1 + exp(−±(z·w + b))), the intercept (last entry) without penalty. Newton for the
+    first fit; the others start from it and share its Hessian, which is close because they are as large and
+    drawn from the same rows; any that does not settle is finished with Newton of its own.
+    """
+    weights = torch.zeros(z.shape[1], train.shape[1], dtype=torch.float64)
+    weights[:, 0] = _newton(z[train[:, 0]], _labels(z)[train[:, 0]], weights[:, 0])
+    weights[:] = weights[:, :1]
+    if train.shape[1] == 1:
+        return weights
+    factor = torch.linalg.cholesky(_hessian(z[train[:, 0]], weights[:, 0]))
+    rows = train.sum(dim=0)
+    target = _labels(z)[:, None]
+    mask = train.double()
+    left = torch.arange(1, train.shape[1])
+    size = torch.full((train.shape[1],), torch.inf, dtype=torch.float64)
+    length = torch.ones_like(size)
+    for _ in range(SHARED_STEPS):
+        now = weights[:, left]
+        gradient = z.T @ (mask[:, left] * (torch.sigmoid(z @ now) - target)) + _penalty(now)
+        reached = gradient.abs().amax(dim=0) / rows[left]
+        # where the gradient grows the shared Hessian is too flat for this fit: shorter steps
+        length[left] = torch.where(reached > size[left], length[left] / 2, length[left])
+        size[left] = reached
+        going = reached > TOLERANCE
+        left = left[going]
+        if len(left) == 0:
+            break
+        weights[:, left] -= length[left] * torch.cholesky_solve(gradient[:, going], factor)
+    for column in (size[1:] > TOLERANCE).nonzero()[:, 0] + 1:
+        chosen = train[:, column]
+        weights[:, column] = _newton(z[chosen], _labels(z)[chosen], torch.zeros_like(weights[:, 0]))
+    return weights
+
+
+def _newton(z: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Newton's method with halved steps; the problem is strictly convex, so it ends."""
+
+    def loss(w: Tensor) -> Tensor:
+        logits = z @ w
+        return (torch.nn.functional.softplus(logits) - target * logits).sum() + w[:-1].square().sum() / 2
+
+    for _ in range(100):
+        gradient = z.T @ (torch.sigmoid(z @ weights) - target) + _penalty(weights)
+        if gradient.abs().max() / len(z) <= TOLERANCE / 10:
+            break
+        step = torch.cholesky_solve(gradient[:, None], torch.linalg.cholesky(_hessian(z, weights)))[:, 0]
+        length, before = 1.0, loss(weights)
+        while length > 1e-4 and loss(weights - length * step) > before:
+            length /= 2
+        weights = weights - length * step
+    return weights
+
+
+def _hessian(z: Tensor, weights: Tensor) -> Tensor:
+    p = torch.sigmoid(z @ weights)
+    scaled = z * (p * (1 - p)).sqrt()[:, None]
+    diagonal = torch.ones(z.shape[1], dtype=torch.float64)
+    diagonal[-1] = 1e-9  # keeps the factor defined where every p is 0 or 1
+    return scaled.T @ scaled + diagonal.diag()
+
+
+def _penalty(weights: Tensor) -> Tensor:
+    penalty = weights.clone()
+    penalty[-1] = 0
+    return penalty
+
+
+def _labels(z: Tensor) -> Tensor:
+    """0 for the images in the first half of the rows, 1 for their texts in the second."""
+    return (torch.arange(len(z)) >= len(z) // 2).double()

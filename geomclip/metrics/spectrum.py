@@ -1,0 +1,283 @@
+"""The shape of one cloud, read from its singular values: how many directions it uses, and how evenly.
+
+One triangular factor gives all of them, centred and not (`Cloud.of`): in the QR factor of the rows with a
+column of ones before them, the first row holds the mean and the rest is the centred cloud up to rotation.
+No Gram matrix is formed, whose square root would leave 1e-8 where a singular value is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from geomclip.metrics.kinds import same_kind
+
+ROWS = 8192
+"""Rows cast to float64 and factored at a time: 8192 x 512 x 8 bytes = 34 MB."""
+
+RANKME_EPSILON = 1e-7
+"""Garrido et al. (2023): added to every share of the singular values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """What the spectra of n rows need: their mean (d,), and a factor R of the centred rows, RᵀR = XcᵀXc.
+
+    Examples
+    --------
+    >>> cloud = Cloud.of(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    >>> cloud.n, [round(value, 12) for value in cloud.singular_values.tolist()]
+    (2, [1.414213562373, 0.0])
+    """
+
+    n: int
+    mean: Tensor  # (d,), float64
+    centered: Tensor  # (at most d, d), float64
+
+    @classmethod
+    def of(cls, x: Tensor) -> Cloud:
+        """Factor x (n, d), a block of rows at a time, in float64."""
+        if x.ndim != 2 or len(x) == 0:
+            raise ValueError(f"x must be (n, d) with n at least 1, got {tuple(x.shape)}")
+        n, d = x.shape
+        factor = x.new_zeros(0, d + 1, dtype=torch.float64)
+        for rows in x.split(ROWS):
+            block = torch.cat([rows.new_ones(len(rows), 1, dtype=torch.float64), rows.double()], dim=1)
+            factor = torch.linalg.qr(torch.cat([factor, block]), mode="r").R
+        return cls(n, factor[0, 1:] / factor[0, 0], factor[1:, 1:])
+
+    @property
+    def d(self) -> int:
+        """Dimensions."""
+        return len(self.mean)
+
+    @cached_property
+    def singular_values(self) -> Tensor:
+        """Of the rows as they are: (min(n, d),), largest first."""
+        stacked = torch.cat([self.mean[None] * self.n**0.5, self.centered])  # (at most d + 1, d)
+        return torch.linalg.svdvals(stacked)[: min(self.n, self.d)]
+
+    @cached_property
+    def singular_values_centered(self) -> Tensor:
+        """Of the rows less their mean: (min(n, d),), largest first; at least one is 0 where n <= d."""
+        values = torch.linalg.svdvals(self.centered) if len(self.centered) else self.mean[:0]
+        return torch.nn.functional.pad(values, (0, min(self.n, self.d) - len(values)))
+
+
+@same_kind
+def effective_rank(x: Tensor) -> Tensor:
+    """Number of directions that the rows of x really use: 1 (a line) to min(n, d) (all alike).
+
+    The exponential of the entropy of the singular values, normalised to sum to 1. Not centred: the mean
+    direction counts as one, and in CLIP it is the largest; `effective_rank_centered` leaves it out.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+        Unchanged by rotation.
+
+    References
+    ----------
+    Roy and Vetterli (2007), "The effective rank: a measure of effective dimensionality", EUSIPCO.
+
+    Examples
+    --------
+    >>> round(effective_rank(torch.eye(3)).item(), 6)
+    3.0
+    """
+    return _entropy_rank(Cloud.of(x).singular_values)
+
+
+@same_kind
+def effective_rank_centered(x: Tensor) -> Tensor:
+    """`effective_rank` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point."""
+    return _entropy_rank(_some_spread(Cloud.of(x)))
+
+
+@same_kind
+def participation_ratio(x: Tensor) -> Tensor:
+    """Number of directions that carry the squared length of the rows: 1 (a line) to min(n, d) (all alike).
+
+    (Σλ)² / Σλ², λ the squared singular values. Not centred. Squares weigh the strongest directions more than
+    `effective_rank` does: in CLIP the mean direction alone holds it near 3.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Gao et al. (2017), "A theory of multineuronal dimensionality, dynamics and measurement", bioRxiv.
+
+    Examples
+    --------
+    >>> round(participation_ratio(torch.eye(3)).item(), 6)
+    3.0
+    """
+    return _square_ratio(Cloud.of(x).singular_values)
+
+
+@same_kind
+def participation_ratio_centered(x: Tensor) -> Tensor:
+    """`participation_ratio` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point."""
+    return _square_ratio(_some_spread(Cloud.of(x)))
+
+
+@same_kind
+def rankme(x: Tensor) -> Tensor:
+    """`effective_rank` with 1e-7 added to each share of the singular values, as RankMe is published.
+
+    exp(−Σ p log p), p = σ/Σσ + 1e-7: above `effective_rank` by about 2e-6 of itself for each zero direction.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Garrido et al. (2023), "RankMe: assessing the downstream performance of pretrained self-supervised
+    representations by their rank", ICML.
+
+    Examples
+    --------
+    >>> round(rankme(torch.eye(3)).item(), 4)
+    3.0
+    """
+    return _rankme(Cloud.of(x).singular_values)
+
+
+@same_kind
+def isoscore(x: Tensor) -> Tensor:
+    """How evenly the cloud fills its space about its mean: 0 (one direction) to 1 (all variances alike).
+
+    The variances λ along the principal axes are scaled to length √d; δ = ‖λ − 1‖ / √(2(d − √d)) is the
+    isotropy defect, φ = (d − δ²(d − √d))² / d² the share of dimensions used, and (dφ − 1)/(d − 1) the score.
+    Written out, dφ is the centred participation ratio, so that is what is computed.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        d at least 2; the rows are not all one point.
+
+    Returns
+    -------
+    Tensor of shape (), float64
+        At most (n − 2)/(d − 1) where n <= d: few rows cannot fill the space.
+
+    Raises
+    ------
+    ValueError
+        If d is 1, or all rows are one point.
+
+    References
+    ----------
+    Rudman et al. (2022), "IsoScore: measuring the uniformity of embedding space utilization", ACL Findings.
+
+    Examples
+    --------
+    >>> square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    >>> round(isoscore(square).item(), 6), round(isoscore(square[[0, 2]]).item(), 6)
+    (1.0, 0.0)
+    """
+    return _isoscore(Cloud.of(x))
+
+
+@same_kind
+def w2_uniformity(x: Tensor) -> Tensor:
+    """Wasserstein-2 distance of the cloud to the normal with variance 1/d: lower is more uniform, 0 to √2.
+
+    √(‖μ‖² + 1 + tr Σ − (2/√d) tr Σ^½), μ the mean and Σ the covariance (1/n). Sees collapsed dimensions that
+    `uniformity` does not. Biased at small n: even uniform rows give about 0.37 at n = 1,000, d = 512, so
+    compare at equal n and d, or with the null.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Fang et al. (2024), "Rethinking the uniformity metric in self-supervised learning", ICLR.
+
+    Examples
+    --------
+    >>> square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    >>> round(w2_uniformity(square).item(), 6)
+    0.0
+    """
+    return _w2_uniformity(Cloud.of(x))
+
+
+def cloud_shape(cloud: Cloud) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every measure of this file from one factor: values by name, and reasons by name of those undefined."""
+    values, reasons = {}, {}
+    for name, measure in _MEASURES.items():
+        try:
+            values[name] = measure(cloud)
+        except ValueError as undefined:
+            reasons[name] = str(undefined)
+    return values, reasons
+
+
+def _some_spread(cloud: Cloud) -> Tensor:
+    values = cloud.singular_values_centered
+    # rounding of the mean leaves about 1e-16 of the length of the rows
+    if cloud.n < 2 or values[0] <= 1e-14 * cloud.singular_values[0]:
+        raise ValueError("all rows are one point, so nothing is left once the mean is taken away")
+    return values
+
+
+def _entropy_rank(values: Tensor) -> Tensor:
+    return torch.special.entr(values / values.sum()).sum().exp()
+
+
+def _square_ratio(values: Tensor) -> Tensor:
+    energy = values.square()
+    return energy.sum().square() / energy.square().sum()
+
+
+def _rankme(values: Tensor) -> Tensor:
+    return torch.special.entr(values / values.sum() + RANKME_EPSILON).sum().exp()
+
+
+def _isoscore(cloud: Cloud) -> Tensor:
+    if cloud.d < 2:
+        raise ValueError("isoscore needs at least 2 dimensions, got 1")
+    return (_square_ratio(_some_spread(cloud)) - 1) / (cloud.d - 1)
+
+
+def _w2_uniformity(cloud: Cloud) -> Tensor:
+    deviations = cloud.singular_values_centered / cloud.n**0.5
+    deviations = torch.nn.functional.pad(deviations, (0, cloud.d - len(deviations)))
+    # the trace form as a sum of squares: no digits lost near 0
+    return (cloud.mean.square().sum() + (deviations - cloud.d**-0.5).square().sum()).sqrt()
+
+
+_MEASURES: dict[str, Callable[[Cloud], Tensor]] = {
+    "effective_rank": lambda cloud: _entropy_rank(cloud.singular_values),
+    "participation_ratio": lambda cloud: _square_ratio(cloud.singular_values),
+    "effective_rank_centered": lambda cloud: _entropy_rank(_some_spread(cloud)),
+    "participation_ratio_centered": lambda cloud: _square_ratio(_some_spread(cloud)),
+    "rankme": lambda cloud: _rankme(cloud.singular_values),
+    "isoscore": _isoscore,
+    "w2_uniformity": _w2_uniformity,
+}
