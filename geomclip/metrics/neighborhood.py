@@ -1,0 +1,301 @@
+"""Neighbourhoods: who is near whom, and the hubs that are near everyone.
+
+Neighbours are decided as if by float64 scores: a float32 product ranks, and only items that lie closer to the
+k-th score than float32 can tell are scored again. No n x m array is ever held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geomclip.metrics.kinds import same_kind
+from geomclip.sweep import FLOAT32_DOUBT, TIE
+
+BLOCK = 16_000_000
+"""Scores held at a time: 64 MB in float32, 128 MB in float64."""
+
+
+@same_kind
+def k_occurrence(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
+    """How often each row of y is among the k nearest rows of y to a row of x: mean nk/m, at most n.
+
+    Items within 1e-9 of the k-th score share the places that are left in equal fractions, so duplicates get
+    the same count and the order of rows does not matter.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+        Those who look for neighbours.
+    y : Tensor of shape (m, d)
+        Those who are found.
+    k : int
+        1 to m.
+
+    Returns
+    -------
+    Tensor of shape (m,), float64
+        Sums to nk.
+
+    Raises
+    ------
+    ValueError
+        If k is not between 1 and m.
+
+    References
+    ----------
+    Radovanović, Nanopoulos and Ivanović (2010), "Hubs in space", JMLR 11.
+
+    Examples
+    --------
+    >>> points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> k_occurrence(points[:2], points, k=1).tolist()
+    [1.0, 0.5, 0.5]
+    """
+    counts = torch.zeros(len(y), dtype=torch.float64)
+    for block in neighbors(x, y, k):
+        counts += torch.bincount(block.nearest.flatten(), minlength=len(y))
+        counts += block.shares.sum(dim=0)
+    return counts
+
+
+@same_kind
+def hubness(counts: Tensor) -> Tensor:
+    """Skewness of k-occurrence counts: 0 (even, or symmetric), larger with a few items near to many.
+
+    The population skewness m₃ / m₂^{3/2}, without correction for small samples.
+
+    Parameters
+    ----------
+    counts : Tensor of shape (m,)
+        From `k_occurrence`.
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Raises
+    ------
+    ValueError
+        If all counts are equal: the skewness is 0/0.
+
+    References
+    ----------
+    Radovanović, Nanopoulos and Ivanović (2010), "Hubs in space", JMLR 11.
+
+    Examples
+    --------
+    >>> round(hubness(torch.tensor([0.0, 0.0, 0.0, 4.0])).item(), 6)
+    1.154701
+    """
+    deviation = _counts(counts) - _counts(counts).mean()
+    variance = deviation.square().mean()
+    # fractions of places leave 1e-16 where all counts are equal
+    if variance <= 1e-24 * _counts(counts).square().mean():
+        raise ValueError("every item is a neighbour equally often, so the skewness of the counts is 0/0")
+    return deviation.pow(3).mean() / variance**1.5
+
+
+@same_kind
+def robin_hood(counts: Tensor) -> Tensor:
+    """Share of the neighbour places that would have to move to make all counts equal: 0 (even) to 1 − 1/m.
+
+    ½ Σ|N − mean| / ΣN.
+
+    Parameters
+    ----------
+    counts : Tensor of shape (m,)
+        From `k_occurrence`.
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Feldbauer et al. (2018), "Fast approximate hubness reduction for large high-dimensional data", ICBK.
+
+    Examples
+    --------
+    >>> robin_hood(torch.tensor([0.0, 0.0, 0.0, 4.0])).item()
+    0.75
+    """
+    n = _counts(counts)
+    if n.sum() == 0:
+        raise ValueError("no item is a neighbour of any, so shares of the counts are 0/0")
+    return (n - n.mean()).abs().sum() / (2 * n.sum())
+
+
+@same_kind
+def antihub_share(counts: Tensor) -> Tensor:
+    """Share of items that are nobody's neighbour (count 0): 0 to below 1; lower means more can be found.
+
+    Parameters
+    ----------
+    counts : Tensor of shape (m,)
+        From `k_occurrence`.
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Radovanović, Nanopoulos and Ivanović (2010), "Hubs in space", JMLR 11 (antihubs).
+
+    Examples
+    --------
+    >>> antihub_share(torch.tensor([0.0, 0.0, 0.0, 4.0])).item()
+    0.75
+    """
+    return (_counts(counts) == 0).double().mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The k nearest of some rows of x among the rows of y.
+
+    `plain` rows (p,) have exactly the neighbours `nearest` (p, k), in no order; in `tied` rows (q,) several
+    items compete for the last places and `shares` (q, m), summing to k a row, says who holds how much.
+    """
+
+    plain: Tensor
+    nearest: Tensor
+    tied: Tensor
+    shares: Tensor
+
+
+def neighbors(
+    x: Tensor, y: Tensor, k: int, *, exclude_self: bool = False, rows: tuple[int, int] | None = None
+) -> Iterator[Neighbors]:
+    """The k nearest rows of y (m, d) to every row of x (n, d), a block of rows at a time, ties shared.
+
+    With `exclude_self` row i of y is not a neighbour of row i of x; `rows` (from, to) asks only about those.
+    """
+    _check(x, y, k, exclude_self)
+    m = len(y)
+    for start, block in _blocks(x, m, rows):
+        scores = _scores(block, y, start, exclude_self)
+        taken = scores.topk(min(k + 1, m), dim=1)
+        edge = taken.values[:, k - 1 : k]
+        margin = TIE if x.dtype == torch.float64 else 2 * FLOAT32_DOUBT + TIE
+        clear = torch.ones(len(block), dtype=torch.bool)
+        if k < m:  # the k-th and the next differ by more than any rounding: no tie, nothing to decide
+            clear = edge[:, 0] - taken.values[:, k] > margin
+        plain, doubtful = clear.nonzero()[:, 0], (~clear).nonzero()[:, 0]
+        yield Neighbors(start + plain, taken.indices[plain, :k], start + doubtful[:0], scores.new_zeros(0, m))
+        # where all items tie every row is doubtful: a few rows of shares at a time
+        for part in doubtful.split(max(1, BLOCK // (4 * m))):
+            rival = scores[part] >= edge[part] - margin
+            held = shares(_decided(block[part], y, rival), k)
+            yield Neighbors(start + part[:0], taken.indices[part[:0], :k], start + part, held)
+
+
+def shares(scores: Tensor, k: int) -> Tensor:
+    """1 for items above the k-th score, an equal part of the places left for those level with it: (b, m)."""
+    edge = scores.topk(k, dim=1).values[:, -1:]
+    above = scores > edge + TIE
+    level = (scores >= edge - TIE) & ~above
+    left = k - above.sum(dim=1, keepdim=True)
+    return above.double() + level * (left.double() / level.sum(dim=1, keepdim=True))
+
+
+def nearest_candidates(
+    x: Tensor, y: Tensor, count: int, *, exclude_self: bool = False, exact: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The `count` nearest rows of y (m, d) to each row of x (n, d): indices and scores, best first.
+
+    Ties fall as they may: meant for choosing among, as `k_occurrence_of_subset` does.
+
+    Returns
+    -------
+    indices : Tensor of shape (n, count), int32
+    scores : Tensor of shape (n, count), float64
+        Dot products, in the precision of x; with `exact`, computed again in float64 from the rows.
+    """
+    _check(x, y, count, exclude_self)
+    indices, values = [], []
+    for start, rows in _blocks(x, len(y)):
+        best = _scores(rows, y, start, exclude_self).topk(count, dim=1)
+        indices.append(best.indices.int())
+        values.append(_rescored(rows, y, best.indices) if exact else best.values.double())
+    found, scores = torch.cat(indices), torch.cat(values)
+    if exact:
+        scores, order = scores.sort(dim=1, descending=True, stable=True)
+        found = found.gather(1, order)
+    return found, scores
+
+
+def k_occurrence_of_subset(candidates: Tensor, rows: Tensor, columns: Tensor, *, k: int = 10) -> Tensor:
+    """`k_occurrence` within some rows of x and some rows of y, from the candidates found among all of y.
+
+    Parameters
+    ----------
+    candidates : Tensor of shape (n, count), int32
+        From `nearest_candidates`; about 4k of them when half of the columns are kept. A row of which fewer
+        than k candidates are kept gives its places to those that are.
+    rows, columns : bool Tensors of shape (n,), (m,)
+        What is kept.
+
+    Returns
+    -------
+    Tensor of shape (columns.sum(),), float64
+        Ties are not shared: for intervals, not for values.
+    """
+    chosen = candidates[rows].long()
+    kept = columns[chosen]
+    kept &= kept.cumsum(dim=1) <= k
+    return torch.bincount(chosen[kept], minlength=len(columns))[columns].double()
+
+
+def _check(x: Tensor, y: Tensor, k: int, exclude_self: bool) -> None:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise ValueError(f"x (n, d) and y (m, d) must share d, got {tuple(x.shape)} and {tuple(y.shape)}")
+    if exclude_self and len(x) != len(y):
+        raise ValueError(f"rows of x and y must be the same items, got {len(x)} and {len(y)}")
+    most = len(y) - exclude_self
+    if not 1 <= k <= most:
+        raise ValueError(f"k must be 1 to {most} for {len(y)} rows, got {k}")
+
+
+def _blocks(x: Tensor, m: int, rows: tuple[int, int] | None = None) -> Iterator[tuple[int, Tensor]]:
+    first, last = rows or (0, len(x))
+    step = max(1, BLOCK // m)
+    for start in range(first, last, step):
+        yield start, x[start : min(start + step, last)]
+
+
+def _scores(rows: Tensor, y: Tensor, start: int, exclude_self: bool) -> Tensor:
+    """Dot products with all of y of the rows of x from `start` on: (b, m)."""
+    scores = rows @ y.T
+    if exclude_self:
+        here = torch.arange(len(rows))
+        scores[here, here + start] = -torch.inf
+    return scores
+
+
+def _decided(rows: Tensor, y: Tensor, rival: Tensor) -> Tensor:
+    """Float64 dot products of the pairs that rival (b, m) marks, −∞ for the others: (b, m)."""
+    scores = torch.full(rival.shape, -torch.inf, dtype=torch.float64)
+    for pair in rival.nonzero().split(max(1, BLOCK // y.shape[1])):
+        i, j = pair.T
+        scores[i, j] = (rows[i].double() * y[j].double()).sum(dim=1)
+    return scores
+
+
+def _rescored(rows: Tensor, y: Tensor, indices: Tensor) -> Tensor:
+    step = max(1, BLOCK // (indices.shape[1] * y.shape[1]))
+    parts = [
+        torch.einsum("bd,bcd->bc", near.double(), y[index].double())
+        for near, index in zip(rows.split(step), indices.split(step), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _counts(counts: Tensor) -> Tensor:
+    if counts.ndim != 1 or len(counts) == 0:
+        raise ValueError(f"counts must be (m,) with m at least 1, got {tuple(counts.shape)}")
+    return counts.double()
