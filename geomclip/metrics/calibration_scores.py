@@ -1,0 +1,324 @@
+"""Calibration from what was predicted: confidence and hit of each query, or the probability of each class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from scipy.fft import dct, idct
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from geomclip.metrics.kinds import same_kind_as_given
+
+BINS = 15
+
+GRID = 2**15
+"""Cells of [0, 1] in `smece`: far finer than any bandwidth at which the value is worth reading."""
+
+SCALES = (1e-2, 1e4)
+"""Where `fit_logit_scale` looks: temperatures 100 to 0.0001."""
+
+Z95 = 1.959963984540054
+
+
+@same_kind_as_given
+def ece(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
+    """Expected calibration error: 0 (confidence is accuracy) to 1; lower is better.
+
+    Σ (n_b/n) |accuracy − mean confidence| over equal-width bins (lo, hi], the first closed at 0.
+
+    Parameters
+    ----------
+    confidence : Tensor of shape (n,)
+        Probability of the prediction, 0 to 1.
+    hit : Tensor of shape (n,)
+        Whether the prediction is right, 0 or 1.
+    bins : int
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Raises
+    ------
+    ValueError
+        If there is no query, or a confidence is not in 0 to 1.
+
+    References
+    ----------
+    Guo et al. (2017), "On calibration of modern neural networks", ICML, equation 3.
+
+    Examples
+    --------
+    >>> ece(torch.tensor([0.75, 0.75]), torch.tensor([1, 0])).item()
+    0.25
+    """
+    confidence, hit = _queries(confidence, hit)
+    _, right, sure = _bin_sums(confidence, hit, bins)
+    return (right - sure).abs().sum() / len(hit)
+
+
+@same_kind_as_given
+def mce(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
+    """Largest |accuracy − mean confidence| of a bin that holds a query: 0 to 1; lower is better.
+
+    Bins as in `ece`. One query alone in its bin can make it large: read beside the counts.
+
+    References
+    ----------
+    Guo et al. (2017), "On calibration of modern neural networks", ICML, equation 4.
+
+    Examples
+    --------
+    >>> mce(torch.tensor([0.75, 0.75, 0.125]), torch.tensor([1, 0, 1])).item()
+    0.875
+    """
+    confidence, hit = _queries(confidence, hit)
+    count, right, sure = _bin_sums(confidence, hit, bins)
+    return ((right - sure).abs() / count.clamp(min=1)).max()
+
+
+@same_kind_as_given
+def ace(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
+    """`ece` over bins of equal mass: 0 to 1; lower is better.
+
+    The queries sorted by confidence and cut into `bins` runs whose sizes differ by at most one. Queries of
+    one confidence count with their mean hit, so that row order does not matter where a cut parts them.
+
+    References
+    ----------
+    Nixon et al. (2019), "Measuring calibration in deep learning", CVPR workshops (adaptive calibration error,
+    here of the prediction only).
+
+    Examples
+    --------
+    >>> round(ace(torch.tensor([0.75, 0.25]), torch.tensor([1, 0])).item(), 6)
+    0.25
+    """
+    confidence, hit = _queries(confidence, hit)
+    level, group, size = confidence.unique(return_inverse=True, return_counts=True)  # sorted
+    mean_hit = torch.zeros(len(level), dtype=torch.float64).index_add(0, group, hit) / size
+    gap = (mean_hit - level).repeat_interleave(size)  # sorted by confidence
+    return torch.stack([part.sum().abs() for part in gap.tensor_split(bins)]).sum() / len(hit)
+
+
+@same_kind_as_given
+def smece(confidence: Tensor, hit: Tensor) -> Tensor:
+    """Smooth calibration error: 0 (calibrated) to 1; lower is better; no bins.
+
+    smECE_σ = ∫₀¹ |mean over queries of (hit − confidence) K_σ(t, confidence)| dt with the Gaussian kernel
+    reflected at 0 and 1; the value is the one σ at which smECE_σ = σ.
+
+    Parameters
+    ----------
+    confidence : Tensor of shape (n,)
+    hit : Tensor of shape (n,)
+
+    Returns
+    -------
+    Tensor of shape (), float64
+        To about 1e-6.
+
+    References
+    ----------
+    Błasiok and Nakkiran (2024), "Smooth ECE: principled reliability diagrams via kernel smoothing", ICLR.
+
+    Examples
+    --------
+    >>> round(smece(torch.ones(10), torch.zeros(10)).item(), 6), smece(torch.ones(10), torch.ones(10)).item()
+    (1.0, 0.0)
+    """
+    confidence, hit = _queries(confidence, hit)
+    # residuals on the cell centres, each shared between its two neighbours so that its place is kept
+    place = (confidence * GRID - 0.5).clamp(0, GRID - 1)
+    low = place.floor().long().clamp(max=GRID - 2)
+    residual = (hit - confidence) / len(hit)
+    mass = torch.zeros(GRID, dtype=torch.float64)
+    mass.index_add_(0, low, residual * (low + 1 - place)).index_add_(0, low + 1, residual * (place - low))
+    # the reflected Gaussian is the heat kernel of [0, 1]: cosine k fades by exp(−(πkσ)²/2)
+    cosines = torch.from_numpy(dct(mass.numpy(), type=2))
+    frequency = torch.arange(GRID, dtype=torch.float64) * math.pi
+
+    def smoothed(sigma: float) -> float:
+        faded = cosines * torch.exp(-((frequency * sigma) ** 2) / 2)
+        return float(torch.from_numpy(idct(faded.numpy(), type=2)).abs().sum())
+
+    if smoothed(0.0) == 0:
+        return torch.zeros((), dtype=torch.float64)
+    # more smoothing never gives more: smoothed(σ) − σ falls, from above 0 to below it at 1
+    below, above = 0.0, 1.0
+    while above - below > 1e-9:
+        middle = (below + above) / 2
+        below, above = (middle, above) if smoothed(middle) > middle else (below, middle)
+    return torch.tensor((below + above) / 2, dtype=torch.float64)
+
+
+@same_kind_as_given
+def brier(squares: Tensor, own: Tensor) -> Tensor:
+    """Brier score over classes: 0 (sure and right) to 2 (sure and wrong); lower is better.
+
+    Mean of Σ_c (p_c − [c is right])² = Σ_c p_c² − 2 p_right + 1.
+
+    Parameters
+    ----------
+    squares : Tensor of shape (n,)
+        Σ_c p_c² of each query.
+    own : Tensor of shape (n,)
+        Probability of the right class.
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Brier (1950), "Verification of forecasts expressed in terms of probability".
+
+    Examples
+    --------
+    >>> brier(torch.tensor([0.5]), torch.tensor([0.5])).item()
+    0.5
+    """
+    if squares.shape != own.shape or own.ndim != 1 or len(own) == 0:
+        raise ValueError(
+            f"squares and own must both be (n,), got {tuple(squares.shape)} and {tuple(own.shape)}"
+        )
+    return (squares.double() - 2 * own.double() + 1).mean()
+
+
+@same_kind_as_given
+def classwise_ece(probability: Tensor, label: Tensor, *, bins: int = BINS) -> Tensor:
+    """Mean over classes of the `ece` of that class's probability: 0 to 1; lower is better.
+
+    For class c confidence is p_c of every row and a hit is a row of that class.
+
+    Parameters
+    ----------
+    probability : Tensor of shape (n, c)
+        Rows sum to 1.
+    label : integer Tensor of shape (n,)
+    bins : int
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    References
+    ----------
+    Kull et al. (2019), "Beyond temperature scaling", NeurIPS.
+
+    Examples
+    --------
+    >>> classwise_ece(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 1])).item()
+    0.25
+    """
+    if probability.ndim != 2 or len(probability) == 0 or label.shape != (len(probability),):
+        raise ValueError(f"need (n, c) and (n,), got {tuple(probability.shape)} and {tuple(label.shape)}")
+    right = torch.nn.functional.one_hot(label.long(), probability.shape[1])
+    pairs = zip(probability.T, right.T, strict=True)
+    return torch.stack([torch.as_tensor(ece(p, hit, bins=bins)) for p, hit in pairs]).mean()
+
+
+def reliability(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> list[dict[str, float | int | None]]:
+    """The reliability diagram: per bin its edges, count, accuracy with Wilson interval, and mean confidence.
+
+    Bins as in `ece`; in an empty bin everything but the edges and the count is None.
+
+    Examples
+    --------
+    >>> reliability(torch.tensor([0.75, 0.75]), torch.tensor([1, 0]), bins=2)[1]["accuracy"]
+    0.5
+    """
+    confidence, hit = _queries(torch.as_tensor(confidence), torch.as_tensor(hit))
+    rows: list[dict[str, float | int | None]] = []
+    for b, (count, right, sure) in enumerate(torch.stack(_bin_sums(confidence, hit, bins), dim=1).tolist()):
+        low, high = wilson_interval(right, count) if count else (None, None)
+        rows.append(
+            {
+                "low": b / bins,
+                "high": (b + 1) / bins,
+                "count": int(count),
+                "accuracy": right / count if count else None,
+                "confidence": sure / count if count else None,
+                "accuracy_low": low,
+                "accuracy_high": high,
+            }
+        )
+    return rows
+
+
+def wilson_interval(hits: float, count: float) -> tuple[float, float]:
+    """95 % interval of a share of hits out of count.
+
+    References
+    ----------
+    Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22.
+
+    Examples
+    --------
+    >>> [round(bound, 4) for bound in wilson_interval(5, 10)]
+    [0.2366, 0.7634]
+    """
+    if not (count > 0 and 0 <= hits <= count):
+        raise ValueError(f"hits must be 0 to count, and count above 0, got {hits} of {count}")
+    share = hits / count
+    middle = share + Z95**2 / (2 * count)
+    reach = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
+    scale = 1 + Z95**2 / count
+    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+
+
+def fit_logit_scale(nll: Callable[[float], float]) -> float:
+    """The logit scale (1/temperature) at which a mean negative log-likelihood is least, between `SCALES`.
+
+    Parameters
+    ----------
+    nll : callable
+        Mean negative log-likelihood at a scale; convex in the scale for a plain softmax.
+
+    Raises
+    ------
+    ValueError
+        If it keeps falling to an end of the range: every query is right (or none better than chance), and no
+        finite temperature is best.
+
+    Examples
+    --------
+    >>> round(fit_logit_scale(lambda scale: (scale - 50) ** 2), 3)
+    50.0
+    """
+    low, high = math.log(SCALES[0]), math.log(SCALES[1])
+    found = minimize_scalar(
+        lambda log: nll(math.exp(log)), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
+    )
+    if min(found.x - low, high - found.x) < 1e-4:
+        raise ValueError(
+            f"the likelihood has no maximum between logit scales {SCALES[0]:g} and {SCALES[1]:g}"
+        )
+    return math.exp(found.x)
+
+
+def _queries(confidence: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
+    if confidence.ndim != 1 or confidence.shape != hit.shape or len(hit) == 0:
+        raise ValueError(
+            f"need (n,) and (n,), n at least 1, got {tuple(confidence.shape)} and {tuple(hit.shape)}"
+        )
+    confidence, hit = confidence.double(), hit.double()
+    bad = ~((confidence >= 0) & (confidence <= 1 + 1e-6))  # a float32 softmax can pass 1 by rounding
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(f"confidence must be 0 to 1, query {row} has {float(confidence[row])}")
+    return confidence.clamp(max=1), hit
+
+
+def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, hits and summed confidence of each bin: (bins,) each."""
+    inner = torch.arange(1, bins, dtype=torch.float64) / bins
+    index = torch.bucketize(confidence, inner)  # an edge belongs to the bin below it
+    sums = [
+        torch.zeros(bins, dtype=torch.float64).index_add(0, index, value)
+        for value in (torch.ones_like(hit), hit, confidence)
+    ]
+    return sums[0], sums[1], sums[2]

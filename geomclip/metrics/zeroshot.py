@@ -1,0 +1,120 @@
+"""Zero-shot classification: the class whose text is nearest, and how well its probability is calibrated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, mce, smece
+from geomclip.metrics.kinds import same_kind
+from geomclip.sweep import TIE
+
+
+@same_kind
+def zeroshot(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float) -> dict[str, Tensor]:
+    """Accuracy and calibration of classifying images by their nearest class text.
+
+    The rank of the right class is 1 + the number of other classes with a score no lower than its own − 1e-9
+    (a tie counts against the image); probabilities are the softmax of logit_scale · cosine.
+
+    Parameters
+    ----------
+    image : Tensor of shape (n, d)
+    labels : integer Tensor of shape (n,)
+        Row of class_text that is right for each image.
+    class_text : Tensor of shape (c, d)
+        c at least 2.
+    logit_scale : float
+        1/temperature of the model, as a factor.
+
+    Returns
+    -------
+    dict of 0-d float64 tensors
+        `zeroshot_acc1`, `zeroshot_acc5`, `zeroshot_mean_per_class_recall` (over classes that have an image):
+        higher is better, 0 to 1. `zeroshot_ece`, `_mce`, `_ace`, `_smece`, `_classwise_ece` (0 to 1),
+        `zeroshot_brier` (0 to 2), `zeroshot_nll` (0 up): lower is better.
+
+    Raises
+    ------
+    ValueError
+        If shapes or labels do not fit, or logit_scale is not positive.
+
+    References
+    ----------
+    Radford et al. (2021), "Learning transferable visual models from natural language supervision", ICML.
+
+    Examples
+    --------
+    >>> answer = zeroshot(torch.eye(3), torch.tensor([0, 1, 1]), torch.eye(3), logit_scale=100.0)
+    >>> round(answer["zeroshot_acc1"].item(), 6), answer["zeroshot_mean_per_class_recall"].item()
+    (0.666667, 0.75)
+    """
+    queries = zeroshot_queries(image, labels, class_text, logit_scale=logit_scale)
+    confidence, hit, rank = queries["confidence"], queries["hit"], queries["rank"]
+    right = torch.zeros(len(class_text), dtype=torch.float64).index_add(0, labels.long(), hit)
+    count = torch.bincount(labels.long(), minlength=len(class_text))
+    values = {
+        "acc1": hit.mean(),
+        "acc5": (rank <= 5).double().mean(),
+        "mean_per_class_recall": (right[count > 0] / count[count > 0]).mean(),
+        "ece": ece(confidence, hit),
+        "mce": mce(confidence, hit),
+        "ace": ace(confidence, hit),
+        "smece": smece(confidence, hit),
+        "brier": brier(queries["squares"], queries["own"]),
+        "nll": queries["nll"].mean(),
+        "classwise_ece": classwise_ece(queries["probability"], labels),
+    }
+    return {f"zeroshot_{key}": value for key, value in values.items()}
+
+
+@same_kind
+def zeroshot_queries(
+    image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float
+) -> dict[str, Tensor]:
+    """What `zeroshot` adds up, image by image; arguments as there.
+
+    Returns
+    -------
+    dict
+        Float64 (n,): `confidence` (largest probability), `hit` (0 or 1), `rank` (1 is first), `own`
+        (probability of the right class), `nll`, `squares` (Σ p²). Also `prediction` (n,) int64 and
+        `probability` (n, c).
+
+    Examples
+    --------
+    >>> queries = zeroshot_queries(torch.eye(2), torch.tensor([0, 0]), torch.eye(2), logit_scale=1.0)
+    >>> queries["rank"].tolist(), queries["prediction"].tolist()
+    ([1.0, 2.0], [0, 1])
+    """
+    _check(image, labels, class_text, logit_scale)
+    right = labels.long()[:, None]
+    score = image.double() @ class_text.double().T  # (n, c)
+    log_probability = (logit_scale * score).log_softmax(dim=1)
+    rank = (score >= score.gather(1, right) - TIE).sum(dim=1).double()  # the right class counts itself
+    probability = log_probability.exp()
+    return {
+        "confidence": probability.amax(dim=1),
+        "hit": (rank == 1).double(),
+        "rank": rank,
+        "own": probability.gather(1, right)[:, 0],
+        "nll": -log_probability.gather(1, right)[:, 0],
+        "squares": probability.square().sum(dim=1),
+        "prediction": score.argmax(dim=1),
+        "probability": probability,
+    }
+
+
+def _check(image: Tensor, labels: Tensor, class_text: Tensor, logit_scale: float) -> None:
+    if image.ndim != 2 or class_text.ndim != 2 or image.shape[1] != class_text.shape[1]:
+        shapes = f"{tuple(image.shape)} and {tuple(class_text.shape)}"
+        raise ValueError(f"image (n, d) and class_text (c, d) must share d, got {shapes}")
+    if len(image) == 0 or len(class_text) < 2:
+        raise ValueError(f"need 1 image and 2 classes at least, got {len(image)} and {len(class_text)}")
+    if labels.shape != (len(image),):
+        raise ValueError(f"labels have shape {tuple(labels.shape)} for {len(image)} images")
+    if labels.min() < 0 or labels.max() >= len(class_text):
+        row = int(((labels < 0) | (labels >= len(class_text))).nonzero()[0])
+        raise ValueError(f"label {row} is {int(labels[row])}, outside the {len(class_text)} classes")
+    if not 0 < logit_scale < float("inf"):
+        raise ValueError(f"logit_scale must be positive and finite, got {logit_scale}")
