@@ -1,0 +1,245 @@
+"""From bytes to RGB: what is turned, flattened and scaled, and what is refused before it costs memory."""
+
+import io
+import re
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from geomclip.errors import InputError
+from geomclip.pairs.images import MAX_PIXELS, decode
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def photo(size: tuple[int, int] = (40, 30)) -> Image.Image:
+    """Smooth, with a bright corner top left, so that turns and crops show."""
+    x, y = np.meshgrid(np.linspace(1, 0, size[0]), np.linspace(1, 0, size[1]))
+    return Image.fromarray((np.stack([x * y, x * 0.5, y * 0.5], axis=2) * 255).astype(np.uint8))
+
+
+def png(
+    width: int, height: int, *, pixels: bytes = b"", chunks: tuple[tuple[bytes, bytes], ...] = ()
+) -> bytes:
+    """A PNG of 1-bit grey with any declared size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    body = b"".join(chunk(kind, data) for kind, data in chunks)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_an_rgb_png_comes_back_as_it_is():
+    image = decode(encoded(photo()), name="x")
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), np.asarray(photo()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+def test_each_format_is_read(kind):
+    image = decode(encoded(photo(), kind), name="x")
+    assert image.mode == "RGB"
+    assert image.size == (40, 30)
+    assert (
+        np.abs(np.asarray(image, int) - np.asarray(photo(), int)).mean() < 8
+    )  # palettes and JPEG lose a little
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_tag_turns_the_image_upright(orientation):
+    # what a camera stores for each tag value, from the upright photo (EXIF 2.3, tag 0x0112)
+    turns = [(), (0,), (3,), (1,), (5,), (2,), (6,), (4,)]
+    stored = photo()
+    for turn in turns[orientation - 1]:
+        stored = stored.transpose(Image.Transpose(turn))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind in ("PNG", "TIFF"):
+        image = decode(encoded(stored, kind, exif=exif), name="x")
+        assert np.array_equal(np.asarray(image), np.asarray(photo()))
+
+
+def test_transparency_lies_on_white():
+    clear = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
+    clear.putpixel((1, 0), (0, 0, 255, 255))
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.putpixel((1, 0), 1)
+    for data in (
+        encoded(clear),
+        encoded(clear, "WEBP", lossless=True),
+        encoded(palette, transparency=0),
+        encoded(palette, transparency=b"\x00\xff"),
+        encoded(palette, "GIF", transparency=0),
+        encoded(palette.convert("RGB"), transparency=(255, 0, 0)),
+    ):
+        image = decode(data, name="x")
+        assert [image.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (0, 0, 255)]
+
+
+def test_half_transparent_grey_is_mixed_with_white():
+    assert decode(encoded(Image.new("LA", (1, 1), (0, 51))), name="x").getpixel((0, 0)) == (204, 204, 204)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled_not_cut(kind):
+    grey = Image.fromarray(np.array([[0, 0x80FF, 0xFFFF]], np.uint16))
+    image = decode(encoded(grey, kind), name="x")
+    assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 0x80, 255]
+
+
+def test_cmyk_one_bit_and_palette_images_are_converted():
+    assert (
+        decode(encoded(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "JPEG"), name="x").getpixel((1, 1))[0]
+        > 250
+    )
+    assert decode(encoded(Image.new("1", (1, 1), 1)), name="x").getpixel((0, 0)) == (255, 255, 255)
+    assert decode(encoded(photo().quantize(256)), name="x").mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_the_first_frame_of_an_animation_is_taken(kind):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
+    assert decode(data, name="x").getpixel((0, 0))[0] > 200
+
+
+def test_the_name_says_nothing_the_bytes_say_all():
+    assert decode(encoded(photo(), "WEBP"), name="photo.jpg").size == (40, 30)
+
+
+# ---- refused
+
+
+def check_refused(data: bytes, match: str) -> None:
+    """One line that names the image and says what is wrong with it."""
+    with pytest.raises(InputError, match=match) as caught:
+        decode(data, name="some/photo.jpg")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("some/photo.jpg")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
+def test_a_truncated_image_is_refused(kind):
+    data = encoded(photo((200, 200)), kind)
+    check_refused(data[: len(data) // 2], "is damaged or cut short|is not an image")
+
+
+def test_text_and_nothing_are_refused():
+    check_refused(b"", "is empty")
+    check_refused(b"this is a text\n" * 100, "is not an image that is read")
+    check_refused(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not an image that is read")
+
+
+def test_postscript_is_refused_unread():
+    check_refused(encoded(photo(), "EPS"), "is not an image that is read")
+
+
+def test_pixels_without_an_agreed_white_are_refused():
+    check_refused(encoded(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF"), "no agreed white")
+
+
+@pytest.mark.parametrize("side", [12_000, 16_000, 60_000, 2**31 - 1])
+def test_a_huge_declared_size_is_refused(side):
+    assert side * side > MAX_PIXELS
+    check_refused(png(side, side), "declares .*pixels|damaged")
+
+
+def test_a_size_of_zero_is_refused():
+    check_refused(png(0, 5), "damaged|declares|not an image")
+
+
+BOMBS = """
+import resource, sys
+sys.path[:0] = sys.argv[1:]
+from test_images import bombs
+from geomclip.errors import InputError
+from geomclip.pairs.images import decode
+decode(bombs()[-1], name="warm")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for data in bombs()[:-1]:
+    try:
+        decode(data, name="bomb")
+    except InputError as error:
+        print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, "MiB")
+"""
+
+
+def bombs() -> list[bytes]:
+    """Kilobytes that declare gigabytes, as pixels and as three kinds of text; the last one is harmless."""
+    zeros = zlib.compress(bytes(1 << 28), 9)
+    text = (b"zTXt", b"key\0\0" + zeros), (b"iTXt", b"key\0\1\0\0\0" + zeros), (b"iCCP", b"key\0\0" + zeros)
+    small = zlib.compress(b"\0\0")
+    return [
+        png(100_000, 100_000, pixels=zeros),
+        *(png(1, 1, pixels=small, chunks=(chunk,)) for chunk in text),
+        png(1, 1, pixels=small, chunks=((b"zTXt", b"key\0\0" + zlib.compress(bytes(1 << 20)[:-1])),) * 200),
+        png(1, 1, pixels=small),
+    ]
+
+
+def test_bombs_cost_no_memory():
+    """In a process of its own, whose peak is its own; 256 MB of zeros lie in each text."""
+    here = str(__file__).rpartition("/")[0]
+    done = subprocess.run([sys.executable, "-c", BOMBS, here], capture_output=True, text=True, check=True)
+    *messages, peak = done.stdout.splitlines()
+    assert "declares" in messages[0]
+    assert int(peak.split()[0]) < 150, done.stdout
+
+
+def test_warnings_of_pillow_stay_inside(recwarn):
+    decode(encoded(Image.new("1", (10_000, 10_000))), name="x")  # above Pillow's own limit, below ours
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", "no hex at all")
+    decode(encoded(photo(), pnginfo=info), name="x")
+    assert not recwarn.list
+
+
+def test_broken_exif_does_not_cost_the_image():
+    data = encoded(photo(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
+    assert decode(data, name="x").size == (40, 30)
+
+
+SEEDS = [encoded(photo(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")]
+
+
+def answer(data: bytes) -> str:
+    """The mode of the image, or the message of the refusal; anything else is raised."""
+    try:
+        return decode(data, name="x").mode
+    except InputError as error:
+        return f"refused: {error}"
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    seed=st.sampled_from(SEEDS),
+    damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), max_size=4),
+    cut=st.floats(0.1, 1),
+)
+def test_damaged_bytes_give_an_image_or_an_error_of_one_line(seed, damage, cut):
+    data = bytearray(seed)
+    for place, junk in damage:
+        start = int(place * (len(data) - 1))
+        data[start : start + len(junk)] = junk
+    assert re.fullmatch("RGB|refused: x .*", answer(bytes(data[: int(cut * len(data))])))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.binary(max_size=100))
+def test_any_bytes_give_an_image_or_an_error_of_one_line(data):
+    assert re.fullmatch("RGB|refused: x .*", answer(data))
