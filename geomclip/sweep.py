@@ -19,7 +19,7 @@ TEXT_BLOCK, IMAGE_BLOCK = 1250, 1000
 """Rows and columns of a block: 5 MB in float32, which stays in the cache between the folds."""
 
 FLOAT32_DOUBT = 2e-6
-"""A float32 product of two unit rows lies this close to the exact one; closer calls are decided in float64."""
+"""A float32 product of two unit rows lies this close to the exact one; closer calls go to float64."""
 
 TIE = 1e-9
 """Scores this close count as equal, whatever rounding says."""
@@ -50,9 +50,7 @@ class Pairing:
     def of(cls, image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Pairing:
         """The pairing of images with their texts (text i with image i if no owner is given)."""
         if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1]:
-            raise ValueError(
-                f"image and text must be (n, d) and (m, d), got {tuple(image.shape)}, {tuple(text.shape)}"
-            )
+            raise ValueError(f"image and text must be (n, d) and (m, d), got {tuple(image.shape)}, {tuple(text.shape)}")
         if image_of_text is None:
             if len(image) != len(text):
                 raise ValueError(f"{len(text)} texts for {len(image)} images: image_of_text must say which is whose")
@@ -98,7 +96,7 @@ class Pairing:
 
     @cached_property
     def best_matched(self) -> Tensor:
-        """(n,) float64: the best score of each image with a text of its own; -inf for an image without text."""
+        """(n,) float64: the best score of each image with its own texts; -inf without text."""
         best = torch.full((self.n,), -torch.inf, dtype=torch.float64)
         return best.scatter_reduce(0, self.own, self.matched, "amax")
 
@@ -144,7 +142,9 @@ class Fold(Protocol[State, Result_co]):
     `unmatched` folds see matched entries as -inf; the others see all entries.
     """
 
-    unmatched: bool
+    @property
+    def unmatched(self) -> bool:
+        """Whether matched entries are hidden from this fold."""
 
     def start(self, pairing: Pairing) -> State:
         """The state before any block."""
@@ -244,7 +244,10 @@ def sweep(
     """
     states = [fold.start(pairing) for fold in folds]
     phases = [
-        (hidden, [(fold, state) for fold, state in zip(folds, states, strict=True) if fold.unmatched == hidden])
+        (
+            hidden,
+            [(fold, state) for fold, state in zip(folds, states, strict=True) if fold.unmatched == hidden],
+        )
         for hidden in (False, True)
     ]
     for ready in blocks(pairing, text_block=text_block, image_block=image_block):

@@ -1,1 +1,180 @@
-""""""
+"""Metrics of embedding geometry: the functions, and the table of what each number promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from geomclip.metrics.alignment import (
+    alignment,
+    relative_alignment_image_to_text,
+    relative_alignment_text_to_image,
+)
+from geomclip.metrics.calibration import retrieval_posterior
+from geomclip.metrics.retrieval import retrieval
+from geomclip.metrics.uniformity import uniformity, uniformity_cross, uniformity_joint
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What one key of a panel promises.
+
+    `better` is "lower", "higher" or "" where neither is good in itself; the value never leaves [low, high];
+    `default` says whether the default panel has it; `swaps_to` is the key that holds this value once images
+    and texts change places (one text an image), "" where that is not defined; `interval` is how its interval
+    is made: "bootstrap" over images, "basic" bootstrap, "halves", or "" for none.
+    """
+
+    key: str
+    group: str
+    title: str
+    better: str
+    low: float
+    high: float
+    default: bool = True
+    swaps_to: str = ""
+    interval: str = "bootstrap"
+
+
+GROUPS = {
+    "alignment": "Alignment and uniformity",
+    "gap": "Modality gap",
+    "retrieval": "Retrieval",
+    "calibration": "Calibration",
+    "shape": "Shape of each cloud",
+    "neighborhood": "Neighbourhoods",
+    "zeroshot": "Zero-shot classification",
+    "data": "Texts",
+}
+"""Name of each group and its heading, in the order of the panel."""
+
+
+def _both(
+    key: str, group: str, title: str, better: str, low: float, high: float, *, default: bool = True
+) -> list[Metric]:
+    """The image and the text number of one cloud metric."""
+    return [
+        Metric(
+            f"{key}_{cloud}",
+            group,
+            f"{title}, {cloud}s",
+            better,
+            low,
+            high,
+            default,
+            f"{key}_{'text' if cloud == 'image' else 'image'}",
+            "halves",
+        )
+        for cloud in ("image", "text")
+    ]
+
+
+def _directions(
+    key: str,
+    group: str,
+    title: str,
+    better: str,
+    low: float,
+    high: float,
+    *,
+    default: bool = True,
+    interval: str = "bootstrap",
+) -> list[Metric]:
+    """The two directions of a retrieval metric; the query is an image in text retrieval."""
+    return [
+        Metric(
+            f"{what}_retrieval_{key}",
+            group,
+            f"{title}, {query} → {what}",
+            better,
+            low,
+            high,
+            default,
+            f"{query}_retrieval_{key}",
+            interval,
+        )
+        for what, query in (("text", "image"), ("image", "text"))
+    ]
+
+
+_ROWS: list[Metric] = [
+    Metric("alignment", "alignment", "Alignment", "lower", 0, 4, swaps_to="alignment"),
+    *(
+        Metric(f"relative_alignment_{a}_to_{b}", "alignment", f"Relative alignment, {a} → {b}", "lower", -4, 4,
+               swaps_to=f"relative_alignment_{b}_to_{a}")
+        for a, b in (("text", "image"), ("image", "text"))
+    ),
+    *(
+        Metric(f"uniformity_{which}", "alignment", f"Uniformity, {title}", "lower", -8, 0, swaps_to=f"uniformity_{back}")
+        for which, title, back in (
+            ("image", "images", "text"), ("text", "texts", "image"), ("joint", "both", "joint"),
+            ("cross", "image-text", "cross"),
+        )
+    ),
+    Metric("modality_gap", "gap", "Modality gap", "", 0, 2, swaps_to="modality_gap", interval="basic"),
+    Metric("relative_modality_gap", "gap", "Relative modality gap", "", 0, 1, swaps_to="relative_modality_gap"),
+    Metric("linear_separability", "gap", "Linear separability", "", 0, 1, swaps_to="linear_separability",
+           interval="halves"),
+    Metric("gap_after_centering", "gap", "Gap after centring", "", 0, 2, swaps_to="gap_after_centering",
+           interval="halves"),
+    Metric("mean_cosine_image", "gap", "Mean cosine, images", "", -1, 1, swaps_to="mean_cosine_text"),
+    Metric("mean_cosine_text", "gap", "Mean cosine, texts", "", -1, 1, swaps_to="mean_cosine_image"),
+    Metric("mean_cosine_matched", "gap", "Mean cosine, matched", "higher", -1, 1, swaps_to="mean_cosine_matched"),
+    Metric("mean_cosine_unmatched", "gap", "Mean cosine, unmatched", "lower", -1, 1, swaps_to="mean_cosine_unmatched"),
+    *(row for k in (1, 5, 10) for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1)),
+    *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf),
+    *_directions("mean_rank", "retrieval", "Mean rank", "lower", 1, inf),
+    *_directions("ece", "calibration", "ECE", "lower", 0, 1),
+    *_directions("mce", "calibration", "MCE", "lower", 0, 1),
+    *_directions("ace", "calibration", "ACE", "lower", 0, 1, default=False, interval=""),
+    *_directions("smece", "calibration", "Smooth ECE", "lower", 0, 1, default=False, interval=""),
+    *_directions("brier", "calibration", "Brier score", "lower", 0, 2, default=False),
+    *_directions("nll", "calibration", "NLL", "lower", 0, inf, default=False),
+    *_directions("temperature", "calibration", "Fitted temperature", "", 0, inf, default=False, interval=""),
+    *_directions("ece_calibrated", "calibration", "ECE at that temperature", "lower", 0, 1, default=False, interval=""),
+    *_both("effective_rank", "shape", "Effective rank", "", 1, inf),
+    *_both("participation_ratio", "shape", "Participation ratio", "", 1, inf),
+    *_both("twonn", "shape", "Intrinsic dimension", "", 0, inf),
+    *_both("effective_rank_centered", "shape", "Effective rank, centred", "", 1, inf),
+    *_both("participation_ratio_centered", "shape", "Participation ratio, centred", "", 1, inf),
+    *_both("rankme", "shape", "RankMe", "", 1, inf, default=False),
+    *_both("isoscore", "shape", "IsoScore", "", 0, 1, default=False),
+    *_both("w2_uniformity", "shape", "W2 uniformity", "lower", 0, 2, default=False),
+    *(
+        Metric(f"{what}_{key}", "neighborhood", f"{title}, {what}s", "lower", low, high, key == "hubness",
+               f"{back}_{key}", "halves" if key == "hubness" else "")
+        for key, title, low, high in (
+            ("hubness", "Hubness", -inf, inf), ("robin_hood", "Robin Hood", 0, 1), ("antihub_share", "Anti-hubs", 0, 1),
+        )
+        for what, back in (("text", "image"), ("image", "text"))
+    ),
+    Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval=""),
+    Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval=""),
+    Metric("zeroshot_acc1", "zeroshot", "Accuracy@1", "higher", 0, 1),
+    Metric("zeroshot_acc5", "zeroshot", "Accuracy@5", "higher", 0, 1),
+    Metric("zeroshot_mean_per_class_recall", "zeroshot", "Mean per-class recall", "higher", 0, 1),
+    Metric("zeroshot_ece", "zeroshot", "ECE", "lower", 0, 1),
+    Metric("zeroshot_mce", "zeroshot", "MCE", "lower", 0, 1),
+    Metric("zeroshot_nll", "zeroshot", "NLL", "lower", 0, inf),
+    Metric("zeroshot_brier", "zeroshot", "Brier score", "lower", 0, 2),
+    Metric("zeroshot_classwise_ece", "zeroshot", "Class-wise ECE", "lower", 0, 1, interval=""),
+    Metric("zeroshot_ace", "zeroshot", "ACE", "lower", 0, 1, default=False, interval=""),
+    Metric("zeroshot_smece", "zeroshot", "Smooth ECE", "lower", 0, 1, default=False, interval=""),
+]  # fmt: skip
+
+METRICS: dict[str, Metric] = {row.key: row for row in _ROWS}
+"""Every key of a panel, in its order, and what it promises."""
+
+__all__ = [
+    "GROUPS",
+    "METRICS",
+    "Metric",
+    "alignment",
+    "relative_alignment_image_to_text",
+    "relative_alignment_text_to_image",
+    "retrieval",
+    "retrieval_posterior",
+    "uniformity",
+    "uniformity_cross",
+    "uniformity_joint",
+]

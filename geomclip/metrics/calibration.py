@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from geomclip.metrics.calibration_scores import BINS, ece, fit_logit_scale
 from geomclip.metrics.kinds import same_kind
 from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, sweep
-
-BINS = 15
 
 
 @dataclass(frozen=True)
@@ -214,3 +212,48 @@ def retrieval_posterior(
     return result
 
 
+def calibrated(pairing: Pairing, axis: str, *, seed: int) -> tuple[float, float]:
+    """The temperature that fits one half of the images, and the ECE of the other half at it.
+
+    The temperature minimises the negative log-likelihood of the queries of the first half against the full
+    gallery. `axis` is "text" (text queries) or "image".
+
+    Returns
+    -------
+    (temperature, ece)
+
+    Raises
+    ------
+    ValueError
+        If a half has no query, or no temperature is best.
+
+    References
+    ----------
+    Guo et al. (2017), "On calibration of modern neural networks", ICML: temperature scaling.
+    """
+    order = torch.randperm(pairing.n, generator=torch.Generator().manual_seed(seed))
+    fitted = torch.zeros(pairing.n, dtype=torch.bool).index_fill_(0, order[: pairing.n // 2], True)
+    has_text = pairing.texts_of_image > 0
+    if axis == "text":
+        fit, judged = fitted[pairing.own], ~fitted[pairing.own]
+    else:
+        fit, judged = fitted & has_text, ~fitted & has_text
+    if not fit.any() or not judged.any():
+        raise ValueError("a half of the images has no query to fit or judge a temperature")
+    queries = fit.nonzero()[:, 0]
+
+    def nll(scale: float) -> float:
+        own = (
+            scale * pairing.matched[queries] if axis == "text" else _log_sums(scale * pairing.matched, pairing)[queries]
+        )
+        rows, items = (pairing.text, pairing.image) if axis == "text" else (pairing.image, pairing.text)
+        total = [
+            (scale * (rows[some] @ items.T)).logsumexp(1).double()
+            for some in queries.split(max(1, 2**23 // len(items)))
+        ]
+        return float((torch.cat(total) - own).mean())
+
+    scale = fit_logit_scale(nll)
+    (both,) = sweep(pairing, [Masses(scale)])
+    posterior = both[axis]
+    return 1 / scale, float(ece(posterior.confidence[judged], posterior.hit(scale)[judged]))

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
-from geomclip.metrics.calibration import BINS, Posterior
+from geomclip.metrics.calibration import Posterior
+from geomclip.metrics.calibration_scores import BINS
 from geomclip.sweep import Pairing
 
 Columns = dict[str, Tensor]
@@ -73,28 +74,36 @@ def within_columns(name: str, sums: Tensor, cosines: Tensor, owner: Tensor, n: i
         Number of images.
     """
     rows = len(owner)
-    gather = lambda each: torch.zeros(n, dtype=torch.float64).index_add_(0, owner, each.double())  # noqa: E731
     return {
-        f"gauss_{name}": gather(sums),
-        f"cosine_{name}": gather(cosines),
-        f"pairs_{name}": gather(torch.full((rows,), rows - 1.0, dtype=torch.float64)),
+        f"gauss_{name}": _gathered(sums, owner, n),
+        f"cosine_{name}": _gathered(cosines, owner, n),
+        f"pairs_{name}": _gathered(torch.full((rows,), rows - 1.0), owner, n),
     }
 
 
-def cross_columns(pairing: Pairing, sums: Mapping[str, Tensor]) -> Columns:
-    """Part of each image in means over unmatched image-text pairs, as the image and through its texts."""
+def _gathered(each: Tensor, owner: Tensor, n: int) -> Tensor:
+    """(n,) sums of a quantity over the rows of each image."""
+    return torch.zeros(n, dtype=torch.float64).index_add_(0, owner, each.double())
+
+
+def cross_columns(pairing: Pairing, sums: Mapping[str, Tensor] | None) -> Columns:
+    """Part of each image in means over unmatched image-text pairs, as the image and through its texts.
+
+    Without kernel sums the columns of uniformity are left out.
+    """
     n, m = pairing.n, pairing.m
     texts = pairing.texts_of_image.double()
-    kernel_matched = pairing.per_image(torch.exp(4 * pairing.matched - 4))
     image_total = pairing.image.sum(0, dtype=torch.float64)
     text_total = pairing.text.sum(0, dtype=torch.float64)
     cosines = dots(pairing.image, text_total) + pairing.per_image(dots(pairing.text, image_total))
-    return {
-        "gauss_cross": sums["image"] + pairing.per_image(sums["text"]),
-        "gauss_matched": kernel_matched,
+    columns = {
         "cosine_cross": cosines - 2 * pairing.per_image(pairing.matched),
         "pairs_cross": (m - texts) + texts * (n - 1),
     }
+    if sums is not None:
+        columns["gauss_cross"] = sums["image"] + pairing.per_image(sums["text"])
+        columns["gauss_matched"] = pairing.per_image(torch.exp(4 * pairing.matched - 4))
+    return columns
 
 
 def dots(rows: Tensor, vector: Tensor) -> Tensor:
@@ -116,7 +125,7 @@ def retrieval_columns(pairing: Pairing, ranks: Mapping[str, Tensor]) -> Columns:
 
 def bin_of(confidence: Tensor, bins: int = BINS) -> Tensor:
     """Index of the equal-width bin (lo, hi] of each confidence, the first one closed at 0."""
-    return ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
+    return torch.bucketize(confidence, torch.arange(1, bins, dtype=torch.float64) / bins)
 
 
 def calibration_columns(
@@ -132,12 +141,11 @@ def calibration_columns(
         return torch.zeros(n * BINS, dtype=torch.float64).index_add_(0, place, each).view(n, BINS)
 
     over, count = binned(hit - confidence), binned(torch.ones_like(hit))
-    gather = lambda each: torch.zeros(n, dtype=torch.float64).index_add_(0, owner, each)  # noqa: E731
     columns = {f"{prefix}_over_{b:02d}": over[:, b] for b in range(BINS)}
     columns |= {f"{prefix}_bin_{b:02d}": count[:, b] for b in range(BINS)}
-    columns[f"{prefix}_nll"] = gather(nll)
+    columns[f"{prefix}_nll"] = _gathered(nll, owner, n)
     if brier is not None:
-        columns[f"{prefix}_brier"] = gather(brier)
+        columns[f"{prefix}_brier"] = _gathered(brier, owner, n)
     return columns
 
 
@@ -209,7 +217,11 @@ FORMULAS: dict[str, Callable[[Sums], Tensor]] = {
     },
     **{
         f"{prefix}_{kind}": _ratio(f"{prefix}_{kind}", count)
-        for prefix, count in (("text_retrieval", "queries"), ("image_retrieval", "texts"), ("zeroshot", "images"))
+        for prefix, count in (
+            ("text_retrieval", "queries"),
+            ("image_retrieval", "texts"),
+            ("zeroshot", "images"),
+        )
         for kind in ("nll", "brier")
     },
     "zeroshot_acc1": _ratio("zeroshot_hit@1", "images"),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomclip.sweep import Block, Pairing
+from geomclip.metrics.intrinsic_dimension import different_rows, two_nearest_distances, twonn_from_neighbors
+from geomclip.metrics.neighborhood import shares
+from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,82 @@ class Nearest:
         """`text_score`, `text_index` (m, k) with texts in sorted order and `image_score`, `image_index` (n, k),
         whose indices are texts in sorted order."""
         return state
+
+
+def k_occurrence_of_candidates(pairing: Pairing, found: dict[str, Tensor], query: str, *, k: int) -> Tensor:
+    """`k_occurrence` from what `Nearest` found with more than k candidates: counts of items, float64.
+
+    Counts of images (n,) for `query="text"`, of texts (m,) in sorted order for `query="image"`. A row whose
+    k-th candidate float32 cannot tell from the next is scored again in float64, and ties share their places.
+    """
+    score, index = found[f"{query}_score"], found[f"{query}_index"]
+    rows, items = (pairing.text, pairing.image) if query == "text" else (pairing.image, pairing.text)
+    if not 1 <= k <= len(items):
+        raise ValueError(f"k must be 1 to {len(items)} for {len(items)} items, got {k}")
+    margin = TIE if rows.dtype == torch.float64 else 2 * FLOAT32_DOUBT + TIE
+    clear = torch.ones(len(rows), dtype=torch.bool)
+    if k < len(items):
+        clear = score[:, k - 1] - score[:, k] > margin
+    counts = torch.bincount(index[clear, :k].flatten(), minlength=len(items)).double()
+    unclear = (~clear).nonzero()[:, 0]
+    if len(unclear):
+        exact = items.double()
+        for some in unclear.split(max(1, 2**23 // len(items))):
+            counts += shares(rows[some].double() @ exact.T, k).sum(0)
+    return counts
+
+
+def two_nearest_of_candidates(x: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Distances to the two nearest different rows, and how many rows were merged as duplicates.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    score, index : Tensors of shape (n, count)
+        Of each row, its nearest other rows, best first, from `Nearest` without the row itself.
+
+    Returns
+    -------
+    r1, r2 : Tensors of shape (u,), float64
+        For the u different rows, from differences of rows.
+    merged : int
+        n − u.
+    """
+    first = different_rows(x)
+    merged = len(x) - len(first)
+    count = score.shape[1]
+    if merged:
+        # duplicates crowd the candidates: the different rows, by themselves
+        return *two_nearest_distances(x[first]), merged
+    if len(x) < 3 or count < min(4, len(x) - 1):
+        return *two_nearest_distances(x), 0
+    use = min(4, count)
+    near = torch.cat(
+        [
+            torch.linalg.vector_norm(rows[:, None].double() - x[some].double(), dim=2)
+            for rows, some in zip(x.split(2048), index[:, :use].split(2048), strict=True)
+        ]
+    )
+    near = near.sort(dim=1).values[:, :2]
+    margin = TIE if x.dtype == torch.float64 else 2 * FLOAT32_DOUBT
+    if use < len(x) - 1:
+        # where the last candidate scores like the second, others as near may have been missed
+        for some in (score[:, 1] - score[:, use - 1] <= margin).nonzero()[:, 0].split(64):
+            far = torch.cdist(x[some].double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
+            far[torch.arange(len(some)), some] = torch.inf
+            near[some] = far.topk(2, dim=1, largest=False).values
+    return near[:, 0], near[:, 1], 0
+
+
+def twonn_of_subset(score: Tensor, index: Tensor, kept: Tensor) -> Tensor:
+    """The intrinsic dimension within some rows, from the candidates found among all; for intervals.
+
+    Distances come from float32 scores, rows with fewer than two kept candidates, or with a duplicate, are left out.
+    """
+    inside = kept[index] & kept[:, None]
+    place = inside.cumsum(1)
+    rows = (place[:, -1] >= 2).nonzero()[:, 0]
+    pick = torch.stack([((place == which) & inside)[rows].double().argmax(1) for which in (1, 2)], 1)
+    r = (2 - 2 * score[rows].double().gather(1, pick)).clamp(min=0).sqrt()
+    r = r[r[:, 0] > 1e-3]  # float32 cosines have no digits for closer pairs
+    return twonn_from_neighbors(r[:, 0], r[:, 1])

@@ -129,9 +129,7 @@ def retrieval(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) 
     (ranks,) = sweep(pairing, [Ranks()])
     queries = {"text_retrieval": ranks["image"][pairing.texts_of_image > 0], "image_retrieval": ranks["text"]}
     return {
-        f"{prefix}_{key}": value
-        for prefix, each in queries.items()
-        for key, value in retrieval_scores(each).items()
+        f"{prefix}_{key}": value for prefix, each in queries.items() for key, value in retrieval_scores(each).items()
     }
 
 

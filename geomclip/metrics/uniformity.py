@@ -80,9 +80,7 @@ def uniformity(x: Tensor, *, t: float = 2.0) -> Tensor:
 
 
 @same_kind
-def uniformity_cross(
-    image: Tensor, text: Tensor, image_of_text: Tensor | None = None, *, t: float = 2.0
-) -> Tensor:
+def uniformity_cross(image: Tensor, text: Tensor, image_of_text: Tensor | None = None, *, t: float = 2.0) -> Tensor:
     """Log mean Gaussian potential over unmatched image-text pairs: −4t to 0; lower is further apart.
 
     Parameters
