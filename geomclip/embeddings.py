@@ -87,7 +87,9 @@ class EmbeddingSet:
     text_norms: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
         image, norms = _unit_rows(self.image, "image")
         put("image", image)
         put("image_norms", norms)
@@ -129,7 +131,13 @@ class EmbeddingSet:
         if not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
             raise ValueError(f"logit_scale must be positive and finite, got {self.logit_scale}")
         n, m = len(image), 0 if self.text is None else len(self.text)
-        for name, length in (("image_id", n), ("image_path", n), ("caption_id", m), ("caption", m), ("classes", None)):
+        for name, length in (
+            ("image_id", n),
+            ("image_path", n),
+            ("caption_id", m),
+            ("caption", m),
+            ("classes", None),
+        ):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -171,7 +179,8 @@ class EmbeddingSet:
 
     def select_texts(self, rows: Tensor) -> EmbeddingSet:
         """The same images with only these text rows, in this order."""
-        assert self.text is not None and self.image_of_text is not None
+        assert self.text is not None
+        assert self.image_of_text is not None
         kept = rows.tolist()
         return self.replace(
             text=self.text[rows],

@@ -88,9 +88,7 @@ def halves(n: int, *, seed: int, count: int = SUBSAMPLES) -> list[Tensor]:
     return [torch.from_numpy(np.sort(generator.permutation(n)[: n // 2])) for _ in range(count)]
 
 
-def half_interval(
-    value: float, of_halves: Tensor, *, low: float = -np.inf, high: float = np.inf
-) -> Interval | None:
+def half_interval(value: float, of_halves: Tensor, *, low: float = -np.inf, high: float = np.inf) -> Interval | None:
     """Value ± 1.96 standard deviations between halves drawn without replacement, kept in the metric's range.
 
     Half of n rows drawn without replacement has variance (σ²/(n/2)) (1 − 1/2) = σ²/n about the whole: its
