@@ -1,0 +1,172 @@
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geomclip.cache import Lock, atomic_bytes, atomic_json, atomic_write, cache_dir, clear_leftovers, is_ours
+from geomclip.errors import GeomclipError, InputError
+
+
+def test_the_first_place_named_is_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GEOMCLIP_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache_dir() == tmp_path / ".cache" / "geomclip"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
+    assert cache_dir() == tmp_path / ".cache" / "geomclip"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/geomclip")
+    monkeypatch.setenv("GEOMCLIP_CACHE", "~/mine")
+    assert cache_dir() == tmp_path / "mine"
+    assert cache_dir("/asked/for") == Path("/asked/for")
+
+
+def test_a_file_appears_whole_with_the_users_permissions(tmp_path):
+    path = tmp_path / "new" / "file.bin"
+    before = os.umask(0o027)
+    try:
+        with atomic_write(path) as file:
+            file.write(b"abc")
+            assert not path.exists()
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"abc"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(path.parent) == ["file.bin"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("halfway"), KeyboardInterrupt()])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file"
+    atomic_bytes(path, b"old")
+
+    def write_half():
+        with atomic_write(path) as file:
+            file.write(b"half of the ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_one_line_with_the_file_and_the_space_left(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(GeomclipError, match=r"/numbers: the disk is full \([\d.]+ MB free\)") as caught:
+        atomic_bytes(tmp_path / "numbers", b"1")
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_really_full_disk_leaves_nothing(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with pytest.raises(GeomclipError, match="the disk is full"):
+            atomic_bytes(tmp_path / "numbers", bytes(1 << 20))
+        assert os.listdir(tmp_path) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written") as caught:
+        atomic_bytes(tmp_path / "file" / "below", b"")
+    assert caught.value.exit_code == 2
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="folder cannot be written"):
+        atomic_bytes(tmp_path / "folder", b"")
+    with pytest.raises(InputError, match="cannot be written"):
+        atomic_bytes(tmp_path / ("x" * 300), b"")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_json_takes_odd_file_names_and_refuses_nan(tmp_path):
+    odd = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    atomic_json(tmp_path / "a.json", {"path": odd})
+    assert json.loads((tmp_path / "a.json").read_bytes())["path"] == odd
+    with pytest.raises(ValueError):
+        atomic_json(tmp_path / "b.json", float("nan"))
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_leftovers_of_a_killed_writer_are_known_and_cleared(tmp_path):
+    writer = atomic_write(tmp_path / "file")
+    writer.__enter__()
+    (leftover,) = os.listdir(tmp_path)
+    assert is_ours(leftover)
+    assert not is_ours("file")
+    clear_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == []
+    del writer
+
+
+def test_a_second_writer_is_told_who_writes(tmp_path):
+    with (
+        Lock(tmp_path),
+        pytest.raises(InputError, match=rf"being written by process {os.getpid()} on "),
+        Lock(tmp_path),
+    ):
+        pass
+    assert os.listdir(tmp_path) == []
+    with Lock(tmp_path):  # free again
+        pass
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1])
+def test_the_lock_of_a_dead_holder_is_taken_over_even_if_its_number_lives_on(tmp_path, pid):
+    (tmp_path / ".geomclip.lock").write_text(json.dumps({"pid": pid, "host": "here", "since": "long ago"}))
+    with Lock(tmp_path):
+        assert json.loads((tmp_path / ".geomclip.lock").read_text())["pid"] == os.getpid()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_lock_ends_with_its_block_however_that_ends(tmp_path, error):
+    with pytest.raises(error), Lock(tmp_path):
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_ends_with_a_process_that_is_killed(tmp_path):
+    code = (
+        "import sys, time; from geomclip.cache import Lock\n"
+        "with Lock(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=f"process {holder.pid} "), Lock(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with Lock(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    import fcntl
+
+    def unsupported(descriptor, operation):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(InputError, match="cannot be locked"), Lock(tmp_path):
+        pass
