@@ -216,9 +216,8 @@ def classwise_ece(probability: Tensor, label: Tensor, *, bins: int = BINS) -> Te
     """
     if probability.ndim != 2 or len(probability) == 0 or label.shape != (len(probability),):
         raise ValueError(f"need (n, c) and (n,), got {tuple(probability.shape)} and {tuple(label.shape)}")
-    right = torch.nn.functional.one_hot(label.long(), probability.shape[1])
-    pairs = zip(probability.T, right.T, strict=True)
-    return torch.stack([torch.as_tensor(ece(p, hit, bins=bins)) for p, hit in pairs]).mean()
+    errors = [ece(of_class, label == c, bins=bins) for c, of_class in enumerate(probability.T)]
+    return torch.stack(errors).mean()
 
 
 def reliability(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> list[dict[str, float | int | None]]:
@@ -305,7 +304,7 @@ def _queries(confidence: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"need (n,) and (n,), n at least 1, got {tuple(confidence.shape)} and {tuple(hit.shape)}"
         )
-    confidence, hit = confidence.double(), hit.double()
+    confidence, hit = confidence.double().contiguous(), hit.double()
     bad = ~((confidence >= 0) & (confidence <= 1 + 1e-6))  # a float32 softmax can pass 1 by rounding
     if bad.any():
         row = int(bad.nonzero()[0])
