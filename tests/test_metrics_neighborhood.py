@@ -1,0 +1,240 @@
+"""Neighbours, hubs and the intrinsic dimension: brute force in float64, ties, permutations, scikit-dimension."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skdim
+import torch
+from scipy.stats import skew
+
+from geomclip.metrics import intrinsic_dimension, neighborhood
+from geomclip.metrics.intrinsic_dimension import (
+    different_rows,
+    merge_duplicates,
+    two_nearest_distances,
+    twonn,
+    twonn_from_neighbors,
+)
+from geomclip.metrics.neighborhood import (
+    antihub_share,
+    hubness,
+    k_occurrence,
+    k_occurrence_of_subset,
+    nearest_candidates,
+    robin_hood,
+)
+from tests.helpers import on_circle, random_rows, shared
+
+
+def brute_counts(x: torch.Tensor, y: torch.Tensor, k: int) -> np.ndarray:
+    """k-occurrence by sorting each float64 row, ties within 1e-9 of the k-th sharing what is left."""
+    counts = np.zeros(len(y))
+    for scores in (x.double() @ y.double().T).numpy():
+        edge = np.sort(scores)[-k]
+        above = scores > edge + 1e-9
+        level = np.abs(scores - edge) <= 1e-9
+        counts += above + level * (k - above.sum()) / level.sum()
+    return counts
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(neighborhood, "BLOCK", 64)
+    monkeypatch.setattr(intrinsic_dimension, "BLOCK", 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n", "m", "d", "k"), [(30, 50, 5, 10), (7, 3, 2, 3), (40, 40, 3, 1), (1, 9, 4, 8)])
+def test_k_occurrence_is_that_of_brute_force(n, m, d, k, dtype):
+    x, y = random_rows(n, d, seed=0).to(dtype), random_rows(m, d, seed=1).to(dtype)
+    counts = k_occurrence(x, y, k=k)
+    assert counts.numpy() == pytest.approx(brute_counts(x, y, k), abs=1e-12)
+    assert counts.sum().item() == pytest.approx(n * k)
+
+
+def test_the_neighbours_of_points_on_a_circle_are_pencil():
+    # nearest of 0° is 10°, of 20° is 10°, of 100° is 90°
+    counts = k_occurrence(on_circle(0, 20, 100), on_circle(10, 90, 180), k=1)
+    assert counts.tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_duplicates_in_different_blocks_share_their_places(dtype, small_blocks):
+    x, base = random_rows(40, 4, seed=0).to(dtype), random_rows(9, 4, seed=1).to(dtype)
+    copies = torch.cat([base, random_rows(15, 4, seed=2).to(dtype), base, base])
+    counts = k_occurrence(x, copies, k=5)
+    assert counts.numpy() == pytest.approx(brute_counts(x, copies, 5), abs=1e-12)
+    assert counts[:9].numpy() == pytest.approx(counts[24:33].numpy(), abs=1e-12)
+    assert counts[:9].numpy() == pytest.approx(counts[33:].numpy(), abs=1e-12)
+    assert (counts % 1 != 0).any()
+
+
+def test_scores_that_float32_cannot_tell_apart_are_decided_in_float64():
+    # angles 1e-5 apart about 60°: cosines 9e-6 apart, then 3e-8 apart, below what float32 resolves
+    query = on_circle(0).float()
+    near = on_circle(60, 60 + 2e-6, 60 - 2e-6, 200).float()
+    for order in ([0, 1, 2, 3], [2, 3, 1, 0]):
+        counts = k_occurrence(query, near[order], k=1)
+        assert counts.numpy() == pytest.approx(brute_counts(query, near[order], 1), abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_order_of_rows_permutes_the_counts_and_nothing_else(dtype, small_blocks):
+    x, y = random_rows(30, 3, seed=0).to(dtype), random_rows(25, 3, seed=1).to(dtype)
+    y = torch.cat([y, y[:5]])
+    counts = k_occurrence(x, y, k=4)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        rows, columns = torch.randperm(30, generator=generator), torch.randperm(30, generator=generator)
+        moved = k_occurrence(x[rows], y[columns], k=4)
+        assert moved.numpy() == pytest.approx(counts[columns].numpy(), abs=1e-12)
+
+
+def test_where_all_items_are_one_point_all_share_alike(small_blocks):
+    counts = k_occurrence(random_rows(9, 3, seed=0), on_circle(*[30] * 8).new_ones(8, 3), k=3)
+    assert counts.tolist() == pytest.approx([9 * 3 / 8] * 8)
+    with pytest.raises(ValueError, match="equally often"):
+        hubness(counts)
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_a_k_outside_the_items_is_refused(k):
+    with pytest.raises(ValueError, match=f"k must be 1 to 4 for 4 rows, got {k}"):
+        k_occurrence(random_rows(3, 2, seed=0), random_rows(4, 2, seed=1), k=k)
+
+
+def test_every_item_is_a_neighbour_of_every_row_where_k_is_all():
+    counts = k_occurrence(random_rows(3, 2, seed=0), random_rows(4, 2, seed=1), k=4)
+    assert counts.tolist() == [3, 3, 3, 3]
+
+
+def test_half_precision_is_taken_and_numpy_answered_in_numpy():
+    x, y = random_rows(20, 6, seed=0).numpy(), random_rows(30, 6, seed=1).numpy()
+    counts = k_occurrence(x.astype(np.float16), y.astype(np.float16), k=3)
+    assert isinstance(counts, np.ndarray)
+    assert counts.sum() == pytest.approx(60)
+
+
+def test_hubness_is_the_population_skewness():
+    counts = torch.tensor([0, 0, 1, 2, 9, 4, 0, 3])
+    assert hubness(counts).item() == pytest.approx(skew(counts.numpy(), bias=True), rel=1e-12)
+
+
+def test_even_counts_have_no_hubs_and_one_hub_takes_all():
+    even, hub = torch.full((4,), 3.0), torch.tensor([12.0, 0, 0, 0])
+    assert robin_hood(even).item() == 0
+    assert robin_hood(hub).item() == 0.75  # 9 of the 12 places would have to move
+    assert antihub_share(even).item() == 0
+    assert antihub_share(hub).item() == 0.75
+    with pytest.raises(ValueError, match="0/0"):
+        robin_hood(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"\(0,\)"):
+        antihub_share(torch.zeros(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exact", [False, True])
+def test_candidates_are_the_best_of_every_row(dtype, exact, small_blocks):
+    x, y = random_rows(12, 4, seed=0).to(dtype), random_rows(30, 4, seed=1).to(dtype)
+    indices, scores = nearest_candidates(x, y, 6, exact=exact)
+    best = (x.double() @ y.double().T).topk(6, dim=1)
+    assert indices.dtype == torch.int32
+    assert torch.equal(indices.long(), best.indices)
+    tolerance = 1e-14 if exact or dtype == torch.float64 else 1e-6
+    assert scores.numpy() == pytest.approx(best.values.numpy(), abs=tolerance)
+
+
+def test_candidates_leave_the_row_itself_out():
+    x = random_rows(10, 3, seed=0)
+    indices, _ = nearest_candidates(x, x, 9, exclude_self=True)
+    assert not (indices == torch.arange(10)[:, None]).any()
+    with pytest.raises(ValueError, match="k must be 1 to 9"):
+        nearest_candidates(x, x, 10, exclude_self=True)
+
+
+def test_counts_within_a_subset_are_those_of_the_subset_alone():
+    x, y = random_rows(60, 5, seed=0), random_rows(80, 5, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    rows, columns = torch.rand(60, generator=generator) < 0.5, torch.rand(80, generator=generator) < 0.5
+    candidates, _ = nearest_candidates(x, y, 80)
+    counts = k_occurrence_of_subset(candidates, rows, columns, k=10)
+    assert torch.equal(counts, k_occurrence(x[rows], y[columns], k=10))
+
+
+def test_no_function_writes_on_its_input(small_blocks):
+    x = random_rows(20, 4, seed=0)
+    before = x.clone()
+    k_occurrence(x, x, k=3)
+    twonn(x)
+    nearest_candidates(x, x, 3, exclude_self=True)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize(("n", "d"), [(100, 3), (333, 20), (1000, 40)])
+def test_twonn_is_that_of_scikit_dimension(n, d):
+    x = random_rows(n, d, seed=n)
+    assert twonn(x).item() == pytest.approx(skdim.id.TwoNN().fit(x.numpy()).dimension_, rel=1e-9)
+
+
+def test_twonn_with_duplicates_is_that_of_the_different_rows():
+    x = random_rows(200, 5, seed=0)
+    doubled = torch.cat([x[:50], x])
+    rows, merged = merge_duplicates(doubled)
+    assert merged == 50
+    assert torch.equal(rows, x)
+    assert twonn(doubled).item() == pytest.approx(twonn(x).item(), rel=1e-12)
+
+
+def test_minus_zero_is_zero_when_rows_are_merged():
+    assert different_rows(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0]])).tolist() == [0, 1]
+
+
+def test_twonn_finds_the_dimension_of_a_sphere_in_many_coordinates():
+    x = random_rows(3000, 4, seed=0)  # the sphere S³
+    turned = (
+        torch.cat([x, torch.zeros(3000, 20, dtype=torch.float64)], 1) @ torch.linalg.qr(random_rows(24, 24, seed=1)).Q
+    )
+    assert twonn(turned).item() == pytest.approx(3, abs=0.2)
+    assert twonn(turned).item() == pytest.approx(twonn(x).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_the_two_nearest_distances_keep_their_digits_where_rows_are_close(spread, small_blocks):
+    centre = random_rows(1, 8, seed=1)
+    x = torch.nn.functional.normalize(centre + spread * random_rows(60, 8, seed=0), dim=1).float()
+    r1, r2 = two_nearest_distances(x)
+    exact = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist").sort(1).values
+    assert r1.numpy() == pytest.approx(exact[:, 1].numpy(), rel=1e-12)
+    assert r2.numpy() == pytest.approx(exact[:, 2].numpy(), rel=1e-12)
+
+
+def test_twonn_is_pencil_where_all_ratios_but_the_discarded_are_e():
+    # 10 points with log r2/r1 = 1: kept 9 of 10, slope Σ −log(1 − i/10) / 9
+    expected = -np.log(1 - np.arange(1, 10) / 10).sum() / 9
+    assert twonn_from_neighbors(torch.ones(10), torch.full((10,), np.e)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: twonn(on_circle(0, 90)), "at least 3 rows, got 2"),
+        (lambda: twonn(on_circle(0, 90, 90, 0)), "at least 3 rows, got 2"),
+        (lambda: twonn(torch.eye(5)), "equally far"),
+        (lambda: twonn_from_neighbors(torch.zeros(9), torch.ones(9)), "row 0 has a duplicate"),
+        (lambda: twonn_from_neighbors(torch.ones(2), torch.ones(2)), "at least 3 different rows, got 2"),
+    ],
+)
+def test_an_undefined_dimension_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_real_vectors_give_the_known_answers():
+    data = np.load(shared("data/embeddings/flickr8k_100x5_vitb32/embeddings.npz"))
+    for dtype in (np.float32, np.float64):
+        x, y = data["image"].astype(dtype), data["text"].astype(dtype)
+        assert hubness(k_occurrence(x, y)) == pytest.approx(1.98101993, rel=5e-9)
+        assert hubness(k_occurrence(y, x)) == pytest.approx(1.25043296, rel=5e-9)
+        unit = x.astype(float) / np.linalg.norm(x.astype(float), axis=1, keepdims=True)
+        assert twonn(x) == pytest.approx(skdim.id.TwoNN().fit(unit).dimension_, rel=1e-6)
