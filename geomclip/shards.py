@@ -69,23 +69,14 @@ def write_part(folder: Path, kind: str, number: str, rows: NDArray[Any], table: 
 def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
     """The file that a manifest names; InputError if it is outside or not as recorded (size, sha256)."""
     pure = PurePosixPath(name)
-    if (
-        pure.is_absolute()
-        or ".." in pure.parts
-        or "\\" in name
-        or ":" in name
-        or "\0" in name
-        or not pure.parts
-    ):
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name or not pure.parts:
         raise InputError(f"{folder / MANIFEST}: entry {name[:80]!r} leaves the folder; refused")
     path = folder / pure
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size != record["bytes"]:
-                raise InputError(
-                    f"{path} is cut short or changed: {size} bytes, written were {record['bytes']}"
-                )
+                raise InputError(f"{path} is cut short or changed: {size} bytes, written were {record['bytes']}")
             if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
                 raise InputError(f"{path} is damaged or changed: its sha256 is not the one recorded")
     except OSError as problem:
@@ -101,9 +92,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as problem:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     except (ValueError, RecursionError) as problem:
-        raise InputError(
-            f"{path} is no whole JSON ({one_line(problem)}): the store must be made again"
-        ) from problem
+        raise InputError(f"{path} is no whole JSON ({one_line(problem)}): the store must be made again") from problem
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {str(schema)[:60]!r}; this version reads {SCHEMA!r}")
@@ -115,18 +104,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def _is_whole(manifest: Mapping[str, Any]) -> bool:
     """Whether all is there, and of its type, that reading and continuing a store take for granted."""
     lists = [manifest.get(name, []) for name in ("class_shards", "shards", "skipped")]
-    if not all(
-        isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in lists
-    ):
+    if not all(isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in lists):
         return False
     classes, shards, skipped = lists
     files = [entry.get("files") for entry in (*classes, *shards)]
     return (
         isinstance(manifest.get("made_from"), dict)
         and isinstance(manifest.get("done"), bool)
-        and all(
-            type(entry.get(name)) is int for entry in shards for name in ("number", "first_row", "image_rows")
-        )
+        and all(type(entry.get(name)) is int for entry in shards for name in ("number", "first_row", "image_rows"))
         and all(type(entry.get("input")) is int for entry in skipped)
         and all(
             isinstance(own, dict)
@@ -183,6 +168,24 @@ def image_fields(table: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         if any(table.get(name, ())):
             fields[name] = table[name]
     return fields
+
+
+def data_sha256(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """sha256 over ids, labels, captions and image bytes of all that was encoded, whatever the shards."""
+    digest = hashlib.sha256()
+    for record in [*manifest["class_shards"], *manifest["shards"]]:
+        tables = {name.split("/")[0]: read_table(folder / name) for name in record["files"] if name.endswith("parquet")}
+        if "class_metadata" in tables:
+            digest.update(json.dumps(tables["class_metadata"]).encode())
+            continue
+        images, texts = tables["metadata"], tables.get("text_metadata", {})
+        captions: dict[int, list[list[str]]] = {}
+        for row, *text in zip(*(texts.get(name, ()) for name in ("image_row", "caption_id", "caption")), strict=True):
+            captions.setdefault(row, []).append(text)
+        columns = (images["image_id"], images["image_sha256"], images["label"])
+        for row, image in enumerate(zip(*columns, strict=True), start=record["first_row"]):
+            digest.update(json.dumps([*image, captions.get(row, [])]).encode())
+    return digest.hexdigest()
 
 
 def column_name(name: str) -> str:

@@ -131,9 +131,7 @@ def _fields_of_clip_retrieval(folder: Path) -> dict[str, Any]:
     """Row i of img_emb, of text_emb and of metadata belong together, shard by shard."""
     images = _numbered(folder / "img_emb", r"img_emb_(\d+)\.npy")
     if not images:
-        raise InputError(
-            f"{folder} is no embedding store: it has neither {MANIFEST} nor img_emb/img_emb_0.npy"
-        )
+        raise InputError(f"{folder} is no embedding store: it has neither {MANIFEST} nor img_emb/img_emb_0.npy")
     texts = _numbered(folder / "text_emb", r"text_emb_(\d+)\.npy")
     tables = _numbered(folder / "metadata", r"metadata_(\d+)\.parquet")
     vectors: dict[str, list[NDArray[Any]]] = {"image": [], "text": []}
@@ -148,18 +146,14 @@ def _fields_of_clip_retrieval(folder: Path) -> dict[str, Any]:
         if texts:
             vectors["text"].append(check_rows(read_npy(texts[number]), str(texts[number])))
             if len(vectors["text"][-1]) != rows:
-                raise InputError(
-                    f"{texts[number]} has {len(vectors['text'][-1])} rows, {path.name} has {rows}"
-                )
+                raise InputError(f"{texts[number]} has {len(vectors['text'][-1])} rows, {path.name} has {rows}")
         if tables:
             table = read_table(tables[number])
             for column, values in table.items():
                 if len(values) != rows:
                     raise InputError(f"{tables[number]} has {len(values)} rows, {path.name} has {rows}")
                 columns.setdefault(column, []).extend("" if value is None else str(value) for value in values)
-    whole = {
-        column: values for column, values in columns.items() if len(values) == sum(map(len, vectors["image"]))
-    }
+    whole = {column: values for column, values in columns.items() if len(values) == sum(map(len, vectors["image"]))}
     fields = image_fields(whole)
     paths = whole.get("image_path", [])
     if "image_id" not in whole and paths and len(set(paths)) == len(paths):
@@ -173,9 +167,7 @@ def _fields_of_npz(path: Path) -> dict[str, Any]:
     strings = ("image_id", "image_path", "caption_id", "caption", "classes")
     indices = ("image_of_text", "text_image_index", "labels")
     scalars = ("logit_scale", "logit_bias")
-    arrays = read_npz(
-        path, ("image", "text", "class_text", "geomclip_metadata", *strings, *indices, *scalars)
-    )
+    arrays = read_npz(path, ("image", "text", "class_text", "geomclip_metadata", *strings, *indices, *scalars))
     if "image" not in arrays:
         raise InputError(f"{path} has no array named image")
     fields: dict[str, Any] = {"made_from": {**UNKNOWN, "file": path.name}}
@@ -186,9 +178,7 @@ def _fields_of_npz(path: Path) -> dict[str, Any]:
             fields[name] = _strings(array, f"{path}: {name}")
         elif name in scalars:
             if array.size != 1 or array.dtype.kind not in "fiu":
-                raise InputError(
-                    f"{path}: {name} must be one number, got {array.dtype} of shape {array.shape}"
-                )
+                raise InputError(f"{path}: {name} must be one number, got {array.dtype} of shape {array.shape}")
             fields[name] = float(array.reshape(()))
         elif name in indices:
             fields["image_of_text" if name == "text_image_index" else name] = array
@@ -202,9 +192,7 @@ def _fields_of_npz(path: Path) -> dict[str, Any]:
 def _fields_of_npy(path: Path) -> dict[str, Any]:
     array = read_npy(path)
     if array.ndim != 3 or len(array) != 2:
-        raise InputError(
-            f"{path} has shape {array.shape}; needed is (2, n, d): image rows, then their text rows"
-        )
+        raise InputError(f"{path} has shape {array.shape}; needed is (2, n, d): image rows, then their text rows")
     image, text = (check_rows(array[i], f"{path}: {name}") for i, name in enumerate(("image", "text")))
     return {"image": [image], "text": [text], "made_from": {**UNKNOWN, "file": path.name}}
 

@@ -104,15 +104,11 @@ def test_float64_keeps_all_that_the_file_has(tmp_path):
 
 def test_npz_of_others_is_read_under_both_names_of_the_pairing(tmp_path):
     for name in ("image_of_text", "text_image_index"):
-        np.savez(
-            tmp_path / "a.npz", image=rows(2), text=rows(3), logit_scale=np.float32(70), **{name: [1, 0, 1]}
-        )
+        np.savez(tmp_path / "a.npz", image=rows(2), text=rows(3), logit_scale=np.float32(70), **{name: [1, 0, 1]})
         read = load(tmp_path / "a.npz")
         assert read.image_of_text.tolist() == [1, 0, 1]
         assert (read.logit_scale, read.logit_scale_source) == (70, "file")
-    np.savez(
-        tmp_path / "b.npz", image=rows(3), text=rows(3), image_id=[b"x", b"y", b"z"], caption=["p", "q", "r"]
-    )
+    np.savez(tmp_path / "b.npz", image=rows(3), text=rows(3), image_id=[b"x", b"y", b"z"], caption=["p", "q", "r"])
     read = load(tmp_path / "b.npz")
     assert (read.image_id, read.caption) == (("x", "y", "z"), ("p", "q", "r"))
     assert (read.logit_scale, read.logit_scale_source) == (100, "assumed")
@@ -195,9 +191,7 @@ class Dangerous:
 def test_pickles_are_never_opened(tmp_path):
     objects = np.array([Dangerous(), Dangerous()], dtype=object)
     np.savez(tmp_path / "a.npz", image=objects, text=rows(2))
-    with pytest.raises(
-        InputError, match=r"a.npz: image holds Python objects, which are never unpickled"
-    ) as caught:
+    with pytest.raises(InputError, match=r"a.npz: image holds Python objects, which are never unpickled") as caught:
         load(tmp_path / "a.npz")
     assert "\n" not in str(caught.value)
     np.savez(tmp_path / "b.npz", image=rows(2), text=rows(2), other=objects)  # not looked at
@@ -274,9 +268,7 @@ def npy_header(shape, descr="<f4"):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(
-    "shape", [(2, 10**9, 10**9), (2, -1, 4), (2, 10**40, 4), (0, 10**18, 10**18), (2, 3, 4)]
-)
+@pytest.mark.parametrize("shape", [(2, 10**9, 10**9), (2, -1, 4), (2, 10**40, 4), (0, 10**18, 10**18), (2, 3, 4)])
 def test_an_npy_that_promises_more_than_it_holds_is_refused(tmp_path, shape):
     (tmp_path / "a.npy").write_bytes(npy_header(shape) + bytes(40))
     with pytest.raises(InputError, match=r"a\.npy"):
@@ -310,9 +302,7 @@ def rename_entry(name):
     return change
 
 
-@pytest.mark.parametrize(
-    "name", ["../outside.npy", "/etc/passwd", "img_emb/../../x.npy", "..\\x.npy", "c:/x.npy", ""]
-)
+@pytest.mark.parametrize("name", ["../outside.npy", "/etc/passwd", "img_emb/../../x.npy", "..\\x.npy", "c:/x.npy", ""])
 def test_a_manifest_entry_that_leaves_the_folder_is_refused(tmp_path, name):
     folder = save(several_captions(), tmp_path / "set")
     shutil.copy(folder / "img_emb/img_emb_0000.npy", tmp_path / "outside.npy")
@@ -409,18 +399,14 @@ def complaint(path):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    np.savez_compressed(
-        folder / "packed.npz", image=rows(3), text=rows(3), image_of_text=[0, 1, 2], logit_scale=20.0
-    )
+    np.savez_compressed(folder / "packed.npz", image=rows(3), text=rows(3), image_of_text=[0, 1, 2], logit_scale=20.0)
     save(several_captions(), folder / "own.npz")
     save(several_captions(), folder / "store")
     np.save(folder / "layers.npy", np.stack([rows(3), rows(3)]))
     return folder
 
 
-edits = st.lists(
-    st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4), st.integers(0, 4)), max_size=4
-)
+edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4), st.integers(0, 4)), max_size=4)
 
 
 def mangled(content, edits):

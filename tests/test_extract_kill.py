@@ -1,0 +1,123 @@
+"""Extraction in processes of their own that are killed, filled up or doubled; what is left is judged here."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import TinyEncoder, tiny_pairs, tree
+
+from geomclip.errors import GeomclipError, InputError
+from geomclip.extract import extract
+from geomclip.store import load
+
+SCRIPT = Path(__file__).with_name("tiny.py")
+
+
+def start(images, out, *, seconds=0.05, workers=2):
+    arguments = [sys.executable, SCRIPT, images, out, seconds, workers]
+    # one thread each, as in this process, so that sums are taken in one order
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(list(map(str, arguments)), stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finished_shards(out):
+    try:
+        return len(json.loads((out / "manifest.json").read_text())["shards"])
+    except FileNotFoundError:
+        return -1
+
+
+def wait_for(condition, process, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def undisturbed(tmp_path):
+    pairs = tiny_pairs(tmp_path / "images", 60, bad=(3, 17))
+    return tree(extract(TinyEncoder(), pairs, tmp_path / "whole", batch_size=4, shard_rows=8))
+
+
+def killed_and_resumed(tmp_path, moments):
+    """Kill at a random instant after each number of finished shards; returns the bytes of the store at the end."""
+    chance = random.Random(5)
+    out = tmp_path / "out"
+    for moment in moments:
+        process = start(tmp_path / "images", out)
+        wait_for(lambda moment=moment: finished_shards(out) >= moment, process)
+        time.sleep(chance.uniform(0, 0.12))  # a shard takes about 0.1 s
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert finished_shards(out) < 8
+    process = start(tmp_path / "images", out, seconds=0)
+    assert process.wait() == 0, process.communicate()[1]
+    process.stderr.close()
+    return tree(out)
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(tmp_path):
+    whole = undisturbed(tmp_path)
+    assert killed_and_resumed(tmp_path, [-1, 1, 4]) == whole
+    assert len(load(tmp_path / "out").image) == 58
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_random_moments_ends_with_the_same_bytes(tmp_path):
+    whole = undisturbed(tmp_path)
+    assert killed_and_resumed(tmp_path, [-1, 0, 0, 1, 1, 2, 3, 3, 4, 5]) == whole
+
+
+def test_of_two_writers_the_second_is_refused_and_the_first_ends_well(tmp_path):
+    whole = undisturbed(tmp_path)
+    first = start(tmp_path / "images", tmp_path / "out", seconds=0.1)
+    wait_for(lambda: finished_shards(tmp_path / "out") >= 1, first)
+    pairs = tiny_pairs(tmp_path / "images", 60, bad=(3, 17))
+    with pytest.raises(InputError, match=f"is being written by process {first.pid} on "):
+        extract(TinyEncoder(), pairs, tmp_path / "out", batch_size=4, shard_rows=8)
+    assert first.wait() == 0
+    first.stderr.close()
+    assert tree(tmp_path / "out") == whole
+
+
+def test_ctrl_c_ends_soon_and_keeps_what_is_finished(tmp_path):
+    whole = undisturbed(tmp_path)
+    process = start(tmp_path / "images", tmp_path / "out", seconds=0.1)
+    wait_for(lambda: finished_shards(tmp_path / "out") >= 1, process)
+    process.send_signal(signal.SIGINT)
+    message = process.communicate(timeout=20)[1]
+    assert "of 8 shards are in " in message
+    assert not list((tmp_path / "out").rglob(".*"))  # neither lock nor half a file
+    extract(
+        TinyEncoder(), tiny_pairs(tmp_path / "images", 60, bad=(3, 17)), tmp_path / "out", batch_size=4, shard_rows=8
+    )
+    assert tree(tmp_path / "out") == whole
+
+
+def test_a_disk_that_fills_up_leaves_whole_shards_and_a_way_on(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", small], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        whole = undisturbed(tmp_path)
+        pairs = tiny_pairs(tmp_path / "images", 60, bad=(3, 17))
+        with pytest.raises(GeomclipError, match=r"the disk is full \(.* MB free\)") as caught:
+            extract(TinyEncoder(), pairs, small / "out", batch_size=4, shard_rows=8)
+        assert "\n" not in str(caught.value)
+        assert 0 < finished_shards(small / "out") < 8
+        assert not list((small / "out").rglob(".*"))
+        subprocess.run(["mount", "-o", "remount,size=10m", small], check=True)
+        assert tree(extract(TinyEncoder(), pairs, small / "out", batch_size=4, shard_rows=8)) == whole
+    finally:
+        subprocess.run(["umount", small], check=True)
