@@ -1,4 +1,4 @@
-"""Tiny dual encoders with random weights, in open_clip's local-dir layout, for every test that needs a model."""
+"""Tiny dual encoders with random weights, in open_clip's local-dir layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ CONFIG: dict[str, Any] = {
 
 
 def tiny_model(
-    folder: Path, *, seed: int = 0, preprocess: dict[str, Any] | None = None, weights: bool = True, **config: Any
+    folder: Path,
+    *,
+    seed: int = 0,
+    preprocess: dict[str, Any] | None = None,
+    weights: bool = True,
+    **config: Any,
 ) -> Path:
     """A folder that `local-dir:` takes; the weights are those of this seed."""
     from geomclip.encoders import towers

@@ -54,9 +54,7 @@ def read_contents(file: Path) -> Contents:
     if file.suffix.lower() not in SUFFIXES:
         raise InputError(f"{file}: not a weights file: its name must end in one of {', '.join(SUFFIXES)}")
     try:
-        found, metadata = (
-            _read_safetensors(file) if file.suffix.lower() == ".safetensors" else _read_pickle(file)
-        )
+        found, metadata = _read_safetensors(file) if file.suffix.lower() == ".safetensors" else _read_pickle(file)
     except InputError:
         raise
     except OSError as error:
@@ -85,9 +83,7 @@ def _read_safetensors(file: Path) -> tuple[Shapes, dict[str, Any]]:
     metadata = json.loads(text)
     if not isinstance(metadata, dict) or metadata.get("schema") != SCHEMA:
         schema = metadata.get("schema") if isinstance(metadata, dict) else metadata
-        raise InputError(
-            f"{file}: its geomclip metadata are of schema {schema!r}, this version reads {SCHEMA!r}"
-        )
+        raise InputError(f"{file}: its geomclip metadata are of schema {schema!r}, this version reads {SCHEMA!r}")
     return shapes, metadata
 
 
@@ -99,9 +95,7 @@ def _read_pickle(file: Path) -> tuple[Shapes, dict[str, Any]]:
         raise InputError(f"{file}: holds a {type(state).__name__}, not a state_dict")
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(
-                f"{file}: entry {name!r} of its state_dict is a {type(value).__name__}, not a tensor"
-            )
+            raise InputError(f"{file}: entry {name!r} of its state_dict is a {type(value).__name__}, not a tensor")
     return {name: tuple(value.shape) for name, value in state.items()}, {}
 
 
@@ -117,9 +111,7 @@ def _refusal(file: Path, error: Exception) -> InputError:
             f"{file}: holds more than tensors, and loading it could run code from the file: refused; "
             "save its state_dict alone, best as .safetensors"
         )
-    return InputError(
-        f"{file}: damaged or cut short ({towers.first_line(error, 100)}): fetch or write it again"
-    )
+    return InputError(f"{file}: damaged or cut short ({towers.first_line(error, 100)}): fetch or write it again")
 
 
 def compare(contents: Contents, module: torch.nn.Module, arch: str) -> tuple[str, ...]:
@@ -179,21 +171,16 @@ def candidates(contents: Contents) -> list[str]:
 
 
 def _signature(shapes: Shapes) -> tuple[object, ...] | None:
-    """(patch, vision width, vision layers, text width, text layers, embedding) of a plain ViT CLIP."""
+    """Patch, vision width and layers, places, text width and layers, dimensions, CoCa; None for no ViT."""
     text = "text." if "text.text_projection" in shapes else ""
     conv, projection = shapes.get("visual.conv1.weight"), shapes.get(f"{text}text_projection")
-    if (
-        conv is None
-        or projection is None
-        or len(conv) != 4
-        or len(projection) != 2
-        or "visual.proj" not in shapes
-    ):
+    if conv is None or projection is None or len(conv) != 4 or len(projection) != 2 or "visual.proj" not in shapes:
         return None
     vision_layers = _layers(shapes, "visual.transformer.resblocks.")
     text_layers = _layers(shapes, f"{text}transformer.resblocks.")
     places = shapes.get("visual.positional_embedding", (0,))[0]
-    return (conv[2], conv[0], vision_layers, places, projection[0], text_layers, projection[1])
+    coca = any(name.startswith("text_decoder.") for name in shapes)
+    return (conv[2], conv[0], vision_layers, places, projection[0], text_layers, projection[1], coca)
 
 
 def _layers(shapes: Iterable[str], prefix: str) -> int:
@@ -202,11 +189,7 @@ def _layers(shapes: Iterable[str], prefix: str) -> int:
 
 def _expected(model_cfg: Mapping[str, Any]) -> tuple[object, ...] | None:
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
-    if (
-        "timm_model_name" in vision
-        or "hf_model_name" in text
-        or not isinstance(vision.get("layers", 12), int)
-    ):
+    if "timm_model_name" in vision or "hf_model_name" in text or not isinstance(vision.get("layers", 12), int):
         return None
     patch, size = vision.get("patch_size", 16), vision.get("image_size", 224)
     if not isinstance(size, int):
@@ -220,6 +203,7 @@ def _expected(model_cfg: Mapping[str, Any]) -> tuple[object, ...] | None:
         text.get("width", 512),
         text.get("layers", 12),
         model_cfg["embed_dim"],
+        "multimodal_cfg" in model_cfg,
     )
 
 
@@ -236,9 +220,7 @@ def check_finite(module: torch.nn.Module, where: str) -> None:
         if value.is_floating_point() and not torch.isfinite(value.sum()):
             bad = int((~torch.isfinite(value)).sum())
             if bad:
-                raise InputError(
-                    f"{where}: {bad} of the {value.numel()} weights of {name} are NaN or infinite"
-                )
+                raise InputError(f"{where}: {bad} of the {value.numel()} weights of {name} are NaN or infinite")
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:

@@ -41,7 +41,10 @@ class Preprocess:
     def __call__(self, image: Image) -> Tensor:
         """The image as the model wants it."""
         short, long = sorted(image.size)
-        if self.settings["resize_mode"] == "shortest" and long > MAX_ELONGATION * short:
+        # the longest side first: a short side may then be left with no pixel at all
+        size = self.settings["size"]
+        limit = min(size) if self.settings["resize_mode"] == "longest" else MAX_ELONGATION
+        if self.settings["resize_mode"] != "squash" and long > limit * short:
             raise InputError(f"{image.width} x {image.height} pixels: too elongated to be resized")
         return self.transform(image)
 
@@ -95,9 +98,7 @@ class Encoder:
             rows = rows[0] if isinstance(rows, tuple) else rows
             rows = rows.float().cpu()
         if not torch.isfinite(rows).all():
-            way_out = (
-                "" if self.precision == "fp32" else f": {self.precision} overflows here, use --precision fp32"
-            )
+            way_out = "" if self.precision == "fp32" else f": {self.precision} overflows here, use --precision fp32"
             raise GeomclipError(f"{self.model}: its rows are not finite{way_out}")
         return rows
 
@@ -116,6 +117,7 @@ class Encoder:
             "preprocessing": dict(self.preprocessing),
             "precision": self.precision,
             "device": self.device,
+            "fingerprint": self.fingerprint(),
             "notes": list(self.notes),
             "open_clip": towers.version(),
         }

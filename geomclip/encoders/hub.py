@@ -6,7 +6,6 @@ seconds (one short request, no retries) and says what is missing, where it belon
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,9 +55,10 @@ def get(repo: str, names: Sequence[str], *, cache_dir: Path | None, what: str) -
     InputError
         If the repository's name cannot be one, or it has none of the files.
     """
-    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo):
-        raise InputError(f"{what}: {repo!r} is no repository name: write hf-hub:ORGANISATION/NAME")
-    here = cached(repo, names, cache_dir)
+    try:
+        here = cached(repo, names, cache_dir)
+    except ValueError as error:  # the hub's own check of names
+        raise InputError(f"{what}: {repo!r} is no repository name: write hf-hub:ORGANISATION/NAME") from error
     if here is not None:
         return here
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -72,9 +72,7 @@ def get(repo: str, names: Sequence[str], *, cache_dir: Path | None, what: str) -
         except EntryNotFoundError as error:
             if isinstance(error, LocalEntryNotFoundError):  # a subclass, but it means that the network failed
                 raise _unavailable(repo, name, address, cache_dir, what, error) from error
-        except (
-            Exception
-        ) as error:  # httpx, requests (older hubs), OSError and the hub's own: all mean "not had"
+        except Exception as error:  # httpx, requests (older hubs), OSError and the hub's own: all mean "not had"
             raise _unavailable(repo, name, address, cache_dir, what, error) from error
     raise InputError(
         f"{what}: the repository {repo} has no {' or '.join(names)}: it is not in open_clip's layout "

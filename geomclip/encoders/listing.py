@@ -58,7 +58,5 @@ def _row(name: str, group: str, arch: str, tag: str, cache_dir: Path | None) -> 
     # most folders are not there, which one look settles
     wanted = [path[0]] if path and path[0] else hub.WEIGHTS
     present = folder.is_dir() and hub.cached(repo, wanted, cache_dir) is not None
-    about = (
-        f"OpenAI weights, {arch}{quick}" if group == "OpenAI" else f"{repo}{', QuickGELU' if quick else ''}"
-    )
+    about = f"OpenAI weights, {arch}{quick}" if group == "OpenAI" else f"{repo}{', QuickGELU' if quick else ''}"
     return ModelInfo(name, group, about, present)

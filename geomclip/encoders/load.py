@@ -151,9 +151,7 @@ def _with_parts(recipe: Recipe, cache_dir: Path | None, what: str) -> Recipe:
     """Make sure of the tokenizer or text tower of transformers, whose own failures take minutes offline."""
     text_cfg = recipe.model_cfg["text_cfg"]
     tokenizer, tower = text_cfg.get("hf_tokenizer_name"), text_cfg.get("hf_model_name")
-    if (
-        tower and not Path(tower).is_dir()
-    ):  # open_clip reads it from the hub's own cache, whatever cache_dir is
+    if tower and not Path(tower).is_dir():  # open_clip reads it from the hub's own cache, whatever cache_dir is
         hub.get(tower, ("config.json",), cache_dir=None, what=f"the text tower of {what}")
     if tokenizer and not recipe.tokenizer_source:
         file = hub.get(tokenizer, TOKENIZER_FILES, cache_dir=cache_dir, what=f"the tokenizer of {what}")
@@ -167,9 +165,7 @@ def _own_recipe(choice: names.Choice, contents: Contents) -> Recipe:
     try:
         model_cfg = _checked_config(own["model_cfg"], str(contents.file))
         model_cfg["quick_gelu"] = bool(own["quick_gelu"])
-        recipe = Recipe(
-            model_cfg, dict(own["preprocess_cfg"]), str(own["arch"]), str(own["tokenizer"]), contents
-        )
+        recipe = Recipe(model_cfg, dict(own["preprocess_cfg"]), str(own["arch"]), str(own["tokenizer"]), contents)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -252,9 +248,7 @@ def _usual_preprocessing(arch: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     known = [{k: towers.tag_config(arch, tag)[k] for k in keys} for tag in towers.tags().get(arch, ())]
     if not known or all(settings == known[0] for settings in known):
         return (known[0] if known else {}), ()
-    return {}, (
-        f"how {arch} wants its images differs between its weights: OpenAI's mean and std are assumed",
-    )
+    return {}, (f"how {arch} wants its images differs between its weights: OpenAI's mean and std are assumed",)
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -291,12 +285,8 @@ def _weights_in(folder: Path) -> Path:
             return folder / name
     found = sorted(f for f in folder.iterdir() if f.suffix in checkpoint.SUFFIXES)
     if len(found) != 1:
-        seen = (
-            f"several weights files ({', '.join(f.name for f in found[:4])})" if found else "no weights file"
-        )
-        raise NotAvailableError(
-            f"{folder}: has {seen}: name one of them {preferred[0]}, or give --pretrained FILE"
-        )
+        seen = f"several weights files ({', '.join(f.name for f in found[:4])})" if found else "no weights file"
+        raise NotAvailableError(f"{folder}: has {seen}: name one of them {preferred[0]}, or give --pretrained FILE")
     return found[0]
 
 
@@ -316,9 +306,7 @@ def _placed(encoder: Encoder, precision: str, device: str) -> Encoder:
 
 def _probe(encoder: Encoder) -> Tensor:
     """Cosines (2, 4) of two fixed noise images and four fixed texts."""
-    size = encoder.preprocessing["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    pixels = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randn(2, 3, *encoder.preprocessing["size"], generator=torch.Generator().manual_seed(0))
     tokens, _ = encoder.tokenize(["a photo of a dog", "two red buses", "a diagram", "rain"])
     image, text = encoder.encode_image(pixels), encoder.encode_text(tokens)
     unit = torch.nn.functional.normalize

@@ -123,7 +123,10 @@ def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
     if model.startswith("hf-hub:"):
         if arch:
             raise InputError(f"--arch goes with a weights file; {model!r} says its architecture itself")
-        return _with_weights(Choice(model, "", repo=model.removeprefix("hf-hub:")), pretrained)
+        repo = model.removeprefix("hf-hub:")
+        if repo.count("/") != 1:
+            raise InputError(f"{model!r} is no repository name: write hf-hub:ORGANISATION/NAME")
+        return _with_weights(Choice(model, "", repo=repo), pretrained)
     if model.startswith("local-dir:"):
         folder = Path(model.removeprefix("local-dir:")).expanduser()
         if not folder.is_dir():
@@ -136,9 +139,7 @@ def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
     return None
 
 
-def _from_path(
-    path: Path, model: str, pretrained: str, arch: str | None, *, open_clip_layout: bool = False
-) -> Choice:
+def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, open_clip_layout: bool = False) -> Choice:
     if path.is_dir():
         if (path / towers.CONFIG_FILE).is_file():
             if arch:
@@ -155,9 +156,7 @@ def _from_path(
     if pretrained and pretrained != RANDOM:
         raise InputError(f"{model!r} is a weights file itself: --pretrained {pretrained} cannot be added")
     if pretrained == RANDOM:
-        raise InputError(
-            f"{model!r} is a weights file: for random weights name its architecture as the model"
-        )
+        raise InputError(f"{model!r} is a weights file: for random weights name its architecture as the model")
     return Choice(model, path.name, arch=_architecture(arch) if arch else "", file=path)
 
 
@@ -198,9 +197,7 @@ def _known(model: str, pretrained: str) -> Choice | None:
     if not pretrained and openai is not None:
         pretrained = "openai"
     if not pretrained:
-        raise InputError(
-            f"{plain} alone names no weights: add a tag: {_offers(plain)}, or --pretrained random"
-        )
+        raise InputError(f"{plain} alone names no weights: add a tag: {_offers(plain)}, or --pretrained random")
     if pretrained == RANDOM or _is_file_name(pretrained) or _is_there(pretrained):
         quick = openai is not None and "/" in base  # RN50 is open_clip's own name too
         return _with_weights(Choice(plain, "", plain + QUICK if quick else plain), pretrained)

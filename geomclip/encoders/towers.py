@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from geomclip.errors import InputError, NotAvailableError
 
@@ -88,9 +89,7 @@ def architecture_config(arch: str) -> dict[str, Any]:
     return dict(open_clip.get_model_config(arch))
 
 
-def build(
-    model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, seed: int, where: str
-) -> torch.nn.Module:
+def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, seed: int, where: str) -> torch.nn.Module:
     """The towers of a configuration with fresh random weights, float32, in eval mode.
 
     The global random generator is left as it was; the same seed gives the same weights.
@@ -106,6 +105,7 @@ def build(
         _as_folder(model_cfg, preprocess_cfg) as folder,
         quiet(),
         torch.random.fork_rng(devices=[]),
+        _ZeroedMemory(),
         _said_in_one_line(where),
     ):
         torch.manual_seed(seed)
@@ -125,8 +125,10 @@ def load_into(module: torch.nn.Module, file: Path) -> None:
 
 
 def preprocessing(module: torch.nn.Module) -> dict[str, Any]:
-    """How the model wants its images: size, mean, std, interpolation, resize_mode, fill_color (JSON-able)."""
+    """How the model wants its images: size [h, w], mean, std, interpolation, resize_mode, fill_color."""
     plain: dict[str, Any] = json.loads(json.dumps(module.visual.preprocess_cfg))  # type: ignore[union-attr]
+    if isinstance(plain["size"], int):
+        plain["size"] = [plain["size"], plain["size"]]
     return plain
 
 
@@ -147,9 +149,7 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
     text_cfg = model_cfg["text_cfg"]
     name = text_cfg.get("hf_tokenizer_name")
     if name and importlib.util.find_spec("transformers") is None:
-        raise NotAvailableError(
-            f"{where}: its tokenizer needs the transformers package: pip install transformers"
-        )
+        raise NotAvailableError(f"{where}: its tokenizer needs the transformers package: pip install transformers")
     with quiet(), _said_in_one_line(f"{where}: its tokenizer"):
         if not name:
             with _as_folder(model_cfg, {}) as folder:
@@ -168,6 +168,14 @@ def fetch_url(url: str, cache_dir: Path | None) -> Path:
     import open_clip
 
     return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(cache_dir) if cache_dir else None))
+
+
+class _ZeroedMemory(TorchFunctionMode):
+    """Zeros where open_clip allocates a weight and never fills it (CoCa's text_decoder.text_projection)."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # torch's
+        result = func(*args, **(kwargs or {}))
+        return result.zero_() if func in (torch.empty, torch.empty_like) else result
 
 
 @contextmanager
@@ -193,12 +201,8 @@ def _said_in_one_line(where: str) -> Iterator[None]:
                 f"{where}: its text tower needs the transformers package: pip install transformers"
             ) from error
         if isinstance(error, OSError):
-            raise NotAvailableError(
-                f"{where}: something it needs cannot be had: {first_line(error)}"
-            ) from error
-        raise InputError(
-            f"{where}: open_clip cannot use it: {type(error).__name__}: {first_line(error)}"
-        ) from error
+            raise NotAvailableError(f"{where}: something it needs cannot be had: {first_line(error)}") from error
+        raise InputError(f"{where}: open_clip cannot use it: {type(error).__name__}: {first_line(error)}") from error
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -1,0 +1,238 @@
+"""Fetching weights: the real download code against a local server that stands for the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import ROOT
+from huggingface_hub import constants
+from safetensors.torch import load_file
+from tiny_models import tiny_model
+
+from geomclip.encoders import checkpoint, hub, load_encoder
+from geomclip.errors import InputError, NotAvailableError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+# loads each name of its arguments in turn, and says what came of it and how long it took
+CLIENT = """
+import json, sys, time
+from pathlib import Path
+from geomclip.encoders import load_encoder
+from geomclip.errors import InputError
+for name in sys.argv[2:]:
+    started = time.monotonic()
+    try:
+        encoder = load_encoder(name, cache_dir=Path(sys.argv[1]))
+        found = {"sha256": encoder.weights_sha256, "quick_gelu": encoder.quick_gelu, "notes": encoder.notes}
+    except InputError as error:
+        found = {"error": type(error).__name__, "said": str(error)}
+    print(json.dumps({"seconds": time.monotonic() - started} | found), flush=True)
+"""
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves /ORGANISATION/NAME/resolve/REVISION/FILE of a folder as the hub does."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder = folder
+        self.seen: Counter[str] = Counter()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        repo, _, rest = self.path.lstrip("/").partition("/resolve/")
+        name = rest.partition("/")[2]
+        self.server.seen[f"{self.command} {repo}/{name}"] += 1
+        if repo == "org/drops":  # accepts, then hangs up without a word
+            self.connection.close()
+            return
+        file = self.server.folder / repo / name
+        if repo == "org/breaks":
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if not file.is_file():
+            self.send_response(404)
+            known = (self.server.folder / repo).is_dir()
+            self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = file.read_bytes()
+        first = 0
+        if "Range" in self.headers:
+            first = int(self.headers["Range"].removeprefix("bytes=").partition("-")[0])
+        self.send_response(206 if first else 200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Accept-Ranges", "bytes")
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - first))
+        self.end_headers()
+        if not body:
+            return
+        # the connection is lost in the middle, once
+        half = repo == "org/half" and self.server.seen[f"GET {repo}/open_clip_model.safetensors"] == 1
+        self.wfile.write(content[first : len(content) // 2 if half else len(content)])
+        if half:
+            self.wfile.flush()
+            self.connection.close()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Hub]:
+    folder = tmp_path_factory.mktemp("hub")
+    for repo in ("org/whole", "org/half", "org/breaks", "org/drops"):
+        tiny_model(folder / repo)
+    tiny_model(folder / "org/quick", quick_gelu=True)
+    pickled = tiny_model(folder / "org/pickled")
+    torch.save(load_file(pickled / "open_clip_model.safetensors"), pickled / "open_clip_pytorch_model.bin")
+    (pickled / "open_clip_model.safetensors").unlink()
+    (folder / "org/transformers").mkdir()
+    (folder / "org/transformers/config.json").write_text("{}")
+    served = Hub(folder)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield served
+    served.shutdown()
+    served.server_close()
+
+
+def ask(cache: Path, *model_names: str, **environment: str) -> list[dict]:
+    """What a process of its own makes of these names; the hub reads its environment at import only."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CLIENT, str(cache), *model_names],
+        env=clean | {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"} | environment,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_hub_model_is_fetched_once_and_then_needs_no_network(server, tmp_path, monkeypatch):
+    expected = checkpoint.weights_sha256(load_file(server.folder / "org/whole/open_clip_model.safetensors"))
+    wanted = ("hf-hub:org/whole", "hf-hub:org/pickled", "hf-hub:org/half", "hf-hub:org/quick")
+    whole, pickled, half, quick = ask(tmp_path, *wanted, HF_ENDPOINT=server.address)
+    assert whole["sha256"] == pickled["sha256"] == half["sha256"] == expected
+    assert (whole["quick_gelu"], quick["quick_gelu"]) == (False, True)
+    assert server.seen["GET org/half/open_clip_model.safetensors"] > 1  # cut in the middle, gone on with
+    assert server.seen["GET org/whole/open_clip_model.safetensors"] == 1
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_encoder("hf-hub:org/whole", cache_dir=tmp_path).weights_sha256 == expected
+
+
+def test_what_the_hub_cannot_give_is_one_line_within_seconds(server, tmp_path):
+    wanted = ["hf-hub:org/absent", "hf-hub:org/transformers", "hf-hub:org/drops", "hf-hub:org/breaks"]
+    absent, transformers, drops, breaks = ask(tmp_path, *wanted, HF_ENDPOINT=server.address)
+    assert "the hub knows no such repository, or it is private" in absent["said"]
+    assert transformers["error"] == "InputError"
+    assert "org/transformers has no open_clip_config.json: it is not in open_clip's layout" in transformers["said"]
+    place = tmp_path / "weights" / "models--org--drops" / "open_clip_config.json"
+    address = f"{server.address}/org/drops/resolve/main/open_clip_config.json"
+    assert f"download {address} elsewhere and place it at {place}" in drops["said"]
+    for answer in (absent, drops, breaks):
+        assert answer["error"] == "NotAvailableError"
+    for answer in (absent, transformers, drops, breaks):
+        assert "\n" not in answer["said"]
+        assert answer["seconds"] < 15
+
+
+def test_without_network_the_answer_is_quick_and_says_what_to_do(tmp_path):
+    names = ["ViT-B/32", "hf-hub:org/whole", "ViT-B-16-SigLIP:webli"]
+    # nothing listens on port 9
+    answers = ask(tmp_path, *names, HF_ENDPOINT="http://127.0.0.1:9")
+    for answer in answers:
+        assert answer["error"] == "NotAvailableError"
+        assert "\n" not in answer["said"]
+        assert answer["seconds"] < 15
+    place = tmp_path / "weights" / "models--timm--vit_base_patch32_clip_224.openai" / "open_clip_model.safetensors"
+    assert answers[0]["said"].startswith("the weights of ViT-B-32:openai: open_clip_model.safetensors is not on")
+    assert f"place it at {place}, or give the file with --pretrained FILE" in answers[0]["said"]
+
+
+def test_a_hub_that_is_switched_off_is_not_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(NotAvailableError, match="HF_HUB_OFFLINE is set"):
+        load_encoder("ViT-B/32", cache_dir=tmp_path)
+
+
+def test_files_placed_by_hand_are_found(tmp_path):
+    folder = tiny_model(tmp_path / "weights" / "models--org--mine")
+    found = load_encoder("hf-hub:org/mine", cache_dir=tmp_path)
+    assert found.model == "hf-hub:org/mine"
+    assert found.weights_sha256 == load_encoder(str(folder)).weights_sha256
+
+
+def test_damaged_weights_in_the_cache_are_named_with_their_path(tmp_path):
+    folder = tiny_model(tmp_path / "weights" / "models--org--mine")
+    file = folder / "open_clip_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"models--org--mine/open_clip_model\.safetensors: damaged or cut short"):
+        load_encoder("hf-hub:org/mine", cache_dir=tmp_path)
+
+
+def test_a_hub_repository_marked_quick_gelu_is_built_so_even_if_its_configuration_forgets(tmp_path):
+    tiny_model(tmp_path / "weights" / "models--timm--vit_base_patch32_clip_224.openai")
+    found = load_encoder("hf-hub:timm/vit_base_patch32_clip_224.openai", cache_dir=tmp_path)
+    assert found.quick_gelu is True
+    assert any("trained with QuickGELU" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("repo", ["a b/c", "a/b/c", "../x", "", "a/b;c"])
+def test_a_name_that_cannot_be_a_repository_is_refused(tmp_path, repo):
+    with pytest.raises(InputError, match="is no repository name"):
+        load_encoder(f"hf-hub:{repo}", cache_dir=tmp_path)
+
+
+def test_weights_go_to_the_hubs_own_cache_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "own"))
+    assert hub.cache_folder(None) == tmp_path / "own"
+    assert hub.cache_folder(tmp_path) == tmp_path / "weights"
+
+
+def test_a_plain_address_that_cannot_be_fetched_says_where_to_place_the_file(tmp_path):
+    from geomclip.encoders import load, names
+
+    choice = names.Choice("Tiny", "old", arch="Tiny", tag="old")
+    with pytest.raises(
+        NotAvailableError, match=rf"download http://127\.0\.0\.1:9/old\.pt .* {tmp_path}/weights/old\.pt"
+    ):
+        load._tag_file(choice, {"url": "http://127.0.0.1:9/old.pt"}, tmp_path)
