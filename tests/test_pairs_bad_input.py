@@ -36,9 +36,7 @@ COCO_FILE = "annotations/captions_val2017.json"
 # ---- coco and Karpathy
 
 
-@pytest.mark.parametrize(
-    "name", ["../up.jpg", "a/../../up.jpg", "/etc/passwd", "..\\up.jpg", "\\\\host\\x.jpg"]
-)
+@pytest.mark.parametrize("name", ["../up.jpg", "a/../../up.jpg", "/etc/passwd", "..\\up.jpg", "\\\\host\\x.jpg"])
 def test_a_name_that_leaves_its_folder_is_refused(tmp_path, name):
     write(tmp_path, changed(COCO, COCO_FILE, images=[{"id": 1, "file_name": name}]))
     check_refused("coco", r"images\[0\]\.file_name: .* leaves .*val2017", data_root=tmp_path)
@@ -88,14 +86,10 @@ def test_json_cut_in_half_is_one_line_that_says_what_to_do(tmp_path, name, files
     file = next(tmp_path.rglob("*.json"))
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    check_refused(
-        name, rf"{file.name} is not valid JSON .*cut short: fetch or write it again", data_root=tmp_path
-    )
+    check_refused(name, rf"{file.name} is not valid JSON .*cut short: fetch or write it again", data_root=tmp_path)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b"null", b'"\\ud800"', b"\xe9"]
-)
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b"null", b'"\\ud800"', b"\xe9"])
 def test_odd_json_is_refused(tmp_path, content):
     write(tmp_path, {**COCO, COCO_FILE: content})
     check_refused("coco", "captions_val2017.json", data_root=tmp_path)
@@ -329,18 +323,14 @@ def test_any_json_as_karpathy_gives_pairs_or_an_error_of_one_line(tmp_path, cont
 
 
 @quick
-@given(
-    rows=st.lists(of_shape(filepath=some_text, title=some_text, split=some_text, label=some_text), max_size=4)
-)
+@given(rows=st.lists(of_shape(filepath=some_text, title=some_text, split=some_text, label=some_text), max_size=4))
 def test_any_rows_as_jsonl_give_pairs_or_an_error_of_one_line(tmp_path, rows):
     write(tmp_path, {"t.jsonl": "\n".join(map(json.dumps, rows))})
     check_answer(f"jsonl:{tmp_path}/t.jsonl")
 
 
 @quick
-@given(
-    head=st.sampled_from([b"", b"filepath,title\n", b"filepath\ttitle\na.jpg\t"]), body=st.binary(max_size=60)
-)
+@given(head=st.sampled_from([b"", b"filepath,title\n", b"filepath\ttitle\na.jpg\t"]), body=st.binary(max_size=60))
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_any_bytes_as_a_table_give_pairs_or_an_error_of_one_line(tmp_path, kind, head, body):
     write(tmp_path, {"t": head + body})
@@ -354,18 +344,13 @@ def test_any_bytes_as_a_table_give_pairs_or_an_error_of_one_line(tmp_path, kind,
     cut=st.none() | st.integers(0, 10240),
 )
 def test_a_damaged_tar_gives_pairs_or_an_error_of_one_line(tmp_path, place, damage, cut):
-    data = bytearray(
-        write_tar(tmp_path / "t.tar", {"a.txt": "a", "a.jpg": jpeg(), "a.json": "{}"}).read_bytes()
-    )
+    data = bytearray(write_tar(tmp_path / "t.tar", {"a.txt": "a", "a.jpg": jpeg(), "a.json": "{}"}).read_bytes())
     data[place : place + len(damage)] = damage
     (tmp_path / "t.tar").write_bytes(data[:cut])
     check_answer(f"wds:{tmp_path}/t.tar")
 
 
 @quick
-@given(
-    data=some_text
-    | st.sampled_from(["csv:\0", "folder:\0", "wds:\0", "imagenet-folder:\0", "parquet:\0", "~\0"])
-)
+@given(data=some_text | st.sampled_from(["csv:\0", "folder:\0", "wds:\0", "imagenet-folder:\0", "parquet:\0", "~\0"]))
 def test_any_name_of_data_is_answered_with_one_line(data):
     check_answer(data)

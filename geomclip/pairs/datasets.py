@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,7 @@ _YOURS = "that of your data"
 _IN_TABLE = "as in its column split, if any"
 _COCO = "http://images.cocodataset.org"  # its https certificate is for another host; the checksums guard it
 _KARPATHY_ZIP = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
-_FLICKR_FORM = (
-    "its authors give the photos out after a form: fill in {form}, then put them into {{root}}/images"
-)
+_FLICKR_FORM = "its authors give the photos out after a form: fill in {form}, then put them into {{root}}/images"
 
 
 def _karpathy(name: str, description: str, size: str, *, by_hand: str) -> Dataset:
@@ -147,12 +146,8 @@ DATASETS: dict[str, Dataset] = {
         _table("tsv", "the same, tab-separated"),
         _table("jsonl", "the same, one JSON object a line"),
         _table("parquet", "the same, parquet"),
-        Dataset(
-            "folder:", "images, each with a .txt of its name", "", _YOURS, (), folder.read, follows="DIR"
-        ),
-        Dataset(
-            "wds:", "webdataset tars ({000..012}.tar, globs)", "", _YOURS, (), wds.read, follows="PATTERN"
-        ),
+        Dataset("folder:", "images, each with a .txt of its name", "", _YOURS, (), folder.read, follows="DIR"),
+        Dataset("wds:", "webdataset tars ({000..012}.tar, globs)", "", _YOURS, (), wds.read, follows="PATTERN"),
         Dataset(
             "imagenet-folder:",
             "classes: a folder of images each (classnames.txt and templates as CLIP_benchmark's)",
@@ -179,7 +174,7 @@ def folders_searched(dataset: Dataset, *, data_root: Path | None, cache_dir: Pat
 def find_folder(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> Path | None:
     """The folder where the set is; None if it is in none of those searched."""
     for root in folders_searched(dataset, data_root=data_root, cache_dir=cache_dir):
-        if any((root / file).is_file() for file in dataset.looks_for):
+        if any(os.path.isfile(root / file) for file in dataset.looks_for):
             return root
     return None
 
@@ -190,7 +185,7 @@ def folder_or_explain(dataset: Dataset, *, data_root: Path | None, cache_dir: Pa
     if found is not None:
         return found
     searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
-    if data_root is not None and not searched[0].is_dir():
+    if data_root is not None and not os.path.isdir(searched[0]):
         raise InputError(f"--data-root: {searched[0]} is not a folder")
     raise NotAvailableError(
         f"{dataset.name} is not at {' or '.join(map(str, searched))} "

@@ -81,9 +81,7 @@ def fetch_and_unpack(remote: Remote, root: Path, *, progress: Progress | None = 
     download(remote.url, archive, sha256=remote.sha256, size=remote.size, progress=progress)
     unpack(archive, root, members=remote.members, progress=progress)
     if not (root / remote.provides).exists():
-        raise GeomclipError(
-            f"{archive} from {remote.url} has no {remote.provides}; it is not the file expected"
-        )
+        raise GeomclipError(f"{archive} from {remote.url} has no {remote.provides}; it is not the file expected")
     archive.unlink()
 
 
@@ -141,13 +139,13 @@ def download(
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
             problem = error
         except OSError as error:
-            raise GeomclipError(
-                f"{part} cannot be written: {one_line(error)}; make room and run again"
-            ) from error
+            raise GeomclipError(f"{part} cannot be written: {one_line(error)}; make room and run again") from error
         failures = 0 if _size(part) > before else failures + 1
         # who never got a byte is more likely offline than unlucky
         if failures >= (PATIENCE if _size(part) else 3):
-            raise _unreachable(url, target, one_line(problem)) from problem
+            reason = getattr(problem, "reason", None)  # of an URLError: the OSError within
+            told = one_line(reason if isinstance(reason, OSError) else problem)
+            raise _unreachable(url, target, told) from problem
         time.sleep(pause * 2**failures)
     _check(part, target, sha256=sha256, size=size, url=url)
     os.replace(part, target)
@@ -174,9 +172,7 @@ def _fetch(url: str, part: Path, *, size: int | None, progress: Progress | None,
             length = answer.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
         if size is not None and total is not None and total != size:
-            raise GeomclipError(
-                f"{url} has {total} bytes, not the {size} of the file expected; it has changed"
-            )
+            raise GeomclipError(f"{url} has {total} bytes, not the {size} of the file expected; it has changed")
         free = shutil.disk_usage(part.parent).free
         if total is not None and total - start > free:
             raise GeomclipError(f"{url} needs {total - start} bytes and {part.parent} has {free}; make room")
@@ -190,9 +186,7 @@ def _fetch(url: str, part: Path, *, size: int | None, progress: Progress | None,
                 file.write(chunk)
                 done += len(chunk)
                 if size is not None and done > size:
-                    raise GeomclipError(
-                        f"{url} sends more than the {size} bytes of the file expected; it has changed"
-                    )
+                    raise GeomclipError(f"{url} sends more than the {size} bytes of the file expected; it has changed")
                 if progress is not None:
                     progress(done, total, name)
             file.flush()
@@ -249,8 +243,7 @@ def _check(file: Path, target: Path, *, sha256: str | None, size: int | None, ur
 
 def _unreachable(url: str, target: Path, reason: str) -> NotAvailableError:
     return NotAvailableError(
-        f"{url} cannot be fetched ({reason}): run again when it can, "
-        f"or fetch it elsewhere and place it at {target}"
+        f"{url} cannot be fetched ({reason}): run again when it can, or fetch it elsewhere and place it at {target}"
     )
 
 
@@ -282,12 +275,10 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as content:
-            wanted = [info for info in content.infolist() if _wanted(info, archive, root, members)]
+            wanted = [info for info in content.infolist() if _wanted(info, archive, members)]
             total = sum(info.file_size for info in wanted)
             if total > MAX_EXPANSION * max(_size(archive), CHUNK):
-                raise GeomclipError(
-                    f"{archive} would grow to {total} bytes, too many for its size; not unpacked"
-                )
+                raise GeomclipError(f"{archive} would grow to {total} bytes, too many for its size; not unpacked")
             free = shutil.disk_usage(root).free
             if total > free:
                 raise GeomclipError(f"{archive} unpacks to {total} bytes and {root} has {free}; make room")
@@ -313,9 +304,8 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _wanted(info: zipfile.ZipInfo, archive: Path, root: Path, members: str) -> bool:
-    """Whether a member is to be unpacked; GeomclipError if it should not even be there."""
-    inside(root, info.filename, entry=str(archive))
+def _wanted(info: zipfile.ZipInfo, archive: Path, members: str) -> bool:
+    """Whether a member is to be unpacked; InputError if it is none that could be."""
     if stat.S_ISLNK(info.external_attr >> 16):
         raise InputError(f"{archive}: {info.filename[:100]!r} is a link; only plain files are unpacked")
     if info.is_dir() or not fnmatch.fnmatchcase(info.filename, members):

@@ -38,4 +38,4 @@ def read(request: Request) -> Pairs:
             "each needs a text file of its name (photo.jpg, photo.txt)"
         )
     notes = counted((silent, "{n} images have no text file, or an empty one, and no caption"))
-    return Pairs(f"folder:{folder.name}", split, pairs, notes=notes)
+    return Pairs(request.title, split, pairs, notes=notes)

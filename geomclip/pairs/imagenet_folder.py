@@ -34,18 +34,12 @@ def read(request: Request) -> Pairs:
     splits = folder_splits(root)
     split = choose_split(request.split, splits, name=name)
     folder = root / split if splits else root
-    class_folders = sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not class_folders:
         raise InputError(f"{name}: {folder} has no subfolders; each class needs one, with its images inside")
-    names = read_class_names((folder, root)) or tuple(
-        clean(path.name).replace("_", " ") for path in class_folders
-    )
+    names = read_class_names((folder, root)) or tuple(clean(path.name).replace("_", " ") for path in class_folders)
     if len(names) != len(class_folders):
-        raise InputError(
-            f"{root}: classnames.txt has {len(names)} names for {len(class_folders)} class folders"
-        )
+        raise InputError(f"{root}: classnames.txt has {len(names)} names for {len(class_folders)} class folders")
     classes = distinct(names, tuple(clean(path.name) for path in class_folders))
     pairs = []
     empty = 0
@@ -58,7 +52,7 @@ def read(request: Request) -> Pairs:
     if not pairs:
         raise InputError(f"{name}: the {len(class_folders)} class folders in {folder} hold no image")
     return Pairs(
-        f"imagenet-folder:{root.name}",
+        request.title,
         split,
         pairs,
         classes=classes,
@@ -78,9 +72,7 @@ def class_prompts(names: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[tu
     templates = _lines(file_name, folders) or (DEFAULT_TEMPLATE,)
     for template in templates:
         if "{c}" not in template:
-            raise InputError(
-                f"{file_name} in {folders[-1]}: {template[:80]!r} has no {{c}} for the class name"
-            )
+            raise InputError(f"{file_name} in {folders[-1]}: {template[:80]!r} has no {{c}} for the class name")
     return tuple(tuple(template.replace("{c}", name) for template in templates) for name in names)
 
 
@@ -91,9 +83,7 @@ def distinct(names: tuple[str, ...], otherwise: tuple[str, ...]) -> tuple[str, .
     ('crane (n01)', 'fox', 'crane (n03)')
     """
     times = Counter(names)
-    return tuple(
-        f"{name} ({other})" if times[name] > 1 else name for name, other in zip(names, otherwise, strict=True)
-    )
+    return tuple(f"{name} ({other})" if times[name] > 1 else name for name, other in zip(names, otherwise, strict=True))
 
 
 def _lines(file_name: str, folders: tuple[Path, ...]) -> tuple[str, ...]:

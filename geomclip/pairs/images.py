@@ -64,8 +64,8 @@ def decode(data: bytes, *, name: str) -> Image.Image:
             warnings.simplefilter("ignore")
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
-        if not 0 < width * height <= MAX_PIXELS:
-            raise InputError(f"{name} declares {width} x {height} pixels, more than {MAX_PIXELS} or none")
+        if width * height > MAX_PIXELS:
+            raise InputError(f"{name} declares {width} x {height} pixels, more than {MAX_PIXELS}")
         image.load()
         return _upright(_to_rgb(image, name), _orientation(image))
     except InputError:
@@ -73,9 +73,7 @@ def decode(data: bytes, *, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} declares more pixels than {MAX_PIXELS}") from error
     except UnidentifiedImageError as error:
-        raise InputError(
-            f"{name} is not an image that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM)"
-        ) from error
+        raise InputError(f"{name} is not an image that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM)") from error
     except Exception as error:
         # Pillow's parsers raise whatever they stumble over: struct.error, SyntaxError, IndexError, ...
         raise InputError(f"{name} is damaged or cut short: {one_line(error)}") from error

@@ -14,9 +14,7 @@ from geomclip.errors import InputError
 
 T = TypeVar("T")
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 ALL = "all"
 """The split of a set that has none."""
 
@@ -40,6 +38,11 @@ class Request:
     def folder(self) -> Path:
         """`where` as a path, with `~` expanded."""
         return expanded(self.where)
+
+    @property
+    def title(self) -> str:
+        """What results call data that are named by a place: its last part, which is alike on all machines."""
+        return f"{self.name}:{os.path.basename(os.path.abspath(self.folder))}"
 
 
 def expanded(path: str | Path) -> Path:
@@ -79,7 +82,7 @@ def folder_splits(root: Path) -> tuple[str, ...]:
 def inside(folder: Path, name: str, *, entry: str) -> Path:
     """`folder / name`, where `name` came from a file of somebody else's and must not leave the folder."""
     parts = re.split(r"[/\\]", name)
-    if name.startswith(("/", "\\")) or Path(name).is_absolute() or Path(name).drive or ".." in parts:
+    if name.startswith(("/", "\\")) or os.path.splitdrive(name)[0] or ".." in parts:
         raise InputError(f"{entry}: {shorten(name)} leaves {folder}; only names inside the folder are read")
     return folder / openable(name, entry=entry)
 

@@ -73,15 +73,11 @@ def read(request: Request) -> Pairs:
         for image_id, image in images.items()
     ]
     notes = counted((empty, "{n} rows have no caption"))
-    notes += tuple(
-        f"column {column!r} was left out: it differs between rows of one image" for column in varying
-    )
-    return Pairs(f"{kind}:{file.name}", split, pairs, notes=notes)
+    notes += tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
+    return Pairs(request.title, split, pairs, notes=notes)
 
 
-def _gather(
-    request: Request, rows: Iterable[Row], *, others: list[str]
-) -> tuple[dict[str, _Image], list[str], int]:
+def _gather(request: Request, rows: Iterable[Row], *, others: list[str]) -> tuple[dict[str, _Image], list[str], int]:
     """The images by id; the columns that differ within an image; the number of rows without a caption."""
     used = {request.image_column, request.text_column, request.image_id_column, "split"}
     others = [column for column in others if column not in used]
@@ -136,9 +132,7 @@ def _check_columns(request: Request, columns: tuple[str, ...], *, file: Path, ro
             hint = ""
             if request.name == "csv" and len(columns) == 1 and "\t" in columns[0]:
                 hint = "; it looks tab-separated: name it tsv:FILE"
-            raise InputError(
-                f"{file} has no column {column!r} (columns: {there}); say which with {option}{hint}"
-            )
+            raise InputError(f"{file} has no column {column!r} (columns: {there}); say which with {option}{hint}")
     if not rows:
         raise InputError(f"{file} has no rows")
     if "split" in columns:
@@ -181,9 +175,7 @@ def _read_separated(file: Path, delimiter: str) -> tuple[tuple[str, ...], list[R
                 f"{file} line {number} has {len(line)} fields, the header {len(header)}; "
                 f"write a field with a {delimiter!r} in it in quotes"
             )
-    return header, [
-        (f"{file} line {number}", dict(zip(header, line, strict=True))) for number, line in lines[1:]
-    ]
+    return header, [(f"{file} line {number}", dict(zip(header, line, strict=True))) for number, line in lines[1:]]
 
 
 def _read_jsonl(file: Path) -> tuple[tuple[str, ...], list[Row]]:

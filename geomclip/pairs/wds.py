@@ -96,20 +96,16 @@ def read(request: Request) -> Pairs:
     samples: dict[str, _Sample] = {}
     for tar in tars:
         shown = clean(Path(os.path.relpath(tar.absolute(), common)).as_posix())
-        samples |= {
-            f"{shown.removesuffix('.tar')}/{key}": sample for key, sample in _index(tar, shown).items()
-        }
+        samples |= {f"{shown.removesuffix('.tar')}/{key}": sample for key, sample in _index(tar, shown).items()}
     pairs = [_pair(key, sample, sample.image) for key, sample in samples.items() if sample.image]
     if not pairs:
-        raise InputError(
-            f"{name}: {len(tars)} tars hold {len(samples)} samples but no image (jpg, png, webp, ...)"
-        )
+        raise InputError(f"{name}: {len(tars)} tars hold {len(samples)} samples but no image (jpg, png, webp, ...)")
     silent = sum(not pair.captions for pair in pairs)
     notes = counted((len(samples) - len(pairs), "{n} samples have no image and were left out"))
     if silent == len(pairs):
         return _class_data(request, split, pairs, (tars[0].parent, tars[0].parent.parent), notes=notes)
     notes += counted((silent, "{n} images have no caption"))
-    return Pairs(f"wds:{Path(request.where).name}", split, pairs, notes=notes)
+    return Pairs(request.title, split, pairs, notes=notes)
 
 
 def _pair(key: str, sample: _Sample, image: TarMember) -> Pair:
@@ -136,14 +132,13 @@ def _class_data(
     classes = distinct(names, tuple(map(str, range(len(names)))))
     labelled = []
     for pair in pairs:
-        if not pair.label.isdecimal() or int(pair.label) >= len(classes):
+        if not re.fullmatch(r"\d{1,9}", pair.label) or int(pair.label) >= len(classes):
             raise InputError(
                 f"{pair.image.path}: class {pair.label!r} is none of 0 to {len(classes) - 1} (classnames.txt)"
             )
         labelled.append(Pair(pair.image_id, pair.image, label=classes[int(pair.label)], columns=pair.columns))
     prompts = class_prompts(names, folders)
-    name = f"wds:{Path(request.where).name}"
-    return Pairs(name, split, labelled, classes=classes, class_prompts=prompts, notes=notes)
+    return Pairs(request.title, split, labelled, classes=classes, class_prompts=prompts, notes=notes)
 
 
 def find_tars(pattern: str, *, name: str) -> list[Path]:
@@ -152,16 +147,16 @@ def find_tars(pattern: str, *, name: str) -> list[Path]:
         raise InputError(f"{name}: tars are read from disk only; download them first")
     tars: list[Path] = []
     for part in pattern.split("::"):
-        for expanded in expand_braces(os.path.expanduser(part)):
-            path = Path(expanded)
+        for place in expand_braces(os.path.expanduser(part)):
+            path = Path(place)
             if path.is_dir():
                 found = sorted(path.glob("*.tar"), key=_by_number)
             elif path.exists():
                 found = [path]
             else:
-                found = sorted(map(Path, glob.glob(expanded)), key=_by_number)
+                found = sorted(map(Path, glob.glob(place)), key=_by_number)
             if not found:
-                raise InputError(f"{name}: there is no tar at {expanded}")
+                raise InputError(f"{name}: there is no tar at {place}")
             tars += found
     return list(dict.fromkeys(tars))
 
@@ -253,22 +248,16 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
         IndexError,
         MemoryError,
     ) as error:
-        raise InputError(
-            f"{file.name} is not a whole tar ({one_line(error)}); fetch or write it again"
-        ) from error
+        raise InputError(f"{file.name} is not a whole tar ({one_line(error)}); fetch or write it again") from error
 
 
-def _take(
-    sample: _Sample, ending: str, member: tarfile.TarInfo, file: BinaryIO, *, entry: str, tar: Path
-) -> None:
+def _take(sample: _Sample, ending: str, member: tarfile.TarInfo, file: BinaryIO, *, entry: str, tar: Path) -> None:
     """Put what one member holds into its sample."""
     if ending in IMAGE_ENDINGS:
         sample.image = sample.image or TarMember(tar, member.offset_data, member.size, shown=entry)
     elif ending in ("txt", "json", "cls"):
         if member.size > MAX_TEXT_BYTES:
-            raise InputError(
-                f"{entry} is larger than {MAX_TEXT_BYTES >> 20} MiB, too large for a caption file"
-            )
+            raise InputError(f"{entry} is larger than {MAX_TEXT_BYTES >> 20} MiB, too large for a caption file")
         file.seek(member.offset_data)
         data = file.read(member.size)
         if ending == "txt":
