@@ -7,7 +7,7 @@ No Gram matrix is formed, whose square root would leave 1e-8 where a singular va
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -227,12 +227,12 @@ def w2_uniformity(x: Tensor) -> Tensor:
     return _w2_uniformity(Cloud.of(x))
 
 
-def cloud_shape(cloud: Cloud) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Every measure of this file from one factor: values by name, and reasons by name of those undefined."""
+def cloud_shape(cloud: Cloud, names: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every measure of this file, or those named: values by name, and reasons by name of those undefined."""
     values, reasons = {}, {}
-    for name, measure in _MEASURES.items():
+    for name in _MEASURES if names is None else names:
         try:
-            values[name] = measure(cloud)
+            values[name] = _MEASURES[name](cloud)
         except ValueError as undefined:
             reasons[name] = str(undefined)
     return values, reasons
@@ -281,3 +281,6 @@ _MEASURES: dict[str, Callable[[Cloud], Tensor]] = {
     "isoscore": _isoscore,
     "w2_uniformity": _w2_uniformity,
 }
+
+SPECTRA = tuple(_MEASURES)
+"""Names of the measures of one cloud, without `_image` or `_text`."""

@@ -1,0 +1,52 @@
+"""Spectra of unions of groups against those of the rows themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from geomclip.metrics.gap import gap_after_centering
+from geomclip.metrics.moments import Moments
+from geomclip.metrics.spectrum import Cloud, cloud_shape
+from tests.helpers import random_rows
+
+GROUP = torch.arange(60) * 7 % 9
+
+
+@pytest.mark.parametrize(("dtype", "rel"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("d", [4, 50])  # more rows than dimensions, and fewer
+def test_the_shape_of_chosen_groups_is_that_of_their_rows(d, dtype, rel):
+    x = torch.nn.functional.normalize(random_rows(60, d, seed=0) + random_rows(1, d, seed=1), dim=1).to(dtype)
+    chosen = torch.tensor([True, False, True, True, False, False, False, True, False])
+    found, _ = cloud_shape(Moments.of(x, GROUP, groups=9).of_groups(chosen))
+    expected, _ = cloud_shape(Cloud.of(x[chosen[GROUP]]))
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=rel), name
+
+
+def test_the_centred_gap_of_chosen_groups_is_that_of_their_rows():
+    x, y = random_rows(60, 6, seed=0), random_rows(60, 6, seed=2) * torch.linspace(0.2, 2, 6)
+    y = torch.nn.functional.normalize(y, dim=1)
+    chosen = torch.arange(9) % 2 == 0
+    clouds = [Moments.of(z, GROUP, groups=9).of_groups(chosen) for z in (x, y)]
+    kept = chosen[GROUP]
+    assert clouds[0].shape_distance(clouds[1]).item() == pytest.approx(
+        gap_after_centering(x[kept], y[kept]).item(), rel=1e-6
+    )
+
+
+def test_only_the_named_measures_are_taken():
+    cloud = Moments.of(random_rows(60, 4, seed=0), GROUP, groups=9).of_groups(torch.ones(9, dtype=torch.bool))
+    assert list(cloud_shape(cloud, ["participation_ratio"])[0]) == ["participation_ratio"]
+    assert "singular_values_centered" not in vars(cloud)
+
+
+def test_an_empty_group_adds_nothing_and_none_at_all_is_refused():
+    x = random_rows(60, 4, seed=0)
+    moments = Moments.of(x, GROUP, groups=12)
+    alone = torch.arange(12) >= 9
+    with pytest.raises(ValueError, match="no rows"):
+        moments.of_groups(alone)
+    assert moments.of_groups(alone | (torch.arange(12) == 0)).n == int((GROUP == 0).sum())
+    with pytest.raises(ValueError, match=r"\(60,\) for 59 rows"):
+        Moments.of(x[:59], GROUP, groups=9)
