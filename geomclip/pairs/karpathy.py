@@ -46,9 +46,7 @@ def read(request: Request) -> Pairs:
     file = root / file_name
     folder = next((root / name for name in folder_names if (root / name).is_dir()), None)
     if folder is None:
-        raise NotAvailableError(
-            f"the photos of {request.name} are not at {root / folder_names[0]}: place them there"
-        )
+        raise NotAvailableError(f"the photos of {request.name} are not at {root / folder_names[0]}: place them there")
     content = need(read_json(file), dict, entry=str(file))
     images = need(content.get("images"), list, entry=f"{file}: images")
     if not images:
