@@ -17,7 +17,7 @@ import click
 
 from geomclip import __version__
 from geomclip.console import (
-    Progress,
+    Report,
     check_output_file,
     check_output_folder,
     explain,
@@ -27,7 +27,20 @@ from geomclip.console import (
     stdout_console,
 )
 from geomclip.errors import InputError
-from geomclip.options import CACHE, COMMON, DATA, EXTRACT, MEASURE, MODEL, SEED, WORK, names, path, picked
+from geomclip.options import (
+    CACHE,
+    COMMON,
+    DATA,
+    EXTRACT,
+    MEASURE,
+    MODEL,
+    SEED,
+    WORK,
+    names,
+    path,
+    picked,
+    text,
+)
 
 if TYPE_CHECKING:
     from geomclip.embeddings import EmbeddingSet
@@ -102,17 +115,20 @@ def measure(context: click.Context, /, **given: Any) -> None:
     scale = logit_scale(given["logit_scale"], given["temperature"])
     if given["embeddings"] is not None:
         refuse_beside_embeddings(context)
-    from geomclip import measure as measuring
-    from geomclip import tables
+    from geomclip import api, measurement, tables
 
-    metrics = measuring.choose(given["metrics"])  # before the long work, since names can be mistyped
-    with progress_bar(quiet=given["quiet"]) as progress:
-        embeddings = embeddings_of(given, progress)
-        if scale is not None:
-            embeddings = embeddings.replace(logit_scale=scale, logit_scale_source="given")
-        asked = ("bootstrap", "seed", "curves", "captions", "paper", "by", "dtype")
+    measurement.metric_keys(given["metrics"])  # before the long work, since names can be mistyped
+    with progress_bar(quiet=given["quiet"]) as report:
+        embeddings = embeddings_of(given, report)
+        asked = ("metrics", "bootstrap", "seed", "curves", "captions", "paper", "by", "dtype")
         options = {name: given[name] for name in asked}
-        panel = measuring.measure(embeddings, metrics=metrics, progress=progress, **options)
+        panel = api.measure(
+            embeddings,
+            logit_scale=scale,
+            cache_dir=given["cache_dir"],
+            progress=report.stage,
+            **options,
+        )
     if out is not None:
         panel.save(out)
     if given["as_json"]:
@@ -138,11 +154,13 @@ def extract(**given: Any) -> None:
     from geomclip.pairs import load_pairs
 
     of_data = picked(given, DATA, CACHE)
-    pairs = load_pairs(of_data.pop("data"), **of_data).limited(of_data.pop("limit"))
+    limit = of_data.pop("limit")
+    pairs = load_pairs(**of_data).limited(limit)
     encoder = load_encoder(**picked(given, MODEL, SEED, CACHE))
-    with progress_bar(quiet=given["quiet"]) as progress:
+    with progress_bar(quiet=given["quiet"]) as report:
         options = {name: given[name] for name in ("batch_size", "workers", "shard_rows", "raw")}
-        click.echo(extracting.extract(encoder, pairs, out, progress=progress, **options))
+        store = extracting.extract(encoder, pairs, out, progress=report.images, log=report.log, **options)
+    click.echo(store)
 
 
 @app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip models"))
@@ -175,17 +193,19 @@ def data(context: click.Context, /, data_root: Path | None, cache_dir: Path | No
     params=[
         click.Argument(["name"]),
         path("--data-root", "FOLDER", "Where to put it; default the cache's data folder."),
+        text("--split", "NAME", "Of sets whose splits are fetched apart (coco: val or train)."),
         *CACHE,
         *COMMON,
     ],
     epilog=examples("geomclip data download coco", "geomclip data download coco --data-root datasets"),
 )
-def download(name: str, data_root: Path | None, cache_dir: Path | None, quiet: bool, **_: Any) -> None:
+def download(name: str, *, quiet: bool, debug: bool, **given: Any) -> None:
     """Fetch a data set from its official address; go on where a stopped download ended."""
     from geomclip.pairs.download import download_dataset
 
-    with progress_bar(quiet=quiet) as progress:
-        click.echo(download_dataset(name, data_root=data_root, cache_dir=cache_dir, progress=progress))
+    with progress_bar(quiet=quiet, of_bytes=True) as report:
+        folder = download_dataset(name, **given, progress=report.fetched)
+    click.echo(folder)
 
 
 @app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip doctor"))
@@ -197,7 +217,7 @@ def doctor(cache_dir: Path | None, **_: Any) -> None:
     tables.print_findings(doctoring.examine(cache_dir=cache_dir), stdout_console())
 
 
-def embeddings_of(given: dict[str, Any], progress: Progress | None) -> EmbeddingSet:
+def embeddings_of(given: dict[str, Any], report: Report) -> EmbeddingSet:
     """What `measure` is to measure: loaded if --embeddings names it, else extracted through the cache."""
     if given["embeddings"] is not None:
         from geomclip.store import load
@@ -205,7 +225,7 @@ def embeddings_of(given: dict[str, Any], progress: Progress | None) -> Embedding
         return load(given["embeddings"])
     from geomclip.extract import embed
 
-    return embed(**picked(given, MODEL, DATA, WORK, SEED, CACHE), progress=progress)
+    return embed(**picked(given, MODEL, DATA, WORK, SEED, CACHE), progress=report.images, log=report.log)
 
 
 def refuse_beside_embeddings(context: click.Context) -> None:

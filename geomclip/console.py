@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,9 +15,7 @@ from geomclip.errors import GeomclipError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-Progress = Callable[..., None]
-"""Called with (done, total, what): `total` may be None, `what` names the stage."""
+    from rich.progress import Progress, TaskID
 
 MAX_WIDTH = 110
 """A line of prose much longer than this is hard to read, however wide the terminal."""
@@ -60,55 +58,75 @@ def stdout_console() -> Console:
     """A console for results: at least 80 columns, colour only on a terminal without NO_COLOR."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    return Console(
-        highlight=False,
-        markup=False,
-        emoji=False,
-        width=max(80, min(console.width, MAX_WIDTH)),
-        soft_wrap=False,
-    )
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to `main`, which exits with 0: whoever reads has seen enough."""
+            raise BrokenPipeError
+
+    width = max(80, min(Console().width, MAX_WIDTH))
+    return Results(width=width, highlight=False, markup=False, emoji=False)
+
+
+class Report:
+    """What long work tells of itself on stderr; without bars (quiet, no terminal) only its lines, if any."""
+
+    def __init__(self, bars: Progress | None, *, quiet: bool) -> None:
+        self.bars = bars
+        self.quiet = quiet
+        self.tasks: dict[str, TaskID] = {}
+
+    def stage(self, what: str, done: int, total: int | None) -> None:
+        """Progress of a stage of a measurement."""
+        self._show(what, what, done, total)
+
+    def fetched(self, done: int, total: int | None, what: str) -> None:
+        """Bytes of a download."""
+        self._show(what, what, done, total)
+
+    def images(self, done: int, total: int, skipped: int) -> None:
+        """Progress of an extraction."""
+        what = f"encoding, {skipped} skipped" if skipped else "encoding"
+        self._show("encoding", what, done, total)
+
+    def log(self, line: str) -> None:
+        """A line that stays, above the bars."""
+        if self.bars is not None:
+            self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        elif not self.quiet:
+            sys.stderr.write(f"{line}\n")
+
+    def _show(self, key: str, what: str, done: int, total: int | None) -> None:
+        if self.bars is None:
+            return
+        if key not in self.tasks:
+            self.tasks[key] = self.bars.add_task(what, total=total)
+        self.bars.update(self.tasks[key], description=what, completed=done, total=total)
 
 
 @contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on stderr with rate and remaining time, as a function to call; None if quiet or no terminal."""
+def progress_bar(*, quiet: bool, of_bytes: bool = False) -> Iterator[Report]:
+    """A report whose bars, with rate and remaining time, are on stderr while the block runs."""
     if quiet or not sys.stderr.isatty():
-        yield None
+        yield Report(None, quiet=quiet)
         return
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bars
     from rich.text import Text
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.1f}/s")
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
+    counts = (
+        (progress.DownloadColumn(), progress.TransferSpeedColumn())
+        if of_bytes
+        else (progress.MofNCompleteColumn(), Rate())
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, object] = {}
-
-        def report(done: float, total: float | None = None, what: str = "working") -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield report
+    columns = (progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), *counts)
+    console = Console(stderr=True)
+    with progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True) as bars:
+        yield Report(bars, quiet=quiet)
 
 
 def check_output_file(path: Path, suffix: str) -> None:

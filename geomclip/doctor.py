@@ -49,7 +49,6 @@ def examine(*, cache_dir: Path | None = None) -> list[Finding]:
         versions,
         threads,
         accelerator,
-        precision,
         compiler,
         lambda: cache(cache_dir),
         demo,
@@ -81,48 +80,25 @@ def threads() -> Iterator[Finding]:
 
 
 def accelerator() -> Iterator[Finding]:
-    """The accelerator that `--device` can name."""
+    """The device that is best here, and the precision that is fastest on it."""
     import torch
 
-    if torch.cuda.is_available():
+    from geomclip.encoders.clip import choose_device, choose_precision
+
+    device = choose_device("auto")
+    if device == "cuda":
         yield Finding("device", f"cuda ({torch.cuda.get_device_name(0)})", advice="--device cuda uses it")
-    elif torch.backends.mps.is_available():
-        yield Finding("device", "mps (Apple GPU)", advice="--device mps uses it")
     else:
-        yield Finding("device", "cpu only")
-
-
-def precision() -> Iterator[Finding]:
-    """Whether the processor multiplies bfloat16 in hardware, where bf16 is several times faster than fp32."""
-    flags = processor_flags()
-    if flags is None:
-        yield Finding("fastest precision", "not known here", advice="--precision auto tries")
-    elif units := sorted(flags & {"amx_bf16", "avx512_bf16"}):
-        yield Finding(
-            "fastest precision",
-            f"bf16 ({', '.join(units)})",
-            advice="--precision bf16, or auto to see the drift",
-        )
-    else:
-        yield Finding("fastest precision", "fp32 (no bfloat16 in hardware)")
-
-
-def processor_flags() -> set[str] | None:
-    """The instruction sets that Linux lists; None where it lists none."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
-    return set(lines[0].split(":", 1)[1].split()) if lines else None
+        yield Finding("device", "cpu (torch sees no GPU)")
+    precision = choose_precision("auto", device)
+    advice = "" if precision == "fp32" else f"--precision {precision} uses it; auto does too, and says the drift"
+    yield Finding("fastest precision", precision, advice=advice)
 
 
 def compiler() -> Iterator[Finding]:
     """The C++ compiler that torch.compile calls."""
     asked = os.environ.get("CXX")
-    found = next(
-        (path for name in (asked, "g++", "clang++", "c++") if name and (path := shutil.which(name))), None
-    )
+    found = next((path for name in (asked, "g++", "clang++", "c++") if name and (path := shutil.which(name))), None)
     if found:
         yield Finding("C++ compiler", found)
     else:
@@ -162,9 +138,7 @@ def demo() -> Iterator[Finding]:
 def hub(timeout: float = HUB_TIMEOUT) -> Iterator[Finding]:
     """Whether weights can be fetched; at most `timeout` seconds, whatever the network does."""
     address = os.environ.get("HF_ENDPOINT", HUB)
-    advice = (
-        "weights already here, local-dir: and checkpoint files work; `geomclip models` says which are here"
-    )
+    advice = "weights already here, local-dir: and checkpoint files work; `geomclip models` says which are here"
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         yield Finding("hub", "HF_HUB_OFFLINE is set", advice=advice)
         return
@@ -183,9 +157,7 @@ def hub(timeout: float = HUB_TIMEOUT) -> Iterator[Finding]:
 def reach(address: str, timeout: float) -> str:
     """'' if a server answers at the address, else why not."""
     try:
-        request = urllib.request.Request(
-            address, method="HEAD", headers={"User-Agent": f"geomclip/{__version__}"}
-        )
+        request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": f"geomclip/{__version__}"})
         with urllib.request.urlopen(request, timeout=timeout):
             return ""
     except urllib.error.HTTPError:

@@ -42,10 +42,8 @@ MODEL = [
     text("--model", "NAME", "`geomclip models` lists the names.", "demo"),
     text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests."),
     text("--arch", "NAME", "open_clip architecture of a checkpoint file given as --model."),
-    choice(
-        "--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32"
-    ),
-    text("--device", "NAME", "cpu, cuda, cuda:1, mps.", "cpu"),
+    choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32"),
+    text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", "cpu"),
 ]
 DATA = [
     text("--data", "NAME", "`geomclip data` lists the names.", "emoji"),
@@ -61,9 +59,7 @@ WORK = [
     whole("--workers", "Processes that decode images; default: as many as pay.", at_least=0),
 ]
 SEED = [whole("--seed", "Of random weights and resamples.", at_least=0, default=0)]
-CACHE = [
-    path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")
-]
+CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 COMMON = [
     switch("--quiet", "No progress on stderr."),
     switch("--debug", "A traceback where something fails."),

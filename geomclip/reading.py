@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from geomclip.measure import Panel
+    from geomclip.panel import Panel
 
 QUERIES = {"image_retrieval": ("a text", "its image"), "text_retrieval": ("an image", "one of its texts")}
 """Prefix of the keys: who asks, and what it looks for."""
@@ -79,41 +79,38 @@ def calibration(panel: Panel) -> str | None:
 
 def confidence(panel: Panel, prefix: str, who: str) -> str | None:
     """Mean confidence and accuracy of one kind of query, from its reliability diagram."""
-    bins = panel.reliability.get(prefix)
-    if not bins:
-        return None
-    count = bins["count"]
-    total = sum(count)
+    bins = panel.reliability.get(prefix, [])
+    total = sum(one["count"] or 0 for one in bins)
     if not total:
         return None
-    mean = {
-        name: sum(n * value for n, value in zip(count, bins[name], strict=True) if n) / total
-        for name in ("accuracy", "confidence")
-    }
-    low, high = wilson(mean["accuracy"], total)
-    shown = f"confidence {percent(mean['confidence'])}, accuracy {percent(mean['accuracy'])}"
-    if mean["confidence"] > high:
+    # accuracy and confidence of an empty bin are None
+    sure, right = (
+        sum((one["count"] or 0) * (one[name] or 0) for one in bins) / total for name in ("confidence", "accuracy")
+    )
+    # texts of one image are right together, so there are no more independent cases than images
+    low, high = wilson(right, min(round(total), panel.n_images))
+    shown = f"confidence {percent(sure)}, accuracy {percent(right)}"
+    if sure > high:
         return f"{who} are overconfident ({shown})"
-    if mean["confidence"] < low:
+    if sure < low:
         return f"{who} are underconfident ({shown})"
-    return f"{who} are as confident as they are right, on the whole ({shown})"
+    return f"{who} are, on the whole, as sure as they are right ({shown})"
 
 
 def shape(panel: Panel) -> str | None:
-    """How many of the dimensions are used."""
-    said = []
-    for modality in ("image", "text"):
-        rank = panel.values.get(f"effective_rank_{modality}")
-        if rank is not None:
-            said.append(f"{modality}s use {rank:.3g} of {panel.dim} dimensions")
-    line = sentence(said)
-    local = [panel.values.get(f"twonn_{modality}") for modality in ("image", "text")]
-    if line and local[0] is not None and local[1] is not None:
-        line = f"{line[:-1]}; locally they have {local[0]:.3g} and {local[1]:.3g} (TwoNN)."
-    return line
+    """How many of the directions are used, and how many dimensions the cloud has near a point."""
+    ranks = {cloud: panel.values.get(f"effective_rank_{cloud}") for cloud in ("image", "text")}
+    said = [f"{cloud}s use {rank:.3g}" for cloud, rank in ranks.items() if rank is not None]
+    if not said:
+        return None
+    line = f"of {panel.dim} directions {' and '.join(said)}"
+    image, text = panel.values.get("twonn_image"), panel.values.get("twonn_text")
+    if image is not None and text is not None:
+        line += f"; locally they have {image:.3g} and {text:.3g} dimensions (TwoNN)"
+    return sentence([line])
 
 
-def neighbourhoods(panel: Panel) -> str | None:
+def neighborhood(panel: Panel) -> str | None:
     """Whether a few items are in the lists of many, beyond what the null has."""
     said = []
     for key, items, queries in (("text_hubness", "texts", "images"), ("image_hubness", "images", "texts")):
@@ -122,9 +119,7 @@ def neighbourhoods(panel: Panel) -> str | None:
             continue
         side = against(panel, key, null)
         if side == 1:
-            said.append(
-                f"a few {items} are neighbours of many {queries} ({number(value)}, null {number(null)})"
-            )
+            said.append(f"a few {items} are neighbours of many {queries} ({number(value)}, null {number(null)})")
         else:
             word = "not told from" if side == 0 else "below"
             said.append(f"the hubness of {items} is {word} its null ({number(value)}, null {number(null)})")
@@ -139,23 +134,26 @@ def zeroshot(panel: Panel) -> str | None:
     said = [f"the class of an image is right in {percent(value)} of cases"]
     if chance:
         side = against(panel, "zeroshot_acc1", chance)
-        said[0] += (
-            f" ({f'{value / chance:.3g} times' if side == 1 else 'no more than'} chance, {percent(chance)})"
-        )
+        said[0] += f" ({f'{value / chance:.3g} times' if side == 1 else 'no more than'} chance, {percent(chance)})"
     sure = confidence(panel, "zeroshot", "the answers")
     return sentence(said + ([sure] if sure else []))
 
 
 READINGS: dict[str, Callable[[Panel], str | None]] = {
-    "Alignment and uniformity": alignment,
-    "Modality gap": gap,
-    "Retrieval": retrieval,
-    "Calibration": calibration,
-    "Shape": shape,
-    "Neighbourhoods": neighbourhoods,
-    "Zero-shot": zeroshot,
+    "alignment": alignment,
+    "gap": gap,
+    "retrieval": retrieval,
+    "calibration": calibration,
+    "shape": shape,
+    "neighborhood": neighborhood,
+    "zeroshot": zeroshot,
 }
 """Group of the metrics: the function that reads it."""
+
+
+def read(group: str, panel: Panel) -> str | None:
+    """The sentence of one group; None where its numbers are not in the panel or are undefined."""
+    return READINGS[group](panel) if group in READINGS else None
 
 
 def against(panel: Panel, key: str, reference: float) -> int | None:

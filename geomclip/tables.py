@@ -5,47 +5,72 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from io import StringIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from geomclip.metrics import METRICS
-from geomclip.reading import READINGS, number
+from geomclip.metrics import GROUPS, METRICS
+from geomclip.reading import number, read
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from geomclip.doctor import Finding
-    from geomclip.measure import Panel
+    from geomclip.encoders import ModelInfo
+    from geomclip.pairs import DatasetInfo
+    from geomclip.panel import Panel
 
 ARROW = {"lower": "↓", "higher": "↑", "": ""}
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
 SKIPS_SHOWN = 3
-UNDEFINED = "—"
+KEYS_SHOWN = 4
+OTHER = "other"
 
-# 34 is the longest key of the default panel; the sum with four gaps of two is 80
-WIDTHS = {"metric": 34, "value": 9, "interval": 20, "better": 1, "null": 8}
+NAME, VALUE, INTERVAL, NULL = 34, 9, 20, 8
+"""Columns of a panel, the first as wide as its longest key; with gaps of two and an arrow they make 80."""
+COLUMN = 12
+"""Width of a group's column under --by."""
+
+
+def panel_text(panel: Panel, width: int = 80) -> str:
+    """The panel as plain text."""
+    from rich.console import Console
+
+    text = StringIO()
+    print_panel(panel, Console(file=text, width=width, highlight=False, markup=False, emoji=False))
+    return text.getvalue()
 
 
 def print_panel(panel: Panel, console: Console) -> None:
-    """Header, one table a group with its sentence, then a block of groups side by side if there are any."""
+    """Header, the groups of numbers each with its sentence, notes, and the groups of --by side by side."""
     for line in header(panel):
         console.print(line)
-    first = True
-    for group, keys in grouped(panel):
-        console.print()
-        console.print(group_table(panel, group, keys, heads=first))
-        first = False
-        reading = READINGS[group](panel) if group in READINGS else None
-        if reading:
-            console.print(f"  {reading}", style="italic")
     console.print()
+    console.print(columns("", "value", "95 % interval" if panel.ci else "", "", "null"), style="dim")
+    for group, keys in grouped(panel):
+        console.print(heading(group), style="bold")
+        for key in keys:
+            console.print(columns(*row(panel, key)))
+        reading = read(group, panel)
+        if reading:
+            console.print(indented(reading, console.width), style="italic")
+        console.print()
     console.print(LEGEND, style="dim")
     for line in footnotes(panel):
         console.print(line)
-    if panel.groups:
-        for table in by_group(panel, console.width):
-            console.print()
-            console.print(table)
+    for line in by_group(panel, console.width):
+        console.print(line)
+
+
+def columns(key: str, value: str, interval: str, arrow: str, null: str) -> str:
+    """One line of a panel."""
+    return f"{key:<{NAME}}  {value:>{VALUE}}  {interval:>{INTERVAL}}  {arrow:1}  {null:>{NULL}}".rstrip()
+
+
+def indented(text: str, width: int) -> str:
+    """A paragraph set in by two."""
+    return fill(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def header(panel: Panel) -> Iterator[str]:
@@ -69,28 +94,34 @@ def skipped(items: Sequence[Any]) -> Iterator[str]:
     """One line that counts and names what was left out."""
     if not items:
         return
-    named = [
-        f"{item.get('path') or item.get('image_id')} ({item.get('reason', 'unreadable')})" for item in items
-    ]
+    named = [f"{item.get('path') or item.get('image_id')} ({item.get('reason', 'unreadable')})" for item in items]
     more = f"; {len(items) - SKIPS_SHOWN} more in the result" if len(items) > SKIPS_SHOWN else ""
     noun = "image" if len(items) == 1 else "images"
     yield f"{len(items)} {noun} skipped: {'; '.join(named[:SKIPS_SHOWN])}{more}"
 
 
 def footnotes(panel: Panel) -> Iterator[str]:
-    """Why a value is undefined, key by key, and every other note of the panel."""
-    for key, reason in panel.notes.items():
-        yield f"{key}: {reason}"
+    """The notes of the panel, mostly why a value is undefined; keys with the same note share a line."""
+    keys_of: dict[str, list[str]] = {}
+    for key, note in panel.notes.items():
+        keys_of.setdefault(note, []).append(key)
+    for note, keys in keys_of.items():
+        more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
+        yield f"{', '.join(keys[:KEYS_SHOWN])}{more}: {note}"
 
 
 def grouped(panel: Panel) -> Iterator[tuple[str, list[str]]]:
     """The groups of the panel in the order of the table of metrics, each with its keys."""
-    order = list(dict.fromkeys(metric.group for metric in METRICS.values()))
-    groups: dict[str, list[str]] = {group: [] for group in (*order, "Other")}
+    groups: dict[str, list[str]] = {group: [] for group in (*GROUPS, OTHER)}
     places = {key: place for place, key in enumerate(METRICS)}
     for key in sorted(panel.values, key=lambda key: places.get(key, len(places))):
-        groups[METRICS[key].group if key in METRICS else "Other"].append(key)
+        groups[METRICS[key].group if key in METRICS else OTHER].append(key)
     return ((group, keys) for group, keys in groups.items() if keys)
+
+
+def heading(group: str) -> str:
+    """What a group is called where people read."""
+    return GROUPS.get(group, "Other")
 
 
 def row(panel: Panel, key: str) -> tuple[str, str, str, str, str]:
@@ -102,42 +133,23 @@ def row(panel: Panel, key: str) -> tuple[str, str, str, str, str]:
     return key, number(panel.values[key]), between, arrow, null
 
 
-def group_table(panel: Panel, group: str, keys: Sequence[str], *, heads: bool) -> Table:
-    """One group; the heads of the columns only where they are asked for, since the columns line up."""
-    from rich.table import Table
-    from rich.text import Text
-
-    titles = ("value", "95 % interval" if panel.ci else "", "", "null") if heads else ("", "", "", "")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(Text(group, style="bold not dim"), min_width=WIDTHS["metric"], no_wrap=True)
-    table.add_column(titles[0], min_width=WIDTHS["value"], justify="right", no_wrap=True)
-    table.add_column(titles[1], min_width=WIDTHS["interval"], justify="right", no_wrap=True)
-    table.add_column(titles[2], min_width=WIDTHS["better"], no_wrap=True)
-    table.add_column(titles[3], min_width=WIDTHS["null"], justify="right", no_wrap=True, style="dim")
-    for key in keys:
-        table.add_row(*row(panel, key))
-    return table
-
-
-def by_group(panel: Panel, width: int) -> Iterator[Table]:
-    """The panels of `--by` side by side, a column each, in as many tables as the width asks for."""
-    from rich.table import Table
-
-    column = 12
+def by_group(panel: Panel, width: int) -> Iterator[str]:
+    """The panels of --by side by side, a column each, in as many blocks as the width asks for."""
     names = list(panel.groups)
     keys = [key for _, keys in grouped(panel) for key in keys]
-    fit = max(1, (width - WIDTHS["metric"] - 2 - column) // column)
+    fit = max(1, (width - NAME) // COLUMN - 1)  # "all" takes one
     for start in range(0, len(names), fit):
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column(f"by {panel.params.get('by', 'group')}", min_width=WIDTHS["metric"], no_wrap=True)
-        shown = names[start : start + fit]
-        for name in ("all", *shown):
-            table.add_column(shortened(name, column - 2), justify="right", min_width=column - 2, no_wrap=True)
-        panels = [panel, *(panel.groups[name] for name in shown)]
-        table.add_row("images", *(f"{one.n_images:,}" for one in panels), style="dim")
+        some = {"all": panel} | {name: panel.groups[name] for name in names[start : start + fit]}
+        yield ""
+        yield side_by_side(f"by {panel.params.get('by', 'group')}", some)
+        yield side_by_side("images", (f"{one.n_images:,}" for one in some.values()))
         for key in keys:
-            table.add_row(key, *(number(one.values.get(key)) for one in panels))
-        yield table
+            yield side_by_side(key, (number(one.values.get(key)) for one in some.values()))
+
+
+def side_by_side(name: str, cells: Iterable[str]) -> str:
+    """One line of the groups of --by."""
+    return f"{name:<{NAME}}{''.join(f'{shortened(cell, COLUMN - 2):>{COLUMN}}' for cell in cells)}"
 
 
 def shortened(text: str, length: int) -> str:
@@ -163,9 +175,9 @@ def panel_html(panel: Panel) -> str:
     heads = ("metric", "value", "95 % interval", "", "null")
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
     for group, keys in grouped(panel):
-        parts.append(f'<tr><th colspan="5" style="text-align: left">{escape(group)}</th></tr>')
+        parts.append(f'<tr><th colspan="5" style="text-align: left">{escape(heading(group))}</th></tr>')
         parts.extend(html_row(row(panel, key)) for key in keys)
-        reading = READINGS[group](panel) if group in READINGS else None
+        reading = read(group, panel)
         if reading:
             parts.append(f'<tr><td colspan="5" style="text-align: left"><em>{escape(reading)}</em></td></tr>')
     parts.append("</tbody></table>")
@@ -176,15 +188,58 @@ def panel_html(panel: Panel) -> str:
 def html_row(cells: Iterable[str]) -> str:
     """One row of cells, the first aligned left as names are."""
     name, *values = (escape(cell) for cell in cells)
-    return (
-        f'<tr><td style="text-align: left">{name}</td>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
-    )
+    return f'<tr><td style="text-align: left">{name}</td>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
+
+
+def print_datasets(datasets: Sequence[DatasetInfo], console: Console) -> None:
+    """Each data set that can be named: what it is, size, licence, splits, where it is or is looked for."""
+    table = plain_table()
+    for dataset in datasets:
+        if ":" in dataset.name:  # a form of one's own data: nothing to fetch, nowhere to look
+            table.add_row(dataset.name, "", dataset.description)
+            continue
+        facts = f"{dataset.size}; {dataset.licence}"
+        place = f"{'in' if dataset.present else 'looked for in'} {dataset.where}"
+        about = f"{dataset.description}\n{facts}\nsplits {', '.join(dataset.splits)}; {place}"
+        table.add_row(dataset.name, "here" if dataset.present else "absent", about)
+    console.print(table)
+
+
+def plain_table() -> Table:
+    """Three columns without lines: a name, a word, and text that wraps."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def print_models(models: Sequence[ModelInfo], console: Console) -> None:
+    """Each model that can be named, open_clip's in a row an architecture; * marks weights that are here."""
+    table = plain_table()
+    tags: dict[str, list[str]] = {}
+    for model in models:
+        star = "*" if model.present else ""
+        if model.group == "open_clip":
+            arch, _, tag = model.name.partition(":")
+            tags.setdefault(arch, []).append(f"{tag}{star}")
+        else:
+            table.add_row(model.name, star, model.about)
+    console.print(table)
+    console.print("\nopen_clip's, as ARCHITECTURE:TAG")
+    table = plain_table()
+    for arch, its_tags in tags.items():
+        table.add_row(arch, "", ", ".join(its_tags))
+    console.print(table)
+    console.print("\n* on this machine", style="dim")
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """What `doctor` found, a line each, with what to do beneath those that ask for it."""
+    """What `doctor` found, with what to do beneath where there is something to do."""
+    table = plain_table()
     for finding in findings:
-        mark = "ok " if finding.well else "!! "
-        console.print(f"{mark}{finding.name:<18}{finding.found}", style=None if finding.well else "bold")
-        if finding.advice:
-            console.print(f"{'':21}{finding.advice}", style="dim")
+        found = f"{finding.found}\n-> {finding.advice}" if finding.advice else finding.found
+        table.add_row(finding.name, "ok" if finding.well else "!!", found)
+    console.print(table)
