@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -37,9 +38,7 @@ def random_rows(n: int, d: int, *, seed: int) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=1)
 
 
-def small_set(
-    n: int = 12, per_image: int = 3, d: int = 16, *, seed: int = 0, apart: float = 0.5
-) -> EmbeddingSet:
+def small_set(n: int = 12, per_image: int = 3, d: int = 16, *, seed: int = 0, apart: float = 0.5) -> EmbeddingSet:
     """n images with `per_image` texts near each, the two modalities shifted apart along one direction."""
     image = random_rows(n, d, seed=seed)
     own = torch.arange(n).repeat_interleave(per_image)
@@ -82,3 +81,31 @@ def folder_of_pairs(folder: Path, count: int = 6) -> Path:
         (folder / f"{i:03}.png").write_bytes(picture(i))
         (folder / f"{i:03}.txt").write_text(f"noise number {i}", encoding="utf-8")
     return folder
+
+
+class Done(NamedTuple):
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> Done:
+    """One command in this process."""
+    from geomclip.cli import main
+
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    return Done(code, *capsys.readouterr())
+
+
+def assert_one_line(done: Done, code: int, *said: str) -> None:
+    """Refused as every command refuses: exit code, nothing on stdout, one line on stderr that says this."""
+    assert done.code == code, done.err
+    assert done.out == ""
+    assert done.err.startswith("geomclip: error: "), done.err
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.endswith("\n")
+    for words in said:
+        assert words in done.err

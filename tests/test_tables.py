@@ -1,0 +1,212 @@
+"""Panels, models, data sets and findings as people see them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from geomclip import tables
+from geomclip.doctor import Finding
+from geomclip.encoders import ModelInfo
+from geomclip.metrics import METRICS
+from geomclip.pairs import DatasetInfo
+from geomclip.panel import Panel
+
+ALL_KEYS = {key: (-123.456 if metric.low < 0 else 0.5) for key, metric in METRICS.items()}
+
+
+def full_panel(**changes: object) -> Panel:
+    """A panel with every key, an interval and a null each."""
+    panel = Panel(
+        ALL_KEYS,
+        ci={key: (value - 1, value + 1) for key, value in ALL_KEYS.items()},
+        null=dict.fromkeys(ALL_KEYS, 1234.5),
+        n_images=399,
+        n_texts=1210,
+        dim=128,
+        logit_scale=54.321,
+        logit_scale_source="model",
+        made_from={"dataset": "emoji", "split": "test", "model": "demo", "precision": "fp32"},
+    )
+    return panel.replace(**changes)
+
+
+def shown(panel: Panel, width: int = 80, *, colour: bool = False) -> str:
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=colour, highlight=False, markup=False, emoji=False
+    )
+    tables.print_panel(panel, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 110])
+def test_every_key_stands_whole_on_one_line_with_value_interval_and_null(width: int) -> None:
+    lines = shown(full_panel(), width).splitlines()
+    assert max(map(len, lines)) <= width
+    for key, value in ALL_KEYS.items():
+        (line,) = [line for line in lines if line.split() and line.split()[0] == key]
+        assert line.split()[1] == tables.number(value)
+        assert line.split()[-1] == "1,234" or line.split()[-1] == "1,235"
+        assert " to " in line
+
+
+def test_no_line_breaks_inside_a_row() -> None:
+    lines = shown(full_panel()).splitlines()
+    rows = [line for line in lines if re.match(r"\S+ +[-\d]", line) and " to " in line]
+    assert len(rows) == len(ALL_KEYS)
+
+
+def test_the_better_direction_is_an_arrow() -> None:
+    text = shown(full_panel())
+    arrows = {"lower": "↓", "higher": "↑"}
+    for key, metric in METRICS.items():
+        (line,) = [line for line in text.splitlines() if line.split() and line.split()[0] == key]
+        assert ("↓" in line, "↑" in line) == (metric.better == "lower", metric.better == "higher"), key
+    assert all(arrow in tables.LEGEND for arrow in arrows.values())
+
+
+def test_the_header_says_what_was_measured() -> None:
+    first, second, *_ = shown(full_panel()).splitlines()
+    assert first == "emoji (test) · demo"
+    assert second == "399 images · 1,210 texts · 128 dimensions · logit scale 54.321 (model) · fp32"
+
+
+def test_skips_notes_and_warnings_are_told() -> None:
+    skipped = [{"image_id": str(i), "path": f"{i}.jpg", "reason": "cut short"} for i in range(5)]
+    made = {"skipped": skipped, "notes": ["random weights"]}
+    panel = Panel({"modality_gap": None}, notes={"modality_gap": "too few"}, warnings=["odd"], made_from=made)
+    text = shown(panel)
+    assert "! random weights" in text
+    assert "! odd" in text
+    assert "! 5 images skipped: 0.jpg (cut short); 1.jpg (cut short); 2.jpg (cut short);" in text
+    assert "2 more in the result" in " ".join(text.split())
+    assert "modality_gap: too few" in text
+
+
+def test_keys_with_one_reason_share_a_line() -> None:
+    panel = Panel({}, notes={f"key_{i}": "class data" for i in range(9)})
+    assert list(tables.footnotes(panel)) == ["key_0, key_1, key_2, key_3 and 5 more: class data"]
+
+
+def test_an_undefined_value_is_a_dash_not_a_number() -> None:
+    text = shown(Panel({"modality_gap": None}))
+    (line,) = [line for line in text.splitlines() if line.startswith("modality_gap")]
+    assert line.split() == ["modality_gap", "—"]
+
+
+def test_markup_in_names_is_shown_as_it_is() -> None:
+    text = shown(full_panel(made_from={"dataset": "[red]x[/red] :smile:", "model": "[/]"}))
+    assert text.splitlines()[0] == "[red]x[/red] :smile: · [/]"
+
+
+def test_no_color_keeps_colour_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = shown(full_panel(), colour=True)
+    assert not re.search(r"\x1b\[[\d;]*3\dm", text)
+
+
+def test_without_a_terminal_there_are_no_escapes() -> None:
+    assert "\x1b" not in shown(full_panel())
+
+
+def test_groups_stand_side_by_side_and_go_on_in_a_second_table() -> None:
+    names = [f"group {i}" for i in range(5)]
+    one = Panel({"modality_gap": 0.25}, n_images=10)
+    panel = Panel(
+        {"modality_gap": 0.5},
+        n_images=50,
+        params={"by": "label"},
+        groups={name: one for name in names},
+    )
+    text = shown(panel)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(text.count(name) == 1 for name in names)
+    blocks = [line for line in text.splitlines() if line.startswith("by label")]
+    assert len(blocks) == 3  # two groups of 12 columns beside "all" fit into 80
+    assert [line.split()[1:] for line in text.splitlines() if line.startswith("images ")] == [
+        ["50", "10", "10"],
+        ["50", "10", "10"],
+        ["50", "10"],
+    ]
+
+
+def test_a_group_without_numbers_has_dashes() -> None:
+    panel = Panel({"modality_gap": 0.5}, n_images=3, groups={"lone": Panel({}, n_images=1)})
+    assert [line.split() for line in shown(panel).splitlines()][-1] == ["modality_gap", "0.5000", "—"]
+
+
+def test_json_is_what_the_result_file_holds() -> None:
+    panel = full_panel()
+    assert json.loads(tables.panel_json(panel)) == json.loads(json.dumps(panel.to_dict()))
+
+
+def test_nan_never_becomes_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        tables.panel_json(Panel({"modality_gap": float("nan")}))
+
+
+def test_html_escapes_what_comes_from_outside() -> None:
+    evil = "<script>alert(1)</script>"
+    panel = full_panel(
+        made_from={
+            "dataset": evil,
+            "model": evil,
+            "notes": [evil],
+            "skipped": [{"path": evil, "reason": evil}],
+        },
+        warnings=[evil],
+        notes={evil: evil},
+        logit_scale_source=evil,
+    )
+    html = tables.panel_html(panel.replace(values={**ALL_KEYS, evil: 1.0}))
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 8
+
+
+def test_html_has_every_key_and_the_reading() -> None:
+    html = tables.panel_html(full_panel())
+    assert all(f">{key}</td>" in html for key in METRICS)
+    assert "<em>The gap " in html
+    assert html.count("<tr>") == html.count("</tr>")
+
+
+def lines_of(show: object, *rows: object) -> list[str]:
+    console = Console(file=io.StringIO(), width=80, highlight=False, markup=False)
+    show(list(rows), console)  # type: ignore[operator]
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_data_set_is_listed_with_size_licence_splits_and_place() -> None:
+    info = DatasetInfo("toy", "Noise", "3 pictures", "CC0", ("val",), "/data/toy", False)
+    form = DatasetInfo("csv:FILE", "A table", "", "yours", (), "what you name", True)
+    assert lines_of(tables.print_datasets, info, form) == [
+        "toy       absent  Noise",
+        "                  3 pictures; CC0",
+        "                  splits val; looked for in /data/toy",
+        "csv:FILE          A table",
+    ]
+
+
+def test_tags_of_one_architecture_share_a_row_and_a_star_marks_what_is_here() -> None:
+    demo = ModelInfo("demo", "built in", "small", True)
+    tags = [ModelInfo(f"ViT-B-32:{tag}", "open_clip", "org/repo", tag == "b") for tag in "abc"]
+    form = ModelInfo("RUN", "form", "a run folder", None)
+    text = "\n".join(lines_of(tables.print_models, demo, *tags, form))
+    assert re.search(r"^demo +\* +small$", text, re.MULTILINE)
+    assert re.search(r"^ViT-B-32 +a, b\*, c$", text, re.MULTILINE)
+    assert re.search(r"^RUN +a run folder$", text, re.MULTILINE)
+
+
+def test_a_finding_comes_with_what_to_do() -> None:
+    rows = [Finding("hub", "not reached", well=False, advice="go offline"), Finding("numpy", "2.0")]
+    assert lines_of(tables.print_findings, *rows) == [
+        "hub    !!  not reached",
+        "           -> go offline",
+        "numpy  ok  2.0",
+    ]
