@@ -46,11 +46,7 @@ def matches(pattern: re.Pattern[str]) -> list[str]:
 def dropped_comparisons(source: str) -> Iterator[int]:
     """Lines where the result of a comparison is thrown away."""
     for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Call)
-            and called(node.value) in COMPARISONS
-        ):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and called(node.value) in COMPARISONS:
             yield node.lineno
 
 
@@ -61,9 +57,7 @@ def idle_tests(source: str) -> Iterator[str]:
             continue
         asserts = any(isinstance(inner, ast.Assert) for inner in ast.walk(node))
         calls = [called(inner) for inner in ast.walk(node) if isinstance(inner, ast.Call)]
-        if not asserts and not any(
-            name in CHECKERS or name.startswith(("assert_", "check_")) for name in calls
-        ):
+        if not asserts and not any(name in CHECKERS or name.startswith(("assert_", "check_")) for name in calls):
             yield node.name
 
 
