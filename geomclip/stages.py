@@ -383,9 +383,10 @@ def make_nulls(run: Run) -> None:
         if m >= 2:
             rows = (min(n, NULL_ROWS), min(m, NULL_ROWS), d)
             name = f"{'x'.join(map(str, rows))}-{run.seed}"
-            if name not in run.null_cache:
-                run.null_cache[name] = simulated(*rows, seed=run.seed)
-            nulls |= run.null_cache[name]
+            kept = run.null_cache.get(name)
+            if kept is None:  # a cache on a full disk keeps nothing: what was put is not read back
+                kept = run.null_cache[name] = simulated(*rows, seed=run.seed)
+            nulls |= kept
             run.params["null"] = {"rows": rows, "seed": run.seed}
         run.null = {key: value for key, value in nulls.items() if run.values.get(key) is not None}
 
