@@ -24,8 +24,9 @@ def test_the_shape_of_chosen_groups_is_that_of_their_rows(d, dtype, rel):
         assert found[name].item() == pytest.approx(value.item(), rel=rel), name
 
 
-def test_the_centred_gap_of_chosen_groups_is_that_of_their_rows():
-    x, y = random_rows(60, 6, seed=0), random_rows(60, 6, seed=2) * torch.linspace(0.2, 2, 6)
+@pytest.mark.parametrize("d", [6, 50])  # more rows than dimensions, and fewer
+def test_the_centred_gap_of_chosen_groups_is_that_of_their_rows(d):
+    x, y = random_rows(60, d, seed=0), random_rows(60, d, seed=2) * torch.linspace(0.2, 2, d)
     y = torch.nn.functional.normalize(y, dim=1)
     chosen = torch.arange(9) % 2 == 0
     clouds = [Moments.of(z, GROUP, groups=9).of_groups(chosen) for z in (x, y)]

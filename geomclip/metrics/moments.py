@@ -88,6 +88,10 @@ class GramCloud(Cloud):
     @cached_property
     def root(self) -> Tensor:
         """A factor (d, d) of the scatter: rootᵀ root = scatter."""
+        lower, failed = torch.linalg.cholesky_ex(self.scatter)
+        if not failed:
+            return lower.T
+        # fewer rows than dimensions, or rounding below zero: four times slower, always right
         values, vectors = torch.linalg.eigh(self.scatter)
         return values.clamp(min=0).sqrt()[:, None] * vectors.T
 
