@@ -167,6 +167,15 @@ def test_classwise_ece_is_the_mean_of_torchmetrics_binary_errors():
     assert classwise_ece(probability, label).item() == pytest.approx(np.mean(theirs), abs=1e-6)
 
 
+def test_classwise_ece_refuses_what_is_no_probability_or_no_class():
+    with pytest.raises(ValueError, match="0 to 1"):
+        classwise_ece(torch.tensor([[0.5, torch.nan]]), torch.tensor([0]))
+    with pytest.raises(ValueError, match="labels must be 0 to 1"):
+        classwise_ece(torch.tensor([[0.5, 0.5]]), torch.tensor([2]))
+    with pytest.raises(ValueError, match=r"\(1, 2\) and \(2,\)"):
+        classwise_ece(torch.tensor([[0.5, 0.5]]), torch.tensor([1, 0]))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
 def test_every_score_is_a_number_from_0_to_1(pairs):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 import torchmetrics.functional.classification as tm
 
+from geomclip.metrics.calibration_scores import classwise_ece
 from geomclip.metrics.gap import modality_gap
 from geomclip.metrics.zeroshot import zeroshot, zeroshot_queries
 from tests.helpers import class_set, on_circle, random_rows, shared
@@ -60,6 +63,16 @@ def test_the_order_of_images_and_of_classes_changes_nothing():
     turn = torch.randperm(7, generator=torch.Generator().manual_seed(1))
     place = turn.argsort()
     assert values(x[rows], place[labels[rows]], y[turn]) == pytest.approx(values(x, labels, y), abs=1e-12)
+
+
+def test_blocks_of_images_change_nothing(monkeypatch):
+    data = class_set(n=50, classes=7)
+    whole = values(data.image, data.labels, data.class_text)
+    assert whole["classwise_ece"] == pytest.approx(
+        classwise_ece((10 * data.image @ data.class_text.T).softmax(1), data.labels).item()
+    )
+    monkeypatch.setattr(sys.modules[zeroshot_queries.__module__], "CELLS", 20)
+    assert values(data.image, data.labels, data.class_text) == pytest.approx(whole, abs=1e-12)
 
 
 def test_huge_scales_stay_finite():

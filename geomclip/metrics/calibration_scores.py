@@ -182,9 +182,7 @@ def brier(squares: Tensor, own: Tensor) -> Tensor:
     0.5
     """
     if squares.shape != own.shape or own.ndim != 1 or len(own) == 0:
-        raise ValueError(
-            f"squares and own must both be (n,), got {tuple(squares.shape)} and {tuple(own.shape)}"
-        )
+        raise ValueError(f"squares and own must both be (n,), got {tuple(squares.shape)} and {tuple(own.shape)}")
     return (squares.double() - 2 * own.double() + 1).mean()
 
 
@@ -216,8 +214,26 @@ def classwise_ece(probability: Tensor, label: Tensor, *, bins: int = BINS) -> Te
     """
     if probability.ndim != 2 or len(probability) == 0 or label.shape != (len(probability),):
         raise ValueError(f"need (n, c) and (n,), got {tuple(probability.shape)} and {tuple(label.shape)}")
-    errors = [ece(of_class, label == c, bins=bins) for c, of_class in enumerate(probability.T)]
-    return torch.stack(errors).mean()
+    if not ((probability >= 0) & (probability <= 1 + 1e-6)).all():
+        raise ValueError("probability must be 0 to 1")
+    if label.min() < 0 or label.max() >= probability.shape[1]:
+        raise ValueError(f"labels must be 0 to {probability.shape[1] - 1}")
+    return class_bin_gaps(probability, label, bins=bins).abs().sum(dim=1).mean() / len(label)
+
+
+def class_bin_gaps(probability: Tensor, label: Tensor, *, bins: int = BINS) -> Tensor:
+    """What `classwise_ece` adds up: rows of the class less its probabilities, by class and bin, (c, bins).
+
+    Sums of blocks of rows add to the sums of all.
+    """
+    probability = probability.double().contiguous()
+    n, c = probability.shape
+    inner = torch.arange(1, bins, dtype=torch.float64) / bins
+    cell = torch.bucketize(probability, inner).add_(bins * torch.arange(c))  # (n, c)
+    gaps = torch.zeros(c * bins, dtype=torch.float64)
+    gaps.index_add_(0, cell.flatten(), -probability.flatten())
+    gaps.index_add_(0, cell.gather(1, label.long()[:, None])[:, 0], torch.ones(n, dtype=torch.float64))
+    return gaps.view(c, bins)
 
 
 def reliability(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> list[dict[str, float | int | None]]:
@@ -293,17 +309,13 @@ def fit_logit_scale(nll: Callable[[float], float]) -> float:
         lambda log: nll(math.exp(log)), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
     )
     if min(found.x - low, high - found.x) < 1e-4:
-        raise ValueError(
-            f"the likelihood has no maximum between logit scales {SCALES[0]:g} and {SCALES[1]:g}"
-        )
+        raise ValueError(f"the likelihood has no maximum between logit scales {SCALES[0]:g} and {SCALES[1]:g}")
     return math.exp(found.x)
 
 
 def _queries(confidence: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
     if confidence.ndim != 1 or confidence.shape != hit.shape or len(hit) == 0:
-        raise ValueError(
-            f"need (n,) and (n,), n at least 1, got {tuple(confidence.shape)} and {tuple(hit.shape)}"
-        )
+        raise ValueError(f"need (n,) and (n,), n at least 1, got {tuple(confidence.shape)} and {tuple(hit.shape)}")
     confidence, hit = confidence.double().contiguous(), hit.double()
     bad = ~((confidence >= 0) & (confidence <= 1 + 1e-6))  # a float32 softmax can pass 1 by rounding
     if bad.any():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, mce, smece
+from geomclip.metrics.calibration_scores import BINS, ace, brier, class_bin_gaps, ece, mce, smece
 from geomclip.metrics.kinds import same_kind
 from geomclip.sweep import TIE
+
+CELLS = 4_000_000
+"""Scores held at a time: 32 MB."""
 
 
 @same_kind
@@ -49,7 +54,12 @@ def zeroshot(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: 
     >>> round(answer["zeroshot_acc1"].item(), 6), answer["zeroshot_mean_per_class_recall"].item()
     (0.666667, 0.75)
     """
-    queries = zeroshot_queries(image, labels, class_text, logit_scale=logit_scale)
+    _check(image, labels, class_text, logit_scale)
+    found, gaps = [], torch.zeros(len(class_text), BINS, dtype=torch.float64)
+    for queries, probability, label in _blocks(image, labels, class_text, logit_scale):
+        found.append(queries)
+        gaps += class_bin_gaps(probability, label)
+    queries = _joined(found)
     confidence, hit, rank = queries["confidence"], queries["hit"], queries["rank"]
     right = torch.zeros(len(class_text), dtype=torch.float64).index_add(0, labels.long(), hit)
     count = torch.bincount(labels.long(), minlength=len(class_text))
@@ -63,23 +73,20 @@ def zeroshot(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: 
         "smece": smece(confidence, hit),
         "brier": brier(queries["squares"], queries["own"]),
         "nll": queries["nll"].mean(),
-        "classwise_ece": classwise_ece(queries["probability"], labels),
+        "classwise_ece": gaps.abs().sum(dim=1).mean() / len(image),
     }
     return {f"zeroshot_{key}": value for key, value in values.items()}
 
 
 @same_kind
-def zeroshot_queries(
-    image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float
-) -> dict[str, Tensor]:
+def zeroshot_queries(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float) -> dict[str, Tensor]:
     """What `zeroshot` adds up, image by image; arguments as there.
 
     Returns
     -------
     dict
         Float64 (n,): `confidence` (largest probability), `hit` (0 or 1), `rank` (1 is first), `own`
-        (probability of the right class), `nll`, `squares` (Σ p²). Also `prediction` (n,) int64 and
-        `probability` (n, c).
+        (probability of the right class), `nll`, `squares` (Σ p²). And `prediction` (n,), int64.
 
     Examples
     --------
@@ -88,21 +95,35 @@ def zeroshot_queries(
     ([1.0, 2.0], [0, 1])
     """
     _check(image, labels, class_text, logit_scale)
-    right = labels.long()[:, None]
-    score = image.double() @ class_text.double().T  # (n, c)
-    log_probability = (logit_scale * score).log_softmax(dim=1)
-    rank = (score >= score.gather(1, right) - TIE).sum(dim=1).double()  # the right class counts itself
-    probability = log_probability.exp()
-    return {
-        "confidence": probability.amax(dim=1),
-        "hit": (rank == 1).double(),
-        "rank": rank,
-        "own": probability.gather(1, right)[:, 0],
-        "nll": -log_probability.gather(1, right)[:, 0],
-        "squares": probability.square().sum(dim=1),
-        "prediction": score.argmax(dim=1),
-        "probability": probability,
-    }
+    return _joined([queries for queries, _, _ in _blocks(image, labels, class_text, logit_scale)])
+
+
+def _blocks(
+    image: Tensor, labels: Tensor, class_text: Tensor, logit_scale: float
+) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
+    """For some images at a time: what `zeroshot_queries` returns, the probabilities (b, c), and the labels (b,)."""
+    step = max(1, CELLS // len(class_text))
+    turned = class_text.double().T
+    for rows, label in zip(image.split(step), labels.long().split(step), strict=True):
+        right = label[:, None]
+        score = rows.double() @ turned  # (b, c)
+        log_probability = (logit_scale * score).log_softmax(dim=1)
+        rank = (score >= score.gather(1, right) - TIE).sum(dim=1).double()  # the right class counts itself
+        probability = log_probability.exp()
+        queries = {
+            "confidence": probability.amax(dim=1),
+            "hit": (rank == 1).double(),
+            "rank": rank,
+            "own": probability.gather(1, right)[:, 0],
+            "nll": -log_probability.gather(1, right)[:, 0],
+            "squares": probability.square().sum(dim=1),
+            "prediction": score.argmax(dim=1),
+        }
+        yield queries, probability, label
+
+
+def _joined(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.cat([queries[key] for queries in found]) for key in found[0]}
 
 
 def _check(image: Tensor, labels: Tensor, class_text: Tensor, logit_scale: float) -> None:
