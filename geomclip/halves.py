@@ -1,137 +1,123 @@
-"""Values within halves of the images, for the intervals of numbers that are no sums; none is a panel's value."""
+"""Values within halves of the images, for intervals of numbers that are no sums; none is a panel's value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from geomclip.intervals import Halves
+from geomclip.metrics.moments import GramCloud, Moments
 from geomclip.metrics.nearest import twonn_of_subset
 from geomclip.metrics.neighborhood import hubness, k_occurrence_of_subset
 from geomclip.metrics.separability import separability_of_subsets
 from geomclip.metrics.spectrum import Cloud, cloud_shape
 from geomclip.sweep import Pairing
 
-UNDEFINED = float("nan")
 
-
-def dimensions(found: Mapping[str, Tensor], owner: Tensor, halves: Sequence[Tensor], *, n: int) -> Tensor:
+def dimensions(found: Mapping[str, Tensor], owner: Tensor, halves: Halves) -> Tensor:
     """TwoNN within each half, from the nearest candidates among all rows: (halves,), NaN where undefined."""
-    values = []
-    for half in halves:
-        try:
-            values.append(float(twonn_of_subset(found["text_score"], found["text_index"], mask(half, n)[owner])))
-        except ValueError:
-            values.append(UNDEFINED)
-    return torch.tensor(values, dtype=torch.float64)
+    score, index = found["text_score"], found["text_index"]
+    return _each(halves, lambda images: twonn_of_subset(score, index, images[owner]))
 
 
-def hubnesses(candidates: Tensor, pairing: Pairing, query: str, halves: Sequence[Tensor], *, k: int) -> Tensor:
+def hubnesses(candidates: Tensor, pairing: Pairing, query: str, halves: Halves, *, k: int) -> Tensor:
     """Hubness within each half, from the nearest candidates among all items: (halves,), NaN where undefined."""
-    values = []
-    for half in halves:
-        images = mask(half, pairing.n)
+    short = candidates.int()
+
+    def of(images: Tensor) -> Tensor:
         texts = images[pairing.own]
         rows, items = (images, texts) if query == "image" else (texts, images)
-        try:
-            values.append(float(hubness(k_occurrence_of_subset(candidates.int(), rows, items, k=k))))
-        except ValueError:
-            values.append(UNDEFINED)
-    return torch.tensor(values, dtype=torch.float64)
+        return torch.as_tensor(hubness(k_occurrence_of_subset(short, rows, items, k=k)))
+
+    return _each(halves, of)
 
 
-def separabilities(pairing: Pairing, halves: Sequence[Tensor], *, seed: int) -> Tensor:
+def separabilities(pairing: Pairing, halves: Halves, *, seed: int) -> Tensor:
     """Linear separability within each half: (halves,), NaN where a half is too small."""
+    subsets = [images.nonzero()[:, 0] for images in halves]
     seeds = [seed + 1 + place for place in range(len(halves))]
     try:
-        return separability_of_subsets(pairing.image, pairing.text, pairing.own, list(halves), seeds=seeds)
+        return separability_of_subsets(pairing.image, pairing.text, pairing.own, subsets, seeds=seeds)
     except ValueError:
-        return torch.full((len(halves),), UNDEFINED, dtype=torch.float64)
+        return torch.full((len(halves),), torch.nan, dtype=torch.float64)
 
 
-def shapes(
-    clouds: Mapping[str, tuple[Tensor, Tensor]], halves: Sequence[Tensor], *, n: int, centering: bool
-) -> dict[str, Tensor]:
+def shapes(clouds: Mapping[str, tuple[Tensor, Tensor]], halves: Halves, *, centering: bool) -> dict[str, Tensor]:
     """Every spectral measure of each cloud, and the gap after centring, within each half.
 
-    Singular values come from Gram matrices here, whose smallest are off by 1e-8 of the largest: nothing to an
-    interval, and a tenth of the time of factoring the rows.
+    A cloud of more rows than dimensions is multiplied once, a group of images at a time, and the halves add
+    up those products; a smaller one is factored half by half.
 
     Parameters
     ----------
     clouds : mapping of name to (rows (r, d), image of each row (r,))
-    halves : sequence of (n // 2,) row numbers of images
-    n : int
-        Number of images.
+    halves : Halves
     centering : bool
         Whether `gap_after_centering` of the clouds "image" and "text" is wanted.
 
     Returns
     -------
-    dict of key to (halves,) float64
+    dict of key to (halves,) float64, NaN where undefined
     """
     drawn: dict[str, list[float]] = {}
-    for half in halves:
-        kept = mask(half, n)
-        parts = {name: _Half.of(rows[kept[owner]]) for name, (rows, owner) in clouds.items()}
-        for name, part in parts.items():
-            values, reasons = cloud_shape(part.cloud) if part is not None else ({}, {})
-            for key, value in values.items():
-                drawn.setdefault(f"{key}_{name}", []).append(float(value))
-            for key in reasons:
-                drawn.setdefault(f"{key}_{name}", []).append(UNDEFINED)
+    makers = {name: _maker(rows, owner, halves) for name, (rows, owner) in clouds.items()}
+    for place in range(len(halves)):
+        parts = {name: maker(place) for name, maker in makers.items()}
+        for name, cloud in parts.items():
+            values, reasons = cloud_shape(cloud) if cloud is not None else ({}, {})
+            for key in (*values, *reasons):
+                drawn.setdefault(f"{key}_{name}", []).append(float(values.get(key, torch.nan)))
         image, text = parts.get("image"), parts.get("text")
         if centering and image is not None and text is not None:
-            drawn.setdefault("gap_after_centering", []).append(image.distance(text))
+            drawn.setdefault("gap_after_centering", []).append(float(_shape_distance(image, text)))
     return {key: torch.tensor(values, dtype=torch.float64) for key, values in drawn.items()}
 
 
-class _Half:
-    """Some rows of a cloud, as the least that their spectra need.
+def _maker(rows: Tensor, owner: Tensor, halves: Halves) -> Callable[[int], Cloud | None]:
+    """A function from the number of a half to its part of a cloud; None where it has no row."""
+    group = halves.group[owner]
+    if len(rows) > rows.shape[1]:
+        moments = Moments.of(rows, group, groups=halves.chosen.shape[1])
 
-    `factor` (k, d), k = min(rows, d), has the same Gram matrix as the centred rows.
-    """
+        def of_groups(place: int) -> Cloud | None:
+            chosen = halves.chosen[place]
+            return moments.of_groups(chosen) if bool(moments.count[chosen].any()) else None
 
-    def __init__(self, cloud: Cloud, factor: Tensor) -> None:
-        self.cloud = cloud
-        self.factor = factor
+        return of_groups
 
-    @classmethod
-    def of(cls, rows: Tensor) -> _Half | None:
-        """None if there are fewer than 2 rows."""
-        n, d = rows.shape
-        if n < 2:
-            return None
-        mean = rows.mean(0, dtype=torch.float64)
-        if n <= d:
-            rows = rows.double()
-            centered = rows - mean
-            values, centered_values = (_root_values(each @ each.T) for each in (rows, centered))
-            factor = centered
-        else:
-            gram = (rows.T @ rows).double()
-            spread = gram - n * torch.outer(mean, mean)
-            values, centered_values = _root_values(gram), _root_values(spread)
-            # a breath on the diagonal keeps the factor where rounding left an eigenvalue below 0
-            spread.diagonal().add_(1e-7 * spread.diagonal().mean())
-            factor = torch.linalg.cholesky(spread).T
-        cloud = Cloud(n, mean, factor)
-        vars(cloud).update(singular_values=values, singular_values_centered=centered_values)
-        return cls(cloud, factor)
+    def of_rows(place: int) -> Cloud | None:
+        kept = halves.chosen[place][group]
+        return _few_rows(rows[kept].double()) if bool(kept.any()) else None
 
-    def distance(self, other: _Half) -> float:
-        """`gap_after_centering`: the trace form, whose nuclear norm is all that couples the two."""
-        here, there = self.factor / self.cloud.n**0.5, other.factor / other.cloud.n**0.5
-        coupling = torch.linalg.svdvals(here @ there.T).sum()
-        squared = here.square().sum() + there.square().sum() - 2 * coupling
-        return float(squared.clamp(min=0).sqrt())
+    return of_rows
 
 
-def _root_values(gram: Tensor) -> Tensor:
-    return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0).sqrt()
+def _few_rows(rows: Tensor) -> Cloud:
+    """A cloud of fewer rows (n, d) than dimensions, its singular values from the small Gram matrices (n, n)."""
+    mean = rows.mean(0)
+    centered = rows - mean
+    cloud = Cloud(len(rows), mean, centered)
+    whole, about_mean = (torch.linalg.eigvalsh(x @ x.T).flip(0).clamp(min=0).sqrt() for x in (rows, centered))
+    vars(cloud).update(singular_values=whole, singular_values_centered=about_mean)
+    return cloud
 
 
-def mask(rows: Tensor, n: int) -> Tensor:
-    """(n,) bool, true at these rows."""
-    return torch.zeros(n, dtype=torch.bool).index_fill_(0, rows, True)
+def _shape_distance(image: Cloud, text: Cloud) -> Tensor:
+    """`gap_after_centering` of two parts, in its trace form."""
+    if isinstance(image, GramCloud) and isinstance(text, GramCloud):
+        return image.shape_distance(text)
+    x, y = ((cloud.root if isinstance(cloud, GramCloud) else cloud.centered) / cloud.n**0.5 for cloud in (image, text))
+    squared = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
+    return squared.clamp(min=0).sqrt()
+
+
+def _each(halves: Halves, statistic: Callable[[Tensor], Tensor]) -> Tensor:
+    values = []
+    for images in halves:
+        try:
+            values.append(float(statistic(images)))
+        except ValueError:
+            values.append(float("nan"))
+    return torch.tensor(values, dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -82,10 +83,34 @@ def basic_interval(value: float, drawn: Tensor, *, low: float = -np.inf, high: f
     return max(low, 2 * value - ends[1]), min(high, 2 * value - ends[0])
 
 
-def halves(n: int, *, seed: int, count: int = SUBSAMPLES) -> list[Tensor]:
-    """Row numbers of `count` subsamples of n // 2 images without replacement, each ascending."""
-    generator = np.random.default_rng([seed, 1])
-    return [torch.from_numpy(np.sort(generator.permutation(n)[: n // 2])) for _ in range(count)]
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """Subsamples of half of the images, without replacement, each made of whole groups of images.
+
+    Images fall into at most 100 random groups of one size (to within one); a half is half of the groups. What
+    adds up over images is then added up once a group.
+    """
+
+    group: Tensor  # (n,) group of each image
+    chosen: Tensor  # (halves, groups) bool
+
+    @classmethod
+    def of(cls, n: int, *, seed: int, count: int = SUBSAMPLES) -> Halves:
+        """`count` halves of n images; the same seed gives the same ones."""
+        generator = np.random.default_rng([seed, 1])
+        groups = min(n, 2 * SUBSAMPLES)
+        group = torch.from_numpy(generator.permutation(n)) % groups
+        chosen = torch.zeros(count, groups, dtype=torch.bool)
+        for row in chosen:
+            row[torch.from_numpy(generator.permutation(groups)[: groups // 2])] = True
+        return cls(group, chosen)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Which images each half has: (n,) bool."""
+        return (row[self.group] for row in self.chosen)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
 
 
 def half_interval(value: float, of_halves: Tensor, *, low: float = -np.inf, high: float = np.inf) -> Interval | None:

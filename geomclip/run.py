@@ -72,7 +72,7 @@ class Run:
         self.curves: dict[str, Any] = {}
         self.params: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
-        self.halves = intervals.halves(self.n, seed=seed) if bootstrap else []
+        self.halves = intervals.Halves.of(self.n, seed=seed) if bootstrap else None
 
     def wants(self, *keys: str) -> bool:
         """Whether any of these keys is asked for."""

@@ -92,7 +92,7 @@ def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None
         run.notes.setdefault(key, f"{merged} duplicate rows merged")
     if run.halves and owner is not None and run.values.get(key) is not None:
         with run.timed("halves"):
-            run.of_halves[key] = halves.dimensions(found, owner, run.halves, n=run.n)
+            run.of_halves[key] = halves.dimensions(found, owner, run.halves)
 
 
 def across(run: Run) -> None:
@@ -259,7 +259,7 @@ def shapes(run: Run) -> None:
     if run.halves:
         with run.timed("halves"):
             owned = {name: (rows, owner) for name, (rows, owner) in clouds.items() if owner is not None}
-            drawn = halves.shapes(owned, run.halves, n=run.n, centering=centering)
+            drawn = halves.shapes(owned, run.halves, centering=centering)
             run.of_halves |= {key: each for key, each in drawn.items() if run.values.get(key) is not None}
 
 
