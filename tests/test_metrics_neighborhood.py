@@ -8,6 +8,7 @@ import skdim
 import torch
 from scipy.stats import skew
 
+from geomclip.geometry import normalize
 from geomclip.metrics import intrinsic_dimension, neighborhood
 from geomclip.metrics.intrinsic_dimension import (
     different_rows,
@@ -70,13 +71,14 @@ def test_duplicates_in_different_blocks_share_their_places(dtype, small_blocks):
     assert (counts % 1 != 0).any()
 
 
-def test_scores_that_float32_cannot_tell_apart_are_decided_in_float64():
-    # angles 1e-5 apart about 60°: cosines 9e-6 apart, then 3e-8 apart, below what float32 resolves
-    query = on_circle(0).float()
-    near = on_circle(60, 60 + 2e-6, 60 - 2e-6, 200).float()
-    for order in ([0, 1, 2, 3], [2, 3, 1, 0]):
-        counts = k_occurrence(query, near[order], k=1)
-        assert counts.numpy() == pytest.approx(brute_counts(query, near[order], 1), abs=1e-12)
+def test_scores_that_float32_puts_in_the_wrong_order_are_decided_in_float64():
+    x = random_rows(20, 256, seed=0).float()
+    y = torch.nn.functional.normalize(random_rows(1, 256, seed=1) + 1e-7 * random_rows(30, 256, seed=2)).float()
+    unit = torch.nn.functional.normalize(y)  # as the metric sees them
+    misled = (x @ unit.T).topk(5).indices.sort().values != (x.double() @ unit.double().T).topk(5).indices.sort().values
+    assert misled.any()
+    counts = k_occurrence(x, y, k=5)
+    assert counts.numpy() == pytest.approx(brute_counts(normalize(x)[0], normalize(y)[0], 5), abs=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
