@@ -122,3 +122,9 @@ def test_real_class_vectors_give_the_known_answers():
     for key, expected in known.items():
         assert found[key] == pytest.approx(expected, abs=6e-10), key  # nine digits are printed
     assert modality_gap(x, y) == pytest.approx(0.936438881, abs=6e-10)
+
+
+def test_the_fifth_best_class_counts_for_acc5_and_the_sixth_does_not():
+    # classes at 0°, 10°, ..., 70°: seen from 0° they rank in that order
+    image, classes = on_circle(0, 0), on_circle(*range(0, 80, 10))
+    assert values(image, torch.tensor([4, 5]), classes)["acc5"] == 0.5
