@@ -212,6 +212,12 @@ def retrieval_posterior(
     return result
 
 
+def _log_partition(scale: float, rows: Tensor, items: Tensor) -> Tensor:
+    """(r,) log Σ exp(scale · score) of float64 rows over all items, a block of items at a time."""
+    parts = [(scale * (rows @ some.double().T)).logsumexp(1) for some in items.split(8192)]
+    return torch.stack(parts).logsumexp(0)
+
+
 def calibrated(pairing: Pairing, axis: str, *, seed: int) -> tuple[float, float]:
     """The temperature that fits one half of the images, and the ECE of the other half at it.
 
@@ -242,15 +248,14 @@ def calibrated(pairing: Pairing, axis: str, *, seed: int) -> tuple[float, float]
         raise ValueError("a half of the images has no query to fit or judge a temperature")
     queries = fit.nonzero()[:, 0]
 
+    rows, items = (pairing.text, pairing.image) if axis == "text" else (pairing.image, pairing.text)
+    asking = rows[queries].double()
+
     def nll(scale: float) -> float:
-        own = (
-            scale * pairing.matched[queries] if axis == "text" else _log_sums(scale * pairing.matched, pairing)[queries]
-        )
-        rows, items = (pairing.text, pairing.image) if axis == "text" else (pairing.image, pairing.text)
-        total = [
-            (scale * (rows[some] @ items.T)).logsumexp(1).double()
-            for some in queries.split(max(1, 2**23 // len(items)))
-        ]
+        # float64: at a scale of 10,000 a float32 score is off by a thousandth of a nat
+        logits = scale * pairing.matched
+        own = logits[queries] if axis == "text" else _log_sums(logits, pairing)[queries]
+        total = [_log_partition(scale, some, items) for some in asking.split(1024)]
         return float((torch.cat(total) - own).mean())
 
     scale = fit_logit_scale(nll)

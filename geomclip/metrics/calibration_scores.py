@@ -308,8 +308,12 @@ def fit_logit_scale(nll: Callable[[float], float]) -> float:
     found = minimize_scalar(
         lambda log: nll(math.exp(log)), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
     )
-    if min(found.x - low, high - found.x) < 1e-4:
-        raise ValueError(f"the likelihood has no maximum between logit scales {SCALES[0]:g} and {SCALES[1]:g}")
+    # where every query is right the likelihood only flattens out: no scale inside beats the ends
+    if min(nll(SCALES[0]), nll(SCALES[1])) <= found.fun + 1e-9 or min(found.x - low, high - found.x) < 1e-4:
+        raise ValueError(
+            f"the likelihood has no maximum between logit scales {SCALES[0]:g} and {SCALES[1]:g}: "
+            "every query is right, or none better than chance"
+        )
     return math.exp(found.x)
 
 
