@@ -48,7 +48,9 @@ def normalize(x: Tensor, *, name: str = "x") -> tuple[Tensor, Tensor]:
         raise ValueError(f"{name} row {int(bad.nonzero()[0])} holds NaN or infinity ({int(bad.sum())} such rows)")
     zero = largest[:, 0] == 0
     if zero.any():
-        raise ValueError(f"{name} row {int(zero.nonzero()[0])} is zero and has no direction ({int(zero.sum())} such rows)")
+        raise ValueError(
+            f"{name} row {int(zero.nonzero()[0])} is zero and has no direction ({int(zero.sum())} such rows)"
+        )
     scaled = x / largest
     lengths = torch.linalg.vector_norm(scaled, dim=1, keepdim=True, dtype=torch.float64)
     norms = lengths[:, 0] * largest[:, 0].double()
