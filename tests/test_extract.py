@@ -1,5 +1,6 @@
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -402,10 +403,16 @@ def test_a_cached_store_that_was_damaged_is_mended(tmp_path):
 
 def test_workers_do_not_change_how_many_threads_torch_has(tmp_path):
     before = torch.get_num_threads()
-    with Encoding(TinyEncoder(), batch=4, workers=2) as encoding:
-        encoding.images(tiny_pairs(tmp_path, 9).pairs, lambda done, reasons: None)
-        assert torch.get_num_threads() == before
-    assert torch.get_num_threads() == before
+    pairs = tiny_pairs(tmp_path, 9).pairs
+    try:
+        torch.set_num_threads(3)
+        with Encoding(TinyEncoder(), batch=4, workers=2) as encoding:
+            encoding.images(pairs, lambda done, reasons: None)
+            assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:  # threads to come ask what the last call set
+            assert pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_decoding_ahead_is_bounded(tmp_path):

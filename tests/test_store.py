@@ -129,7 +129,7 @@ def test_an_npy_of_two_layers_is_pairs(tmp_path):
         load(tmp_path / "c.npy")
 
 
-def clip_retrieval_output(folder, shards=(0, 1, 10), text=True, metadata=True):
+def clip_retrieval_output(folder, shards=(0, 2, 10), text=True, metadata=True):
     """Float16, numbered without zeros in front, no manifest, as its writer leaves them; 3 rows a shard."""
     for part in ("img_emb", "text_emb", "metadata"):
         (folder / part).mkdir(parents=True)
@@ -151,12 +151,12 @@ def clip_retrieval_output(folder, shards=(0, 1, 10), text=True, metadata=True):
 
 def test_clip_retrievals_output_is_read_in_the_order_of_its_numbers(tmp_path):
     read = load(clip_retrieval_output(tmp_path))
-    expected = np.concatenate([rows(3, seed=number, dtype=np.float16) for number in (0, 1, 10)])
+    expected = np.concatenate([rows(3, seed=number, dtype=np.float16) for number in (0, 2, 10)])
     assert np.abs(read.image.numpy() - expected).max() < 1e-3
     assert read.image_of_text.tolist() == list(range(9))
     assert read.image_path[-1] == "10/2.jpg"
     assert read.image_id == read.image_path
-    assert read.caption[:4] == ("a 0", "", "c", "a 1")
+    assert read.caption[:4] == ("a 0", "", "c", "a 2")
     assert read.columns["width"] == ("1", "2", "3") * 3
     assert "exif" not in read.columns
 
@@ -168,13 +168,13 @@ def test_clip_retrievals_output_may_lack_texts_and_metadata(tmp_path):
 
 
 def test_clip_retrievals_shards_must_go_together(tmp_path):
-    os.remove(clip_retrieval_output(tmp_path / "a") / "text_emb/text_emb_1.npy")
-    with pytest.raises(InputError, match="img_emb and text_emb do not both have a shard 1"):
+    os.remove(clip_retrieval_output(tmp_path / "a") / "text_emb/text_emb_2.npy")
+    with pytest.raises(InputError, match="img_emb and text_emb do not both have a shard 2"):
         load(tmp_path / "a")
-    np.save(clip_retrieval_output(tmp_path / "b") / "text_emb/text_emb_1.npy", rows(2))
-    with pytest.raises(InputError, match=r"text_emb_1\.npy has 2 rows, img_emb_1\.npy has 3"):
+    np.save(clip_retrieval_output(tmp_path / "b") / "text_emb/text_emb_2.npy", rows(2))
+    with pytest.raises(InputError, match=r"text_emb_2\.npy has 2 rows, img_emb_2\.npy has 3"):
         load(tmp_path / "b")
-    wide = clip_retrieval_output(tmp_path / "c") / "img_emb/img_emb_1.npy"
+    wide = clip_retrieval_output(tmp_path / "c") / "img_emb/img_emb_2.npy"
     np.save(wide, rows(3, d=5))
     with pytest.raises(InputError, match="different dimensions: 4, 5"):
         load(tmp_path / "c")
@@ -271,8 +271,17 @@ def npy_header(shape, descr="<f4"):
 @pytest.mark.parametrize("shape", [(2, 10**9, 10**9), (2, -1, 4), (2, 10**40, 4), (0, 10**18, 10**18), (2, 3, 4)])
 def test_an_npy_that_promises_more_than_it_holds_is_refused(tmp_path, shape):
     (tmp_path / "a.npy").write_bytes(npy_header(shape) + bytes(40))
-    with pytest.raises(InputError, match=r"a\.npy"):
+    with pytest.raises(InputError, match=r"a\.npy (is cut short: it holds 40 of|has the impossible shape)"):
         load(tmp_path / "a.npy")
+
+
+def test_a_bad_row_is_named_with_its_shard(tmp_path):
+    clip_retrieval_output(tmp_path)
+    bad = rows(3)
+    bad[2, 1] = np.nan
+    np.save(tmp_path / "text_emb/text_emb_2.npy", bad)
+    with pytest.raises(InputError, match=r"text_emb_2\.npy row 2 holds NaN"):
+        load(tmp_path)
 
 
 def test_what_is_no_store_is_named(tmp_path):
