@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": {"geometry", "embeddings"},
     "metrics": {"geometry", "embeddings", "sweep"},
     "intervals": {"geometry", "sweep", "metrics"},
-    "halves": {"sweep", "metrics"},
+    "halves": {"sweep", "metrics", "intervals"},
     "run": {"embeddings", "sweep", "metrics", "intervals", "panel"},
     "stages": {"embeddings", "sweep", "metrics", "intervals", "halves", "run", "panel"},
     "measurement": {"embeddings", "sweep", "metrics", "run", "stages", "panel"},
