@@ -61,6 +61,39 @@ def test_all_values_are_numbers_with_a_null_or_a_reason():
     assert all(value is None or np.isfinite(value) for value in panel.values.values())
 
 
+def test_the_panel_has_the_values_of_the_functions():
+    made = small_set(14, 3, seed=2)
+    x, y, own = made.image, made.text, made.image_of_text
+    panel = measure(made, metrics="all", bootstrap=0, dtype="float64")
+    functions = gc.metrics
+    alone = {
+        "alignment": functions.alignment(x, y, own),
+        "relative_alignment_text_to_image": functions.relative_alignment_text_to_image(x, y, own),
+        "relative_alignment_image_to_text": functions.relative_alignment_image_to_text(x, y, own),
+        "uniformity_image": functions.uniformity(x),
+        "uniformity_text": functions.uniformity(y),
+        "uniformity_joint": functions.uniformity_joint(x, y),
+        "uniformity_cross": functions.uniformity_cross(x, y, own),
+        "modality_gap": functions.modality_gap(x, y),
+        "relative_modality_gap": functions.relative_modality_gap(x, y, own),
+        "linear_separability": functions.linear_separability(x, y, own, seed=0),
+        "gap_after_centering": functions.gap_after_centering(x, y),
+        "mean_cosine_image": functions.mean_cosine(x),
+        "mean_cosine_text": functions.mean_cosine(y),
+        "mean_cosine_matched": functions.mean_cosine_matched(x, y, own),
+        "mean_cosine_unmatched": functions.mean_cosine_unmatched(x, y, own),
+        **functions.retrieval(x, y, own),
+        "twonn_image": functions.twonn(x),
+        "twonn_text": functions.twonn(y),
+        "text_hubness": functions.hubness(functions.k_occurrence(x, y)),
+        "image_hubness": functions.hubness(functions.k_occurrence(y, x)),
+        "effective_rank_text": functions.effective_rank(y),
+        "participation_ratio_image": functions.participation_ratio(x),
+    }
+    for key, value in alone.items():
+        assert panel[key] == pytest.approx(float(value), rel=1e-9, abs=1e-12), key
+
+
 def test_class_data_give_zero_shot_numbers_and_say_why_retrieval_is_absent():
     panel = measure(class_set(), bootstrap=20)
     assert panel.task == "classification"

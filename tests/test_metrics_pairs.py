@@ -20,10 +20,10 @@ from geomclip.metrics import (
     uniformity_cross,
     uniformity_joint,
 )
-from geomclip.metrics.calibration import calibrated
+from geomclip.metrics.calibration import Masses, calibrated
 from geomclip.metrics.null import chance, closed_form
 from geomclip.metrics.retrieval import chance_recall
-from geomclip.sweep import Pairing
+from geomclip.sweep import Pairing, sweep
 
 
 def rows_of(n: int = 14, per_image: int = 3, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,6 +85,7 @@ def test_numbers_equal_a_float64_double_loop(seed, dtype, tolerance):
 @pytest.mark.parametrize("scale", [1.0, 20.0, 300.0])
 def test_posteriors_equal_a_float64_softmax(dtype, scale):
     image, text, own = rows_of(seed=3)
+    text = torch.nn.functional.normalize(text + random_rows(*text.shape, seed=9), dim=1)  # so that some are wrong
     found = retrieval_posterior(image.to(dtype), text.to(dtype), own, logit_scale=scale)
     logits = scale * (image.to(dtype).double() @ text.to(dtype).double().T)
     by_text = logits.softmax(0)  # (n, m)
@@ -102,6 +103,12 @@ def test_posteriors_equal_a_float64_softmax(dtype, scale):
         == (per_image.argmax(1)[asks] == torch.arange(len(image))[asks]).double().tolist()
     )
     assert found["text_retrieval_confidence"][~asks].isnan().all()
+    if scale > 1:
+        assert 0 < found["text_retrieval_hit"][asks].mean() < 1
+    p = Pairing.of(image.to(dtype), text.to(dtype), own)
+    (both,) = sweep(p, [Masses(scale, squares=True)])
+    assert p.unsorted(both["text"].squares).tolist() == pytest.approx(by_text.square().sum(0).tolist(), **tolerance)
+    assert both["image"].squares[asks].tolist() == pytest.approx(per_image.square().sum(1)[asks].tolist(), **tolerance)
 
 
 def test_an_image_wins_by_the_sum_of_its_texts_not_by_its_best_one():
@@ -119,6 +126,7 @@ def test_duplicates_in_other_blocks_count_against_the_query(dtype):
     copies = random_rows(1, 8, seed=0).repeat(1500, 1).to(dtype)
     found = retrieval(copies, copies)
     assert found["image_retrieval_mean_rank"] == 1500
+    assert found["text_retrieval_mean_rank"] == 1500
     assert found["text_retrieval_recall@10"] == 0
 
 

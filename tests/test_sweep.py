@@ -58,6 +58,7 @@ def test_a_block_never_splits_the_texts_of_one_image(counts, size):
     seen = []
     for texts, images in text_slices(p, size):
         assert set(own[texts].tolist()) <= set(range(images.start, images.stop))
+        assert texts.stop > texts.start
         seen += own[texts].tolist()
         assert texts.stop - texts.start <= max(size, max(counts))
     assert seen == own.tolist()
