@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -44,8 +44,10 @@ def separabilities(pairing: Pairing, halves: Halves, *, seed: int) -> Tensor:
         return torch.full((len(halves),), torch.nan, dtype=torch.float64)
 
 
-def shapes(clouds: Mapping[str, tuple[Tensor, Tensor]], halves: Halves, *, centering: bool) -> dict[str, Tensor]:
-    """Every spectral measure of each cloud, and the gap after centring, within each half.
+def shapes(
+    clouds: Mapping[str, tuple[Tensor, Tensor]], halves: Halves, *, names: Sequence[str], centering: bool
+) -> dict[str, Tensor]:
+    """The named spectral measures of each cloud, and the gap after centring, within each half.
 
     A cloud of more rows than dimensions is multiplied once, a group of images at a time, and the halves add
     up those products; a smaller one is factored half by half.
@@ -54,6 +56,8 @@ def shapes(clouds: Mapping[str, tuple[Tensor, Tensor]], halves: Halves, *, cente
     ----------
     clouds : mapping of name to (rows (r, d), image of each row (r,))
     halves : Halves
+    names : sequence of str
+        Of `geomclip.metrics.spectrum.SPECTRA`.
     centering : bool
         Whether `gap_after_centering` of the clouds "image" and "text" is wanted.
 
@@ -66,7 +70,7 @@ def shapes(clouds: Mapping[str, tuple[Tensor, Tensor]], halves: Halves, *, cente
     for place in range(len(halves)):
         parts = {name: maker(place) for name, maker in makers.items()}
         for name, cloud in parts.items():
-            values, reasons = cloud_shape(cloud) if cloud is not None else ({}, {})
+            values, reasons = cloud_shape(cloud, names) if cloud is not None else ({}, {})
             for key in (*values, *reasons):
                 drawn.setdefault(f"{key}_{name}", []).append(float(values.get(key, torch.nan)))
         image, text = parts.get("image"), parts.get("text")

@@ -248,7 +248,7 @@ def shapes(run: Run) -> None:
     with run.timed("spectra"):
         for name, (rows, _) in clouds.items():
             factors[name] = Cloud.of(rows)
-            values, reasons = cloud_shape(factors[name])
+            values, reasons = cloud_shape(factors[name], spectral)
             for key in spectral:
                 if key in values:
                     run.put(f"{key}_{name}", float(values[key]))
@@ -259,7 +259,7 @@ def shapes(run: Run) -> None:
     if run.halves:
         with run.timed("halves"):
             owned = {name: (rows, owner) for name, (rows, owner) in clouds.items() if owner is not None}
-            drawn = halves.shapes(owned, run.halves, centering=centering)
+            drawn = halves.shapes(owned, run.halves, names=spectral, centering=centering)
             run.of_halves |= {key: each for key, each in drawn.items() if run.values.get(key) is not None}
 
 
