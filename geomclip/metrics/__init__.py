@@ -11,8 +11,33 @@ from geomclip.metrics.alignment import (
     relative_alignment_text_to_image,
 )
 from geomclip.metrics.calibration import retrieval_posterior
+from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, mce, reliability, smece
+from geomclip.metrics.gap import (
+    gap_after_centering,
+    mean_cosine,
+    mean_cosine_matched,
+    mean_cosine_unmatched,
+    modality_gap,
+    relative_modality_gap,
+)
+from geomclip.metrics.gap_curves import gap_ablation_curve, gap_shift_curve
+from geomclip.metrics.intrinsic_dimension import twonn
+from geomclip.metrics.neighborhood import antihub_share, hubness, k_occurrence, robin_hood
+from geomclip.metrics.projection import continuity, trustworthiness
 from geomclip.metrics.retrieval import retrieval
+from geomclip.metrics.separability import linear_separability
+from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
+from geomclip.metrics.spectrum import (
+    effective_rank,
+    effective_rank_centered,
+    isoscore,
+    participation_ratio,
+    participation_ratio_centered,
+    rankme,
+    w2_uniformity,
+)
 from geomclip.metrics.uniformity import uniformity, uniformity_cross, uniformity_joint
+from geomclip.metrics.zeroshot import zeroshot
 
 
 @dataclass(frozen=True)
@@ -169,12 +194,47 @@ __all__ = [
     "GROUPS",
     "METRICS",
     "Metric",
+    "ace",
     "alignment",
+    "antihub_share",
+    "brier",
+    "classwise_ece",
+    "continuity",
+    "ece",
+    "effective_rank",
+    "effective_rank_centered",
+    "gap_ablation_curve",
+    "gap_after_centering",
+    "gap_shift_curve",
+    "hubness",
+    "isoscore",
+    "k_occurrence",
+    "linear_cka",
+    "linear_cka_biased",
+    "linear_separability",
+    "mce",
+    "mean_cosine",
+    "mean_cosine_matched",
+    "mean_cosine_unmatched",
+    "modality_gap",
+    "mutual_knn",
+    "participation_ratio",
+    "participation_ratio_centered",
+    "procrustes_distance",
+    "rankme",
     "relative_alignment_image_to_text",
     "relative_alignment_text_to_image",
+    "relative_modality_gap",
+    "reliability",
     "retrieval",
     "retrieval_posterior",
+    "robin_hood",
+    "smece",
+    "trustworthiness",
+    "twonn",
     "uniformity",
     "uniformity_cross",
     "uniformity_joint",
+    "w2_uniformity",
+    "zeroshot",
 ]
