@@ -228,12 +228,22 @@ def class_bin_gaps(probability: Tensor, label: Tensor, *, bins: int = BINS) -> T
     """
     probability = probability.double().contiguous()
     n, c = probability.shape
-    inner = torch.arange(1, bins, dtype=torch.float64) / bins
-    cell = torch.bucketize(probability, inner).add_(bins * torch.arange(c))  # (n, c)
+    cell = bin_of(probability, bins).add_(bins * torch.arange(c))  # (n, c)
     gaps = torch.zeros(c * bins, dtype=torch.float64)
     gaps.index_add_(0, cell.flatten(), -probability.flatten())
     gaps.index_add_(0, cell.gather(1, label.long()[:, None])[:, 0], torch.ones(n, dtype=torch.float64))
     return gaps.view(c, bins)
+
+
+def bin_of(confidence: Tensor, bins: int = BINS) -> Tensor:
+    """Index of the equal-width bin (lo, hi] of each confidence, the first one closed at 0.
+
+    Examples
+    --------
+    >>> bin_of(torch.tensor([0.0, 0.5, 0.51, 1.0]), bins=2).tolist()
+    [0, 0, 1, 1]
+    """
+    return torch.bucketize(confidence.double(), torch.arange(1, bins, dtype=torch.float64) / bins)
 
 
 def reliability(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> list[dict[str, float | int | None]]:
@@ -330,8 +340,7 @@ def _queries(confidence: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
     """Count, hits and summed confidence of each bin: (bins,) each."""
-    inner = torch.arange(1, bins, dtype=torch.float64) / bins
-    index = torch.bucketize(confidence, inner)  # an edge belongs to the bin below it
+    index = bin_of(confidence, bins)
     sums = [
         torch.zeros(bins, dtype=torch.float64).index_add(0, index, value)
         for value in (torch.ones_like(hit), hit, confidence)

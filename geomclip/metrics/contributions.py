@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
 from geomclip.metrics.calibration import Posterior
-from geomclip.metrics.calibration_scores import BINS
+from geomclip.metrics.calibration_scores import BINS, bin_of
 from geomclip.sweep import Pairing
 
 Columns = dict[str, Tensor]
@@ -121,11 +121,6 @@ def retrieval_columns(pairing: Pairing, ranks: Mapping[str, Tensor]) -> Columns:
     columns["text_rank"] = ranks["image"].double()
     columns["image_rank"] = pairing.per_image(ranks["text"])
     return columns
-
-
-def bin_of(confidence: Tensor, bins: int = BINS) -> Tensor:
-    """Index of the equal-width bin (lo, hi] of each confidence, the first one closed at 0."""
-    return torch.bucketize(confidence, torch.arange(1, bins, dtype=torch.float64) / bins)
 
 
 def calibration_columns(
