@@ -70,7 +70,7 @@ def uniformity(x: Tensor, *, t: float = 2.0) -> Tensor:
 
     Examples
     --------
-    >>> uniformity(torch.eye(3)).item()  # all pairs at squared distance 2
+    >>> round(uniformity(torch.eye(3)).item(), 6)  # all pairs at squared distance 2
     -4.0
     """
     if len(x) < 2:
@@ -104,7 +104,7 @@ def uniformity_cross(image: Tensor, text: Tensor, image_of_text: Tensor | None =
 
     Examples
     --------
-    >>> uniformity_cross(torch.eye(3), torch.eye(3)).item()
+    >>> round(uniformity_cross(torch.eye(3), torch.eye(3)).item(), 6)
     -4.0
     """
     pairing = Pairing.of(image, text, image_of_text)
@@ -135,7 +135,7 @@ def uniformity_joint(image: Tensor, text: Tensor, *, t: float = 2.0) -> Tensor:
 
     Examples
     --------
-    >>> uniformity_joint(torch.eye(4)[:2], torch.eye(4)[2:]).item()
+    >>> round(uniformity_joint(torch.eye(4)[:2], torch.eye(4)[2:]).item(), 6)
     -4.0
     """
     return torch.as_tensor(uniformity(torch.cat([image, text.to(image.dtype)]), t=t))
