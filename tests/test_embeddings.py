@@ -1,0 +1,154 @@
+"""EmbeddingSet and unit rows: checked where they are made, so that everything after may trust them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import small_set
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from geomclip.embeddings import EmbeddingSet, as_tensor
+from geomclip.geometry import normalize
+
+
+def test_rows_become_unit_rows_and_their_lengths_are_kept():
+    made = EmbeddingSet(np.array([[3.0, 4.0], [0.0, 2.0]]), np.eye(2), logit_scale=1)
+    assert made.image.tolist() == [[0.6, 0.8], [0.0, 1.0]]
+    assert made.image_norms.tolist() == [5.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (np.float16, torch.float32),
+        (np.float32, torch.float32),
+        (np.float64, torch.float64),
+        (np.int64, torch.float64),
+        (">f4", torch.float32),
+    ],
+)
+def test_half_types_become_float32_and_float64_stays(dtype, kept):
+    assert EmbeddingSet(np.eye(3).astype(dtype), np.eye(3).astype(dtype)).image.dtype == kept
+
+
+def test_numpy_and_torch_give_the_same_set():
+    rows = np.random.default_rng(0).normal(size=(5, 4))
+    from_numpy, from_torch = EmbeddingSet(rows, rows), EmbeddingSet(torch.from_numpy(rows), torch.from_numpy(rows))
+    assert torch.equal(from_numpy.image, from_torch.image)
+
+
+def test_a_read_only_and_a_reversed_array_are_taken():
+    rows = np.eye(4)
+    rows.setflags(write=False)
+    assert EmbeddingSet(rows[::-1], rows).image[0].tolist() == [0, 0, 0, 1]
+
+
+def test_the_callers_arrays_are_left_alone():
+    rows = np.full((3, 2), 5.0)
+    EmbeddingSet(rows, rows)
+    assert rows.tolist() == [[5.0, 5.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"image": np.array([[1.0, np.nan], [1.0, 0.0]])}, "image row 0 holds NaN or infinity"),
+        ({"text": np.array([[1.0, 0.0], [0.0, 0.0]])}, r"text row 1 is zero and has no direction \(1 such rows\)"),
+        ({"image": np.ones((1, 2))}, "at least 2 images are needed, got 1"),
+        ({"text": np.ones((1, 2)), "image_of_text": [0]}, "at least 2 texts are needed, got 1"),
+        ({"text": np.ones((2, 3))}, "image rows have 2 dimensions, text rows 3"),
+        ({"text": np.ones((3, 2))}, "3 texts for 2 images: say which image each describes"),
+        ({"image": np.ones(4)}, r"image must be \(n, d\), got shape \(4,\)"),
+        ({"image": np.array([["a", "b"], ["c", "d"]])}, "image must be numeric"),
+        ({"image": np.array([[{}, 1], [2, 3]], dtype=object)}, "image must be numeric, got dtype object"),
+        ({"image_of_text": [0, 2]}, "image_of_text entry 1 is 2, outside the 2 image rows"),
+        ({"image_of_text": [-1, 0]}, "image_of_text entry 0 is -1"),
+        ({"image_of_text": [0.0, 1.0]}, "image_of_text must hold whole numbers"),
+        ({"image_of_text": [0]}, "1 entries in image_of_text for 2 texts"),
+        ({"image_of_text": [[0], [1]]}, "image_of_text must be one-dimensional"),
+        ({"logit_scale": 0.0}, "logit_scale must be positive and finite, got 0.0"),
+        ({"logit_scale": float("inf")}, "logit_scale must be positive and finite"),
+        ({"labels": [0, 1]}, "labels and class_text go together"),
+        ({"class_text": np.eye(2), "labels": [0, 1]}, "give text or class_text, not both"),
+        ({"text": None, "image_of_text": [0, 1]}, "image_of_text is given but text is not"),
+        ({"text": None, "class_text": np.eye(2), "labels": [0, 5]}, "labels entry 1 is 5, outside the 2 class_text"),
+        ({"text": None, "class_text": np.eye(2), "labels": [0]}, "1 labels for 2 images"),
+        ({"text": None, "class_text": np.eye(2), "labels": [0, 1], "classes": ("a",)}, "1 class names for 2"),
+        ({"image_id": ("a",)}, "1 entries in image_id for 2 rows"),
+        ({"columns": {"source": ("a",)}}, "1 entries in column 'source' for 2 images"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_row_or_both_numbers(changes, text):
+    with pytest.raises(ValueError, match=text):
+        EmbeddingSet(**{"image": np.eye(2), "text": np.eye(2), **changes})
+
+
+def test_the_first_text_of_each_image_is_the_first_in_the_order_given():
+    made = EmbeddingSet(np.eye(3), np.eye(3)[[1, 0, 1, 0]], [1, 0, 1, 0], caption=("a", "b", "c", "d"))
+    first = made.first_texts()
+    assert first.caption == ("b", "a")
+    assert first.image_of_text.tolist() == [0, 1]
+    assert len(first.image) == 3  # the image without text stays
+
+
+def test_some_images_keep_their_texts_ids_and_columns():
+    made = small_set(4, 2)
+    some = made.select_images(torch.tensor([3, 1]))
+    assert some.image_id == ("3", "1")
+    assert some.caption_id == ("2", "3", "6", "7")
+    assert some.image_of_text.tolist() == [1, 1, 0, 0]
+    assert some.columns["source"] == ("b", "b")
+    assert torch.allclose(some.text, made.text[[2, 3, 6, 7]], atol=1e-15)
+
+
+def test_an_assumed_scale_is_recorded_and_a_given_one_too():
+    assert EmbeddingSet(np.eye(2), np.eye(2)).logit_scale_source == "assumed"
+    assert EmbeddingSet(np.eye(2), np.eye(2), logit_scale=7).logit_scale_source == "given"
+
+
+def test_a_set_is_frozen():
+    with pytest.raises(AttributeError):
+        EmbeddingSet(np.eye(2), np.eye(2)).image = torch.eye(2)  # type: ignore[misc]
+
+
+@given(
+    arrays.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 5), st.integers(1, 6)),
+        elements=st.floats(-1e300, 1e300, allow_nan=False),
+    )
+)
+@settings(max_examples=200)
+def test_any_finite_row_that_is_not_zero_becomes_a_unit_row(rows):
+    if (np.abs(rows).max(1) == 0).any():
+        with pytest.raises(ValueError, match="is zero"):
+            normalize(torch.from_numpy(rows))
+        return
+    unit, norms = normalize(torch.from_numpy(rows))
+    assert torch.allclose(unit.norm(dim=1), torch.ones(len(rows), dtype=torch.float64), atol=1e-12)
+    assert torch.isfinite(unit).all()
+    assert (norms > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_rows_that_overflow_when_squared_are_fine(dtype):
+    unit, norms = normalize(torch.full((2, 4), 60000.0, dtype=dtype))
+    assert unit.dtype == torch.float32
+    assert torch.allclose(unit, torch.full((2, 4), 0.5))
+    assert norms[0] == pytest.approx(120000, rel=1e-2)
+
+
+def test_rows_shorter_than_a_float32_can_square_are_fine():
+    assert torch.allclose(normalize(torch.full((1, 4), 1e-30))[0], torch.full((1, 4), 0.5))
+
+
+def test_whole_numbers_have_no_unit_rows():
+    with pytest.raises(ValueError, match="floating-point"):
+        normalize(torch.ones(2, 2, dtype=torch.int64))
+
+
+def test_a_tensor_is_taken_without_its_gradient():
+    assert not as_tensor(torch.ones(2, 2, requires_grad=True), "x").requires_grad
