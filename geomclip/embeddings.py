@@ -50,6 +50,8 @@ class EmbeddingSet:
         `image_id` defaults to the row numbers.
     caption_id, caption : sequences of m str, optional
         `caption_id` defaults to the row numbers.
+    truncated : bool array of shape (m,), optional
+        Which texts were cut at the model's context length, where that is known.
     columns : mapping of name to n str, optional
         Anything else known of each image (label, source), for panels by group.
     made_from : mapping, optional
@@ -80,6 +82,7 @@ class EmbeddingSet:
     image_path: tuple[str, ...] | None = None
     caption_id: tuple[str, ...] = ()
     caption: tuple[str, ...] | None = None
+    truncated: Tensor | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     made_from: Mapping[str, Any] = field(default_factory=dict)
     logit_scale_source: str = ""
@@ -146,6 +149,11 @@ class EmbeddingSet:
             if length is not None and len(value) != length:
                 raise ValueError(f"{len(value)} entries in {name} for {length} rows")
             put(name, tuple(map(str, value)))
+        if self.truncated is not None:
+            truncated = as_tensor(self.truncated, "truncated").bool()
+            if truncated.shape != (m,):
+                raise ValueError(f"truncated must be ({m},), got {tuple(truncated.shape)}")
+            put("truncated", truncated)
         columns = {str(key): tuple(map(str, column)) for key, column in self.columns.items()}
         for key, column in columns.items():
             if len(column) != n:
@@ -187,6 +195,7 @@ class EmbeddingSet:
             image_of_text=self.image_of_text[rows],
             caption_id=tuple(self.caption_id[j] for j in kept),
             caption=None if self.caption is None else tuple(self.caption[j] for j in kept),
+            truncated=None if self.truncated is None else self.truncated[rows],
         )
 
     def select_images(self, rows: Tensor) -> EmbeddingSet:
@@ -208,6 +217,7 @@ class EmbeddingSet:
             changes["image_of_text"] = place[self.image_of_text[texts]]
             changes["caption_id"] = tuple(self.caption_id[j] for j in texts.tolist())
             changes["caption"] = None if self.caption is None else tuple(self.caption[j] for j in texts.tolist())
+            changes["truncated"] = None if self.truncated is None else self.truncated[texts]
         return self.replace(**changes)
 
 

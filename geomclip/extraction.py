@@ -243,10 +243,11 @@ class Extraction:
             "caption": [caption for _, _, caption in kept],
             "caption_id": [caption_id for _, caption_id, _ in kept],
             "image_row": [row_of[place] for place, _, _ in kept],
+            "truncated": [encoded.kept[i] in encoded.truncated for i in chosen],
         }
         record = {
             "text_rows": len(kept),
-            "truncated_texts": sum(encoded.kept[i] in encoded.truncated for i in chosen),
+            "truncated_texts": sum(table["truncated"]),
             "files": write_part(folder, "text", self._file_number(number), encoded.rows[chosen].numpy(), table),
         }
         return record, lost

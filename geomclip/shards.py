@@ -37,10 +37,11 @@ UNKNOWN: Mapping[str, Any] = {
     "preprocessing": {},
     "data_sha256": "",
     "skipped": [],
-    "truncated_texts": 0,
     "notes": [],
 }
 """What `made_from` says of a file that does not say what it was made from."""
+
+_KIND_OF_COLUMN = {"image_row": "int64", "class_index": "int64", "truncated": "bool"}
 
 Table = Mapping[str, Sequence[str] | Sequence[int]]
 Record = dict[str, Any]
@@ -151,7 +152,11 @@ def fields_of_store(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]
     }
     if vectors["text"]:
         fields |= {"text": vectors["text"], "image_of_text": np.array(texts["image_row"], dtype=np.int64)}
-        fields |= {"caption": texts["caption"], "caption_id": texts["caption_id"]}
+        fields["caption_id"] = texts["caption_id"]
+        if any(texts["caption"]):
+            fields["caption"] = texts["caption"]
+        if "truncated" in texts:
+            fields["truncated"] = np.array(texts["truncated"], dtype=np.bool_)
     if vectors["class"]:
         fields |= {"class_text": vectors["class"], "classes": classes["class_name"]}
         fields["labels"] = np.array(images["class_index"], dtype=np.int64)
@@ -220,7 +225,7 @@ def _write_table(table: Table, buffer: io.BytesIO) -> None:
     import pyarrow.parquet as pq
 
     columns = {
-        name: pa.array(values, pa.int64() if name in ("image_row", "class_index") else pa.string())
+        name: pa.array(values, _KIND_OF_COLUMN.get(name, "string"))
         for name, values in ((name, [_storable(value) for value in column]) for name, column in table.items())
     }
     pq.write_table(pa.table(columns), buffer, compression="snappy")

@@ -397,8 +397,7 @@ def texts_told(run: Run) -> None:
     if pairing is None:
         return
     run.put("duplicate_text_share", lambda: duplicate_text_share(run.set))
-    cut = run.set.made_from.get("truncated_texts")
-    if isinstance(cut, int):
-        run.put("truncated_text_share", cut / max(1, int(run.set.made_from.get("n_texts") or pairing.m)))
+    if run.set.truncated is not None:
+        run.put("truncated_text_share", float(run.set.truncated.double().mean()))
     else:
         run.notes["truncated_text_share"] = "not known for vectors that were not extracted here"

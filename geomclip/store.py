@@ -165,7 +165,7 @@ def _fields_of_clip_retrieval(folder: Path) -> dict[str, Any]:
 
 def _fields_of_npz(path: Path) -> dict[str, Any]:
     strings = ("image_id", "image_path", "caption_id", "caption", "classes")
-    indices = ("image_of_text", "text_image_index", "labels")
+    indices = ("image_of_text", "text_image_index", "labels", "truncated")
     scalars = ("logit_scale", "logit_bias")
     arrays = read_npz(path, ("image", "text", "class_text", "geomclip_metadata", *strings, *indices, *scalars))
     if "image" not in arrays:
@@ -215,7 +215,7 @@ def _metadata(array: NDArray[Any], path: Path) -> dict[str, Any]:
 
 def _save_npz(embeddings: EmbeddingSet, path: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {"logit_scale": np.array(embeddings.logit_scale)}
-    for name in ("image", "text", "image_of_text", "labels", "class_text", "logit_bias"):
+    for name in ("image", "text", "image_of_text", "truncated", "labels", "class_text", "logit_bias"):
         value = getattr(embeddings, name)
         if value is not None:
             arrays[name] = value.numpy() if isinstance(value, torch.Tensor) else np.array(value)
@@ -261,6 +261,8 @@ def _save_folder(embeddings: EmbeddingSet, folder: Path) -> None:
             "caption_id": embeddings.caption_id,
             "image_row": embeddings.image_of_text.tolist(),
         }
+        if embeddings.truncated is not None:
+            texts["truncated"] = embeddings.truncated.tolist()
         files |= write_part(folder, "text", "0000", embeddings.text.numpy(), texts)
     manifest = {
         "schema": SCHEMA,

@@ -204,11 +204,20 @@ def test_texts_under_several_images_are_counted():
 
 
 def test_texts_cut_at_the_context_length_are_told_above_one_percent():
-    made = small_set(4, 2)
-    made = made.replace(made_from={**made.made_from, "truncated_texts": 3})
+    made = small_set(4, 2).replace(truncated=[True, True, False, True, False, False, False, False])
     panel = measure(made, bootstrap=0)
     assert panel["truncated_text_share"] == 3 / 8
+    assert measure(made.first_texts(), bootstrap=0)["truncated_text_share"] == 1 / 4
+    assert "truncated_text_share" not in measure(small_set(4, 2), bootstrap=0)
     assert any("37.5% of the texts were cut" in line for line in panel.warnings)
+
+
+@pytest.mark.parametrize("place", ["set.npz", "store"])
+def test_which_texts_were_cut_survives_the_disk(tmp_path, place):
+    made = small_set(2, 2).replace(truncated=[True, False, False, True])
+    gc.save(made, tmp_path / place)
+    assert gc.load(tmp_path / place).truncated.tolist() == [True, False, False, True]
+    assert gc.load(tmp_path / place).caption is None  # a set without captions does not come back with empty ones
 
 
 def test_a_saved_panel_is_json_of_the_schema_with_items_beside_it(tmp_path):
