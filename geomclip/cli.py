@@ -220,9 +220,12 @@ def doctor(cache_dir: Path | None, **_: Any) -> None:
 def embeddings_of(given: dict[str, Any], report: Report) -> EmbeddingSet:
     """What `measure` is to measure: loaded if --embeddings names it, else extracted through the cache."""
     if given["embeddings"] is not None:
+        import torch
+
         from geomclip.store import load
 
-        return load(given["embeddings"])
+        # float64 rows of a float32 file are unit to 1e-16, which float32 rows made unit and then widened are not
+        return load(given["embeddings"], dtype=getattr(torch, given["dtype"]))
     from geomclip.extract import embed
 
     return embed(**picked(given, MODEL, DATA, WORK, SEED, CACHE), progress=report.images, log=report.log)

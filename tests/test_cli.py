@@ -332,7 +332,7 @@ def test_doctor_looks_and_never_fails(run: Cli, tmp_path: Path) -> None:
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     import geomclip.store
 
-    def load(path: Path) -> None:
+    def load(path: Path, **_: object) -> None:
         raise error
 
     monkeypatch.setattr(geomclip.store, "load", load)
@@ -424,7 +424,7 @@ def test_control_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time, geomclip.store\n"
         "from geomclip.cli import main\n"
-        f"geomclip.store.load = lambda path: (pathlib.Path({str(ready)!r}).touch(), time.sleep(60))\n"
+        f"geomclip.store.load = lambda path, **_: (pathlib.Path({str(ready)!r}).touch(), time.sleep(60))\n"
         "sys.exit(main(['measure', '--embeddings', 'x.npz']))\n"
     )
     for child in interrupted(ready, code):
