@@ -42,9 +42,7 @@ def read_npy(path: Path) -> NDArray[Any]:
     try:
         if needed == 0:
             return np.empty(shape, dtype)
-        return np.memmap(
-            path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C"
-        )
+        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
     except (ValueError, OverflowError) as problem:
         raise InputError(f"{path} has the impossible shape {shape}") from problem
 
@@ -166,9 +164,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArr
         shape, fortran, dtype = _header(stream, name)
         needed = math.prod(shape) * dtype.itemsize
         if needed != info.file_size - stream.tell():
-            raise InputError(
-                f"{name} has shape {shape} but {info.file_size - stream.tell()} bytes, not {needed}"
-            )
+            raise InputError(f"{name} has shape {shape} but {info.file_size - stream.tell()} bytes, not {needed}")
         content = bytearray(needed)  # writable, so that torch takes it without a copy
         place, filled = memoryview(content), 0
         while filled < needed:

@@ -22,7 +22,6 @@ NEEDED = (
     "open_clip_torch",
     "numpy",
     "scipy",
-    "scikit-learn",
     "pyarrow",
     "pillow",
     "safetensors",

@@ -71,9 +71,7 @@ def test_a_full_disk_is_one_line_with_the_file_and_the_space_left(tmp_path, monk
 def test_a_really_full_disk_leaves_nothing(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], capture_output=True
-    )
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:

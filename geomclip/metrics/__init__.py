@@ -130,7 +130,8 @@ _ROWS: list[Metric] = [
         for a, b in (("text", "image"), ("image", "text"))
     ),
     *(
-        Metric(f"uniformity_{which}", "alignment", f"Uniformity, {title}", "lower", -8, 0, swaps_to=f"uniformity_{back}")
+        Metric(f"uniformity_{which}", "alignment", f"Uniformity, {title}", "lower", -8, 0,
+               swaps_to=f"uniformity_{back}")
         for which, title, back in (
             ("image", "images", "text"), ("text", "texts", "image"), ("joint", "both", "joint"),
             ("cross", "image-text", "cross"),

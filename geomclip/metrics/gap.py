@@ -244,8 +244,7 @@ def _sum(x: Tensor) -> Tensor:
 
 def _matched_sum(x: Tensor, y: Tensor, own: Tensor) -> Tensor:
     parts = [
-        (x[mine].double() * rows.double()).sum()
-        for rows, mine in zip(y.split(ROWS), own.split(ROWS), strict=True)
+        (x[mine].double() * rows.double()).sum() for rows, mine in zip(y.split(ROWS), own.split(ROWS), strict=True)
     ]
     return torch.stack(parts).sum()
 

@@ -217,7 +217,5 @@ def _hsic_of_one(x: Tensor, name: str) -> Tensor:
     value = _hsic_unbiased(x, x)
     # of points equally far from each other nothing but rounding is left
     if value * len(x) ** 2 <= 1e-12 * _energy(x.T @ x):
-        raise ValueError(
-            f"all rows of {name} are equally far from each other, so there is no shape to compare"
-        )
+        raise ValueError(f"all rows of {name} are equally far from each other, so there is no shape to compare")
     return value
