@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,11 @@ def folder_of_pairs(folder: Path, count: int = 6) -> Path:
         (folder / f"{i:03}.png").write_bytes(picture(i))
         (folder / f"{i:03}.txt").write_text(f"noise number {i}", encoding="utf-8")
     return folder
+
+
+def answer_to_control_c() -> None:
+    """For `preexec_fn`: Ctrl-C interrupts the child even where this process was started to ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Done(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
-from helpers import Done, assert_one_line, folder_of_pairs, run_cli, small_set
+from helpers import Done, answer_to_control_c, assert_one_line, folder_of_pairs, run_cli, small_set
 from tiny_models import tiny_model
 
 import geomclip
@@ -411,7 +411,10 @@ def test_a_terminal_without_arrows_gets_question_marks(vectors: Path) -> None:
 
 def interrupted(ready: Path, code: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs the code, sent Ctrl-C once the file is there."""
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
+    # a shell that runs the tests in the background has them ignore Ctrl-C, and children inherit that
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, preexec_fn=answer_to_control_c
+    )
     until = time.monotonic() + 60
     while not ready.exists() and child.poll() is None and time.monotonic() < until:
         time.sleep(0.02)

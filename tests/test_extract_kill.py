@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import answer_to_control_c
 from tiny import TinyEncoder, tiny_pairs, tree
 
 from geomclip.errors import GeomclipError, InputError
@@ -23,7 +24,13 @@ def start(images, out, *, seconds=0.05, workers=2):
     arguments = [sys.executable, SCRIPT, images, out, seconds, workers]
     # one thread each, as in this process, so that sums are taken in one order
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(list(map(str, arguments)), stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        list(map(str, arguments)),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=answer_to_control_c,
+    )
 
 
 def finished_shards(out):
