@@ -114,7 +114,6 @@ def _check_options(
 
 def metric_keys(metrics: str | Sequence[str]) -> set[str]:
     """The keys that a choice of metrics stands for; ValueError with the nearest names for one that is unknown."""
-    """The keys that a choice of metrics names; ValueError with the nearest ones for an unknown key."""
     if metrics == "all":
         return set(METRICS)
     if metrics == "default":
