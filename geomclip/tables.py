@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
 from textwrap import fill
@@ -29,6 +29,19 @@ OTHER = "other"
 
 NAME, VALUE, INTERVAL, NULL = 34, 9, 20, 8
 """Columns of a panel, the first as wide as its longest key; with gaps of two and an arrow they make 80."""
+CURVES = {
+    "gap_shift_curve": "Both clouds shifted together, in units of the gap",
+    "gap_ablation_curve": "The dimensions that differ most removed",
+}
+SHORT = {
+    "modality_gap": "gap",
+    "text_retrieval_recall@1": "R@1 image→text",
+    "image_retrieval_recall@1": "R@1 text→image",
+    "uniformity_joint": "uniformity",
+}
+"""Names of a curve's quantities that fit its columns."""
+CURVE_COLUMN = 16
+
 COLUMN = 12
 """Width of a group's column under --by."""
 
@@ -56,11 +69,23 @@ def print_panel(panel: Panel, console: Console) -> None:
         if reading:
             console.print(indented(reading, console.width), style="italic")
         console.print()
+    for name, points in panel.curves.items():
+        console.print(CURVES.get(name, name), style="bold")
+        for line in curve_lines(points):
+            console.print(line)
+        console.print()
     console.print(LEGEND, style="dim")
     for line in footnotes(panel):
         console.print(line)
     for line in by_group(panel, console.width):
         console.print(line)
+
+
+def curve_lines(points: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """A curve as a table: a column a quantity, a row a point."""
+    cells = [[SHORT.get(name, name) for name in points]]
+    cells += [[f"{place:g}", *map(number, values)] for place, *values in zip(*points.values(), strict=True)]
+    return ("".join(f"{cell:>{CURVE_COLUMN}}" for cell in line) for line in cells)
 
 
 def columns(key: str, value: str, interval: str, arrow: str, null: str) -> str:
@@ -181,6 +206,9 @@ def panel_html(panel: Panel) -> str:
         if reading:
             parts.append(f'<tr><td colspan="5" style="text-align: left"><em>{escape(reading)}</em></td></tr>')
     parts.append("</tbody></table>")
+    for name, points in panel.curves.items():
+        lines = escape("\n".join(curve_lines(points)))
+        parts.append(f"<div><strong>{escape(CURVES.get(name, name))}</strong></div><pre>{lines}</pre>")
     parts.extend(f"<div>{escape(line)}</div>" for line in (LEGEND, *footnotes(panel)))
     return "".join((*parts, "</div>"))
 

@@ -7,11 +7,13 @@ import json
 import re
 
 import pytest
+from helpers import small_set
 from rich.console import Console
 
 from geomclip import tables
 from geomclip.doctor import Finding
 from geomclip.encoders import ModelInfo
+from geomclip.measurement import measure
 from geomclip.metrics import METRICS
 from geomclip.pairs import DatasetInfo
 from geomclip.panel import Panel
@@ -210,3 +212,13 @@ def test_a_finding_comes_with_what_to_do() -> None:
         "           -> go offline",
         "numpy  ok  2.0",
     ]
+
+
+def test_curves_that_were_asked_for_are_shown() -> None:
+    panel = measure(small_set(20, 2), curves=True, bootstrap=0)
+    text = tables.panel_text(panel)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    at_rest = text.split("in units of the gap\n")[1].splitlines()[3].split()  # heads, -0.5, -0.25, 0
+    assert at_rest[0] == "0"
+    assert at_rest[1] == tables.number(panel["modality_gap"])
+    assert "<pre>" in tables.panel_html(panel)
