@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import stat
 import struct
@@ -81,8 +82,11 @@ def test_one_bad_image_among_forty_good_ones_is_skipped_and_named(
     (data / f"bad.{suffix}").write_bytes(content)
     (data / "bad.txt").write_text("a bad one")
     asked = ["--model", model, "--data", f"folder:{data}", "--workers", 0, "--cache-dir", tmp_path / "cache"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     done = run("measure", *asked, "--bootstrap", 0, "--metrics", "alignment", "--json")
     assert done.code == 0, done.err
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024  # MB; Linux counts in KB
+    assert grown < 600, "a first run loads the libraries, 300 MB; the bomb decoded would be 30 GB"
     result = json.loads(done.out)
     assert result["n_images"] == 40
     (skipped,) = result["skipped"]

@@ -240,6 +240,20 @@ def test_a_saved_panel_is_json_of_the_schema_with_items_beside_it(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.items.parquet", "r.json"]
 
 
+def test_a_result_becomes_a_row_as_clip_benchmark_builds_its_table(tmp_path):
+    """Its `build` flattens `metrics`, lays the other fields over them and joins model and pretrained."""
+    import pandas
+
+    measure(small_set(6, 2), bootstrap=0).save(tmp_path / "r.json")
+    data = json.loads((tmp_path / "r.json").read_text())
+    row = {**data["metrics"], **data}
+    del row["metrics"]
+    row["model_fullname"] = data["model"] + " " + data["pretrained"]
+    table = pandas.DataFrame([row])
+    assert table["image_retrieval_recall@5"][0] == data["metrics"]["image_retrieval_recall@5"]
+    assert "image_retrieval_recall@5" in table.to_csv(index=False)
+
+
 def test_items_are_in_the_order_of_the_set(tmp_path):
     made = small_set(6, 2)
     shuffled = made.select_texts(torch.randperm(12, generator=torch.Generator().manual_seed(0)))
