@@ -66,29 +66,28 @@ def within(run: Run, cloud: str, rows: Tensor, owner: Tensor | None) -> None:
         results = sweep(Pairing.within(rows), folds, progress=run.report(f"{cloud} sweep")) if folds else []
         total = rows.sum(0, dtype=torch.float64)
         cosines = parts.dots(rows, total) - 1
-        sums = results[0]["text"] if kernel else torch.zeros(len(rows), dtype=torch.float64)
+        sums = results[0]["text"] if kernel else None
         if owner is not None:
             run.columns |= parts.within_columns(cloud, sums, cosines, owner, run.n)
-            if not kernel:
-                del run.columns[f"gauss_{cloud}"]
-        else:
+        elif count:
             pairs = len(rows) * (len(rows) - 1)
             run.put(f"mean_cosine_{cloud}", float(cosines.sum()) / pairs)
-            run.put(f"uniformity_{cloud}", lambda: (sums.sum() / pairs).log())
-    if dimension:
+            if sums is not None:
+                run.put(f"uniformity_{cloud}", float((sums.sum() / pairs).log()))
+    if dimension and count:
         with run.timed("intrinsic dimension"):
-            intrinsic_dimension(run, cloud, rows, owner, results[-1] if count else None)
+            intrinsic_dimension(run, cloud, rows, owner, results[-1])
 
 
-def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None, found: Any) -> None:
+def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None, found: dict[str, Tensor]) -> None:
     """TwoNN of one cloud from the candidates of its sweep."""
     key = f"twonn_{cloud}"
     try:
         r1, r2, merged = two_nearest_of_candidates(rows, found["text_score"], found["text_index"])
-        run.put(key, lambda: twonn_from_neighbors(r1, r2))
-    except (ValueError, TypeError) as undefined:
-        run.undefined(key, str(undefined) if found else "needs at least 3 different rows")
+    except ValueError as undefined:
+        run.undefined(key, str(undefined))
         return
+    run.put(key, twonn_from_neighbors, r1, r2)
     if merged:
         run.notes.setdefault(key, f"{merged} duplicate rows merged")
     if run.halves and owner is not None and run.values.get(key) is not None:
@@ -109,7 +108,7 @@ def across(run: Run) -> None:
     if any("_retrieval_recall" in key or "_rank" in key for key in run.wanted):
         folds["ranks"] = Ranks()
     if any(key.endswith(kinds) and "_retrieval_" in key for key in run.wanted):
-        folds["masses"] = Masses(scale, squares=any("brier" in key for key in run.wanted))
+        folds["masses"] = Masses(scale, squares=run.wants("text_retrieval_brier", "image_retrieval_brier"))
     if any(METRICS[key].group == "neighborhood" for key in run.wanted):
         # half of 40 candidates leaves fewer than ten once in 3,000 rows
         folds["nearest"] = Nearest(4 * NEIGHBORS if run.bootstrap else NEIGHBORS + 1)

@@ -57,15 +57,15 @@ def alignment_columns(pairing: Pairing, hardest: Mapping[str, Tensor]) -> Column
     }
 
 
-def within_columns(name: str, sums: Tensor, cosines: Tensor, owner: Tensor, n: int) -> Columns:
+def within_columns(name: str, sums: Tensor | None, cosines: Tensor, owner: Tensor, n: int) -> Columns:
     """Part of each image in the pair means of one modality.
 
     Parameters
     ----------
     name : str
         "image" or "text".
-    sums : Tensor of shape (r,)
-        Of each row: sum over the other rows of the Gaussian kernel.
+    sums : Tensor of shape (r,), optional
+        Of each row: sum over the other rows of the Gaussian kernel; left out, so are the columns of uniformity.
     cosines : Tensor of shape (r,)
         Of each row: sum over the other rows of the cosine.
     owner : Tensor of shape (r,)
@@ -74,11 +74,13 @@ def within_columns(name: str, sums: Tensor, cosines: Tensor, owner: Tensor, n: i
         Number of images.
     """
     rows = len(owner)
-    return {
-        f"gauss_{name}": _gathered(sums, owner, n),
+    columns = {
         f"cosine_{name}": _gathered(cosines, owner, n),
         f"pairs_{name}": _gathered(torch.full((rows,), rows - 1.0), owner, n),
     }
+    if sums is not None:
+        columns[f"gauss_{name}"] = _gathered(sums, owner, n)
+    return columns
 
 
 def _gathered(each: Tensor, owner: Tensor, n: int) -> Tensor:
