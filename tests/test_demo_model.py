@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import geomclip
+from geomclip.encoders import load_encoder
 from geomclip.metrics import retrieval
 from geomclip.pairs.emoji import emoji_pairs
 
@@ -126,3 +127,11 @@ def test_the_record_says_how_to_make_the_weights_again():
     assert keys <= record().keys()
     assert record()["command"].startswith("python analyses/train_demo.py --minutes")
     assert record()["settings"]["seed"] == 0
+
+
+def test_the_shipped_panel_is_of_the_shipped_weights() -> None:
+    panel = json.loads((FOLDER / "panel.json").read_text(encoding="utf-8"))
+    assert panel["made_from"]["weights_sha256"] == load_encoder("demo").weights_sha256
+    for key, percent in record()["recall_percent"]["test"].items():
+        if "retrieval_recall@" in key:
+            assert 100 * panel["metrics"][key] == pytest.approx(percent, abs=0.5), key
