@@ -111,7 +111,7 @@ def header(panel: Panel) -> Iterator[str]:
     scale = f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})"
     precision = f" · {made['precision']}" if made.get("precision") else ""
     yield f"{counts} · {scale}{precision}"
-    for line in (*made.get("notes", ()), *skipped(made.get("skipped", ())), *panel.warnings):
+    for line in (*skipped(made.get("skipped", ())), *panel.warnings):
         yield f"! {line}"
 
 
