@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.alignment import Hardest, relative_alignment_text_to_image
 from geomclip.metrics.calibration import Masses, Posterior, calibrated
-from geomclip.metrics.calibration_scores import ace, reliability, smece
+from geomclip.metrics.calibration_scores import ace, brier_of, reliability, smece
 from geomclip.metrics.gap import shape_distance
 from geomclip.metrics.gap_curves import gap_ablation_curve, gap_shift_curve
 from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors
@@ -24,8 +25,7 @@ from geomclip.metrics.separability import linear_separability
 from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
 from geomclip.metrics.spectrum import SPECTRA, Cloud, cloud_shape
 from geomclip.metrics.uniformity import GaussianSums, uniformity
-from geomclip.metrics.zeroshot import zeroshot as zeroshot_scores
-from geomclip.metrics.zeroshot import zeroshot_queries
+from geomclip.metrics.zeroshot import zeroshot_whole
 from geomclip.run import NEIGHBORS, Run, duplicate_text_share
 from geomclip.sweep import Fold, Pairing, sweep
 
@@ -173,7 +173,7 @@ def calibration(run: Run, both: dict[str, Posterior], scale: float) -> None:
             else:
                 item[name] = torch.where(pairing.texts_of_image > 0, each, torch.nan)
         chosen = slice(None) if axis == "text" else queries
-        brier = parts.brier_of(posterior)[chosen] if run.wants(f"{prefix}_brier") else None
+        brier = brier_of(posterior.squares, posterior.own.exp())[chosen] if run.wants(f"{prefix}_brier") else None
         confidence, hit, nll = confidence[chosen], hit[chosen], nll[chosen]
         run.columns |= parts.calibration_columns(prefix, confidence, hit, nll, brier, owner, run.n)
         run.reliability[prefix] = reliability(confidence, hit)
@@ -206,6 +206,8 @@ def neighborhoods(run: Run, found: dict[str, Tensor]) -> None:
 
 def gap(run: Run) -> None:
     """The distance of the two means, whose resamples need the rows themselves."""
+    if not run.wants("modality_gap"):
+        return
     pairing, image = run.pairs(), run.image
     text_sums = torch.zeros(run.n, image.shape[1], dtype=torch.float64)
     for some in torch.arange(pairing.m).split(8192):
@@ -219,8 +221,7 @@ def gap(run: Run) -> None:
         return (centre - other).norm(dim=1)
 
     run.put("modality_gap", float(gaps(torch.ones(1, run.n, dtype=torch.float64))))
-    if run.wants("modality_gap"):
-        run.resampled["modality_gap"] = gaps
+    run.resampled["modality_gap"] = gaps
 
 
 def separability(run: Run) -> None:
@@ -301,13 +302,13 @@ def zeroshot(run: Run) -> None:
         assert labels is not None
         assert class_text is not None
         scale = float(run.set.logit_scale)
-        for key, value in zeroshot_scores(run.image, labels, class_text, logit_scale=scale).items():
+        values, each = zeroshot_whole(run.image, labels, class_text, logit_scale=scale)
+        for key, value in values.items():
             run.put(key, float(value))
-        each = zeroshot_queries(run.image, labels, class_text, logit_scale=scale)
         run.columns["images"] = torch.ones(run.n, dtype=torch.float64)
         for k in (1, 5):
             run.columns[f"zeroshot_hit@{k}"] = (each["rank"] <= k).double()
-        brier = each["squares"] - 2 * each["own"] + 1
+        brier = brier_of(each["squares"], each["own"])
         run.columns |= parts.calibration_columns(
             "zeroshot", each["confidence"], each["hit"], each["nll"], brier, torch.arange(run.n), run.n
         )
@@ -316,11 +317,19 @@ def zeroshot(run: Run) -> None:
         if run.wants("modality_gap"):
             class_gap(run, class_text)
         if run.wants("zeroshot_mean_per_class_recall"):
-            right = each["hit"][:, None] * torch.nn.functional.one_hot(labels, len(class_text))
-            count = torch.nn.functional.one_hot(labels, len(class_text)).double()
-            run.resampled["zeroshot_mean_per_class_recall"] = lambda weights: (
-                (weights @ right) / (weights @ count)
-            ).nanmean(1)
+            run.resampled["zeroshot_mean_per_class_recall"] = recall_by_class(labels, each["hit"], len(class_text))
+
+
+def recall_by_class(labels: Tensor, hit: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
+    """A function from counts of images (b, n) to the mean recall of the classes drawn (b,); never n x c."""
+
+    def recalls(weights: Tensor) -> Tensor:
+        right, count = (
+            weights.new_zeros(len(weights), classes).index_add_(1, labels, each) for each in (weights * hit, weights)
+        )
+        return (right / count).nanmean(1)
+
+    return recalls
 
 
 def class_gap(run: Run, class_text: Tensor) -> None:

@@ -183,7 +183,12 @@ def brier(squares: Tensor, own: Tensor) -> Tensor:
     """
     if squares.shape != own.shape or own.ndim != 1 or len(own) == 0:
         raise ValueError(f"squares and own must both be (n,), got {tuple(squares.shape)} and {tuple(own.shape)}")
-    return (squares.double() - 2 * own.double() + 1).mean()
+    return brier_of(squares, own).mean()
+
+
+def brier_of(squares: Tensor, own: Tensor) -> Tensor:
+    """`brier` of each query (n,), float64: Σ p² − 2 p_own + 1, kept from falling below 0 by rounding."""
+    return (squares.double() - 2 * own.double() + 1).clamp(min=0)
 
 
 @same_kind_as_given

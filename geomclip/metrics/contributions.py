@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
-from geomclip.metrics.calibration import Posterior
 from geomclip.metrics.calibration_scores import BINS, bin_of
 from geomclip.sweep import Pairing
 
@@ -144,11 +143,6 @@ def calibration_columns(
     if brier is not None:
         columns[f"{prefix}_brier"] = _gathered(brier, owner, n)
     return columns
-
-
-def brier_of(posterior: Posterior) -> Tensor:
-    """Of each query, Σ p² − 2 p_own + 1: 0 (sure and right) to 2 (sure and wrong)."""
-    return (posterior.squares - 2 * posterior.own.exp() + 1).clamp(min=0)
 
 
 def _ratio(top: str, bottom: str) -> Callable[[Sums], Tensor]:

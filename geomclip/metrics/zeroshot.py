@@ -54,6 +54,13 @@ def zeroshot(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: 
     >>> round(answer["zeroshot_acc1"].item(), 6), answer["zeroshot_mean_per_class_recall"].item()
     (0.666667, 0.75)
     """
+    return zeroshot_whole(image, labels, class_text, logit_scale=logit_scale)[0]
+
+
+def zeroshot_whole(
+    image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What `zeroshot` and `zeroshot_queries` return, of unit rows, from one pass over the scores."""
     _check(image, labels, class_text, logit_scale)
     found, gaps = [], torch.zeros(len(class_text), BINS, dtype=torch.float64)
     for queries, probability, label in _blocks(image, labels, class_text, logit_scale):
@@ -75,7 +82,7 @@ def zeroshot(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: 
         "nll": queries["nll"].mean(),
         "classwise_ece": gaps.abs().sum(dim=1).mean() / len(image),
     }
-    return {f"zeroshot_{key}": value for key, value in values.items()}
+    return {f"zeroshot_{key}": value for key, value in values.items()}, queries
 
 
 @same_kind
