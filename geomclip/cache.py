@@ -84,6 +84,46 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to fill; `path` appears, with all that was put into it, when the block ends without an error.
+
+    Until then, and for good if the block fails, nothing is at `path`.
+
+    Raises
+    ------
+    InputError
+        If `path` holds something already, or the place cannot be written to.
+    GeomclipError
+        If the disk is full or fails.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     with atomic_folder(Path(place) / "both") as folder:
+    ...         atomic_bytes(folder / "one", b"1")
+    ...         atomic_bytes(folder / "two", b"2")
+    ...     sorted(file.name for file in (Path(place) / "both").iterdir())
+    ['one', 'two']
+    """
+    path = Path(path)
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path} is there already: name a new or empty folder")
+    make_folder(path.parent)
+    # absolute, for a path such as "." has no name to be derived from
+    whole = path.resolve()
+    temporary = whole.with_name(f".{whole.name}.{secrets.token_hex(4)}.geomclip-tmp")
+    try:
+        yield make_folder(temporary)
+        os.replace(temporary, whole)  # an empty folder in its place gives way
+        _sync_folder(whole.parent)
+    except OSError as problem:
+        raise _explained(path, problem) from problem
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def atomic_bytes(path: str | Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all; raises as `atomic_write`."""
     with atomic_write(path) as file:
