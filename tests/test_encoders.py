@@ -17,7 +17,7 @@ from helpers import ROOT
 from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_models import CONFIG, tiny_model
+from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
 from torch import Tensor
 
 from geomclip.encoders import Encoder, checkpoint, clip, load_encoder, metadata, names, towers
@@ -37,14 +37,7 @@ def encoder(folder) -> Encoder:
 @pytest.fixture
 def tiny_architecture(tmp_path, monkeypatch):
     """open_clip with two configurations more, Tiny and Tiny-quickgelu, and three tags of Tiny."""
-    quick = tmp_path / "architectures"
-    quick.mkdir()
-    (quick / "Tiny.json").write_text(json.dumps(CONFIG))
-    (quick / "Tiny-quickgelu.json").write_text(json.dumps(CONFIG | {"quick_gelu": True}))
-    (quick / "Lone.json").write_text(json.dumps(CONFIG))
-    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", [*open_clip.factory._MODEL_CONFIG_PATHS])
-    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", dict(open_clip.factory._MODEL_CONFIGS))
-    open_clip.add_model_config(quick)
+    tiny_architectures(tmp_path / "architectures", monkeypatch)
     normal = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bilinear", "resize_mode": "squash"}
     marked = {"hf_hub": "org/tiny/", "quick_gelu": True, **normal}
     table = open_clip.pretrained._PRETRAINED
@@ -53,11 +46,10 @@ def tiny_architecture(tmp_path, monkeypatch):
     monkeypatch.setitem(
         table, "Lone", {"marked": {"hf_hub": "org/lone/pytorch_model.bin", "quick_gelu": True, **normal}}
     )
-    for cached in (towers.architectures, towers.tags):
-        cached.cache_clear()
+    forget_architectures(towers)
     yield
-    for cached in (towers.architectures, towers.tags):
-        cached.cache_clear()
+    monkeypatch.undo()
+    forget_architectures(towers)
 
 
 def activations(module: torch.nn.Module) -> set[type]:
@@ -224,7 +216,7 @@ def test_an_image_too_elongated_to_resize_is_refused(tmp_path, mode, size):
 def test_made_from_is_json_and_complete(encoder):
     made = json.loads(json.dumps(encoder.made_from()))
     fields = {field.name for field in dataclasses.fields(Encoder)}
-    hidden = {"module", "model_cfg", "tokenizer", "tokenizer_source"}
+    hidden = {"module", "model_cfg", "tokenizer", "tokenizer_source", "shift", "finetuned"}
     assert set(made) == fields - hidden | {"open_clip", "fingerprint"}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 from safetensors.torch import save_file
 
 CONFIG: dict[str, Any] = {
@@ -34,3 +36,25 @@ def tiny_model(
         module = towers.build(model_cfg, preprocess or {}, seed=seed, where=str(folder))
         save_file(module.state_dict(), folder / "open_clip_model.safetensors")
     return folder
+
+
+def tiny_architectures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give open_clip, until the test ends, the configurations Tiny, Tiny-quickgelu and Lone (equal to Tiny)."""
+    import open_clip
+
+    from geomclip.encoders import towers
+
+    folder.mkdir(parents=True)
+    for name, config in (("Tiny", CONFIG), ("Tiny-quickgelu", CONFIG | {"quick_gelu": True}), ("Lone", CONFIG)):
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    factory = open_clip.factory
+    monkeypatch.setattr(factory, "_MODEL_CONFIG_PATHS", [*factory._MODEL_CONFIG_PATHS])
+    monkeypatch.setattr(factory, "_MODEL_CONFIGS", dict(factory._MODEL_CONFIGS))
+    open_clip.add_model_config(folder)
+    forget_architectures(towers)
+
+
+def forget_architectures(towers: ModuleType) -> None:
+    """Have the tables of names read anew."""
+    for cached in (towers.architectures, towers.tags):
+        cached.cache_clear()

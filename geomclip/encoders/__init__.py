@@ -2,6 +2,17 @@
 
 from geomclip.encoders.clip import Encoder, Preprocess
 from geomclip.encoders.listing import ModelInfo, list_models
-from geomclip.encoders.load import load_encoder, metadata
+from geomclip.encoders.load import load_encoder
+from geomclip.encoders.saved import metadata, open_clip_name, save_checkpoint, with_weights
 
-__all__ = ["Encoder", "ModelInfo", "Preprocess", "list_models", "load_encoder", "metadata"]
+__all__ = [
+    "Encoder",
+    "ModelInfo",
+    "Preprocess",
+    "list_models",
+    "load_encoder",
+    "metadata",
+    "open_clip_name",
+    "save_checkpoint",
+    "with_weights",
+]

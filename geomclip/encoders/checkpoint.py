@@ -1,10 +1,4 @@
-"""Weights files: what one holds, read without trusting it, compared with a model, and its fingerprint.
-
-A checkpoint that geomclip writes is a safetensors file whose metadata hold, under the key "geomclip", JSON
-of schema `geomclip.checkpoint/1`: `arch`, `model_cfg` (with `quick_gelu` and the context length in it),
-`preprocess_cfg`, `quick_gelu`, `context_length`, `tokenizer`, `logit_scale`, `logit_bias` and `base` (the
-model it was fine-tuned from). With them it needs no --arch, and cannot be rebuilt with the wrong activation.
-"""
+"""Weights files: what one holds, read without trusting it, compared with a model, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -27,6 +21,7 @@ METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _OLD_TEXT_NAMES = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save, new and old; pickle
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -75,12 +70,21 @@ def read_contents(file: Path) -> Contents:
 def _read_safetensors(file: Path) -> tuple[Shapes, dict[str, Any]]:
     from safetensors import safe_open
 
+    with file.open("rb") as start:
+        if start.read(4).startswith(_PICKLES):
+            raise InputError(
+                f"{file}: is a pickle, which can hold code, under the name of a safetensors file: refused; "
+                "save its state_dict alone as .safetensors"
+            )
     with safe_open(file, framework="pt") as opened:
         shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
         text = (opened.metadata() or {}).get(METADATA_KEY)
     if text is None:
         return shapes, {}
-    metadata = json.loads(text)
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: its geomclip metadata are no JSON ({towers.first_line(error, 80)})") from error
     if not isinstance(metadata, dict) or metadata.get("schema") != SCHEMA:
         schema = metadata.get("schema") if isinstance(metadata, dict) else metadata
         raise InputError(f"{file}: its geomclip metadata are of schema {schema!r}, this version reads {SCHEMA!r}")

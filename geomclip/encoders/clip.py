@@ -53,6 +53,9 @@ class Preprocess:
 class Encoder:
     """A dual encoder in eval mode: pixels and tokens in, float32 rows out, not normalised.
 
+    With a `shift` s the rows are x' = norm(norm(x) - s/2) for images and y' = norm(norm(y) + s/2) for texts
+    (Liang et al. 2022, "Mind the gap": s is an amount times the difference of the two means).
+
     A row depends on its own image or text alone, up to rounding: processors choose other kernels for other
     batch sizes, so equal bytes need equal batch sizes (extraction pads its last batch).
     """
@@ -74,6 +77,8 @@ class Encoder:
     model_cfg: Mapping[str, Any] = field(repr=False)  # open_clip's configuration
     tokenizer: towers.Tokenizer = field(repr=False)
     tokenizer_source: str = field(default="", repr=False)  # folder of its files; "" = named in model_cfg
+    shift: Tensor | None = field(default=None, repr=False)  # (dim,): of method `es`, applied to unit rows
+    finetuned: Mapping[str, Any] = field(default_factory=dict, repr=False)  # of a checkpoint of ours: base, made
 
     def preprocess(self) -> Preprocess:
         """What turns a PIL image into the (3, height, width) pixels of `encode_image`."""
@@ -86,13 +91,13 @@ class Encoder:
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Rows (b, dim), float32 on the CPU, not normalised, of pixels (b, 3, height, width)."""
         pixels = pixels.to(self.device, PRECISIONS[self.precision])
-        return self._rows(self.module.encode_image, pixels)  # type: ignore[arg-type]
+        return self._rows(self.module.encode_image, pixels, -0.5)  # type: ignore[arg-type]
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Rows (m, dim), float32 on the CPU, not normalised, of tokens (m, context_length)."""
-        return self._rows(self.module.encode_text, tokens.to(self.device))  # type: ignore[arg-type]
+        return self._rows(self.module.encode_text, tokens.to(self.device), 0.5)  # type: ignore[arg-type]
 
-    def _rows(self, encode: Callable[..., Any], batch: Tensor) -> Tensor:
+    def _rows(self, encode: Callable[..., Any], batch: Tensor, share: float) -> Tensor:
         with torch.inference_mode():
             rows = encode(batch, normalize=False)  # CoCa normalises unless told not to
             rows = rows[0] if isinstance(rows, tuple) else rows
@@ -100,11 +105,14 @@ class Encoder:
         if not torch.isfinite(rows).all():
             way_out = "" if self.precision == "fp32" else f": {self.precision} overflows here, use --precision fp32"
             raise GeomclipError(f"{self.model}: its rows are not finite{way_out}")
-        return rows
+        return rows if self.shift is None else shifted(rows, share * self.shift)
 
     def made_from(self) -> dict[str, Any]:
-        """What a manifest says of the encoder; JSON-able."""
-        return {
+        """What a manifest says of the encoder; JSON-able.
+
+        `finetuned` (method, step, data, base) and `shift` are there only where the encoder has them.
+        """
+        made: dict[str, Any] = {
             "model": self.model,
             "pretrained": self.pretrained,
             "arch": self.arch,
@@ -121,20 +129,53 @@ class Encoder:
             "notes": list(self.notes),
             "open_clip": towers.version(),
         }
+        if self.finetuned:
+            made["finetuned"] = self._finetuned()
+        if self.shift is not None:
+            made["shift"] = {"length": float(self.shift.norm()), "sha256": shift_sha256(self.shift)}
+        return made
+
+    def _finetuned(self) -> dict[str, Any]:
+        """How the weights came to be, without the list of settings: method, step, data, and from which base."""
+        base, made = self.finetuned["base"], self.finetuned["made"]
+        names = ("model", "pretrained", "arch", "weights_sha256", "finetuned")
+        brief = {key: base[key] for key in names if key in base}
+        return {**{key: value for key, value in made.items() if key != "settings"}, "base": brief}
 
     def fingerprint(self) -> str:
-        """sha256 of all that decides the rows: weights, configuration, preprocessing, precision, device.
+        """sha256 of all that decides the rows: weights, configuration, preprocessing, shift, precision, device.
 
         Two encoders with the same weights and another activation or image size have other fingerprints.
         """
-        decides = [
+        decides: list[Any] = [
             self.weights_sha256,
             self.model_cfg,
             self.preprocessing,
             self.precision,
             torch.device(self.device).type,
         ]
+        if self.shift is not None:  # only then: the fingerprints of all other encoders are what they were
+            decides.append(shift_sha256(self.shift))
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def shifted(rows: Tensor, by: Tensor) -> Tensor:
+    """Rows (b, d) made unit, moved by a vector (d,) and made unit again; a row of zeros stays one.
+
+    Examples
+    --------
+    >>> moved = shifted(torch.tensor([[0.0, 2.0]]), torch.tensor([0.75, 0.0]))
+    >>> [round(value, 6) for value in moved[0].tolist()]
+    [0.6, 0.8]
+    """
+    unit = torch.nn.functional.normalize(rows.double(), dim=1)
+    moved = torch.nn.functional.normalize(unit + by.double(), dim=1)
+    return torch.where(rows.any(dim=1, keepdim=True), moved, 0.0).float()
+
+
+def shift_sha256(shift: Tensor) -> str:
+    """Fingerprint of a shift, of its float32 bytes."""
+    return hashlib.sha256(shift.float().contiguous().numpy().tobytes()).hexdigest()
 
 
 def tokenize(tokenizer: towers.Tokenizer, texts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:

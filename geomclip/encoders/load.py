@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.encoders import checkpoint, hub, names, towers
+from geomclip.encoders import checkpoint, hub, names, saved, towers
 from geomclip.encoders.checkpoint import Contents
 from geomclip.encoders.clip import PRECISIONS, Encoder, choose_device, choose_precision
+from geomclip.encoders.saved import Own
 from geomclip.errors import InputError, NotAvailableError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json")
@@ -30,6 +31,7 @@ class Recipe:
     tokenizer_source: str = ""
     contents: Contents | None = None  # None: random weights
     notes: tuple[str, ...] = ()
+    own: Own | None = None  # of a checkpoint of geomclip
 
 
 def load_encoder(
@@ -72,14 +74,8 @@ def load_encoder(
     precision = choose_precision(precision, device)
     choice = names.resolve(model, pretrained, arch)
     recipe = _with_parts(_recipe(choice, cache_dir), cache_dir, choice.model)
-    module = towers.build(recipe.model_cfg, recipe.preprocess_cfg, seed=seed, where=choice.model)
-    notes = recipe.notes
-    if recipe.contents is None:
-        notes += (RANDOM_NOTE.format(seed),)
-    else:
-        notes += checkpoint.compare(recipe.contents, module, recipe.arch)
-        towers.load_into(module, recipe.contents.file)
-        checkpoint.check_finite(module, str(recipe.contents.file))
+    filled = _filled(recipe, choice.model, seed)
+    module = filled.module
     tokenizer = towers.tokenizer(
         recipe.model_cfg,
         source=recipe.tokenizer_source,
@@ -95,37 +91,46 @@ def load_encoder(
         context_length=int(recipe.model_cfg["text_cfg"].get("context_length", towers.CONTEXT_LENGTH)),
         logit_scale=_number(module.logit_scale.exp()),  # type: ignore[operator]
         logit_bias=None if module.logit_bias is None else _number(module.logit_bias),
-        weights_sha256=checkpoint.weights_sha256(module.state_dict()),
+        weights_sha256=filled.weights_sha256,
         preprocessing=towers.preprocessing(module),
         precision="fp32",
         device="cpu",
-        notes=notes,
+        notes=recipe.notes + filled.notes,
         module=module,
         model_cfg=recipe.model_cfg,
         tokenizer=tokenizer,
         tokenizer_source=recipe.tokenizer_source,
+        shift=filled.shift,
+        finetuned=recipe.own.finetuned if recipe.own is not None else {},
     )
     return _placed(encoder, precision, device)
 
 
-def metadata(encoder: Encoder, base: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata of a checkpoint fine-tuned from this encoder, for safetensors' `save_file`.
+@dataclass(frozen=True)
+class Filled:
+    """Towers with their weights in them."""
 
-    `base` names the model it was fine-tuned from: that encoder's `made_from()`.
-    """
-    content = {
-        "schema": checkpoint.SCHEMA,
-        "arch": encoder.arch,
-        "model_cfg": dict(encoder.model_cfg),
-        "preprocess_cfg": dict(encoder.preprocessing),
-        "quick_gelu": encoder.quick_gelu,
-        "context_length": encoder.context_length,
-        "tokenizer": encoder.tokenizer_source,
-        "logit_scale": encoder.logit_scale,
-        "logit_bias": encoder.logit_bias,
-        "base": dict(base),
-    }
-    return {checkpoint.METADATA_KEY: json.dumps(content, sort_keys=True)}
+    module: torch.nn.Module
+    weights_sha256: str
+    notes: tuple[str, ...] = ()
+    shift: Tensor | None = None
+
+
+def _filled(recipe: Recipe, what: str, seed: int) -> Filled:
+    """Build, check and load; a checkpoint of ours is compared with its architecture before that is built."""
+    if recipe.own is not None:
+        saved.fits(recipe.own)
+    module = towers.build(recipe.model_cfg, recipe.preprocess_cfg, seed=seed, where=what)
+    if recipe.own is not None:
+        sha256, shift = saved.fill(module, recipe.own)
+        return Filled(module, sha256, shift=shift)
+    if recipe.contents is None:
+        notes: tuple[str, ...] = (RANDOM_NOTE.format(seed),)
+    else:
+        notes = checkpoint.compare(recipe.contents, module, recipe.arch)
+        towers.load_into(module, recipe.contents.file)
+        checkpoint.check_finite(module, str(recipe.contents.file))
+    return Filled(module, checkpoint.weights_sha256(module.state_dict()), notes)
 
 
 def _recipe(choice: names.Choice, cache_dir: Path | None) -> Recipe:
@@ -161,19 +166,11 @@ def _with_parts(recipe: Recipe, cache_dir: Path | None, what: str) -> Recipe:
 
 
 def _own_recipe(choice: names.Choice, contents: Contents) -> Recipe:
-    own = contents.metadata
-    try:
-        model_cfg = _checked_config(own["model_cfg"], str(contents.file))
-        model_cfg["quick_gelu"] = bool(own["quick_gelu"])
-        recipe = Recipe(model_cfg, dict(own["preprocess_cfg"]), str(own["arch"]), str(own["tokenizer"]), contents)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{contents.file}: its geomclip metadata are incomplete: {error!r}") from error
-    if choice.arch and choice.arch != recipe.arch:
-        note = f"{contents.file.name} says it is {recipe.arch}: used in place of {choice.arch}"
-        recipe = replace(recipe, notes=(note,))
-    return recipe
+    own = saved.read_own(contents)
+    notes: tuple[str, ...] = ()
+    if choice.arch and choice.arch != own.arch:
+        notes = (f"{contents.file.name} says it is {own.arch}: used in place of {choice.arch}",)
+    return Recipe(own.model_cfg, own.preprocess_cfg, own.arch, own.tokenizer, own.contents, notes, own)
 
 
 def _folder_recipe(choice: names.Choice, folder: Path, contents: Contents | None) -> Recipe:
@@ -186,7 +183,9 @@ def _folder_recipe(choice: names.Choice, folder: Path, contents: Contents | None
     if contents is None and not choice.random:
         contents = checkpoint.read_contents(_weights_in(folder))
         if contents.metadata:
-            return _own_recipe(choice, contents)
+            recipe = _own_recipe(choice, contents)
+            named = recipe.model_cfg["text_cfg"].get("hf_tokenizer_name")
+            return replace(recipe, tokenizer_source=str(folder) if named else "")
     arch = names.DEMO if choice.model == names.DEMO else "custom"
     source = str(folder) if model_cfg["text_cfg"].get("hf_tokenizer_name") else ""
     return Recipe(model_cfg, preprocess_cfg, arch, source, contents)
@@ -261,16 +260,7 @@ def _read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     preprocess_cfg = config.get("preprocess_cfg") or {}
     if not isinstance(preprocess_cfg, dict):
         raise InputError(f"{file}: its 'preprocess_cfg' is not an object")
-    return _checked_config(config["model_cfg"], str(file)), preprocess_cfg
-
-
-def _checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
-    if not isinstance(model_cfg, dict):
-        raise InputError(f"{where}: its 'model_cfg' is not an object")
-    for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
-        if not isinstance(model_cfg.get(key), kind):
-            raise InputError(f"{where}: its 'model_cfg' has no {key!r} of type {kind.__name__}")
-    return dict(model_cfg)
+    return towers.checked_config(config["model_cfg"], str(file)), preprocess_cfg
 
 
 def _weights_in(folder: Path) -> Path:

@@ -147,6 +147,11 @@ def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, ope
             return _with_weights(Choice(model, "", folder=path), pretrained)
         best = [path / name for name in ("best.safetensors", "model.safetensors") if (path / name).is_file()]
         if open_clip_layout or not best or (path / "tokenizer_config.json").is_file():
+            if (path / "checkpoints").is_dir() and not best:
+                raise InputError(
+                    f"{path}: is a finetune run that has no weights yet: "
+                    f"go on with geomclip finetune --out {path} --resume"
+                )
             hint = " (a folder of transformers is not one)" if (path / "config.json").is_file() else ""
             raise InputError(
                 f"{path}: has no {towers.CONFIG_FILE}{hint}, and is no finetune run with best.safetensors "

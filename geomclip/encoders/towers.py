@@ -11,10 +11,12 @@ import functools
 import importlib.util
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from geomclip.errors import InputError, NotAvailableError
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
+MAX_SIDE = 8192  # pixels that a checkpoint may ask for, a side
 Tokenizer = Callable[..., torch.Tensor]
 
 
@@ -115,6 +118,96 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, se
     return module.eval().requires_grad_(False)
 
 
+def outline(model_cfg: Mapping[str, Any], *, where: str) -> torch.nn.Module:
+    """The towers of a configuration with shapes and no memory: what a file that is not trusted is compared with.
+
+    Raises
+    ------
+    InputError, NotAvailableError
+        As `build`.
+    """
+    import open_clip
+
+    with (
+        _as_folder(model_cfg, {}) as folder,
+        quiet(),
+        torch.random.fork_rng(devices=[]),
+        _said_in_one_line(where),
+        torch.device("meta"),
+    ):
+        return open_clip.create_model(
+            f"local-dir:{folder}", load_weights=False, pretrained_image=False, pretrained_text=False, device="meta"
+        )
+
+
+def complete(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with every setting that it leaves to open_clip's defaults written out.
+
+    Settings that decide no row of a model in use (whether a tower starts from weights of its own, patch
+    dropout) are left out: two configurations are one model exactly where these are equal.
+    """
+    from open_clip import CLIPTextCfg, CLIPVisionCfg
+
+    vision = asdict(CLIPVisionCfg(**model_cfg["vision_cfg"]))
+    text = asdict(CLIPTextCfg(**model_cfg["text_cfg"]))
+    for key in ("timm_model_pretrained", "patch_dropout", "timm_drop", "timm_drop_path"):
+        del vision[key]
+    del text["hf_model_pretrained"]
+    settings = {"quick_gelu": False, "custom_text": False, "nonscalar_logit_scale": False, **model_cfg}
+    biased = settings.pop("init_logit_bias", None) is not None
+    settings.pop("init_logit_scale", None)
+    return {**settings, "logit_bias": biased, "vision_cfg": vision, "text_cfg": text}
+
+
+def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
+    """A copy of a configuration that can be handed to open_clip: the parts are there, and none runs code.
+
+    Raises
+    ------
+    InputError
+        If a part is absent or of another type, or the tokenizer's settings ask transformers to run code.
+    """
+    if not isinstance(model_cfg, dict):
+        raise InputError(f"{where}: its 'model_cfg' is not an object")
+    for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
+        if not isinstance(model_cfg.get(key), kind):
+            raise InputError(f"{where}: its 'model_cfg' has no {key!r} of type {kind.__name__}")
+    asked = model_cfg["text_cfg"].get("tokenizer_kwargs") or {}
+    if not isinstance(asked, dict) or asked.get("trust_remote_code"):
+        raise InputError(f"{where}: its 'tokenizer_kwargs' ask to run code (trust_remote_code): refused")
+    return dict(model_cfg)
+
+
+def checked_preprocessing(settings: Any, where: str) -> dict[str, Any]:
+    """A copy of preprocessing settings that are complete and in range, as `preprocessing` gives them.
+
+    Raises
+    ------
+    InputError
+        Naming the setting.
+    """
+    if not isinstance(settings, dict):
+        raise InputError(f"{where}: its 'preprocess_cfg' is not an object")
+    sound: dict[str, Callable[[Any], bool]] = {
+        "size": lambda v: _numbers(v, 2) and all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in v),
+        "mean": lambda v: _numbers(v, 3),
+        "std": lambda v: _numbers(v, 3) and min(v) > 0,
+        "interpolation": lambda v: v in ("bicubic", "bilinear", "random"),
+        "resize_mode": lambda v: v in ("shortest", "longest", "squash"),
+        "fill_color": lambda v: isinstance(v, int) and 0 <= v <= 255,
+        "mode": lambda v: v == "RGB",
+    }
+    for key, test in sound.items():
+        if key not in settings or not test(settings[key]):
+            raise InputError(f"{where}: its 'preprocess_cfg' has no sound {key!r}: {settings.get(key)!r:.60}")
+    return {key: settings[key] for key in sound}
+
+
+def _numbers(value: Any, count: int) -> bool:
+    kinds = isinstance(value, list) and len(value) == count and all(type(n) in (int, float) for n in value)
+    return kinds and all(math.isfinite(n) for n in value)
+
+
 def load_into(module: torch.nn.Module, file: Path) -> None:
     """Fill the module from a weights file, with open_clip's own conversions of prefixes and old layouts."""
     import open_clip
@@ -127,9 +220,17 @@ def load_into(module: torch.nn.Module, file: Path) -> None:
 def preprocessing(module: torch.nn.Module) -> dict[str, Any]:
     """How the model wants its images: size [h, w], mean, std, interpolation, resize_mode, fill_color."""
     plain: dict[str, Any] = json.loads(json.dumps(module.visual.preprocess_cfg))  # type: ignore[union-attr]
-    if isinstance(plain["size"], int):
-        plain["size"] = [plain["size"], plain["size"]]
+    for key, count in (("size", 2), ("mean", 3), ("std", 3)):  # open_clip takes one number for all
+        if isinstance(plain[key], int | float):
+            plain[key] = [plain[key]] * count
     return plain
+
+
+def usual_preprocessing() -> dict[str, Any]:
+    """What open_clip takes for weights that do not say how they want their images."""
+    from open_clip.transform import PreprocessCfg
+
+    return asdict(PreprocessCfg())
 
 
 def image_transform(preprocess_cfg: Mapping[str, Any]) -> Callable[[Any], torch.Tensor]:
