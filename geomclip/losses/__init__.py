@@ -1,0 +1,30 @@
+"""What training minimises: contrastive terms on geodesic mixtures, and their rivals; no randomness inside.
+
+Rows are unit vectors of a batch of M pairs, row i of the images x matched with row i of the texts y. Every term is
+the mean of its two directions, image to text and text to image: 0-d, float64 if the rows are, else float32, and
+computed so even under autocast. Nothing is larger than M x M or M x D.
+"""
+
+from __future__ import annotations
+
+from geomclip.geometry import geodesic_mixup
+from geomclip.losses.mixup import contrastive, l_mix, m2_cosines, m2_mix, v_mix, vl_mix
+from geomclip.losses.rivals import hcl, siglip
+from geomclip.losses.shape import alignment, cross_modal_consistency, cross_uniformity, in_modal_consistency, uniformity
+
+__all__ = [
+    "alignment",
+    "contrastive",
+    "cross_modal_consistency",
+    "cross_uniformity",
+    "geodesic_mixup",
+    "hcl",
+    "in_modal_consistency",
+    "l_mix",
+    "m2_cosines",
+    "m2_mix",
+    "siglip",
+    "uniformity",
+    "v_mix",
+    "vl_mix",
+]
