@@ -88,6 +88,10 @@ class Report:
         what = f"encoding, {skipped} skipped" if skipped else "encoding"
         self._show("encoding", what, done, total)
 
+    def training(self, what: str, done: int, total: int | None) -> None:
+        """Progress of a training run in steps; `what` tells its numbers."""
+        self._show("training", what, done, total)
+
     def log(self, line: str) -> None:
         """A line that stays, above the bars."""
         if self.bars is not None:
@@ -99,7 +103,8 @@ class Report:
         if self.bars is None:
             return
         if key not in self.tasks:
-            self.tasks[key] = self.bars.add_task(what, total=total)
+            # what an earlier run had done counts, but not as done in no time
+            self.tasks[key] = self.bars.add_task(what, total=total, completed=done)
         self.bars.update(self.tasks[key], description=what, completed=done, total=total)
 
 
@@ -129,7 +134,7 @@ def progress_bar(*, quiet: bool, of_bytes: bool = False) -> Iterator[Report]:
         yield Report(bars, quiet=quiet)
 
 
-def check_output_file(path: Path, suffix: str) -> None:
+def check_output_file(path: Path, suffix: str | None = None) -> None:
     """Refuse, before any long work, an output file that could not be written at its end.
 
     Raises
@@ -137,7 +142,7 @@ def check_output_file(path: Path, suffix: str) -> None:
     InputError
         If the name does not end in `suffix`, is a folder, or its folder is absent or cannot be written.
     """
-    if path.suffix != suffix:
+    if suffix is not None and path.suffix != suffix:
         raise InputError(f"--out {path} must be a file whose name ends in {suffix}")
     if path.is_dir():
         raise InputError(f"--out {path} is a folder: name a file in it")
