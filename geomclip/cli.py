@@ -31,6 +31,7 @@ from geomclip.options import (
     CACHE,
     COMMON,
     DATA,
+    EXPORT,
     EXTRACT,
     MEASURE,
     MODEL,
@@ -161,6 +162,23 @@ def extract(**given: Any) -> None:
         options = {name: given[name] for name in ("batch_size", "workers", "shard_rows", "raw")}
         store = extracting.extract(encoder, pairs, out, progress=report.images, log=report.log, **options)
     click.echo(store)
+
+
+@app.command(
+    params=[click.Argument(["checkpoint"]), *EXPORT, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip export runs/m2mix-emoji-1 --to openclip --out mine",
+        "geomclip export runs/m2mix-emoji-1/model.safetensors --to hf --out mine-hf",
+    ),
+)
+def export(checkpoint: str, *, quiet: bool, debug: bool, **given: Any) -> None:
+    """Write a checkpoint, run folder or model as a folder that open_clip or transformers loads."""
+    from geomclip import exporting
+
+    loads = exporting.export(checkpoint, **given)
+    click.echo(given["out"])
+    if not quiet:
+        click.echo(f"load it with {loads}", err=True)
 
 
 @app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip models"))

@@ -83,6 +83,11 @@ EXTRACT = [
     whole("--shard-rows", "Images a shard.", at_least=1, default=1024),
     switch("--raw", "Keep the lengths of the rows."),
 ]
+EXPORT = [
+    click.Option(["--to"], type=click.Choice(["openclip", "hf"]), required=True, help="hf: transformers' CLIPModel."),
+    path("--out", "FOLDER", "A new or empty folder.", required=True),
+    text("--arch", "NAME", "open_clip architecture of a file that does not say its own."),
+]
 
 
 def names(*groups: list[click.Option]) -> list[str]:

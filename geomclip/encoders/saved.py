@@ -130,24 +130,6 @@ def with_weights(encoder: Encoder, state: Mapping[str, Tensor]) -> Encoder:
     return replace(_described(encoder, _float32(state)), module=module)
 
 
-def open_clip_name(encoder: Encoder) -> str | None:
-    """The ARCH with which `open_clip.create_model(ARCH, pretrained=FILE)` builds this encoder from its file.
-
-    None where open_clip has no configuration of its own that is equal in every setting, activation and context
-    length included, or the encoder has a shift, which open_clip cannot apply.
-    """
-    if encoder.shift is not None:
-        return None
-    own = towers.complete(encoder.model_cfg)
-    known = towers.architectures()
-    first = [encoder.arch] if encoder.arch in known else []
-    for arch in [*first, *known]:
-        settings = towers.architecture_config(arch)
-        if settings["embed_dim"] == own["embed_dim"] and towers.complete(settings) == own:
-            return arch
-    return None
-
-
 def write_safetensors(out: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write the safetensors format, a tensor at a time: the library's writer holds all of them a second time.
 

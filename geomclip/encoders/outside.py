@@ -1,0 +1,46 @@
+"""How an encoder is had outside geomclip: open_clip's name for its architecture, and the line that loads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geomclip.encoders import towers
+from geomclip.encoders.clip import Encoder
+
+
+def open_clip_name(encoder: Encoder) -> str | None:
+    """The ARCH with which `open_clip.create_model(ARCH, pretrained=FILE)` builds this encoder from its file.
+
+    None where open_clip has no configuration of its own that is equal in every setting, activation and context
+    length included, or the encoder has a shift, which open_clip cannot apply.
+    """
+    if encoder.shift is not None:
+        return None
+    own = towers.complete(encoder.model_cfg)
+    known = towers.architectures()
+    first = [encoder.arch] if encoder.arch in known else []
+    for arch in [*first, *known]:
+        settings = towers.architecture_config(arch)
+        if settings["embed_dim"] == own["embed_dim"] and towers.complete(settings) == own:
+            return arch
+    return None
+
+
+def how_to_load(encoder: Encoder, file: Path) -> str:
+    """One line: how to use a checkpoint outside geomclip.
+
+    For an architecture that open_clip has, the call that loads the file, with the preprocessing where it is not
+    open_clip's default; for others, the export that makes a folder of it.
+    """
+    if encoder.shift is not None:
+        return f"the shift of method es is applied by geomclip alone: --model {file}"
+    arch, usual = open_clip_name(encoder), towers.usual_preprocessing()
+    padded = encoder.preprocessing["resize_mode"] == "longest"
+    if arch is None or (padded and encoder.preprocessing["fill_color"] != usual["fill_color"]):
+        # the colour of padding is the one setting that open_clip takes from a folder and from no argument
+        return f"for open_clip: geomclip export {file} --to openclip --out FOLDER"
+    flags = {"mean": "image_mean", "std": "image_std", "interpolation": "image_interpolation"}
+    flags["resize_mode"] = "image_resize_mode"
+    own = {key: tuple(v) if isinstance(v, list) else v for key, v in encoder.preprocessing.items()}
+    more = "".join(f", {flag}={own[key]!r}" for key, flag in flags.items() if own[key] != usual[key])
+    return f"in open_clip: open_clip.create_model_and_transforms({arch!r}, pretrained={str(file)!r}{more})"
