@@ -159,6 +159,11 @@ def test_our_writer_and_that_of_safetensors_agree(tmp_path: Path) -> None:
     assert all(torch.equal(read[name], value) and read[name].dtype == value.dtype for name, value in tensors.items())
     with safe_open(tmp_path / "ours.safetensors", framework="pt") as opened:
         assert opened.metadata() == {"key": "é"}
+    content = (tmp_path / "ours.safetensors").read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    for name, value in tensors.items():  # each lies where its type can be mapped into memory
+        assert (start + header[name]["data_offsets"][0]) % value.element_size() == 0, name
 
 
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(

@@ -260,6 +260,24 @@ def test_padded_images_are_refused_for_transformers(tmp_path: Path) -> None:
         exporting.export(str(model), "hf", tmp_path / "out")
 
 
+@pytest.mark.slow
+def test_a_full_size_checkpoint_is_read_by_open_clip_by_its_name_and_by_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    base = load_encoder("ViT-B/32", pretrained="random")
+    file = tmp_path / "run" / "best.safetensors"
+    save_checkpoint(base, base.module.state_dict(), file, made=MADE)
+    encoder = load_encoder(str(file))
+    line = how_to_load(encoder, file)
+    assert line == f"in open_clip: open_clip.create_model_and_transforms('ViT-B-32-quickgelu', pretrained='{file}')"
+    with towers.quiet():
+        module, _, transform = eval(line.removeprefix("in open_clip: "), {"open_clip": open_clip})
+    with torch.no_grad():
+        assert torch.equal(module.eval().encode_image(pixels(encoder)), encoder.encode_image(pixels(encoder)))
+    assert torch.equal(transform(photo(tmp_path)), encoder.preprocess()(photo(tmp_path)))
+    exporting.export(str(file), "hf", tmp_path / "out")
+    compare_with_transformers(transformers, tmp_path / "out", encoder)
+
+
 # the folder
 
 

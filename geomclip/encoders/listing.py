@@ -22,7 +22,7 @@ FORMS = (
     ("hf-hub:ORGANISATION/NAME", "a hub repository in open_clip's layout"),
     ("openai/clip-vit-base-patch32", "and its kin: names known from transformers, open_clip's weights"),
     ("local-dir:FOLDER", "a folder with open_clip_config.json and weights"),
-    ("RUN", "the folder of a finished geomclip finetune (best.safetensors)"),
+    ("RUN", "a run folder of geomclip finetune: its best weights; or RUN/model.safetensors: the last"),
     ("FILE --arch ARCHITECTURE", "a .safetensors or .pt of open_clip's training"),
     ("ARCHITECTURE --pretrained random", "random weights, for tests"),
 )
