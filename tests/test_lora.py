@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tower_kinds import KINDS, inputs, module_of, rows
 
 from geomclip.errors import InputError, NotAvailableError
-from geomclip.training.lora import adapt, adaptable, merged
+from geomclip.training.lora import _adapter_class, adapt, adaptable, merged
 from geomclip.training.parameters import JOINT, freeze_statistics, lock, parameter_groups, tower_of, trained
 from geomclip.training.settings import Settings
 
@@ -243,6 +244,24 @@ def test_a_merged_model_stays_as_it_is_while_training_goes_on():
 
 
 @needs_peft
+@pytest.mark.parametrize("kind", ["openai", "resnet", "timm-convnext", "bert"])
+def test_heads_learn_with_the_adapters_if_asked_and_are_merged_with_them(kind):
+    module = module_of(kind)
+    kept = copy.deepcopy(module.state_dict())
+    adapted = adapt(module, 3, with_heads=True)
+    names = {name for name, _ in learning(adapted)}
+    assert {name for name in names if ".lora_" not in name} == HEADS[kind] | {"logit_scale"}
+    batch = inputs(module)
+    expected = rows(trained_a_little(adapted), *batch).detach()
+    plain = merged(adapted)
+    torch.testing.assert_close(rows(plain, *batch), expected, rtol=0, atol=1e-5)
+    assert all(not torch.equal(plain.get_parameter(name), kept[name]) for name in HEADS[kind])
+    trained_a_little(adapted, seed=1)
+    torch.testing.assert_close(rows(plain, *batch), expected, rtol=0, atol=1e-5)
+    assert all(torch.equal(value, kept[name]) for name, value in module.state_dict().items())
+
+
+@needs_peft
 def test_the_base_keeps_its_batch_statistics_under_adapters():
     adapted = adapt(module_of("resnet"), 3).train()
     freeze_statistics(adapted)
@@ -288,9 +307,19 @@ def test_a_rank_below_one_is_refused():
 
 
 def test_without_peft_one_line_says_what_to_install(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "peft" else find(name, *rest))
+    _adapter_class.cache_clear()
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(NotAvailableError, match=r"^--lora needs the peft package: pip install 'geomclip\[lora\]'$"):
+        adapt(module_of("openai"), 3)
+
+
+def test_a_peft_that_does_not_fit_the_rest_is_told_in_one_line(monkeypatch, tmp_path):
+    _adapter_class.cache_clear()
+    (tmp_path / "peft.py").write_text("raise ImportError('cannot import name HybridCache')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(NotAvailableError, match=r"^--lora: cannot import name HybridCache: pip install --upgrade"):
         adapt(module_of("openai"), 3)
 
 

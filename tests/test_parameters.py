@@ -12,6 +12,7 @@ from geomclip.training.parameters import (
     JOINT,
     depths,
     freeze_statistics,
+    has_moving_statistics,
     head_names,
     lock,
     parameter_groups,
@@ -104,6 +105,14 @@ def test_batch_norm_of_a_frozen_tower_keeps_its_statistics_and_of_a_learning_one
         assert all(same) is locked
         assert any(same) is locked
         assert module.training  # the whole goes on training: the text tower learns
+
+
+@pytest.mark.parametrize(("kind", "has"), [("resnet", True), ("timm-resnet", True), ("openai", False), ("bert", False)])
+def test_statistics_move_where_batch_norm_learns(kind, has):
+    module = module_of(kind)
+    assert has_moving_statistics(module) is has
+    lock(module, "image")
+    assert not has_moving_statistics(module)
 
 
 def test_dropout_is_off_where_nothing_learns_and_on_where_something_does():

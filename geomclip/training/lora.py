@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ PACKED = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 ADAPTER = "default"  # peft's name for the only one
 
 
-def adapt(module: nn.Module, rank: int, alpha: float = 0.0, seed: int = 0) -> nn.Module:
+def adapt(module: nn.Module, rank: int, alpha: float = 0.0, seed: int = 0, *, with_heads: bool = False) -> nn.Module:
     """A copy of open_clip's towers with adapters, that gives the same rows until it is trained.
 
     Every linear layer of both towers gets one, except the projections to the joint space: attention and MLP of
@@ -47,6 +46,8 @@ def adapt(module: nn.Module, rank: int, alpha: float = 0.0, seed: int = 0) -> nn
         Updates are scaled by alpha / rank; 0: twice the rank.
     seed : int
         Of the adapters' first factors (the second are zero); the global generator is left alone.
+    with_heads : bool
+        Let the projections to the joint space learn too, as LP-FT needs.
 
     Raises
     ------
@@ -57,10 +58,9 @@ def adapt(module: nn.Module, rank: int, alpha: float = 0.0, seed: int = 0) -> nn
     """
     if rank < 1:
         raise ValueError(f"rank must be at least 1, got {rank}")
-    _require_peft()
-    import peft
-
-    adapted = _twin(module)
+    peft = _peft()
+    own = {*JOINT, *(head_names(module) if with_heads else ())}
+    adapted = _twin(module, own)
     for attention in list(adapted.modules()):
         _unpack(attention)
     names = adaptable(adapted)
@@ -77,20 +77,19 @@ def adapt(module: nn.Module, rank: int, alpha: float = 0.0, seed: int = 0) -> nn
         torch.default_generator.manual_seed(seed)  # adapters are drawn on the CPU
         peft.inject_adapter_in_model(config, adapted, adapter_name=ADAPTER)
     del adapted.peft_config
-    for name in JOINT:
-        own = getattr(module, name, None)
-        if own is not None:
-            getattr(adapted, name).requires_grad_(own.requires_grad)
+    for name, parameter in module.named_parameters():
+        if name in own:
+            adapted.get_parameter(name).requires_grad_(parameter.requires_grad)
     return adapted
 
 
 def merged(module: nn.Module) -> nn.Module:
     """The adapted module as a plain one: the names, the order and the classes of the module it was made from.
 
-    In eval mode and frozen, as models are loaded. What was never trained shares its memory with `module`, which
+    In eval mode and frozen, as models are loaded. What is frozen in `module` shares its memory with it; `module`
     stays as it is.
     """
-    plain = _twin(module)
+    plain = _twin(module, {name for name, each in module.named_parameters() if each.requires_grad})
     for parent, name, adapter in list(_adapters(plain)):
         base = adapter.get_base_layer()
         base.weight = nn.Parameter(adapter.weight.detach())
@@ -110,17 +109,26 @@ def adaptable(module: nn.Module) -> list[str]:
     ]
 
 
-def _require_peft() -> None:
-    if importlib.util.find_spec("peft") is None:
-        raise NotAvailableError("--lora needs the peft package: pip install 'geomclip[lora]'")
+def _peft() -> Any:
+    """The package, which takes seconds to import and is optional."""
+    try:
+        import peft
+        import peft.tuners.lora
+    except ModuleNotFoundError as error:
+        if error.name == "peft":
+            raise NotAvailableError("--lora needs the peft package: pip install 'geomclip[lora]'") from error
+        raise
+    except ImportError as error:  # peft and transformers of different times
+        raise NotAvailableError(f"--lora: {error}: pip install --upgrade 'geomclip[lora]'") from error
+    return peft
 
 
-def _twin(module: nn.Module) -> nn.Module:
-    """A copy with modules, buffers, logit scale and bias of its own; all other weights share their memory."""
+def _twin(module: nn.Module, own: Collection[str]) -> nn.Module:
+    """A copy with modules, buffers and these parameters of its own; the others share their memory."""
     shared = {
         id(parameter): nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
         for name, parameter in module.named_parameters()
-        if name not in JOINT
+        if name not in own
     }
     return copy.deepcopy(module, shared)
 
@@ -136,10 +144,9 @@ def _adapters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
 
 @functools.cache
 def _adapter_class() -> type[nn.Module]:
-    _require_peft()
-    from peft.tuners import lora
+    lora = _peft().tuners.lora
 
-    class Adapter(lora.Linear):  # type: ignore[misc,unused-ignore]
+    class Adapter(lora.Linear):  # type: ignore[misc,name-defined]
         """peft's adapter of a linear layer, whose weight can be used as well as the layer be called."""
 
         @property

@@ -95,6 +95,13 @@ def freeze_statistics(module: nn.Module) -> None:
             part.eval()
 
 
+def has_moving_statistics(module: nn.Module) -> bool:
+    """Whether batch normalisation that learns is in the module: in train mode a row depends on its whole batch."""
+    norms = [each for each in module.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    own = [list(each.parameters()) for each in norms]
+    return any(not parameters or any(each.requires_grad for each in parameters) for parameters in own)
+
+
 def head_names(module: nn.Module) -> set[str]:
     """The projections to the joint space, logit scale and bias: what LP-FT trains first.
 
