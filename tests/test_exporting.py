@@ -181,16 +181,16 @@ def test_transformers_encodes_an_export_as_we_do(tmp_path: Path, kind: str) -> N
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     run = checkpoint(tmp_path, **EXPRESSED[kind])
     exporting.export(str(run), "hf", tmp_path / "out")
-    compare_with_transformers(transformers, tmp_path / "out", load_encoder(str(run)))
+    assert_same_in_transformers(transformers, tmp_path / "out", load_encoder(str(run)))
 
 
 def test_the_demo_model_can_be_had_in_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     exporting.export("demo", "hf", tmp_path / "out")
-    compare_with_transformers(transformers, tmp_path / "out", load_encoder("demo"))
+    assert_same_in_transformers(transformers, tmp_path / "out", load_encoder("demo"))
 
 
-def compare_with_transformers(transformers: Any, out: Path, encoder: Encoder) -> None:
+def assert_same_in_transformers(transformers: Any, out: Path, encoder: Encoder) -> None:
     model, told = transformers.CLIPModel.from_pretrained(out, output_loading_info=True)
     assert not any(told[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
@@ -275,7 +275,7 @@ def test_a_full_size_checkpoint_is_read_by_open_clip_by_its_name_and_by_transfor
         assert torch.equal(module.eval().encode_image(pixels(encoder)), encoder.encode_image(pixels(encoder)))
     assert torch.equal(transform(photo(tmp_path)), encoder.preprocess()(photo(tmp_path)))
     exporting.export(str(file), "hf", tmp_path / "out")
-    compare_with_transformers(transformers, tmp_path / "out", encoder)
+    assert_same_in_transformers(transformers, tmp_path / "out", encoder)
 
 
 # the folder

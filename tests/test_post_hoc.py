@@ -13,7 +13,7 @@ from tiny_models import tiny_model
 from torch import Tensor
 
 from geomclip.embeddings import EmbeddingSet
-from geomclip.encoders import Encoder, load_encoder, with_weights
+from geomclip.encoders import Encoder, load_encoder, save_checkpoint, with_weights
 from geomclip.errors import GeomclipError, InputError
 from geomclip.metrics.gap_curves import SHIFTS, gap_shift_curve
 from geomclip.training import post_hoc
@@ -136,6 +136,14 @@ def test_sweeps_refuse_what_cannot_be_swept(encoder: Encoder) -> None:
         sweep_es(encoder, pairs(), lambda _: 1.0, amounts=(0.0,))
 
 
+def test_a_mixture_saved_from_the_encoder_that_was_swept_names_its_base(encoder: Encoder, tmp_path: Path) -> None:
+    sweep = sweep_wise_ft(encoder, tuned(encoder), lambda _: 1.0, alphas=(0.5,))
+    save_checkpoint(encoder, sweep.encoder.module.state_dict(), tmp_path / "model.safetensors", made={"alpha": 0.5})
+    again = load_encoder(str(tmp_path))
+    assert again.weights_sha256 == sweep.encoder.weights_sha256
+    assert again.made_from()["finetuned"]["base"]["weights_sha256"] == encoder.weights_sha256
+
+
 # rows along the gap
 
 
@@ -202,8 +210,6 @@ def test_the_amount_is_chosen_by_the_score_of_the_shifted_encoder(encoder: Encod
 
 
 def test_a_swept_encoder_can_be_saved_and_loaded(encoder: Encoder, tmp_path: Path) -> None:
-    from geomclip.encoders import save_checkpoint
-
     sweep = sweep_es(encoder, pairs(), lambda e: 0.0 if e.shift is None else 1.0, amounts=(0.5,))
     made = {"method": "es", "amount": sweep.best, "points": sweep.points}
     save_checkpoint(sweep.encoder, sweep.encoder.module.state_dict(), tmp_path / "best.safetensors", made=made)

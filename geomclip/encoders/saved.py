@@ -59,8 +59,8 @@ def save_checkpoint(encoder: Encoder, state: Mapping[str, Tensor], file: Path, *
     Parameters
     ----------
     encoder : Encoder
-        What was fine-tuned: gives the configuration, the preprocessing, the tokenizer and the base that the file
-        names. Its shift, if it has one, is saved too.
+        The one that was fine-tuned, with the weights it had before: gives the configuration, the preprocessing,
+        the tokenizer, and the base that the file names. Its shift, if it has one, is saved too.
     state : mapping of name to Tensor
         The new weights, under the names and in the shapes of `encoder.module.state_dict()`; floating point ones
         are written as float32.
@@ -71,7 +71,7 @@ def save_checkpoint(encoder: Encoder, state: Mapping[str, Tensor], file: Path, *
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If names or shapes are not those of the encoder, or `made` is no JSON.
     GeomclipError
         If a weight is NaN or infinite, or the disk is full.

@@ -34,7 +34,7 @@ class Sweep:
     name: str  # what is swept: "alpha" (WiSE-FT) or "amount" (ES)
     points: tuple[tuple[float, float], ...]  # (value, score), in the order of the values
     best: float  # the value whose score is highest; of equal ones the nearest to 0
-    encoder: Encoder  # at `best`
+    encoder: Encoder  # at `best`; to save it, give save_checkpoint the encoder that was swept, with this one's shift
 
     @property
     def gains(self) -> bool:
