@@ -353,8 +353,9 @@ def test_autocast_changes_nothing(name):
 def test_one_modality_may_be_of_another_type(name):
     x, y = pairs()
     loss = every_loss(uniform(7), turned(7), 0.1)[name]
-    assert loss(x.float(), y).item() == pytest.approx(loss(x, y).item(), rel=1e-5)
-    assert loss(x, y.float()).item() == pytest.approx(loss(x, y).item(), rel=1e-5)
+    for found in (loss(x.float(), y), loss(x, y.float())):
+        assert found.dtype == torch.float64
+        assert found.item() == pytest.approx(loss(x, y).item(), rel=1e-5)
 
 
 @given(
@@ -478,11 +479,12 @@ def test_hcl_grows_with_the_weight_of_hard_negatives_and_falls_with_the_share_of
     assert hcl(x, y, 0.2, tau_plus=0.0) > hcl(x, y, 0.2, tau_plus=0.05) > hcl(x, y, 0.2, tau_plus=0.1)
 
 
-def test_hcl_stays_at_its_bound_where_the_debiased_negatives_would_be_negative():
-    """Orthogonal pairs at τ = 1: N_g would be (3 − 0.9 · 3 e)/0.1 < 0, so it is 3/e."""
+@pytest.mark.parametrize("tau_plus", [0.3, 0.9])
+def test_hcl_stays_at_its_bound_where_the_debiased_negatives_are_fewer(tau_plus):
+    """Orthogonal pairs at τ = 1: N_g would be (3 − 0.9 e)/0.7 = 0.79, or negative for 0.9; the bound is 3/e = 1.1."""
     x = torch.eye(4, dtype=torch.float64)
     expected = math.log(1 + 3 / math.e / math.e)
-    assert hcl(x, x, 1.0, tau_plus=0.9).item() == pytest.approx(expected, rel=1e-12)
+    assert hcl(x, x, 1.0, tau_plus=tau_plus).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_uniformity_and_alignment_are_those_of_the_panel():
