@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from geomclip import checks
 from geomclip.cache import atomic_bytes, atomic_json, cache_dir
-from geomclip.errors import GeomclipError
-
-if TYPE_CHECKING:
-    from geomclip.panel import Panel
+from geomclip.errors import GeomclipError, InputError
+from geomclip.items import parquet, read_items
+from geomclip.panel import SCHEMA, Panel
 
 
 def save(panel: Panel, path: str | Path) -> Path:
     """Write `path` (JSON) and, beside it, the items of the panel; each whole or not at all.
 
     The items of `r.json` are `r.items.parquet`: a row an image and a row a text (column `kind`), with ids,
-    ranks, confidences, and in `sum.*` what each image adds to every number.
+    ranks, confidences, and in `sum.*` what each image adds to every number. Rows of kind `resample` and `half`
+    have, in columns named as the numbers, what the draws gave that sums cannot give.
 
     Returns
     -------
@@ -32,29 +33,92 @@ def save(panel: Panel, path: str | Path) -> Path:
         If the place cannot be written to, or the disk is full.
     """
     path = Path(path)
-    atomic_bytes(items_path(path), _parquet(panel.items))
+    if panel.items:
+        atomic_bytes(items_path(path), parquet(panel.items))
     atomic_json(path, panel.to_dict())
+    if not panel.items:  # those of an older result of this name are not this panel's
+        with suppress(OSError):
+            items_path(path).unlink(missing_ok=True)
     return path
+
+
+def load(path: str | Path) -> Panel:
+    """The panel that `measure --out` (or `Panel.save`) wrote to `path`, with its items if they lie beside it.
+
+    Files may come from others: sizes are bounded, every field is checked, and the items must give the numbers.
+
+    Raises
+    ------
+    InputError
+        If a file is absent, damaged, no result, or too large, or the items are not those of the result.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from geomclip.panel import Panel
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load(save(Panel({"alignment": 0.5}, n_images=4, n_texts=4), Path(folder) / "r.json"))["alignment"]
+    0.5
+    """
+    path = Path(path).expanduser()
+    told = checks.read_json(path)
+    if told.get("schema") != SCHEMA:
+        raise InputError(f"{path} is no result of geomclip measure: its schema is not {SCHEMA}")
+    try:
+        panel = _panel(told)
+    except ValueError as problem:
+        raise InputError(f"{path} is malformed: {problem}") from problem
+    items = items_path(path)
+    return panel.replace(items=read_items(items, panel)) if items.exists() else panel
+
+
+_NUMBERS = checks.mapped(checks.listed(checks.number_or_none))
+_OBJECT = checks.mapped(checks.anything)
+_FIELDS = {
+    "ci": checks.mapped(checks.interval),
+    "null": checks.mapped(checks.number),
+    "notes": checks.mapped(checks.text),
+    "warnings": checks.listed(checks.text),
+    "reliability": checks.mapped(checks.listed(checks.mapped(checks.number_or_none))),
+    "curves": checks.mapped(_NUMBERS),
+    "params": _OBJECT,
+    "seconds": checks.mapped(checks.number),
+    "env": _OBJECT,
+    "n_images": checks.count,
+    "n_texts": checks.count,
+    "dim": checks.count,
+    "logit_scale": checks.number,
+    "logit_scale_source": checks.text,
+    "task": checks.text,
+    "seed": checks.count,
+    "features_sha256": checks.text,
+}
+"""Fields of a panel that its JSON has under the same name, and what each must be."""
+
+
+def _panel(told: Mapping[str, Any], *, inside: str = "") -> Panel:
+    """A panel from the object that `Panel.to_dict` gave; ValueError names the field that is not as it should be."""
+    values = checks.mapped(checks.number_or_none)(told.get("metrics"), f"{inside}metrics")
+    made = _OBJECT(told.get("made_from", {}), f"{inside}made_from")
+    if told.get("skipped"):
+        made["skipped"] = checks.listed(_OBJECT)(told["skipped"], f"{inside}skipped")
+    groups = _OBJECT(told.get("groups", {}), f"{inside}groups")
+    if groups and inside:
+        raise ValueError(f"{inside}groups: a group has no groups")
+    return Panel(
+        values=values,
+        made_from=made,
+        groups={
+            name: _panel(_OBJECT(group, f"groups.{name[:60]}"), inside=f"groups.{name[:60]}.")
+            for name, group in groups.items()
+        },
+        **checks.fields(told, _FIELDS, inside),
+    )
 
 
 def items_path(path: Path) -> Path:
     """Where the items of a result lie: `r.json` has `r.items.parquet`."""
     return path.with_name(f"{path.name.removesuffix('.json')}.items.parquet")
-
-
-def _parquet(items: Mapping[str, Mapping[str, Sequence[Any]]]) -> bytes:
-    import pyarrow
-    import pyarrow.parquet
-
-    tables = []
-    for kind, columns in items.items():
-        if columns:
-            table = pyarrow.table({name: list(column) for name, column in columns.items()})
-            tables.append(table.add_column(0, "kind", [[kind] * len(table)]))
-    joined = pyarrow.concat_tables(tables, promote_options="permissive")
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(joined, buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 class NullCache(MutableMapping[str, dict[str, float]]):

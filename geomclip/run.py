@@ -37,7 +37,7 @@ class Run:
     """One set on its way to a panel.
 
     `columns` holds what each image adds (`geomclip.metrics.contributions`), `resampled` the statistics that
-    are not sums, `of_halves` the values within halves of the images.
+    are not sums, `drawn` their resampled values, `of_halves` the values within halves of the images.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Run:
         self.ci: dict[str, tuple[float, float]] = {}
         self.columns: parts.Columns = {}
         self.resampled: dict[str, Callable[[Tensor], Tensor]] = {}
+        self.drawn: dict[str, Tensor] = {}
         self.of_halves: dict[str, Tensor] = {}
         self.items: dict[str, dict[str, Any]] = {"image": {}, "text": {}}
         self.reliability: dict[str, list[dict[str, float | None]]] = {}
@@ -163,6 +164,12 @@ class Run:
                 "image_id": [embeddings.image_id[i] for i in own],
                 **{name: column.tolist() for name, column in self.items["text"].items()},
             }
+        # the same seed draws the same images from as many: what a comparison in pairs needs where sums do not do
+        tables |= {
+            kind: {key: column.tolist() for key, column in drawn.items()}
+            for kind, drawn in (("resample", self.drawn), ("half", self.of_halves))
+            if drawn
+        }
         return Panel(
             values=self.values,
             ci=self.ci,

@@ -375,6 +375,7 @@ def make_intervals(run: Run) -> None:
     with run.timed("bootstrap"):
         keys = [key for key in parts.FORMULAS if run.values.get(key) is not None]
         drawn = intervals.bootstrap(run.columns, keys, run.resampled, n=run.n, resamples=run.bootstrap, seed=run.seed)
+        run.drawn = {key: drawn[key] for key in run.resampled}
     for key, metric in METRICS.items():
         value = run.values.get(key)
         if value is None:
