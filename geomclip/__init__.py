@@ -18,14 +18,21 @@ _PUBLIC = {
     "save": "store",
     "measure": "api",
     "Panel": "panel",
+    "compare": "api",
+    "Comparison": "comparison",
     "metrics": "",
+    "losses": "",
+    "finetune": "training.finetuning",
     "InputError": "errors",
     "GeomclipError": "errors",
 }
 
 if TYPE_CHECKING:
+    from geomclip import losses as losses
     from geomclip import metrics as metrics
+    from geomclip.api import compare as compare
     from geomclip.api import measure as measure
+    from geomclip.comparison import Comparison as Comparison
     from geomclip.embeddings import EmbeddingSet as EmbeddingSet
     from geomclip.errors import GeomclipError as GeomclipError
     from geomclip.errors import InputError as InputError
@@ -33,14 +40,19 @@ if TYPE_CHECKING:
     from geomclip.panel import Panel as Panel
     from geomclip.store import load as load
     from geomclip.store import save as save
+    from geomclip.training.finetuning import finetune as finetune
 
 __all__ = [
+    "Comparison",
     "EmbeddingSet",
     "GeomclipError",
     "InputError",
     "Panel",
+    "compare",
     "embed",
+    "finetune",
     "load",
+    "losses",
     "measure",
     "metrics",
     "save",

@@ -1,14 +1,17 @@
-"""measure as notebooks and the command line call it: with the nulls that this machine has simulated before."""
+"""measure and compare as notebooks and the command line call them: with the nulls simulated before, and by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from geomclip import measurement
+from geomclip import comparison, measurement, sides
+from geomclip.comparison import Comparison
 from geomclip.embeddings import EmbeddingSet
 from geomclip.panel import Panel
 from geomclip.results import NullCache
+from geomclip.sides import Side
 
 
 def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **options: Any) -> Panel:
@@ -29,3 +32,76 @@ def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **
     """
     options.setdefault("null_cache", NullCache(cache_dir))
     return measurement.measure(embeddings, **options)
+
+
+def compare(
+    before: Side,
+    after: Side,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    intersect: bool = False,
+    cache_dir: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    log: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Comparison:
+    """What changed from one side to the other: paired differences with intervals and verdicts.
+
+    Parameters
+    ----------
+    before, after : Panel, EmbeddingSet, encoder, path or name
+        A result (`.json`, with the items beside it), a store, `.npz` or `.npy`, or what `--model` takes: a
+        name, a checkpoint, a run folder. Vectors are measured, models first extracted on `data`.
+    bootstrap, seed : int
+        Resamples of images for the intervals, 0 for none; and their seed.
+    intersect : bool
+        Compare what both have where the sets differ; else they are refused. Sets of vectors are cut to it
+        before they are measured; of results, what each image adds stays as it was computed.
+    cache_dir : path, optional
+        Left out: the folder that `geomclip doctor` names.
+    progress, log : callables, optional
+        Called with (stage, done, of), and with a line of text.
+    **options
+        Of `embed` for models: data, split, data_root, limit, image_column, text_column, image_id_column,
+        batch_size, workers, precision, device; pretrained (of named models), arch (of files of weights). Of
+        `measure` for what is not a result: metrics, captions, logit_scale, dtype, by.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If a file or name cannot be used, or an option has nothing to do with these sides.
+    ValueError
+        If the sets differ and `intersect` is not asked for, or have nothing in common.
+
+    Examples
+    --------
+    >>> import torch
+    >>> before, after = (EmbeddingSet(torch.eye(4), torch.eye(4)[turn]) for turn in ([0, 1, 3, 2], [0, 1, 2, 3]))
+    >>> compare(before, after, metrics="alignment", bootstrap=0)["alignment"].difference
+    -1.0
+    """
+    cache = None if cache_dir is None else Path(cache_dir)
+    one, other, notes = sides.panels(
+        before,
+        after,
+        intersect=intersect,
+        bootstrap=bootstrap,
+        seed=seed,
+        cache_dir=cache,
+        null_cache=NullCache(cache),
+        progress=progress,
+        log=log,
+        options=options,
+    )
+    result = comparison.compare(one, other, bootstrap=bootstrap, seed=seed, intersect=intersect)
+    named = {
+        name: {**told, "name": str(side)}
+        for name, told, side in (("before", result.before, before), ("after", result.after, after))
+        if isinstance(side, str | Path)
+    }
+    return result.replace(notes=[*notes, *result.notes], **named)

@@ -26,10 +26,11 @@ from geomclip.console import (
     progress_bar,
     stdout_console,
 )
-from geomclip.errors import InputError
+from geomclip.errors import GeomclipError, InputError
 from geomclip.options import (
     CACHE,
     COMMON,
+    COMPARE,
     DATA,
     EXPORT,
     EXTRACT,
@@ -181,6 +182,62 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **given: Any) -> None:
         click.echo(f"load it with {loads}", err=True)
 
 
+@app.command(
+    params=[
+        *(click.Argument([side], metavar=side.upper()) for side in ("before", "after")),
+        *COMPARE,
+        *(option for option in MODEL if option.name != "model"),
+        *DATA,
+        *WORK,
+        *SEED,
+        *CACHE,
+        *COMMON,
+    ],
+    epilog=examples(
+        "geomclip compare before.json after.json",
+        "geomclip compare demo runs/m2mix-emoji-1 --metrics all --out changes.md",
+        "geomclip compare old-store new-store --fail-if image_retrieval_recall@1<-0.01",
+        "geomclip compare ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco --json",
+    ),
+)
+@click.pass_context
+def compare(context: click.Context, /, **given: Any) -> None:
+    """Print what changed from BEFORE to AFTER: paired differences with intervals and verdicts.
+
+    Each is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
+    Models are extracted on --data, vectors measured; images are paired by their ids.
+    """
+    from geomclip import api, sides
+    from geomclip.comparison import Gate, tables
+    from geomclip.measurement import metric_keys
+
+    out: Path | None = given["out"]
+    if out is not None:
+        tables.check_name(out)
+        check_output_file(out)
+    before, after = given["before"], given["after"]
+    of_results = "result" in (sides.kind(before), sides.kind(after))
+    for condition in given["fail_if"]:  # before the long work, since names can be mistyped
+        Gate.of(condition, known=None if of_results else metric_keys(given["metrics"]))
+    asked = typed(context, MODEL, DATA, WORK, COMPARE)
+    options = {name: value for name, value in asked.items() if name in sides.OPTIONS}
+    scale = logit_scale(given["logit_scale"], given["temperature"])
+    if scale is not None:
+        options["logit_scale"] = scale
+    with progress_bar(quiet=given["quiet"]) as report:
+        always = {name: given[name] for name in ("bootstrap", "seed", "intersect", "cache_dir")}
+        result = api.compare(before, after, **always, progress=report.stage, log=report.log, **options)
+    if out is not None:
+        result.save(out)
+    if given["as_json"]:
+        click.echo(tables.comparison_json(result))
+    else:
+        tables.print_comparison(result, stdout_console())
+    if failed := [told for condition in given["fail_if"] if (told := result.told(condition))]:
+        sys.stdout.flush()
+        raise GeomclipError(f"--fail-if {'; '.join(failed)}")
+
+
 @app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip models"))
 def models(cache_dir: Path | None, **_: Any) -> None:
     """List the models that can be named, and which are on this machine."""
@@ -251,11 +308,15 @@ def embeddings_of(given: dict[str, Any], report: Report) -> EmbeddingSet:
 
 def refuse_beside_embeddings(context: click.Context) -> None:
     """Options that say how to extract have no meaning where the vectors are given."""
-    typed = click.core.ParameterSource.COMMANDLINE
-    clash = [name for name in names(MODEL, DATA, WORK) if context.get_parameter_source(name) == typed]
-    if clash:
+    if clash := list(typed(context, MODEL, DATA, WORK)):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in clash)
         raise InputError(f"--embeddings says what to measure: leave out {flags}")
+
+
+def typed(context: click.Context, *groups: list[click.Option]) -> dict[str, Any]:
+    """What the command line has for the options of these groups, without their defaults."""
+    line = click.core.ParameterSource.COMMANDLINE
+    return {name: context.params[name] for name in names(*groups) if context.get_parameter_source(name) == line}
 
 
 def logit_scale(scale: float | None, temperature: float | None) -> float | None:

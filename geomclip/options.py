@@ -78,6 +78,19 @@ MEASURE = [
     path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
 ]
+COMPARE = [
+    *(option for option in MEASURE if option.name in ("metrics", "captions", "logit_scale", "temperature", "dtype")),
+    *(option for option in MEASURE if option.name in ("by", "bootstrap")),
+    switch("--intersect", "Compare what both have where their images or texts differ."),
+    click.Option(
+        ["--fail-if"],
+        metavar="CONDITION",
+        multiple=True,
+        help="Exit 1 if 'KEY<NUMBER' (<= > >=) of the change, or 'KEY worse'; may be given again.",
+    ),
+    path("--out", "FILE", "Write the comparison: .json, .csv or .md by its name."),
+    switch("--json", "Print the comparison as JSON, not as a table.", "as_json"),
+]
 EXTRACT = [
     path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True),
     whole("--shard-rows", "Images a shard.", at_least=1, default=1024),

@@ -137,9 +137,14 @@ def footnotes(panel: Panel) -> Iterator[str]:
 
 def grouped(panel: Panel) -> Iterator[tuple[str, list[str]]]:
     """The groups of the panel in the order of the table of metrics, each with its keys."""
+    return grouped_keys(panel.values)
+
+
+def grouped_keys(known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Keys by group, both in the order of the table of metrics."""
     groups: dict[str, list[str]] = {group: [] for group in (*GROUPS, OTHER)}
     places = {key: place for place, key in enumerate(METRICS)}
-    for key in sorted(panel.values, key=lambda key: places.get(key, len(places))):
+    for key in sorted(known, key=lambda key: places.get(key, len(places))):
         groups[METRICS[key].group if key in METRICS else OTHER].append(key)
     return ((group, keys) for group, keys in groups.items() if keys)
 

@@ -31,7 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "panel": {"metrics", "results", "tables"},  # how it is kept and shown, imported where it does
     # what touches the world
     "cache": GROUND,
-    "results": GROUND | {"panel", "cache"},
+    "checks": GROUND,
+    "items": GROUND | {"panel", "metrics", "checks"},
+    "results": GROUND | {"panel", "cache", "checks", "items"},
     "arrays": GROUND,
     "shards": GROUND | {"arrays", "cache"},
     "store": GROUND | {"embeddings", "geometry", "cache", "arrays", "shards"},
@@ -40,7 +42,11 @@ ALLOWED: dict[str, set[str]] = {
     "encode": GROUND | {"pairs", "encoders", "geometry", "arrays"},
     "extraction": GROUND | {"pairs", "encode", "shards", "arrays", "cache"},
     "extract": GROUND | {"pairs", "encoders", "encode", "extraction", "store", "embeddings", "cache"},
-    "api": GROUND | {"embeddings", "measurement", "panel", "results"},
+    "comparison": GROUND | {"embeddings", "metrics", "intervals", "panel", "cache", "reading", "tables"},
+    "sides": GROUND
+    | {"embeddings", "measurement", "panel", "comparison", "results", "store", "pairs", "encoders", "encode", "extract"}
+    | {"console"},
+    "api": GROUND | {"embeddings", "measurement", "panel", "results", "comparison", "sides"},
     "exporting": GROUND | {"encoders", "cache"},
     # what shows
     "reading": {"panel"},

@@ -1,0 +1,6 @@
+"""Before and after: paired differences of two panels, with intervals, verdicts and gates."""
+
+from geomclip.comparison.panels import compare, verdict
+from geomclip.comparison.record import VERDICTS, Comparison, Gate, Row
+
+__all__ = ["VERDICTS", "Comparison", "Gate", "Row", "compare", "verdict"]

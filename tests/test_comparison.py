@@ -1,0 +1,569 @@
+"""Comparisons of two panels: the paired draws, the verdicts, what is shared, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import cache
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import class_set, random_rows, small_set
+from torch import Tensor
+
+import geomclip as gc
+from geomclip import intervals
+from geomclip.comparison import Comparison, Gate, Row, compare, tables, verdict
+from geomclip.comparison.matching import matched
+from geomclip.embeddings import EmbeddingSet
+from geomclip.errors import InputError
+from geomclip.measurement import measure
+from geomclip.metrics import METRICS
+from geomclip.panel import Panel
+
+N = 30
+
+
+@cache
+def given(which: str) -> EmbeddingSet:
+    """Two sets of the same 30 images with two signed noisy texts each, the second moved by other noise."""
+    made = small_set(N, 2, seed=3)
+    assert made.text is not None
+    made = made.replace(text=made.text + 0.6 * random_rows(2 * N, 16, seed=30))
+    if which == "before":
+        return made
+    moved = made.image + 0.2 * random_rows(N, 16, seed=31)
+    text = made.text + 0.4 * random_rows(2 * N, 16, seed=32)
+    return made.replace(image=moved, text=text, made_from={**made.made_from, "model": "tuned"})
+
+
+@cache
+def panel(which: str, metrics: str = "all", **options: Any) -> Panel:
+    return measure(given(which), metrics=metrics, bootstrap=200, dtype="float64", **options)
+
+
+def both(**options: Any) -> Comparison:
+    return compare(panel("before"), panel("after"), bootstrap=200, **options)
+
+
+def resamples() -> Tensor:
+    return torch.cat(list(intervals.resampled_counts(N, 200, seed=0)))
+
+
+def repeated(embeddings: EmbeddingSet, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, texts and owners with each image as often as it was drawn, with its two texts each time."""
+    images = torch.arange(N).repeat_interleave(counts.long())
+    assert embeddings.text is not None
+    texts = torch.cat([2 * images, 2 * images + 1])
+    own = torch.arange(len(images)).repeat(2)
+    return embeddings.image[images], embeddings.text[texts], own
+
+
+def ranks(embeddings: EmbeddingSet) -> np.ndarray:
+    """Of each text: 1 + the images nearer than its own."""
+    assert embeddings.text is not None
+    s = (embeddings.text @ embeddings.image.T).numpy()
+    own = s[np.arange(2 * N), np.arange(2 * N) // 2]
+    return 1 + (s > own[:, None]).sum(1)
+
+
+# --- the paired draws
+
+
+METRIC = {
+    "alignment": gc.metrics.alignment,
+    "mean_cosine_matched": gc.metrics.mean_cosine_matched,
+    "modality_gap": lambda image, text, own: gc.metrics.modality_gap(image, text),
+}
+
+
+@pytest.mark.parametrize("key", METRIC)
+def test_a_paired_interval_is_that_of_metrics_measured_anew_on_resampled_embeddings(key: str) -> None:
+    drawn = []
+    for counts in resamples():
+        values = [float(METRIC[key](*repeated(given(which), counts))) for which in ("before", "after")]
+        drawn.append(values[1] - values[0])
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    row = both()[key]
+    if key == "modality_gap":  # the basic bootstrap
+        low, high = 2 * row.difference - high, 2 * row.difference - low
+    assert row.paired
+    assert row.ci == pytest.approx((low, high), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("key", "of_ranks"),
+    [
+        ("image_retrieval_recall@1", lambda ranks: np.mean(ranks <= 1)),
+        ("image_retrieval_recall@5", lambda ranks: np.mean(ranks <= 5)),
+        ("image_retrieval_mean_rank", np.mean),
+        ("image_retrieval_median_rank", np.median),
+    ],
+)
+def test_ranks_among_all_images_are_resampled_in_pairs(key: str, of_ranks: Any) -> None:
+    sides = [ranks(given(which)) for which in ("before", "after")]
+    drawn = []
+    for counts in resamples():
+        texts = np.repeat(np.arange(2 * N), np.repeat(counts.long().numpy(), 2))
+        drawn.append(of_ranks(sides[1][texts]) - of_ranks(sides[0][texts]))
+    row = both()[key]
+    assert row.difference == pytest.approx(of_ranks(sides[1]) - of_ranks(sides[0]))
+    assert row.ci == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=1e-12)
+
+
+def test_numbers_of_halves_are_compared_half_by_half() -> None:
+    differences = []
+    for images in intervals.Halves.of(N, seed=0):
+        values = [float(gc.metrics.effective_rank(given(which).image[images])) for which in ("before", "after")]
+        differences.append(values[1] - values[0])
+    row = both()["effective_rank_image"]
+    reach = 1.959963984540054 * np.std(differences, ddof=1)
+    assert row.paired
+    assert row.ci == pytest.approx((row.difference - reach, row.difference + reach), rel=1e-6)
+
+
+def sides_of_a_sample(n: int, seed: int) -> list[EmbeddingSet]:
+    """The same n images before and after, whose texts come nearer."""
+    image, noise, more = (random_rows(n, 8, seed=1000 * k + seed) for k in (1, 2, 3))
+    shift = 0.4 * random_rows(1, 8, seed=99)
+    return [EmbeddingSet(image + shift, image + part * noise + 0.2 * more - shift) for part in (1.0, 0.8)]
+
+
+def test_paired_intervals_cover_the_difference_of_a_large_sample_and_unpaired_ones_are_wider() -> None:
+    """95 % intervals of 100 samples of 60 images; 100 tries at 0.95 are below 0.88 once in 400."""
+    keys = ("alignment", "modality_gap")
+    large = sides_of_a_sample(50_000, 0)
+    of_large = {key: [float(METRIC[key](side.image, side.text, None)) for side in large] for key in keys}
+    covered: dict[str, list[bool]] = {key: [] for key in keys}
+    wider, nulls = [], {}  # those of the size are simulated once
+    for seed in range(1, 101):
+        panels = [measure(side, metrics=keys, bootstrap=100, null_cache=nulls) for side in sides_of_a_sample(60, seed)]
+        rows, alone = compare(*panels), compare(*(each.replace(items={}) for each in panels))
+        wider += [width(alone[key]) / width(rows[key]) for key in keys]
+        for key in keys:
+            low, high = rows[key].ci or (1, 0)
+            covered[key].append(low <= of_large[key][1] - of_large[key][0] <= high)
+    for key in keys:
+        assert np.mean(covered[key]) >= 0.88, (key, np.mean(covered[key]))
+    assert min(wider) > 1.5
+
+
+def width(row: Row) -> float:
+    assert row.ci is not None
+    return row.ci[1] - row.ci[0]
+
+
+def test_every_number_with_an_interval_of_its_own_has_a_paired_one() -> None:
+    comparison = both()
+    for key in panel("before").ci:
+        assert comparison[key].paired, key
+    assert {key for key, row in comparison.rows.items() if row.ci} == set(panel("before").ci)
+
+
+def test_class_panels_are_compared_in_pairs_too() -> None:
+    before = class_set(60, seed=0)
+    after = before.replace(image=before.image + 0.5 * random_rows(60, 16, seed=8))
+    panels = [measure(each, metrics="all", bootstrap=100) for each in (before, after)]
+    comparison = compare(*panels)
+    assert comparison["zeroshot_mean_per_class_recall"].paired
+    assert comparison["zeroshot_acc1"].paired
+    assert comparison["modality_gap"].paired
+    assert comparison["uniformity_text"].verdict == "same"
+    assert "image_retrieval_recall@1" not in comparison
+
+
+# --- exchanging, repeating, reordering
+
+
+def test_exchanging_the_sides_changes_every_sign() -> None:
+    there, back = both(), compare(panel("after"), panel("before"), bootstrap=200)
+    swapped = {"better": "worse", "worse": "better"}
+    for key, row in there.rows.items():
+        assert back[key].difference == -row.difference
+        assert back[key].verdict == swapped.get(row.verdict, row.verdict)
+        if row.ci is not None:
+            assert back[key].ci == pytest.approx((-row.ci[1], -row.ci[0]), abs=1e-12)
+
+
+@pytest.mark.parametrize("items", [True, False])
+def test_a_panel_and_itself_are_the_same(items: bool) -> None:
+    one = panel("before")
+    comparison = compare(one, one if items else one.replace())
+    assert {row.verdict for row in comparison.rows.values()} == {"same"}
+    assert {row.difference for row in comparison.rows.values()} == {0.0}
+    assert comparison.paired
+
+
+def test_images_are_paired_by_their_ids_in_whatever_order_they_come() -> None:
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
+    turned = measure(given("after").select_images(order), metrics="all", bootstrap=200, dtype="float64")
+    straight, other = both(), compare(panel("before"), turned, bootstrap=200)
+    assert other.paired
+    for key in ("alignment", "image_retrieval_recall@1", "image_retrieval_median_rank", "uniformity_joint"):
+        assert other[key].difference == pytest.approx(straight[key].difference)
+        assert other[key].paired
+        assert width(other[key]) == pytest.approx(width(straight[key]), rel=0.35, abs=1e-12)  # other resamples
+    assert not other["modality_gap"].paired  # the kept draws are of another order
+    assert any("modality_gap" in note and "unpaired" in note for note in other.notes)
+
+
+def test_panels_of_another_seed_keep_no_common_draws() -> None:
+    other = compare(panel("before"), panel("after", seed=1))
+    assert other["alignment"].paired
+    assert not other["effective_rank_image"].paired
+    assert "seed 0 before, 1 after" in other.notes
+
+
+def test_a_reordered_set_is_put_in_order_before_it_is_measured() -> None:
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
+    comparison = gc.compare(given("before"), given("before").select_images(order), bootstrap=50)
+    assert {row.verdict for row in comparison.rows.values()} == {"same"}
+
+
+# --- verdicts
+
+
+@pytest.mark.parametrize(
+    ("difference", "ci", "better", "expected"),
+    [
+        (0.1, (0.05, 0.15), "higher", "better"),
+        (0.1, (0.05, 0.15), "lower", "worse"),
+        (-0.1, (-0.15, -0.05), "lower", "better"),
+        (-0.1, (-0.15, -0.05), "higher", "worse"),
+        (0.1, (0.0, 0.2), "higher", "unclear"),
+        (0.1, None, "higher", "unclear"),
+        (0.0, (0.0, 0.0), "higher", "same"),
+        (0.0, (-0.1, 0.1), "higher", "unclear"),
+        (0.0, None, "lower", "same"),
+        (0.1, (0.05, 0.15), "", ""),
+        (0.0, (0.0, 0.0), "", "same"),
+    ],
+)
+def test_a_verdict_needs_a_direction_and_an_interval_without_0(
+    difference: float, ci: tuple[float, float] | None, better: str, expected: str
+) -> None:
+    assert verdict(difference, ci, better) == expected
+
+
+def test_the_verdict_of_each_key_has_its_direction() -> None:
+    for key, row in both().rows.items():
+        if row.verdict in ("better", "worse"):
+            up = row.ci is not None and row.ci[0] > 0
+            assert (row.verdict == "better") == (METRICS[key].better == ("higher" if up else "lower")), key
+        elif not METRICS[key].better:
+            assert row.verdict in ("", "same"), key
+
+
+# --- without items, without values
+
+
+def test_without_items_the_interval_is_unpaired_and_says_so() -> None:
+    before = Panel({"alignment": 1.0}, ci={"alignment": (0.7, 1.3)}, n_images=9)
+    after = Panel({"alignment": 2.0}, ci={"alignment": (1.6, 2.4)}, n_images=9)
+    comparison = compare(before, after)
+    assert not comparison.paired
+    assert comparison["alignment"].ci == pytest.approx((0.5, 1.5))  # 1 -+ sqrt(0.3**2 + 0.4**2)
+    assert not comparison["alignment"].paired
+    assert any("unpaired" in note for note in comparison.notes)
+
+
+def test_without_resamples_there_is_no_interval() -> None:
+    comparison = compare(panel("before"), panel("after"), bootstrap=0)
+    assert {row.ci for row in comparison.rows.values()} == {None}
+    assert "no intervals" in str(comparison)
+
+
+@pytest.mark.parametrize("undefined", [None, nan])
+def test_a_value_that_is_undefined_has_no_difference_and_its_reason_is_told(undefined: float | None) -> None:
+    before = Panel({"alignment": undefined, "modality_gap": 1.0}, notes={"alignment": "too few"})
+    after = Panel({"alignment": 0.5, "uniformity_image": -1.0})
+    comparison = compare(before, after)
+    assert comparison["alignment"] == Row(None, 0.5)
+    assert list(comparison) == ["alignment", "uniformity_image", "modality_gap"]
+    assert "alignment: none before: too few" in comparison.notes
+    assert "modality_gap: none after: not measured" in comparison.notes
+    assert "—" in str(comparison)
+    json.dumps(comparison.to_dict(), allow_nan=False)
+
+
+def test_a_number_of_a_paper_has_a_difference_and_no_direction() -> None:
+    comparison = compare(Panel({"oh2023_uniformity": 0.5}), Panel({"oh2023_uniformity": 0.75}))
+    assert comparison["oh2023_uniformity"] == Row(0.5, 0.75, 0.25)
+
+
+def test_settings_that_differ_are_told() -> None:
+    after = panel("after").replace(
+        logit_scale=25.0,
+        made_from={"dataset": "other", "split": "val", "data_sha256": "b"},
+        params={**panel("after").params, "bins": 10},
+    )
+    before = panel("before").replace(made_from={**panel("before").made_from, "data_sha256": "a"})
+    notes = "\n".join(compare(before, after, bootstrap=20).notes)
+    assert "dataset toy before, other after" in notes
+    assert "split test before, val after" in notes
+    assert "bins 15 before, 10 after" in notes
+    assert "logit scale 20 before, 25 after: each is calibrated at its own temperature" in notes
+    assert "data_sha256" in notes
+
+
+def test_warnings_of_the_panels_are_told_with_their_side() -> None:
+    notes = compare(Panel({}, warnings=["odd", "both"]), Panel({}, warnings=["both"])).notes
+    assert [note for note in notes if "items" not in note] == ["before: odd", "before and after: both"]
+
+
+# --- groups
+
+
+def test_groups_of_both_are_compared() -> None:
+    sides = [measure(given(which), metrics="alignment", by="source", bootstrap=50) for which in ("before", "after")]
+    comparison = compare(*sides)
+    assert list(comparison.groups) == ["a", "b"]
+    assert comparison.by == "source"
+    alone = compare(sides[0].groups["a"], sides[1].groups["a"])
+    assert comparison.groups["a"]["alignment"] == alone["alignment"]
+    assert comparison.groups["a"]["alignment"].paired
+    lines = str(comparison).splitlines()
+    assert ["by", "source", "all", "a", "b"] in [line.split() for line in lines]
+    assert comparison.to_dict()["groups"]["b"]["metrics"]["alignment"]["before"] is not None
+
+
+def test_a_group_of_one_side_or_without_numbers_is_no_reason_to_fail() -> None:
+    one = Panel({"alignment": 1.0}, n_images=4)
+    before = Panel({"alignment": 1.0}, groups={"x": one, "y": Panel({}, n_images=1), "z": one})
+    after = Panel({"alignment": 1.0}, groups={"x": one.replace(n_images=5), "y": Panel({}, n_images=1)})
+    comparison = compare(before, after)
+    assert list(comparison.groups) == ["y"]
+    assert "groups of one side only: z" in comparison.notes
+    assert any(note.startswith("group x: the two sets differ") for note in comparison.notes)
+
+
+# --- sets that differ
+
+
+def cut_sets() -> tuple[EmbeddingSet, EmbeddingSet]:
+    """The first 25 and the last 26 of the images: 21 are shared."""
+    return given("before").select_images(torch.arange(25)), given("after").select_images(torch.arange(4, N))
+
+
+def test_sets_that_differ_are_refused_with_what_they_share() -> None:
+    panels = [measure(each, bootstrap=0) for each in cut_sets()]
+    said = "4 images are only before .*5 images are only after .*; 21 are shared: --intersect"
+    with pytest.raises(ValueError, match=said):
+        compare(*panels)
+    with pytest.raises(ValueError, match=said):
+        gc.compare(*cut_sets())
+
+
+def test_shared_images_of_panels_keep_what_they_add_among_all_candidates() -> None:
+    panels = [measure(each, metrics="all", bootstrap=50, dtype="float64") for each in cut_sets()]
+    comparison = compare(*panels, intersect=True)
+    assert comparison.n_images == 21
+    assert any("21 images are shared, of 25 before and 26 after" in note for note in comparison.notes)
+    hits = {
+        which: [
+            rank <= 1
+            for rank, own in zip(each.items["text"]["rank"], each.items["text"]["image_id"], strict=True)
+            if 4 <= int(own) < 25
+        ]
+        for which, each in zip(("before", "after"), panels, strict=True)
+    }
+    row = comparison["image_retrieval_recall@1"]
+    assert (row.before, row.after) == pytest.approx((np.mean(hits["before"]), np.mean(hits["after"])))
+    assert row.paired
+    assert comparison["image_retrieval_median_rank"].paired
+    assert comparison["modality_gap"] == Row(None, None)
+    assert any("not known of the shared images alone" in note for note in comparison.notes)
+
+
+def test_vectors_are_cut_before_they_are_measured() -> None:
+    before, after = cut_sets()
+    comparison = gc.compare(before, after, intersect=True, bootstrap=0)
+    shared = torch.arange(4, 25)
+    alone = [measure(given(which).select_images(shared), bootstrap=0) for which in ("before", "after")]
+    assert comparison["image_retrieval_recall@1"].before == alone[0]["image_retrieval_recall@1"]
+    assert comparison["modality_gap"].after == pytest.approx(alone[1]["modality_gap"])
+    assert comparison.notes[0].startswith("cut before measuring: 21 images and 42 texts are shared")
+
+
+def test_other_texts_of_the_same_images_are_a_difference() -> None:
+    first = given("after").first_texts()
+    with pytest.raises(ValueError, match="30 texts are only before"):
+        gc.compare(given("before"), first)
+    with pytest.raises(ValueError, match="30 images have other texts; 0 are shared"):
+        compare(panel("before"), measure(first, bootstrap=0))
+    comparison = gc.compare(given("before"), first, intersect=True, bootstrap=0)
+    assert comparison.after["n_texts"] == comparison.before["n_texts"] == 30
+
+
+@pytest.mark.parametrize("intersect", [False, True])
+def test_nothing_shared_is_refused(intersect: bool) -> None:
+    other = given("after").replace(image_id=tuple(f"x{i}" for i in range(N)))
+    with pytest.raises(ValueError, match=r"0 are shared|only 0 images"):
+        gc.compare(given("before"), other, intersect=intersect)
+    with pytest.raises(ValueError, match=r"0 are shared|only 0 images"):
+        compare(panel("before"), measure(other, bootstrap=0), intersect=intersect)
+
+
+def test_ids_that_occur_twice_pair_only_lists_that_are_the_same() -> None:
+    twice = ("a", "a", *map(str, range(2, N)))
+    sides = [given(which).replace(image_id=twice) for which in ("before", "after")]
+    assert gc.compare(*sides, bootstrap=50)["modality_gap"].paired
+    with pytest.raises(ValueError, match="before: two images have the id 'a'"):
+        gc.compare(sides[0], given("after"))
+    assert matched(["b", "b"], ["b", "b"], "images").aligned
+
+
+def test_pairs_and_classes_share_no_numbers() -> None:
+    classes = class_set(30)
+    with pytest.raises(ValueError, match="retrieval, after of classification"):
+        compare(panel("before"), measure(classes, bootstrap=0))
+    with pytest.raises(ValueError, match="one side has pairs"):
+        gc.compare(given("before"), classes)
+    with pytest.raises(ValueError, match="4 classes before, 5 after"):
+        compare(measure(classes, bootstrap=0), measure(class_set(30, 5), bootstrap=0))
+    with pytest.raises(ValueError, match="different classes"):
+        gc.compare(classes, class_set(30, 5))
+
+
+def test_panels_without_items_must_be_of_one_size() -> None:
+    with pytest.raises(ValueError, match="9 images with 0 texts before, 8 with 0 after"):
+        compare(Panel({}, n_images=9), Panel({}, n_images=8), intersect=True)
+
+
+def test_a_negative_number_of_resamples_is_refused() -> None:
+    with pytest.raises(ValueError, match="bootstrap must be 0"):
+        compare(panel("before"), panel("after"), bootstrap=-1)
+
+
+# --- gates
+
+
+def gated() -> Comparison:
+    rows = {
+        "image_retrieval_recall@1": Row(0.5, 0.48, -0.02, (-0.03, -0.01), "worse"),
+        "modality_gap": Row(0.5, 0.6, 0.1),
+        "alignment": Row(None, 0.5),
+    }
+    return Comparison(rows, notes=["alignment: none before: too few"])
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("image_retrieval_recall@1<-0.01", True),
+        ("image_retrieval_recall@1 < -0.02", False),
+        ("image_retrieval_recall@1<=-0.02", True),
+        ("modality_gap>0.05", True),
+        ("modality_gap >= 0.2", False),
+        ("modality_gap>-1e-3", True),
+        ("image_retrieval_recall@1 worse", True),
+        ("image_retrieval_recall@1 unclear", False),
+    ],
+)
+def test_a_condition_is_on_the_difference(condition: str, holds: bool) -> None:
+    assert gated().fails(condition) is holds
+    assert bool(gated().told(condition)) is holds
+
+
+def test_a_condition_that_holds_tells_the_change() -> None:
+    assert gated().told("image_retrieval_recall@1 worse") == (
+        "'image_retrieval_recall@1 worse': the change of image_retrieval_recall@1 is -0.02 (-0.03 to -0.01)"
+    )
+
+
+@pytest.mark.parametrize(
+    "condition", ["", "x", "x<", "x<y", "x=1", "x<nan", "x<inf", "<1", "x worst", "xworse", "x<1<2"]
+)
+def test_a_condition_that_cannot_be_read_is_refused(condition: str) -> None:
+    with pytest.raises(ValueError, match="write KEY<NUMBER"):
+        Gate.of(condition)
+
+
+def test_a_gate_that_cannot_be_judged_does_not_pass() -> None:
+    with pytest.raises(ValueError, match="nearest: image_retrieval_recall@1"):
+        gated().fails("image_retrieval_recal@1<0")
+    with pytest.raises(ValueError, match=r"alignment has no difference here .*too few"):
+        gated().fails("alignment<0")
+
+
+# --- what is shown and written
+
+
+def test_every_line_fits_80_columns_and_every_key_stands_whole() -> None:
+    big = {key: Row(-123.456, 12345.6, -9999.9, (-9999.9, -1.2e-5), "unclear") for key in METRICS}
+    for comparison in (both(), Comparison(big)):
+        lines = str(comparison).splitlines()
+        assert max(map(len, lines)) <= 80
+        starts = [line.split()[0] for line in lines if line.split()]
+        for key, row in comparison.rows.items():
+            (line,) = [
+                line for line, start in zip([x for x in lines if x.split()], starts, strict=True) if start == key
+            ]
+            assert line.endswith(row.verdict)
+            assert len(line.split()) == (6 if row.ci else 4) + bool(row.verdict)
+
+
+def test_better_is_green_and_worse_red_only_where_there_is_colour() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    rows = {"alignment": Row(1.0, 0.5, -0.5, (-0.6, -0.4), "better"), "uniformity_image": Row(0, 1, 1, (1, 1), "worse")}
+    console = Console(file=StringIO(), width=80, force_terminal=True, color_system="standard", highlight=False)
+    tables.print_comparison(Comparison(rows), console)
+    assert isinstance(console.file, StringIO)
+    assert "\x1b[32mbetter" in console.file.getvalue()
+    assert "\x1b[31mworse" in console.file.getvalue()
+    assert "\x1b" not in str(Comparison(rows))
+
+
+def test_files_hold_what_the_comparison_holds(tmp_path: Path) -> None:
+    comparison = both()
+    for name in ("x.json", "x.csv", "x.md"):
+        assert comparison.save(tmp_path / name) == tmp_path / name
+    kept = json.loads((tmp_path / "x.json").read_text())
+    assert kept == json.loads(tables.comparison_json(comparison))
+    assert kept["schema"] == "geomclip.compare/1"
+    assert kept["metrics"]["alignment"]["difference"] == comparison["alignment"].difference
+    with (tmp_path / "x.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["metric"] for line in lines] == comparison.keys()
+    assert float(lines[0]["low"]) == comparison["alignment"].ci[0]
+    page = (tmp_path / "x.md").read_text()
+    assert all(page.count(f"| `{key}` |") == 1 for key in comparison)
+    assert len({line.count("|") for line in page.splitlines() if line.startswith("|")}) == 1
+
+
+def test_a_page_comes_later_and_other_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x.html must end in .json, .csv or .md; a page \(.html\) comes in a later"):
+        both().save(tmp_path / "x.html")
+    with pytest.raises(InputError, match=r"must end in .json, .csv or .md$"):
+        both().save(tmp_path / "x.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_comes_from_outside_is_escaped() -> None:
+    evil = "<script>alert(1)</script>|"
+    comparison = Comparison({evil: Row(1, 2, 1)}, notes=[evil], before={"model": evil}, after={"dataset": evil})
+    for shown in (tables.comparison_html(comparison), tables.comparison_markdown(comparison)):
+        assert "<script" not in shown
+        assert "&lt;script" in shown
+    table = [line for line in tables.comparison_markdown(comparison).splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def test_a_comparison_is_a_mapping_and_a_table() -> None:
+    comparison = both()
+    assert "alignment" in comparison
+    assert len(comparison) == len(comparison.keys()) == len(list(comparison))
+    with pytest.raises(KeyError, match="nearest: alignment"):
+        comparison["alignmet"]
+    table = comparison.to_pandas()
+    assert table.loc["alignment", "verdict"] == comparison["alignment"].verdict
+    assert isnan(table.loc["linear_cka", "low"])
+    assert repr(comparison) == f"Comparison({len(comparison)} numbers, paired, 30 images)"
+    assert "<table" in comparison._repr_html_()

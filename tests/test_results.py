@@ -1,0 +1,279 @@
+"""Results back from disk: what was saved comes back, and files from others are judged before they are used."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import class_set, small_set
+
+from geomclip import checks, results
+from geomclip.comparison import compare
+from geomclip.errors import InputError
+from geomclip.measurement import measure
+from geomclip.panel import Panel
+from geomclip.results import items_path
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, with NaN equal to itself."""
+    return bool(one == other) or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A saved result with its items."""
+    return measure(small_set(8, 2), bootstrap=20).save(tmp_path / "r.json")
+
+
+def refused(file: Path, *said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        results.load(file)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 300
+    for words in said:
+        assert words in message
+
+
+# --- there and back
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"metrics": "all"}, {"by": "source"}, {"bootstrap": 0}, {"curves": True, "captions": "first"}],
+    ids=str,
+)
+def test_a_saved_panel_comes_back_as_it_was(tmp_path: Path, options: dict[str, Any]) -> None:
+    made = small_set(14, 2).replace(image_path=tuple(f"{i}.jpg" for i in range(14)))
+    made = made.replace(made_from={**made.made_from, "skipped": [{"image_id": "9", "reason": "cut short"}]})
+    panel = measure(made, **{"bootstrap": 30, **options})
+    back = results.load(panel.save(tmp_path / "r.json"))
+    assert json.dumps(back.to_dict()) == json.dumps(panel.to_dict())
+    assert back.items.keys() == {kind for kind, columns in panel.items.items() if columns}
+    for kind, columns in back.items.items():
+        assert columns.keys() == panel.items[kind].keys()
+        for name, column in columns.items():
+            assert all(map(same, column, panel.items[kind][name])), (kind, name)
+
+
+def test_a_panel_of_classes_comes_back(tmp_path: Path) -> None:
+    panel = measure(class_set(), bootstrap=30)
+    back = results.load(panel.save(tmp_path / "r.json"))
+    assert json.dumps(back.to_dict()) == json.dumps(panel.to_dict())
+    assert compare(panel, back)["zeroshot_mean_per_class_recall"].paired
+
+
+def test_a_comparison_of_files_is_that_of_panels(tmp_path: Path) -> None:
+    sides = [measure(small_set(20, 2, apart=apart), metrics="all", bootstrap=50) for apart in (0.5, 0.4)]
+    files = [results.load(side.save(tmp_path / f"{k}.json")) for k, side in enumerate(sides)]
+    there, back = compare(*sides), compare(*files)
+    assert there.rows == back.rows
+
+
+def test_the_draws_that_sums_cannot_give_are_kept_beside_images_and_texts(file: Path) -> None:
+    table = pq.read_table(items_path(file)).to_pandas()
+    assert table["kind"].value_counts().to_dict() == {"image": 8, "text": 16, "resample": 20, "half": 50}
+    kept = results.load(file).items
+    assert {"modality_gap", "text_retrieval_median_rank"} <= set(kept["resample"])
+    assert {"effective_rank_image", "linear_separability", "gap_after_centering"} <= set(kept["half"])
+    assert len(kept["half"]["effective_rank_image"]) == 50
+
+
+def test_without_items_beside_it_a_result_is_a_panel_without_items(file: Path) -> None:
+    items_path(file).unlink()
+    assert results.load(file).items == {}
+
+
+def test_saving_a_panel_without_items_leaves_none_of_another_beside_it(file: Path) -> None:
+    Panel({"alignment": 1.0}).save(file)
+    assert results.load(file)["alignment"] == 1.0
+    assert sorted(path.name for path in file.parent.iterdir()) == ["r.json"]
+
+
+def test_ids_beyond_ascii_come_back(tmp_path: Path) -> None:
+    made = small_set(3, 1).replace(image_id=("ä", "日本", "a b"), caption_id=("é", "ø", "ß"))
+    back = results.load(measure(made, bootstrap=0).save(tmp_path / "r.json"))
+    assert back.items["image"]["image_id"] == ["ä", "日本", "a b"]
+
+
+# --- JSON that is not what it should be
+
+
+def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
+    refused(tmp_path / "r.json", "r.json cannot be read (No such file")
+    refused(tmp_path, "is no file")
+    os.mkfifo(tmp_path / "pipe.json")
+    refused(tmp_path / "pipe.json", "is no file")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not readable as JSON"),
+        (b'{"schema": "geomclip', "not readable as JSON"),
+        (b"\xff\xfe\x00", "not readable as JSON"),
+        (b"[1]", "holds no JSON object"),
+        (b"{}", "its schema is not geomclip.measure/1"),
+        (b'{"schema": "geomclip.compare/1"}', "is no result of geomclip measure"),
+        (b'{"schema": "geomclip.measure/1"}', "metrics is no object"),
+        (b'{"metrics": {"alignment": NaN}}', "NaN is no JSON"),
+        (b'{"metrics": {"alignment": -Infinity}}', "-Infinity is no JSON"),
+        (b"[" * 100_000, "too deep"),
+        (b'{"a": ' * 50_000, "too deep"),
+        (b'{"n": ' + b"1" * 5000 + b"}", "not readable as JSON"),
+    ],
+)
+def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "r.json").write_bytes(content)
+    refused(tmp_path / "r.json", "r.json", said)
+
+
+def test_a_file_too_large_to_parse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "LARGEST", 1 << 20)
+    (tmp_path / "r.json").write_bytes(b" " * ((1 << 20) + 1))
+    refused(tmp_path / "r.json", "is larger than 1 MiB")
+
+
+FIELDS: dict[str, Any] = {
+    "metrics": {"alignment": "1"},
+    "metrics.alignment": {"alignment": True},
+    "metrics.a": {"a": 10**400},
+    "metrics.b": {"b": [1]},
+    "ci": {"alignment": [1]},
+    "ci.alignment": {"alignment": [2, 1]},
+    "ci.a": {"a": [None, 1]},
+    "null": {"alignment": None},
+    "notes": {"alignment": 3},
+    "warnings": [1],
+    "reliability": {"x": [3]},
+    "curves": {"x": {"y": 3}},
+    "params": 3,
+    "seconds": {"x": "1"},
+    "env": [],
+    "n_images": -1,
+    "n_texts": 1.5,
+    "dim": True,
+    "logit_scale": "x",
+    "task": None,
+    "seed": 2**63,
+    "features_sha256": 3,
+    "made_from": [],
+    "skipped": [3],
+    "groups": {"a": 3},
+    "groups.a": {"a": {"metrics": {}, "groups": {"b": {"metrics": {}}}}},
+}
+
+
+@pytest.mark.parametrize("place", FIELDS)
+def test_a_field_of_the_wrong_kind_is_named(file: Path, place: str) -> None:
+    told = json.loads(file.read_text())
+    name = place.split(".")[0]
+    told[name] = FIELDS[place]
+    file.write_text(json.dumps(told))
+    refused(file, "r.json is malformed: ", name)
+
+
+def test_escapes_for_the_terminal_do_not_come_through(file: Path) -> None:
+    told = json.loads(file.read_text())
+    told["made_from"]["model"] = "a\x1b[31mb\r\nc"
+    told["notes"]["\x1b]0;x\x07"] = "z\x9b"
+    file.write_text(json.dumps(told))
+    panel = results.load(file)
+    assert panel.made_from["model"] == "a\ufffd[31mb\ufffd\ufffdc"
+    assert "\x1b" not in str(panel)
+    assert "\x9b" not in str(panel)
+
+
+# --- items that are not what they should be
+
+
+def rewrite(file: Path, change: Change) -> None:
+    """The items of a result, changed as a mapping of name to column."""
+    place = items_path(file)
+    columns = pq.read_table(place).to_pydict()
+    change(columns)
+    pq.write_table(pa.table(columns), place)
+
+
+def put(name: str, place: int, value: Any) -> Change:
+    def change(columns: dict[str, Any]) -> None:
+        columns[name][place] = value
+
+    return change
+
+
+def shortened(columns: dict[str, Any]) -> None:
+    for column in columns.values():
+        del column[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (put("sum.matched", 0, 100.0), "its sums give alignment"),
+        (put("sum.matched", 0, math.nan), "sum.matched holds what is no finite number"),
+        (put("sum.image_hit@1", 1, math.inf), "no finite number"),
+        (put("image_id", 0, None), "ids of 8 images for 8"),
+        (put("image_id", 8, "stranger"), "a text of an image that is not there"),
+        (put("caption_id", 8, None), "caption_id of 16 texts for 16"),
+        (put("rank", 0, -3), "rank holds what is no rank"),
+        (put("kind", 0, "text"), "ids of 7 images for 8"),
+        (put("kind", 0, "other"), "ids of 7 images for 8"),
+        (shortened, "ids of 7 images for 8"),
+        (lambda columns: columns.pop("kind"), "it has no column 'kind'"),
+        (lambda columns: columns.update(rank=["x"] * 94), "column 'rank' is neither ids nor numbers"),
+        (lambda columns: columns.update(image_id=[3] * 94), "column 'image_id' is neither ids nor numbers"),
+        (lambda columns: columns.update(more=[[1]] * 94), "column 'more' is neither ids nor numbers"),
+    ],
+)
+def test_items_that_are_not_those_of_the_result_are_refused(file: Path, change: Change, said: str) -> None:
+    rewrite(file, change)
+    refused(file, "r.items.parquet", said)
+
+
+def test_the_items_of_another_result_are_refused(file: Path) -> None:
+    other = measure(small_set(8, 2, seed=5), bootstrap=20).save(file.with_name("other.json"))
+    items_path(file).write_bytes(items_path(other).read_bytes())
+    refused(file, "r.items.parquet does not belong to its result: its sums give")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -200, -1])
+def test_items_cut_short_are_refused(file: Path, keep: int) -> None:
+    place = items_path(file)
+    place.write_bytes(place.read_bytes()[:keep])
+    refused(file, "r.items.parquet is not a readable parquet file")
+
+
+def test_bytes_gone_wrong_are_refused_or_harmless(file: Path) -> None:
+    place = items_path(file)
+    content = place.read_bytes()
+    for at in range(4, len(content), len(content) // 40):
+        place.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        with suppress(InputError):  # and nothing else
+            assert results.load(file).n_images == 8
+
+
+def test_a_file_that_unfolds_to_a_thousand_times_its_size_is_refused(file: Path) -> None:
+    rows = 3_000_000
+    columns = {"kind": pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), ["image"]).cast("string")}
+    columns |= {f"sum.{k}": pa.nulls(rows, pa.float64()) for k in range(4)}
+    pq.write_table(pa.table(columns), items_path(file), compression="zstd")
+    assert items_path(file).stat().st_size < 100_000
+    refused(file, "r.items.parquet", "claim to unfold to 15000000 numbers: refused")
+
+
+def test_a_long_string_on_every_row_stays_one_string(file: Path) -> None:
+    rewrite(file, lambda columns: columns.update(image_path=["x" * 1_000_000] * 94))
+    paths = results.load(file).items["image"]["image_path"]
+    assert len({id(path) for path in paths}) == 1
