@@ -92,7 +92,7 @@ class Encoding:
 
     def __init__(self, encoder: Encodes, *, batch: int, workers: int | None = None, raw: bool = False) -> None:
         self.encoder, self.batch, self.raw = encoder, batch, raw
-        self.workers = min(4, _processors()) if workers is None else workers
+        self.workers = default_workers() if workers is None else workers
         self._preprocess = encoder.preprocess()
         self._pools: list[ThreadPoolExecutor] = []
 
@@ -194,9 +194,9 @@ class Encoding:
             yield waiting.popleft().result()
 
 
-def _processors() -> int:
-    """Those this process may use, where the system tells (Linux); else all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_workers() -> int:
+    """Threads that read and decode: one a processor that this process may use, 4 at most."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def unit_rows(rows: Tensor) -> Tensor:
