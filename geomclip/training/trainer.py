@@ -1,0 +1,386 @@
+"""Trainer: two towers, an objective and batches; one step after another, each a function of the seed and its number.
+
+A step encodes the batch, differentiates the loss by the rows alone, and then the rows by the weights. Between the
+two, rows of several forward passes and of several processes are put together, so the gradients are those of the
+joint batch however it was divided (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory
+Limited Setup"). With more than one forward pass the towers run twice: first for the rows, then with gradients.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from geomclip.encoders.clip import choose_precision
+from geomclip.errors import GeomclipError, InputError
+from geomclip.geometry import normalize
+from geomclip.training.activations import checkpoint_activations
+from geomclip.training.batches import Batch, Batches
+from geomclip.training.methods import Features
+from geomclip.training.parameters import (
+    freeze_statistics,
+    has_moving_statistics,
+    head_names,
+    lock,
+    parameter_groups,
+    train_only,
+    unfreeze,
+)
+from geomclip.training.processes import Processes
+from geomclip.training.seeds import derived
+from geomclip.training.settings import MAX_LOGIT_SCALE, Settings
+
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an objective makes of a joint batch."""
+
+    total: Tensor  # 0-d, differentiable
+    terms: Mapping[str, Tensor]  # each 0-d, before its weight
+    drawn: Mapping[str, float]  # what was drawn for it, for the log
+
+
+class Objective(Protocol):
+    """What is minimised."""
+
+    def __call__(self, features: Features, batch: Batch, *, step: int, epoch: int) -> Loss:
+        """The loss of a joint batch; `batch` is this process's part of it."""
+
+
+class NotFinite(GeomclipError):
+    """A loss or gradient that is NaN or infinite: the weights of this step are not to be kept."""
+
+
+class Trainer:
+    """The state of a run, and one step of it.
+
+    Parameters
+    ----------
+    module : nn.Module
+        open_clip's towers; they are trained in place, in float32.
+    settings : Settings
+    objective : Objective
+    batches : Batches
+    steps : int
+        Of the whole run, for the learning rate.
+    processes : Processes
+    heads_first : float
+        Share of the steps in which only the projection heads are trained (LP-FT).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        settings: Settings,
+        objective: Objective,
+        batches: Batches,
+        steps: int,
+        processes: Processes | None = None,
+        heads_first: float = 0.0,
+    ) -> None:
+        self.settings, self.objective, self.batches, self.steps = settings, objective, batches, steps
+        self.processes = processes or Processes()
+        self.module = module.to(settings.device).float()
+        unfreeze(self.module)
+        self.heads_until = round(heads_first * steps)
+        self._set_temperature()
+        if settings.lora:
+            from geomclip.training.lora import adapt
+
+            draws = derived(settings.seed, "lora")
+            with_heads = bool(self.heads_until)
+            self.module = adapt(self.module, settings.lora, settings.lora_alpha, draws, with_heads=with_heads)
+        if settings.lock:
+            lock(self.module, settings.lock)
+        if settings.grad_checkpointing:
+            checkpoint_activations(self.module, training=settings.mode == "train")
+        self._refuse_batch_statistics()
+        self.named = {name: each for name, each in self.module.named_parameters() if each.requires_grad}
+        self.heads = head_names(self.module) & set(self.named) if self.heads_until else set(self.named)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.module, settings),
+            lr=settings.lr,
+            betas=settings.betas,
+            eps=settings.eps,
+            fused=True,
+        )
+        self.average = copy.deepcopy(self.module).requires_grad_(False) if settings.ema else None
+        self.worker = self.module
+        if choose_training_precision(settings) == "bf16":
+            self.worker = in_bf16(self.module)
+        self.encode: list[Callable[..., Any]] = [self.worker.encode_image, self.worker.encode_text]  # type: ignore[list-item]
+        if settings.compile:
+            self.encode = [torch.compile(each) for each in self.encode]
+        self.done = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next step, counted from 0."""
+        return self.done // self.batches.steps_per_epoch
+
+    def step(self) -> dict[str, Any]:
+        """One batch, one update; what the log says of it.
+
+        Raises
+        ------
+        NotFinite
+            If the loss or a gradient is not finite; the weights are then those of before the step.
+        """
+        step, epoch = self.done, self.epoch
+        batch = self.batches.batch(step)
+        rate = self._prepare(step)
+        with self._randomness():
+            loss = self._gradients(batch, step, epoch)
+        norm = self._reduce()
+        total = float(loss.total.detach())
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            self.optimizer.zero_grad()
+            raise NotFinite(self._what_failed(loss, norm))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._after()
+        self.done += 1
+        return {
+            "step": self.done,
+            "epoch": epoch,
+            "loss": total,
+            "terms": {name: float(value.detach()) for name, value in loss.terms.items()},
+            "lambda": dict(loss.drawn),
+            "temperature": 1 / self.logit_scale(),
+            "lr": rate,
+            "grad_norm": norm,
+            "pairs": len(batch) * self.processes.count,
+        }
+
+    def logit_scale(self) -> float:
+        """1/temperature as a factor, as it is now."""
+        return float(self.module.logit_scale.detach().exp())  # type: ignore[operator]
+
+    def plain(self) -> nn.Module:
+        """The model as it would be used now: averaged if asked for, adapters merged, float32, in eval mode.
+
+        It may share its weights with the trainer's.
+        """
+        module = self.average if self.average is not None else self.module
+        if self.settings.lora:
+            from geomclip.training.lora import merged
+
+            module = merged(module)
+        return module.eval()
+
+    # ------------------------------------------------------------------------------------------- one step
+
+    def _prepare(self, step: int) -> float:
+        """Modes, frozen parts and learning rate of a step; the bf16 copy renewed. Returns the learning rate."""
+        if self.heads_until:
+            learning = self.heads if step < self.heads_until else set(self.named)
+            for module in {id(each): each for each in (self.module, self.worker)}.values():
+                train_only(module, learning)
+        self.worker.train(self.settings.mode == "train")
+        freeze_statistics(self.worker)
+        rate = self.settings.lr * self._schedule(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_factor", 1.0)
+        if self.worker is not self.module:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.worker.parameters()), list(self.module.parameters()))
+        return rate
+
+    def _schedule(self, step: int) -> float:
+        """Linear warm-up, then a cosine to 0; once for the heads and once more for all in LP-FT."""
+        first, last = (0, self.heads_until) if step < self.heads_until else (self.heads_until, self.steps)
+        length = max(1, last - first)
+        return learning_rate_factor(step - first, length, warmup=round(self.settings.warmup * length))
+
+    def _gradients(self, batch: Batch, step: int, epoch: int) -> Loss:
+        """Gradients of the joint batch's loss, added to `grad` of the worker's weights; of this process's rows."""
+        parts = divided(batch, self.settings.accum_freq)
+        rows: list[tuple[Tensor, Tensor]] = []
+        with torch.set_grad_enabled(len(parts) == 1):
+            for number, part in enumerate(parts):
+                rows.append(self._rows(part, step, number))
+        image, text = (torch.cat([each[side].detach() for each in rows]).requires_grad_() for side in (0, 1))
+        scale = self.module.logit_scale.exp()  # type: ignore[operator]
+        bias = getattr(self.module, "logit_bias", None)
+        rounds = len(text) // len(image)
+        features = Features(
+            image=self.processes.gather(image),
+            text=torch.cat([self.processes.gather(part) for part in text.chunk(rounds)]),
+            scale=scale,
+            bias=bias,
+        )
+        loss = self.objective(features, batch, step=step, epoch=epoch)
+        loss.total.backward()
+        first = (0, 0)
+        for number, part in enumerate(parts):
+            own = rows[0] if len(parts) == 1 else self._rows(part, step, number)
+            # chunks of the image rows are runs; of the text rows too, part by part
+            last = (first[0] + len(own[0]), first[1] + len(own[1]))
+            outputs, gradients = [], []
+            for side, leaf in enumerate((image, text)):
+                if own[side].requires_grad and leaf.grad is not None:
+                    outputs.append(own[side])
+                    gradients.append(leaf.grad[first[side] : last[side]])
+            if outputs:
+                torch.autograd.backward(outputs, gradients)
+            first = last
+        return loss
+
+    def _rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, Tensor]:
+        """Unit rows, float32, of a part of the batch; what dropout draws depends on the place alone."""
+        torch.manual_seed(derived(self.settings.seed, "dropout", step, self.processes.rank, number))
+        device = self.settings.device
+        pixels = part.pixels.to(device, next(self.worker.parameters()).dtype, non_blocking=True)
+        rows = []
+        for encode, inputs in zip(self.encode, (pixels, part.tokens.to(device)), strict=True):
+            encoded = encode(inputs)
+            encoded = encoded[0] if isinstance(encoded, tuple) else encoded  # CoCa gives its tokens too
+            try:
+                rows.append(normalize(encoded.float())[0])
+            except ValueError as problem:
+                raise NotFinite(f"the rows of the model are unusable: {problem}") from problem
+        return rows[0], rows[1]
+
+    def _reduce(self) -> float:
+        """Gradients of the worker to the weights, summed over processes, clipped; their norm."""
+        if self.worker is not self.module:
+            for own, low in zip(self.module.parameters(), self.worker.parameters(), strict=True):
+                if low.grad is not None:
+                    own.grad = low.grad.float() if own.grad is None else own.grad + low.grad.float()
+                    low.grad = None
+        joint = {id(self.module.logit_scale), id(getattr(self.module, "logit_bias", None))}
+        # each process differentiates the whole joint loss by the scale: that gradient is complete already
+        gradients = [p.grad for p in self.named.values() if p.grad is not None and id(p) not in joint]
+        self.processes.add_up(gradients)
+        limit = self.settings.clip_norm or math.inf
+        return float(nn.utils.clip_grad_norm_(list(self.named.values()), limit))
+
+    def _after(self) -> None:
+        """What follows an update: the scale in its range, the average moved, statistics copied back."""
+        with torch.no_grad():
+            self.module.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))  # type: ignore[operator]
+            if self.worker is not self.module:
+                for own, low in zip(self.module.buffers(), self.worker.buffers(), strict=True):
+                    own.copy_(low)
+            if self.average is not None:
+                keep = min(self.settings.ema, (1 + self.done) / (10 + self.done))
+                torch._foreach_lerp_(
+                    list(self.average.parameters()), [p.detach() for p in self.module.parameters()], 1 - keep
+                )
+                for kept, own in zip(self.average.buffers(), self.module.buffers(), strict=True):
+                    kept.copy_(own)
+
+    @contextmanager
+    def _randomness(self) -> Iterator[None]:
+        """The caller's generators are left as they were."""
+        index = torch.device(self.settings.device)
+        devices = [index.index or 0] if index.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            yield
+
+    def _what_failed(self, loss: Loss, norm: float) -> str:
+        bad = [name for name, value in loss.terms.items() if not math.isfinite(float(value.detach()))]
+        if bad:
+            return f"the loss is not finite ({', '.join(bad)})"
+        if not math.isfinite(float(loss.total.detach())):
+            return "the loss is not finite (the sum of its terms overflows)"
+        return f"the loss is finite, its gradient is not (norm {norm})"
+
+    # --------------------------------------------------------------------------------------- construction
+
+    def _set_temperature(self) -> None:
+        scale = self.module.logit_scale
+        assert isinstance(scale, nn.Parameter)
+        if self.settings.temperature is not None:
+            with torch.no_grad():
+                scale.fill_(math.log(1 / self.settings.temperature))
+        scale.requires_grad_(self.settings.learn_temperature)
+
+    def _refuse_batch_statistics(self) -> None:
+        is_divided = self.settings.accum_freq > 1 or self.processes.count > 1
+        if self.settings.mode == "train" and is_divided and has_moving_statistics(self.module):
+            raise InputError(
+                "batch normalisation sees each forward pass apart, so a divided batch is another loss: "
+                "train this model with --mode eval, or without --accum-freq and in one process"
+            )
+
+    # ---------------------------------------------------------------------------------------------- state
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors that a run goes on with: `model`, `optimizer` and, if there is one, `average`."""
+        moments: dict[str, Tensor] = {}
+        names = {id(parameter): name for name, parameter in self.named.items()}
+        for parameter, kept in self.optimizer.state.items():
+            for key, value in kept.items():
+                moments[f"{key}/{names[id(parameter)]}"] = value
+        state = {"model": dict(self.module.state_dict()), "optimizer": moments}
+        if self.average is not None:
+            state["average"] = dict(self.average.state_dict())
+        return state
+
+    def load(self, state: Mapping[str, Mapping[str, Tensor]], *, done: int) -> None:
+        """Go on after `done` steps, where `state` was taken."""
+        self.module.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.state.clear()
+        for place, value in state["optimizer"].items():
+            key, name = place.split("/", 1)
+            self.optimizer.state[self.named[name]][key] = value.to(self.settings.device, copy=True)
+        if self.worker is not self.module:
+            with torch.no_grad():
+                for low, own in zip(self.worker.buffers(), self.module.buffers(), strict=True):
+                    low.copy_(own)
+        self.done = done
+
+
+def learning_rate_factor(step: int, steps: int, *, warmup: int) -> float:
+    """Share of the learning rate at a step counted from 0: linear from 1/warmup to 1, then a cosine to 0.
+
+    Examples
+    --------
+    >>> [round(learning_rate_factor(step, 6, warmup=2), 3) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def divided(batch: Batch, parts: int) -> list[Batch]:
+    """The batch in at most `parts` parts of about equal size, images in order with their texts."""
+    if parts == 1 or len(batch) < 2:
+        return [batch]
+    rounds = len(batch.tokens) // len(batch)
+    if rounds != 1:
+        raise ValueError("a batch with several texts an image cannot be divided")
+    pixels, tokens = batch.pixels.chunk(parts), batch.tokens.chunk(parts)
+    return [Batch(*each) for each in zip(pixels, tokens, strict=True)]
+
+
+def in_bf16(module: nn.Module) -> nn.Module:
+    """A bfloat16 copy that computes rows and gradients; batch statistics stay float32, as they add up slowly."""
+    low = copy.deepcopy(module).bfloat16()
+    for each in low.modules():
+        if isinstance(each, BATCH_NORM):
+            each.float()
+    return low
+
+
+def choose_training_precision(settings: Settings) -> str:
+    """Precision of the passes: "auto" is bf16 where the device computes with it, else fp32; never fp16."""
+    if settings.precision != "auto":
+        return choose_precision(settings.precision, settings.device)
+    if settings.device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return choose_precision("auto", settings.device)
