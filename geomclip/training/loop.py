@@ -1,0 +1,217 @@
+"""The loop: steps, looks at the validation split, snapshots, and ends that lose nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+from torch import nn
+
+from geomclip.errors import GeomclipError
+from geomclip.training import snapshots
+from geomclip.training.journal import Journal
+from geomclip.training.settings import Settings
+from geomclip.training.trainer import NotFinite, Trainer
+
+
+class Validation(Protocol):
+    """What decides which weights are best."""
+
+    def __call__(self, module: nn.Module, *, device: str) -> dict[str, float]:
+        """Metrics of a model."""
+
+    def score(self, values: dict[str, float]) -> float:
+        """One number of them: higher is better."""
+
+
+class Looks(Protocol):
+    """A small set that is looked at often."""
+
+    def measure(self, module: nn.Module, device: str) -> dict[str, float]:
+        """Metrics of a model; its mode and the generators stay as they were."""
+
+
+@dataclass
+class Course:
+    """What a run knows of its way so far, beside the weights."""
+
+    start: dict[str, float] = field(default_factory=dict)  # metrics of the starting weights
+    best: dict[str, float] = field(default_factory=dict)  # of the best weights after training began
+    best_step: int = 0  # 0: none yet
+    best_score: float = 0.0
+    waited: int = 0  # evaluations since
+    seconds: float = 0.0
+
+    def better_than_start(self, score: Callable[[dict[str, float]], float]) -> bool:
+        """Whether the best weights score above the starting ones."""
+        return self.best_score > score(self.start)
+
+
+class Interruption:
+    """Ctrl-C asked for an end after the current step; a second one ends at once. In other threads: nothing."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt("stopped at once: what was not in a checkpoint is lost")
+        self.asked = True
+
+
+def train(
+    trainer: Trainer,
+    run: Path,
+    *,
+    validation: Validation | None,
+    keep_best: Callable[[nn.Module, int], None],
+    journal: Journal | None,
+    probe: Looks | None = None,
+    course: Course | None = None,
+) -> Course:
+    """Step until the run's steps are done or its patience is; the trainer may come from a snapshot.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    run : path
+        Its folder; `checkpoints/` in it gets a snapshot every `save_every` steps, at the end, and on Ctrl-C.
+    validation : callable, optional
+        None in the processes that do not write.
+    keep_best : callable
+        Given the module and the step whenever they are the best so far.
+    course : Course, optional
+        What the snapshot knew.
+
+    Raises
+    ------
+    GeomclipError
+        If the loss or a gradient is not finite: names the step, the last checkpoint and the likely cause.
+    KeyboardInterrupt
+        After Ctrl-C, once the state is saved; says how to go on.
+    """
+    settings, course = trainer.settings, course or Course()
+    began = time.monotonic() - course.seconds
+    if not course.start and validation is not None:
+        course.start = validation(trainer.plain(), device=settings.device)
+        _tell(journal, 0, course.start)
+        _look(trainer, probe, journal)
+    with Interruption() as interruption:
+        while trainer.done < trainer.steps and not out_of_patience(course, settings):
+            started = time.perf_counter()
+            try:
+                record = trainer.step()
+            except NotFinite as problem:
+                raise GeomclipError(_diagnosis(problem, trainer, run)) from problem
+            spent = time.perf_counter() - started
+            course.seconds = time.monotonic() - began
+            if journal is not None:
+                rate = record.pop("pairs") / spent
+                journal.step({**record, "seconds": round(course.seconds, 3), "images_per_second": round(rate, 2)})
+            if settings.probe_every and trainer.done % settings.probe_every == 0:
+                _look(trainer, probe, journal)
+            last = trainer.done == trainer.steps
+            if last or evaluation_due(trainer, settings):
+                _evaluate(trainer, validation, keep_best, journal, course)
+            stop = trainer.processes.agree(interruption.asked)
+            patient = not trainer.processes.agree(out_of_patience(course, settings))
+            if last or stop or not patient or (settings.save_every and trainer.done % settings.save_every == 0):
+                save(trainer, run, course)
+            if not patient:
+                break
+            if stop and not last:
+                raise KeyboardInterrupt(
+                    f"step {trainer.done} of {trainer.steps} is saved in {run}; the same command with "
+                    f"--resume --out {run} goes on"
+                )
+    return course
+
+
+def evaluation_due(trainer: Trainer, settings: Settings) -> bool:
+    """Whether the step just done ended an epoch after which the validation split is measured."""
+    epoch, within = divmod(trainer.done, trainer.batches.steps_per_epoch)
+    return bool(settings.eval_every) and within == 0 and epoch % settings.eval_every == 0
+
+
+def out_of_patience(course: Course, settings: Settings) -> bool:
+    """Whether the validation metric has stood still for too long."""
+    return bool(settings.patience) and course.waited >= settings.patience
+
+
+def save(trainer: Trainer, run: Path, course: Course) -> None:
+    """A snapshot of now, by the process that writes."""
+    if trainer.processes.first:
+        known = {"course": asdict(course), "seed": trainer.settings.seed, "epoch": trainer.epoch}
+        snapshots.save(run, trainer.done, trainer.state(), known)
+    trainer.processes.wait()
+
+
+def course_of(known: Mapping[str, Any]) -> Course:
+    """The course that a snapshot knew."""
+    return Course(**known["course"])
+
+
+def _evaluate(
+    trainer: Trainer,
+    validation: Validation | None,
+    keep_best: Callable[[nn.Module, int], None],
+    journal: Journal | None,
+    course: Course,
+) -> None:
+    if validation is None:
+        return
+    module = trainer.plain()
+    values = validation(module, device=trainer.settings.device)
+    _tell(journal, trainer.done, values)
+    score = validation.score(values)
+    if course.best_step and score <= course.best_score:
+        course.waited += 1
+        return
+    course.best, course.best_score, course.best_step, course.waited = values, score, trainer.done, 0
+    keep_best(module, trainer.done)
+
+
+def _tell(journal: Journal | None, step: int, values: Mapping[str, float]) -> None:
+    if journal is not None:
+        journal.evaluation(step, values)
+
+
+def _look(trainer: Trainer, probe: Looks | None, journal: Journal | None) -> None:
+    if probe is not None and journal is not None:
+        journal.probe(trainer.done, probe.measure(trainer.plain(), trainer.settings.device))
+
+
+def _diagnosis(problem: NotFinite, trainer: Trainer, run: Path) -> str:
+    """One line: the step, the last good checkpoint, the likely cause."""
+    settings = trainer.settings
+    last = snapshots.newest(run)
+    kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+    causes = []
+    if settings.lr > 1e-4 and settings.method != "lp-ft":
+        causes.append(f"the learning rate {settings.lr:g} is high (try --lr {settings.lr / 10:g})")
+    if not settings.clip_norm:
+        causes.append("gradients are not clipped (try --clip-norm 1)")
+    if settings.precision in ("bf16", "auto"):
+        causes.append("bf16 rounds coarsely (try --precision fp32)")
+    if trainer.logit_scale() > 99:
+        causes.append("the temperature is at its lower limit")
+    cause = "; ".join(causes[:2]) or "the starting weights or a picture are unusable: see --debug"
+    return f"step {trainer.done + 1}: {problem}; {kept}; likely cause: {cause}"
