@@ -34,9 +34,12 @@ from geomclip.options import (
     DATA,
     EXPORT,
     EXTRACT,
+    FINETUNE_DATA,
     MEASURE,
     MODEL,
+    RUN,
     SEED,
+    TRAINING,
     WORK,
     names,
     path,
@@ -163,6 +166,36 @@ def extract(**given: Any) -> None:
         options = {name: given[name] for name in ("batch_size", "workers", "shard_rows", "raw")}
         store = extracting.extract(encoder, pairs, out, progress=report.images, log=report.log, **options)
     click.echo(store)
+
+
+@app.command(
+    params=[*RUN, *FINETUNE_DATA, *TRAINING, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip finetune",
+        "geomclip finetune --method ft --epochs 4 --out runs/ft",
+        "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
+        "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8",
+        "geomclip finetune --resume --out runs/ft",
+    ),
+)
+def finetune(**given: Any) -> None:
+    """Fine-tune a model; measure the held-out split before and after."""
+    given["weights"] = term_weights(given["weights"])
+    as_json, quiet = given.pop("as_json"), given.pop("quiet")
+    del given["debug"]
+    for name in ("per_sample", "compile", "grad_checkpointing"):
+        given[name] = given[name] or None  # a switch that is not given leaves the default, or the preset's
+    from geomclip.comparison import tables
+    from geomclip.training.finetuning import finetune as finetuning
+
+    with progress_bar(quiet=quiet) as report:
+        result = finetuning(**given, report=report)
+    if as_json:
+        click.echo(tables.comparison_json(result.comparison))
+        return
+    tables.print_comparison(result.comparison, stdout_console())
+    for note in result.notes:
+        click.echo(note)
 
 
 @app.command(
@@ -326,6 +359,20 @@ def logit_scale(scale: float | None, temperature: float | None) -> float | None:
     return scale if temperature is None else 1 / temperature
 
 
+def term_weights(given: Sequence[str]) -> dict[str, float] | None:
+    """The weights of mixed terms from TERM=X words; None if there are none."""
+    if not given:
+        return None
+    weights = {}
+    for word in given:
+        term, _, value = word.partition("=")
+        try:
+            weights[term.strip().replace("-", "_")] = float(value)
+        except ValueError:
+            raise InputError(f"--weight {word!r}: write TERM=X, for example m2_mix=0.02") from None
+    return weights
+
+
 def usage_message(error: click.ClickException) -> str:
     """One line for arguments that cannot be used, with the nearest names for an unknown option."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
@@ -352,11 +399,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # whoever read (head, less) has seen enough; Python would complain again as it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        message, code = (
-            "interrupted; what is finished is kept, the same command goes on from there",
-            INTERRUPTED,
-        )
+    except KeyboardInterrupt as stop:
+        kept = one_line(stop) or "what is finished is kept, the same command goes on from there"
+        message, code = f"interrupted; {kept}", INTERRUPTED
     except click.ClickException as error:
         message, code = usage_message(error), error.exit_code
     except Exception as error:

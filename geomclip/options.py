@@ -28,6 +28,11 @@ def positive(flag: str, metavar: str, help: str) -> click.Option:
     return click.Option([flag], type=click.FloatRange(min=0, min_open=True), metavar=metavar, help=help)
 
 
+def number(flag: str, metavar: str, help: str) -> click.Option:
+    """An option that takes a number; where it is used says which are allowed."""
+    return click.Option([flag], type=float, metavar=metavar, help=help)
+
+
 def choice(flag: str, values: list[str], help: str, default: str | None = None) -> click.Option:
     """An option that takes one of a few words."""
     return click.Option([flag], type=click.Choice(values), default=default, help=help)
@@ -100,6 +105,77 @@ EXPORT = [
     click.Option(["--to"], type=click.Choice(["openclip", "hf"]), required=True, help="hf: transformers' CLIPModel."),
     path("--out", "FOLDER", "A new or empty folder.", required=True),
     text("--arch", "NAME", "open_clip architecture of a file that does not say its own."),
+]
+METHODS = (
+    "m2mix (default), ft, m3mix, vmix, lmix, vlmix, imix, unmix, hcl, cyclip, cua, cuaxu, siglip, lp-ft; "
+    "wise-ft: a finished run and its base; es: no training."
+)
+RUN = [
+    text("--method", "NAME", METHODS),
+    path("--out", "FOLDER", "The run folder; default runs/METHOD-DATA-N."),
+    switch("--resume", "Go on from the newest checkpoint of --out, with what it began with."),
+    switch("--override", "With --resume: go on although settings differ."),
+    text("--metrics", "NAMES", "Of before and after: default, all, or names.", "default"),
+    whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0, default=1000),
+    switch("--tensorboard", "Log to FOLDER/tensorboard too."),
+    switch("--wandb", "Log to Weights & Biases too."),
+    switch("--json", "Print the comparison as JSON, not as a table.", "as_json"),
+]
+# those of MODEL and DATA without defaults: a resumed run has what it began with
+FINETUNE_DATA = [
+    text("--model", "NAME", "`geomclip models` lists the names; default demo."),
+    *MODEL[1:3],
+    text("--data", "NAME", "`geomclip data` lists the names; default emoji."),
+    text("--split", "NAME", "To report on; default: test if the set has one, else val."),
+    number("--holdout", "SHARE", "Of a set without splits: that much for val, and again for test."),
+    *DATA[2:4],
+    text("--image-column", "NAME", "Of csv, tsv, jsonl, parquet; default filepath."),
+    text("--text-column", "NAME", "Of csv, tsv, jsonl, parquet; default title."),
+    DATA[6],
+]
+# each is a field of geomclip.training.settings.Settings, which has their defaults and ranges; None: not given
+TRAINING = [
+    whole("--seed", "Of all that is drawn; default 0.", at_least=0),
+    whole("--batch-size", "Pairs a forward pass.", at_least=1),
+    choice("--precision", ["fp32", "bf16", "auto"], "Of the passes (weights are float32); default auto."),
+    text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one; default cpu."),
+    whole("--workers", "Threads that decode images; default: as many as pay.", at_least=0),
+    choice("--preset", ["oh2023"], "The settings of that paper; other options go before it."),
+    whole("--epochs", "How long.", at_least=1),
+    whole("--steps", "End after N steps at the latest.", at_least=1),
+    number("--lr", "X", "Learning rate, after warm-up."),
+    number("--weight-decay", "X", "Of matrices; gains and biases have none."),
+    number("--warmup", "SHARE", "Of the steps."),
+    number("--clip-norm", "X", "Of all gradients together; 0: none."),
+    number("--layer-decay", "X", "Factor on the learning rate a layer further from the output."),
+    number("--ema", "X", "Decay of averaged weights, which are then evaluated and kept."),
+    whole("--accum-freq", "Forward passes a step; same gradients as one.", at_least=1),
+    choice("--captions", ["one", "all"], "Per image and epoch: one drawn, or each in turn."),
+    choice("--augment", ["none", "crop"], "crop: random parts of 90 to 100 %."),
+    choice("--lock", ["image", "text"], "Leave this tower as it is."),
+    whole("--lora", "Rank of low-rank adapters, merged at the end.", at_least=1),
+    number("--lora-alpha", "X", "Their scale; default twice the rank."),
+    choice("--mode", ["train", "eval"], "eval: dropout and batch statistics off."),
+    number("--temperature", "T", "At the start; default the model's own."),
+    click.Option(["--learn-temperature/--fix-temperature"], default=None, help="Default: learn it."),
+    number("--temperature-m2", "T", "Of m2-mix."),
+    click.Option(
+        ["--weight", "weights"], type=str, multiple=True, metavar="TERM=X", help="m2_mix, v_mix, l_mix or vl_mix."
+    ),
+    number("--beta-m2", "B", "Lambda of m2-mix is drawn from Beta(B, B)."),
+    number("--beta-mix", "B", "Lambda of v-mix and l-mix."),
+    number("--beta-vl", "B", "Lambda of vl-mix."),
+    switch("--per-sample", "One lambda a row, not one a batch."),
+    choice("--partner", ["derangement", "flip"], "flip: the batch reversed."),
+    choice("--vl-target", ["identity", "both"], "both: as the code of Oh et al. has it."),
+    choice("--decay", ["epoch", "none"], "Of the mixed terms: 1/(epoch + 1), or none."),
+    text("--val-metric", "KEYS", "Chooses the best weights; the mean of several."),
+    whole("--eval-every", "Epochs between evaluations; 0: only at the end.", at_least=0),
+    whole("--patience", "End after N evaluations without gain; 0: never.", at_least=0),
+    whole("--save-every", "Steps between checkpoints; 0: only at the end.", at_least=0),
+    whole("--probe-every", "Steps between looks at a fixed probe set; 0: never.", at_least=0),
+    switch("--compile", "Compile the towers: a minute at the start, faster steps."),
+    switch("--grad-checkpointing", "Less memory, more time."),
 ]
 
 

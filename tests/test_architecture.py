@@ -47,6 +47,9 @@ ALLOWED: dict[str, set[str]] = {
     | {"embeddings", "measurement", "panel", "comparison", "results", "store", "pairs", "encoders", "encode", "extract"}
     | {"console"},
     "api": GROUND | {"embeddings", "measurement", "panel", "results", "comparison", "sides"},
+    "training": GROUND
+    | {"embeddings", "geometry", "metrics", "losses", "measurement", "panel", "comparison", "results", "api"}
+    | {"pairs", "encoders", "encode", "extract", "cache", "arrays", "console"},
     "exporting": GROUND | {"encoders", "cache"},
     # what shows
     "reading": {"panel"},

@@ -352,6 +352,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (MemoryError(), 1, "memory ran out"),
         (RuntimeError("a bug"), 1, "RuntimeError: a bug (--debug shows where)"),
         (KeyboardInterrupt(), 130, "interrupted; what is finished is kept"),
+        (KeyboardInterrupt("step 3 is saved"), 130, "interrupted; step 3 is saved"),
     ],
 )
 def test_each_failure_has_its_exit_code_and_one_line(

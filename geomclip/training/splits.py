@@ -1,0 +1,109 @@
+"""The three parts of a data set that fine-tuning needs: to learn from, to choose by, to report on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from geomclip.errors import InputError
+from geomclip.pairs import load_pairs
+from geomclip.pairs.record import Pairs
+from geomclip.pairs.source import ALL
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Pairs to train on, to select by, and to report on."""
+
+    train: Pairs
+    val: Pairs
+    report: Pairs
+    notes: tuple[str, ...] = ()
+
+    def fingerprints(self) -> dict[str, str]:
+        """What a run is made from."""
+        return {"train": self.train.fingerprint(), "val": self.val.fingerprint(), "report": self.report.fingerprint()}
+
+
+def load_splits(data: str, *, split: str | None, holdout: float, limit: int | None, **where: Any) -> Splits:
+    """The splits of a data set by name.
+
+    Parameters
+    ----------
+    data : str
+        A name that `geomclip data` lists.
+    split : str, optional
+        To report on. Left out: test if the set has one, else val.
+    holdout : float
+        Of a set without splits (or without val): this share of its images is val and the same share again is
+        what is reported on, chosen by a hash of the image ids. 0: the set's own splits.
+    limit : int, optional
+        Only the first images of each split.
+    **where
+        data_root, cache_dir and columns, as `geomclip.pairs.load_pairs` takes them.
+
+    Raises
+    ------
+    InputError
+        If the set has no train or val split and no holdout is given.
+    """
+    if not 0 <= holdout < 0.5:
+        raise InputError(f"--holdout {holdout:g}: must be at least 0 and below 0.5")
+    if holdout:
+        return _held_out(_read(data, "train", where, whole_allowed=True), holdout, split, limit)
+    train = _read(data, "train", where)
+    try:
+        val = _read(data, "val", where)
+    except InputError as error:
+        raise InputError(f"{error}: fine-tuning chooses by val; --holdout 0.1 makes one of a tenth of train") from error
+    notes: tuple[str, ...] = ()
+    if split is None:
+        try:
+            report = load_pairs(data, split="test", **where)
+        except InputError:
+            report = val
+            notes = (f"{data} has no test split: before and after are measured on val, by which the best was chosen",)
+    else:
+        report = load_pairs(data, split=split, **where)
+        if report.split == train.split:
+            notes = ("before and after are measured on the training split: they say nothing about other pairs",)
+        elif report.split == val.split:
+            notes = ("before and after are measured on val, by which the best was chosen",)
+    return Splits(train.limited(limit), val.limited(limit), report.limited(limit), notes)
+
+
+def _read(data: str, split: str, where: dict[str, Any], *, whole_allowed: bool = False) -> Pairs:
+    try:
+        return load_pairs(data, split=split, **where)
+    except InputError as error:
+        if "has no split" not in str(error) and "has no splits" not in str(error):
+            raise
+        if whole_allowed:
+            return load_pairs(data, split=None, **where)
+        if split == "train":
+            hint = "fine-tuning needs train and val; --holdout 0.1 makes them of a set without"
+            raise InputError(f"{error}: {hint}") from error
+        raise
+
+
+def _held_out(pairs: Pairs, share: float, split: str | None, limit: int | None) -> Splits:
+    if split is not None:
+        raise InputError("--holdout makes the split that is reported on: leave out --split")
+    parts: dict[str, list[Any]] = {"train": [], "val": [], "test": []}
+    for pair in pairs.pairs:
+        place = int.from_bytes(hashlib.sha256(f"holdout:{pair.image_id}".encode()).digest()[:8], "big") / 2**64
+        parts["test" if place < share else "val" if place < 2 * share else "train"].append(pair)
+    made = {
+        name: replace(pairs, pairs=tuple(kept), split=name if pairs.split == ALL else f"{pairs.split}/{name}")
+        for name, kept in parts.items()
+    }
+    empty = [name for name, part in made.items() if not len(part)]
+    if empty:
+        raise InputError(
+            f"--holdout {share:g} leaves no image of the {len(pairs)} of {pairs.name} for {empty[0]}: "
+            "give a larger share or more images"
+        )
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in made.items())
+    note = f"--holdout {share:g}: {sizes} images"
+    return Splits(made["train"].limited(limit), made["val"].limited(limit), made["test"].limited(limit), (note,))

@@ -1,0 +1,110 @@
+"""finetune in processes of their own that are killed or interrupted, and go on as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import answer_to_control_c
+from tiny_models import tiny_model
+from toy_pairs import toy_csv
+
+from geomclip.training.journal import read_log
+
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A run of 60 steps with a checkpoint every five."""
+    folder = tmp_path_factory.mktemp("kill")
+    data, model = toy_csv(folder / "data"), tiny_model(folder / "tiny")
+    return [
+        *("finetune", "--method", "m3mix", "--model", f"local-dir:{model}", "--data", data, "--seed", "3"),
+        *("--epochs=20", "--batch-size=8", "--lr=1e-3", "--precision=fp32", "--bootstrap=0", "--save-every=5"),
+        *("--metrics=modality_gap", "--augment=crop", "--eval-every=4", "--cache-dir", str(folder / "cache")),
+    ]
+
+
+def start(arguments: list[str], out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "geomclip", *arguments, "--out", str(out), *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=answer_to_control_c,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Until the log tells of this step."""
+    end = time.monotonic() + 60
+    while not (out / "log.jsonl").is_file() or f'"step": {step},' not in (out / "log.jsonl").read_text():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def whole(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    finish(start(arguments, out))
+    return out
+
+
+def same_end(one: Path, other: Path) -> None:
+    for file in ("model.safetensors", "best.safetensors"):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+    steps = [[row["step"] for row in read_log(run / "log.jsonl") if "loss" in row] for run in (one, other)]
+    assert steps[0] == steps[1] == list(range(1, STEPS + 1))
+    losses = [[row["loss"] for row in read_log(run / "log.jsonl") if "loss" in row] for run in (one, other)]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_killed_twice_ends_with_the_bytes_of_an_undisturbed_one(arguments, whole, tmp_path):
+    out = tmp_path / "run"
+    for step, more in ((13, ()), (37, ("--resume",))):
+        process = start(arguments, out, *more)
+        wait_for_step(out, step, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    errors = finish(start(arguments, out, "--resume"))
+    resumed = [row["resumed"] for row in read_log(out / "log.jsonl") if "resumed" in row]
+    assert len(resumed) >= 1
+    assert all(step >= 5 and step % 5 == 0 for step in resumed)
+    assert f"resumed at step {resumed[-1]}" in errors
+    same_end(whole, out)
+
+
+def test_control_c_saves_says_how_to_go_on_and_loses_nothing(arguments, whole, tmp_path):
+    out = tmp_path / "run"
+    process = start(arguments, out)
+    wait_for_step(out, 12, process)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == ""
+    assert errors.strip().startswith("geomclip: error: interrupted; step ")
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    finish(start(arguments, out, "--resume"))
+    same_end(whole, out)
+    log = read_log(out / "log.jsonl")
+    saved = next(row["resumed"] for row in log if "resumed" in row)
+    assert saved >= 12
+
