@@ -2,12 +2,12 @@
 
 The shipped weights (geomclip/encoders/demo) and their figure were made by
 
-    python analyses/train_demo.py --minutes 22 --threads 2 --seed 0
+    python analyses/train_demo.py --steps 2200 --threads 2 --seed 0
     cp demo-model/model/* geomclip/encoders/demo/
     python analyses/train_demo.py --out geomclip/encoders/demo --plot figures/demo_learning_curve.png
 
-on two cores with AMX (2,273 steps; step 1,800 was best on val and is what ships). The learning rate follows
-the clock, so a slower machine takes fewer steps; give --steps to fix their number instead.
+on two cores with AMX in 20 minutes. Batches, captions and objective are here; steps, averaging, evaluation and
+checkpoints are the trainer's of `geomclip finetune`, so that a stopped run goes on with --resume.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import math
 import platform
 import re
 import sys
-import time
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -34,8 +33,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from geomclip.console import progress_bar
 from geomclip.pairs.emoji import emoji_pairs
 from geomclip.pairs.record import Pair, Pairs
+from geomclip.training import snapshots
+from geomclip.training.batches import Batch
+from geomclip.training.journal import Journal, read_log
+from geomclip.training.loop import course_of
+from geomclip.training.loop import train as run_training
+from geomclip.training.methods import Features
+from geomclip.training.runs import BEST
+from geomclip.training.seeds import generator
+from geomclip.training.settings import Settings
+from geomclip.training.trainer import Loss, Trainer
 
 MODEL = {
     "embed_dim": 128,
@@ -75,8 +85,7 @@ class Config:
     """Everything that decides the result, beside the data."""
 
     seed: int = 0
-    minutes: float = 22.0
-    steps: int = 0  # 0: as many as fit into `minutes`
+    steps: int = 2200
     threads: int = 2
     precision: str = "bf16"
     compile: bool = True
@@ -435,152 +444,111 @@ def new_model(config: Config, *, vocab_size: int, patch_dropout: float = 0.0) ->
     return open_clip.CLIP(**cfg)
 
 
-def contrastive_loss(model: nn.Module, scale: Tensor, pixels: Tensor, tokens: Tensor, targets: Tensor) -> Tensor:
-    """Mean over both captions of the symmetric cross-entropy of CLIP, with `targets` (2, n, n) as matches."""
-    x = F.normalize(model.encode_image(pixels).float(), dim=-1)
-    y = F.normalize(model.encode_text(tokens).float(), dim=-1).view(2, len(x), -1)
-    logits = scale * torch.einsum("id,vjd->vij", x, y)
+class DemoBatches:
+    """Augmented pictures, for each one a caption by name and one by keywords, and which belong together."""
+
+    def __init__(self, data: TrainingSet, vocabulary: Vocabulary, config: Config) -> None:
+        self.data, self.vocabulary, self.config = data, vocabulary, config
+        self.steps_per_epoch = config.eval_every
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, from the seed and the step alone."""
+        config, draw = self.config, generator(self.config.seed, "demo", step)
+        pairs = int(config.pair_share * config.batch_size) if step < config.pairs_until * config.steps else 0
+        drawn = self.data.draw(config.batch_size + pairs, draw)
+        left, right = drawn[: config.batch_size], drawn[config.batch_size :]
+        pixels = augmented(self.data, left, right, config, draw)
+        tokens, targets = Captioner(self.data, self.vocabulary, config, draw).draw(left, right)
+        return Batch(pixels, tokens, tuple((picture, 0) for picture in left), {"targets": targets})
+
+
+def soft_contrastive(features: Features, batch: Batch, *, step: int, epoch: int) -> Loss:
+    """Mean over both captions of the symmetric cross-entropy of CLIP, with soft targets (2, n, n) as matches."""
+    targets = batch.extra["targets"]
+    texts = features.text.view(2, len(features.image), -1)
+    logits = features.scale * torch.einsum("id,vjd->vij", features.image, texts)
     rows = -(F.normalize(targets, p=1, dim=2) * logits.log_softmax(2)).sum(2).mean()
     columns = -(F.normalize(targets, p=1, dim=1) * logits.log_softmax(1)).sum(1).mean()
-    return (rows + columns) / 2
+    total = (rows + columns) / 2
+    return Loss(total, {"contrastive": total}, {})
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Gains, biases and the logit scale are not decayed."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    free = [p for p in model.parameters() if p.ndim < 2]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+class Validation:
+    """Recall on val decides."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.questions = questions("val", vocabulary)
+
+    def __call__(self, module: nn.Module, *, device: str) -> dict[str, float]:
+        """Recall and gap of a model, and its logit scale."""
+        return {**evaluate(module, self.questions), "logit_scale": module.logit_scale.exp().item()}
+
+    def score(self, values: dict[str, float]) -> float:
+        """The mean of all recalls."""
+        return values["mean_recall"]
 
 
-class Trainer:
-    """The state of a run, and one step of it."""
-
-    def __init__(self, config: Config, data: TrainingSet, vocabulary: Vocabulary) -> None:
-        torch.manual_seed(config.seed)
-        self.config, self.data = config, data
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.captioner = Captioner(data, vocabulary, config, self.generator)
-        size = len(vocabulary)
-        self.master = new_model(config, vocab_size=size, patch_dropout=config.patch_dropout)
-        self.worker = self.master
-        if config.precision == "bf16":
-            self.worker = copy.deepcopy(self.master).bfloat16()
-        self.average = new_model(config, vocab_size=size).requires_grad_(False)
-        self.average.load_state_dict(self.master.state_dict())
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.master, config.weight_decay),
-            lr=config.learning_rate,
-            betas=config.betas,
-            eps=1e-6,
-            fused=True,
-        )
-        self.loss = torch.compile(contrastive_loss) if config.compile else contrastive_loss
-        self.step, self.seconds = 0, 0.0
-
-    def train_step(self, progress: float) -> float:
-        """One batch, at this share of the whole run. Returns the loss."""
-        config = self.config
-        pairs = int(config.pair_share * config.batch_size) if progress < config.pairs_until else 0
-        drawn = self.data.draw(config.batch_size + pairs, self.generator)
-        left, right = drawn[: config.batch_size], drawn[config.batch_size :]
-        pixels = augmented(self.data, left, right, config, self.generator)
-        tokens, targets = self.captioner.draw(left, right)
-        parameters, working = list(self.master.parameters()), list(self.worker.parameters())
-        self.worker.train()
-        if self.worker is not self.master:
-            torch._foreach_copy_([p.data for p in working], [p.data for p in parameters])
-            pixels = pixels.bfloat16()
-        scale = self.master.logit_scale.exp()
-        # batches of tiny attention maps: plain products are faster on a CPU than the fused kernel
-        with sdpa_kernel(SDPBackend.MATH) if config.math_attention else nullcontext():
-            loss = self.loss(self.worker, scale, pixels, tokens, targets)
-        loss.backward()
-        if self.worker is not self.master:
-            for parameter, copied in zip(parameters, working, strict=True):
-                if copied.grad is not None:
-                    parameter.grad = copied.grad.float()
-                    copied.grad = None
-        nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step, progress)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        with torch.no_grad():
-            self.master.logit_scale.clamp_(0, math.log(100))
-            keep = min(config.ema, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_([p.data for p in self.average.parameters()], [p.data for p in parameters], 1 - keep)
-        self.step += 1
-        return loss.item()
-
-    def state(self) -> dict:
-        """What `--resume` needs."""
-        return {
-            "master": self.master.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "torch_rng": torch.get_rng_state(),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
-
-    def load(self, state: dict) -> None:
-        """Go on where `state` was taken."""
-        self.master.load_state_dict(state["master"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch_rng"])
-        self.step, self.seconds = state["step"], state["seconds"]
-
-
-def learning_rate(config: Config, step: int, progress: float) -> float:
-    """Linear warm-up, then a cosine from 1 to 0 over the run's progress (0 to 1)."""
-    return config.learning_rate * min(1, (step + 1) / config.warmup) * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
+def training_settings(config: Config) -> Settings:
+    """What of the configuration is the trainer's."""
+    return Settings(
+        method="pretraining",
+        seed=config.seed,
+        steps=config.steps,
+        epochs=10**6,
+        batch_size=config.batch_size,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+        warmup=config.warmup / config.steps,
+        clip_norm=config.clip_norm,
+        ema=config.ema,
+        precision=config.precision,
+        compile=config.compile,
+        save_every=config.eval_every,
+        probe_every=0,
+        val_metric="mean_recall",
+    )
 
 
 def train(config: Config, out: Path, *, resume: bool) -> None:
-    """Train until the clock or the steps run out; keep the averaged weights that are best on val in best.pt."""
+    """Train; the averaged weights that are best on val are in best.safetensors then."""
+    from safetensors.torch import save_file
+
     torch.set_num_threads(config.threads)
-    out.mkdir(parents=True, exist_ok=True)
     train_pairs = emoji_pairs("train")
     vocabulary = Vocabulary(train_pairs)
-    trainer = Trainer(config, TrainingSet(train_pairs, config), vocabulary)
-    val = questions("val", vocabulary)
-    best: dict = {}
-    if resume:
-        saved = torch.load(out / "resume.pt", weights_only=True)
-        trainer.load(saved["trainer"])
-        best = saved["best"]
-    elif (out / "log.jsonl").exists():
+    torch.manual_seed(config.seed)
+    module = new_model(config, vocab_size=len(vocabulary), patch_dropout=config.patch_dropout)
+    trainer = Trainer(
+        module,
+        settings=training_settings(config),
+        objective=soft_contrastive,
+        batches=DemoBatches(TrainingSet(train_pairs, config), vocabulary, config),
+        steps=config.steps,
+    )
+    course, resumed = None, None
+    snapshot = snapshots.newest(out) if resume else None
+    if snapshot is not None:
+        state, known = snapshots.load(snapshot)
+        trainer.load(state, done=known["step"])
+        course, resumed = course_of(known), trainer.done
+    elif (out / "log.jsonl").exists() and not resume:
         sys.exit(f"{out / 'log.jsonl'} exists: give --resume to go on, or another --out")
-    before, logged, started = trainer.seconds, trainer.step, time.monotonic()
-    losses: list[float] = []
-    while True:
-        trainer.seconds = before + time.monotonic() - started
-        progress = trainer.step / config.steps if config.steps else trainer.seconds / (60 * config.minutes)
-        done = progress >= 1
-        if trainer.step > logged and (done or trainer.step % config.eval_every == 0):
-            row = {
-                "step": trainer.step,
-                "seconds": round(trainer.seconds, 1),
-                "loss": sum(losses) / max(1, len(losses)),
-                "logit_scale": trainer.average.logit_scale.exp().item(),
-                "learning_rate": learning_rate(config, trainer.step, progress),
-                **{f"val_{key}": value for key, value in evaluate(trainer.average, val).items()},
-            }
-            with (out / "log.jsonl").open("a") as log:
-                log.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
-            print(json.dumps({k: round(v, 3) for k, v in row.items()}), flush=True)
-            losses, logged = [], trainer.step
-            if row["val_mean_recall"] > best.get("val_mean_recall", -1):
-                best = row
-                torch.save(trainer.average.state_dict(), out / "best.pt")
-            torch.save({"trainer": trainer.state(), "best": best}, out / "resume.part")
-            (out / "resume.part").replace(out / "resume.pt")
-        if done:
-            break
-        losses.append(trainer.train_step(progress))
+    # batches of tiny attention maps: plain products are faster on a CPU than the fused kernel
+    plain = sdpa_kernel(SDPBackend.MATH) if config.math_attention else nullcontext()
+    with (
+        progress_bar(quiet=False) as report,
+        plain,
+        Journal(out, resumed_at=resumed, total=config.steps, progress=report) as journal,
+    ):
+        run_training(
+            trainer,
+            out,
+            validation=Validation(vocabulary),
+            keep_best=lambda best, step: save_file(snapshots.own_memory(best.state_dict()), out / BEST),
+            journal=journal,
+            course=course,
+        )
 
 
 # -------------------------------------------------------------------------------------------- shipping
@@ -588,11 +556,11 @@ def train(config: Config, out: Path, *, resume: bool) -> None:
 
 def ship(config: Config, out: Path) -> None:
     """Write the best weights as an open_clip folder, out/model, with what they were made from and reach."""
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     train_pairs = emoji_pairs("train")
     vocabulary = Vocabulary(train_pairs)
-    weights = torch.load(out / "best.pt", weights_only=True)
+    weights = load_file(out / BEST)
     table = weights["token_embedding.weight"]
     weights["token_embedding.weight"] = vocabulary.spread(table, torch.Generator().manual_seed(config.seed))
     folder = out / "model"
@@ -601,12 +569,12 @@ def ship(config: Config, out: Path) -> None:
     save_file(halves, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
     open_clip_config = {"model_cfg": config.model, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(open_clip_config, indent=2) + "\n")
-    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    (folder / "log.jsonl").write_text((out / "log.jsonl").read_text())
+    rows = curve(out / "log.jsonl")
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     model = open_clip.create_model(f"local-dir:{folder}")
-    best = max(rows, key=lambda row: row["val_mean_recall"])
+    best = max(rows[1:], key=lambda row: row["val"]["mean_recall"])
     record = {
-        "command": f"python analyses/train_demo.py --minutes {config.minutes:g}"
+        "command": f"python analyses/train_demo.py --steps {config.steps}"
         f" --threads {config.threads} --seed {config.seed}",
         "settings": asdict(config),
         "seconds": rows[-1]["seconds"],
@@ -630,6 +598,22 @@ def ship(config: Config, out: Path) -> None:
     print(json.dumps(record["recall_percent"], indent=2))
 
 
+def curve(log: Path) -> list[dict]:
+    """The evaluations of a log: step, seconds, mean loss since the last one, and val; step 0 has no loss."""
+    rows: list[dict] = []
+    losses: list[float] = []
+    seconds = 0.0
+    for record in read_log(log):
+        if "loss" in record:
+            losses.append(record["loss"])
+            seconds = record["seconds"]
+        elif "val" in record:
+            mean = sum(losses) / len(losses) if losses else None
+            rows.append({"step": record["step"], "seconds": seconds, "loss": mean, "val": record["val"]})
+            losses = []
+    return rows
+
+
 def plot(folder: Path, target: Path) -> None:
     """The learning curve of folder/log.jsonl: loss, recall on val, logit scale and modality gap."""
     import matplotlib
@@ -637,24 +621,24 @@ def plot(folder: Path, target: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    best = max(rows, key=lambda row: row["val_mean_recall"])
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()][1:]
+    best = max(rows, key=lambda row: row["val"]["mean_recall"])
     steps = [row["step"] for row in rows]
     figure, (loss, recall, scale, gap) = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
     loss.plot(steps, [row["loss"] for row in rows], color=COLOURS[0])
     loss.set(title="Training loss", ylabel="cross-entropy (nats)")
     for colour, k in zip(COLOURS, (1, 5, 10), strict=True):
         for way, style, sign in (("text", "-", "image to text"), ("image", "--", "text to image")):
-            values = [row[f"val_{way}_retrieval_recall@{k}"] for row in rows]
+            values = [row["val"][f"{way}_retrieval_recall@{k}"] for row in rows]
             recall.plot(steps, values, style, color=colour, label=f"R@{k}, {sign}")
     recall.axvline(best["step"], color="0.6", linewidth=1, zorder=0)
     recall.set(title=f"Recall on val (grey: shipped step {best['step']})", ylabel="%")
     recall.margins(y=0.35)
     recall.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
-    scale.plot(steps, [row["logit_scale"] for row in rows], color=COLOURS[0])
+    scale.plot(steps, [row["val"]["logit_scale"] for row in rows], color=COLOURS[0])
     scale.set(title="Logit scale", ylabel="1 / temperature")
-    gap.plot(steps, [row["val_modality_gap"] for row in rows], color=COLOURS[0], label="model")
-    gap.plot(steps, [row["val_modality_gap_null"] for row in rows], "--", color="0.5", label="chance")
+    gap.plot(steps, [row["val"]["modality_gap"] for row in rows], color=COLOURS[0], label="model")
+    gap.plot(steps, [row["val"]["modality_gap_null"] for row in rows], "--", color="0.5", label="chance")
     gap.set(title="Modality gap on val", ylabel="distance of the means")
     gap.legend(fontsize=8, frameon=False)
     for axis in (loss, recall, scale, gap):
@@ -670,13 +654,12 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo-model"))
-    parser.add_argument("--minutes", type=float, default=Config.minutes)
-    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=Config.steps)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="other settings of Config")
-    parser.add_argument("--ship-only", action="store_true", help="write OUT/model from OUT/best.pt as it is")
+    parser.add_argument("--ship-only", action="store_true", help="write OUT/model from OUT/best.safetensors as it is")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="only draw the learning curve of OUT")
     return parser.parse_args()
 
@@ -688,7 +671,7 @@ def main() -> None:
         plot(args.out, args.plot)
         return
     settings = {name: json.loads(value) for name, value in (item.split("=", 1) for item in args.set)}
-    config = Config(seed=args.seed, minutes=args.minutes, steps=args.steps, threads=args.threads, **settings)
+    config = Config(seed=args.seed, steps=args.steps, threads=args.threads, **settings)
     if not args.ship_only:
         train(config, args.out, resume=args.resume)
     ship(config, args.out)
