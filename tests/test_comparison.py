@@ -399,6 +399,18 @@ def test_other_texts_of_the_same_images_are_a_difference() -> None:
     assert comparison.after["n_texts"] == comparison.before["n_texts"] == 30
 
 
+def test_texts_without_ids_are_matched_by_their_image_and_place() -> None:
+    before, after = cut_sets()
+    before, after = (each.replace(caption_id=()) for each in (before, after))  # each counts its rows from 0
+    shared = torch.arange(4, 25)
+    alone = [measure(given(which).select_images(shared), bootstrap=0) for which in ("before", "after")]
+    comparison = gc.compare(before, after, intersect=True, bootstrap=0)
+    assert comparison["alignment"].before == pytest.approx(alone[0]["alignment"])
+    assert comparison["alignment"].after == pytest.approx(alone[1]["alignment"])
+    panels = [measure(each, bootstrap=0) for each in (before, after)]
+    assert compare(*panels, intersect=True, bootstrap=0).n_images == 21
+
+
 @pytest.mark.parametrize("intersect", [False, True])
 def test_nothing_shared_is_refused(intersect: bool) -> None:
     other = given("after").replace(image_id=tuple(f"x{i}" for i in range(N)))

@@ -70,7 +70,7 @@ def matched_images(before: Panel, after: Panel, *, intersect: bool) -> Matched:
     """
     ids = [list(panel.items["image"]["image_id"]) for panel in (before, after)]
     images = matched(ids[0], ids[1], "images")
-    texts = [texts_of_images(panel) for panel in (before, after)]
+    texts = texts_of_images(before, after)
     same = [
         row
         for row, (b, a) in enumerate(zip(images.before, images.after, strict=True))
@@ -85,13 +85,43 @@ def matched_images(before: Panel, after: Panel, *, intersect: bool) -> Matched:
     return Matched([images.before[row] for row in same], [images.after[row] for row in same], aligned=False)
 
 
-def texts_of_images(panel: Panel) -> dict[str, tuple[str, ...]]:
-    """The caption ids of each image that has any, sorted."""
-    texts = panel.items.get("text") or {"caption_id": (), "image_id": ()}
-    gathered: dict[str, list[str]] = {}
-    for caption, image in zip(texts["caption_id"], texts["image_id"], strict=True):
-        gathered.setdefault(image, []).append(caption)
-    return {image: tuple(sorted(captions)) for image, captions in gathered.items()}
+def text_ids(captions: Sequence[Sequence[str]], images: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Ids of the texts of two sides: their own, or, if both only count rows, image and place among its texts.
+
+    Row numbers are what texts without ids get; they say nothing where the sets differ.
+
+    Examples
+    --------
+    >>> text_ids([("0", "1", "2"), ("0", "1")], [("a", "a", "b"), ("b", "a")])
+    [['a, text 0', 'a, text 1', 'b, text 0'], ['b, text 0', 'a, text 0']]
+    >>> text_ids([("x", "y"), ("0", "1")], [("a", "b"), ("a", "b")])
+    [['x', 'y'], ['0', '1']]
+    """
+    if any(list(side) != list(map(str, range(len(side)))) for side in captions):
+        return [list(side) for side in captions]
+    named = []
+    for owners in images:
+        seen: dict[str, int] = {}
+        names = []
+        for image in owners:
+            names.append(f"{image}, text {seen.get(image, 0)}")
+            seen[image] = seen.get(image, 0) + 1
+        named.append(names)
+    return named
+
+
+def texts_of_images(before: Panel, after: Panel) -> list[dict[str, list[str]]]:
+    """Of each side: the ids of the texts of each image that has any, sorted."""
+    none: dict[str, Sequence[str]] = {"caption_id": (), "image_id": ()}
+    tables = [panel.items.get("text") or none for panel in (before, after)]
+    images = [table["image_id"] for table in tables]
+    gathered: list[dict[str, list[str]]] = []
+    for ids, owners in zip(text_ids([table["caption_id"] for table in tables], images), images, strict=True):
+        of_image: dict[str, list[str]] = {}
+        for each, image in zip(ids, owners, strict=True):
+            of_image.setdefault(image, []).append(each)
+        gathered.append({image: sorted(texts) for image, texts in of_image.items()})
+    return gathered
 
 
 def differing(ids: Sequence[Sequence[str]], shared: int, what: str, changed: int = 0) -> str:
@@ -133,7 +163,7 @@ def cut(before: EmbeddingSet, after: EmbeddingSet, *, intersect: bool) -> tuple[
         raise ValueError("one side has pairs, the other classes in place of texts: they share no numbers")
     if before.classes != after.classes or _count(before.class_text) != _count(after.class_text):
         raise ValueError("the two sides have different classes: their accuracies cannot be compared")
-    sides = [before, after]
+    sides = _with_text_ids(before, after)
     images = matched(before.image_id, after.image_id, "images")
     if not intersect and not len(images) == len(before.image_id) == len(after.image_id):
         raise ValueError(differing([before.image_id, after.image_id], len(images), "images"))
@@ -150,20 +180,28 @@ def cut(before: EmbeddingSet, after: EmbeddingSet, *, intersect: bool) -> tuple[
         return sides[0], sides[1], ""
     shared, *wholes = (f"{n} and {m}" if before.text is not None else f"{n}" for n, m in counts)
     shared = shared.replace(" and", " images and") + (" texts" if before.text is not None else " images")
-    return (
-        sides[0],
-        sides[1],
-        f"cut before measuring: {shared} are shared, of {wholes[0]} before and of {wholes[1]} after",
-    )
+    told = f"cut before measuring: {shared} are shared, of {wholes[0]} before and of {wholes[1]} after"
+    return sides[0], sides[1], told
+
+
+def _with_text_ids(before: EmbeddingSet, after: EmbeddingSet) -> list[EmbeddingSet]:
+    """Both with ids of texts that hold when rows are left out."""
+    sides = [before, after]
+    ids = text_ids([side.caption_id for side in sides], [_images_of_texts(side) for side in sides])
+    same = before.image_id == after.image_id and before.caption_id == after.caption_id
+    if before.text is None or same:  # nothing will be left out; or row numbers that are each other's
+        return sides
+    return [side.replace(caption_id=tuple(names)) for side, names in zip(sides, ids, strict=True)]
+
+
+def _images_of_texts(side: EmbeddingSet) -> list[str]:
+    return [] if side.image_of_text is None else [side.image_id[row] for row in side.image_of_text.tolist()]
 
 
 def _same_texts(before: EmbeddingSet, after: EmbeddingSet, *, intersect: bool) -> list[EmbeddingSet]:
     """Both with the texts that describe the same image in both, in one order."""
     sides = [before, after]
-    owners = []
-    for side in sides:
-        assert side.image_of_text is not None
-        owners.append(side.image_of_text.tolist())
+    owners = [_images_of_texts(side) for side in sides]
     texts = matched(before.caption_id, after.caption_id, "texts")
     kept = [(b, a) for b, a in zip(texts.before, texts.after, strict=True) if owners[0][b] == owners[1][a]]
     if len(kept) < max(len(before.caption_id), len(after.caption_id)):

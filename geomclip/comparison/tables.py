@@ -43,9 +43,9 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(heading(group), style="bold")
         for key in keys:
             row = comparison.rows[key]
-            line = Text(f"{flowed(cells(key, row))} ").append(row.verdict, STYLES[row.verdict])
-            line.rstrip()
-            console.print(line)
+            shown = Text(f"{flowed(cells(key, row))} ").append(row.verdict, STYLES[row.verdict])
+            shown.rstrip()
+            console.print(shown)
         console.print()
     console.print(LEGEND, style="dim")
     for line in comparison.notes:
@@ -118,7 +118,7 @@ def flowed(texts: Sequence[str]) -> str:
     Examples
     --------
     >>> flowed(("participation_ratio_centered_image", "12.650", "13.1", "+0.45"))
-    'participation_ratio_centered_image 12.650    13.1   +0.45'
+    'participation_ratio_centered_image 12.650   13.1   +0.45'
     """
     line = texts[0]
     for text, end in zip(texts[1:], ENDS[1:], strict=False):
