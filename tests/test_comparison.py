@@ -211,6 +211,13 @@ def test_images_are_paired_by_their_ids_in_whatever_order_they_come() -> None:
     assert any("modality_gap" in note and "unpaired" in note for note in other.notes)
 
 
+def test_exchanging_the_sides_of_another_order_changes_every_sign_too() -> None:
+    turned = measure(given("after").select_images(torch.arange(N).flip(0)), metrics="alignment", bootstrap=20)
+    there, back = (compare(*sides)["alignment"] for sides in ((panel("before"), turned), (turned, panel("before"))))
+    assert back.ci == pytest.approx((-there.ci[1], -there.ci[0]), rel=1e-9)
+    assert matched(["c", "a", "b"], ["b", "c", "a"], "images").before == [1, 2, 0]
+
+
 def test_panels_of_another_seed_keep_no_common_draws() -> None:
     other = compare(panel("before"), panel("after", seed=1))
     assert other["alignment"].paired
@@ -397,6 +404,17 @@ def test_other_texts_of_the_same_images_are_a_difference() -> None:
         compare(panel("before"), measure(first, bootstrap=0))
     comparison = gc.compare(given("before"), first, intersect=True, bootstrap=0)
     assert comparison.after["n_texts"] == comparison.before["n_texts"] == 30
+
+
+def test_a_text_of_another_image_is_another_text() -> None:
+    own = given("after").image_of_text
+    assert own is not None
+    moved = given("after").replace(image_of_text=torch.cat([own[2:4], own[:2], own[4:]]))  # ids stay with the rows
+    moved = moved.replace(caption_id=tuple(f"t{j}" for j in range(2 * N)))
+    before = given("before").replace(caption_id=moved.caption_id)
+    with pytest.raises(ValueError, match="4 texts belong to another image; 56 are shared"):
+        gc.compare(before, moved)
+    assert gc.compare(before, moved, intersect=True, bootstrap=0).after["n_texts"] == 56
 
 
 def test_texts_without_ids_are_matched_by_their_image_and_place() -> None:
