@@ -60,15 +60,15 @@ def normalize(x: Tensor, *, name: str = "x") -> tuple[Tensor, Tensor]:
 def geodesic_mixup(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
     """The point on the great circle from b (λ = 0) to a (λ = 1), row by row; unit rows in, unit rows out.
 
-    m_λ(a, b) = sin(λθ)/sin θ · a + sin((1 − λ)θ)/sin θ · b with θ = arccos(a · b). It is computed from a + b
-    and a − b, which are orthogonal, 2 cos(θ/2) and 2 sin(θ/2) long, and lose no digits at either end:
+    m_λ(a, b) = sin(λθ)/sin θ · a + sin((1 − λ)θ)/sin θ · b with θ = arccos(a · b). It is computed from h = a + b
+    and d = a − b, which are orthogonal, 2 cos(θ/2) and 2 sin(θ/2) long, and lose no digits at either end:
 
-        m_λ = cos(κθ) (a + b)/‖a + b‖ + sin(κθ) (a − b)/‖a − b‖, κ = λ − ½.
+        m_λ = p h + q d, p = cos(κθ)/‖h‖, q = sin(κθ)/‖d‖, κ = λ − ½.
 
-    For θ → 0 the second term goes over into its power series, whose limit is linear. At θ = π, where every great
-    circle through a joins a and b, it is the one through the coordinate axis farthest from them; the gradient
-    grows with 1/‖a + b‖ on the way there, as that of the geodesic does, and stays finite. Only its part along the
-    sphere has a meaning: the normalisation that made the rows drops the rest.
+    For θ → 0 both go over into their power series in sin²(θ/2), so the limit is linear. At θ = π, where every great
+    circle through a joins a and b, it is the one through the first or second coordinate axis, whichever is farther
+    from a; the gradient grows with 1/‖h‖ on the way there, as that of the geodesic does, and stays finite. Only its
+    part along the sphere has a meaning: the normalisation that made the rows drops the rest.
 
     Parameters
     ----------
@@ -104,23 +104,53 @@ def geodesic_mixup(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     a, b = a.to(dtype), b.to(dtype)
     lam = share_of_rows(lam, a)
-    total, difference = a + b, a - b
-    width = torch.linalg.vector_norm(difference, dim=1, keepdim=True)  # (n, 1)
-    # rounding of the rows' lengths tilts the two against each other, by much where a + b is short
-    tilt = (total * difference).sum(1, keepdim=True) / width.square().clamp_min(1)
-    total = total - tilt * difference
-    height = torch.linalg.vector_norm(total, dim=1, keepdim=True)
-    turn = (lam - 0.5) * 2 * torch.atan2(width, height)  # κθ
+    h = a + b
+    hh = torch.linalg.vector_norm(h, dim=1, keepdim=True).square()  # (n, 1), as all that follows but the last
+    with torch.no_grad():  # constant on the sphere: 4 and 0, but for rounding
+        around = 2 * sum(torch.linalg.vector_norm(each, dim=1, keepdim=True).square() for each in (a, b))  # ‖h‖² + ‖d‖²
+        along = 2 * (a * h).sum(1, keepdim=True) - hh  # h · d, to the digits of h
+        tilt = along / (around - hh).clamp_min(1)  # of h against d, by much where h is short
+    dd, hh = around - hh, hh - tilt * along
+    p, q, extra = arc(hh, dd, around, lam, antipodal=hh <= nothing**2, corner=a[:, :2] - b[:, :2])
+    p_tilt = p * tilt
+    mixed = torch.addcmul((p + p_tilt - q) * h, 2 * (q - p_tilt), a)  # p (h − tilt d) + q d with d = 2a − h
+    mixed.detach()[:, :2] += extra  # a constant: gradients pass it by
+    return mixed
 
-    antipodal = height <= nothing
-    middle = torch.where(antipodal, axis_across(difference), total / torch.where(antipodal, 1, height))
-    # sin(κθ)/(2 sin(θ/2)) = κ F(λ, 1 − λ; 3/2; sin²(θ/2)); below 1e-5 the terms left out are under 1e-16
-    t = width.square() / 4
-    near = t < 1e-5
+
+def arc(
+    hh: Tensor, dd: Tensor, around: Tensor, lam: float | Tensor, *, antipodal: Tensor, corner: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The weights p and q (n, 1) of h and d in `geodesic_mixup`, and what antipodal rows get at both first axes.
+
+    Parameters
+    ----------
+    hh, dd, around : Tensor of shape (n, 1)
+        ‖h‖², ‖d‖² and their sum.
+    antipodal : bool Tensor of shape (n, 1)
+        Where h has no direction.
+    corner : Tensor of shape (n, 2)
+        The first entries of d.
+    """
+    t = dd / around  # sin²(θ/2)
+    near = t < 1e-5  # the terms left out of the series are under 1e-16
+    height, width = torch.where(antipodal, 1, hh).sqrt(), torch.where(near, 1, dd).sqrt()
+    turn = (lam - 0.5) * 2 * torch.atan2(width, torch.where(antipodal, 0, height))  # κθ
+    p, q = turn.cos() / height, turn.sin() / width
+
+    # cos(κθ)/cos(θ/2) = F(λ, 1 − λ; 1/2; t) and sin(κθ)/sin(θ/2) = 2κ F(λ, 1 − λ; 3/2; t)
     once = lam * (1 - lam)
-    series = (lam - 0.5) * (1 + once * t * (2 / 3 + 2 / 15 * (2 + once) * t))
-    along = torch.where(near, series, turn.sin() / torch.where(near, 1, width))
-    return turn.cos() * middle + along * difference
+    p_near = 1 + once * t * (2 + 2 / 3 * (2 + once) * t)
+    q_near = (2 * lam - 1) * (1 + once * t * (2 / 3 + 2 / 15 * (2 + once) * t))
+    p, q = torch.where(near, p_near / around.sqrt(), p), torch.where(near, q_near / around.sqrt(), q)
+
+    # in place of h/‖h‖ the axis e with its part along d taken away, at length 1: (e − c d/‖d‖)/√(1 − c²)
+    with torch.no_grad():
+        cosine, axis = (corner / width).abs().min(1, keepdim=True)
+        cosine = cosine * corner.gather(1, axis).sign()
+        middle = torch.where(antipodal, turn.cos() * (1 - cosine.square()).rsqrt(), 0)
+        extra = torch.zeros_like(corner).scatter(1, axis, middle)
+    return torch.where(antipodal, 0, p), q - middle * cosine / width, extra
 
 
 def share_of_rows(lam: float | Tensor, rows: Tensor) -> float | Tensor:
@@ -130,13 +160,3 @@ def share_of_rows(lam: float | Tensor, rows: Tensor) -> float | Tensor:
     if lam.shape != rows.shape[:1]:
         raise ValueError(f"lam must be one number or one for each of {len(rows)} rows, got {tuple(lam.shape)}")
     return lam.to(rows)[:, None]
-
-
-@torch.no_grad()
-def axis_across(x: Tensor) -> Tensor:
-    """For each row of x (n, d) the unit vector orthogonal to it that is nearest to the axis of its least entry."""
-    x = x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    least = x.abs().argmin(dim=1, keepdim=True)  # (n, 1)
-    across = -x.gather(1, least) * x
-    across.scatter_add_(1, least, torch.ones_like(x[:, :1]))
-    return across / torch.linalg.vector_norm(across, dim=1, keepdim=True)

@@ -268,12 +268,14 @@ def test_exchanging_the_ends_exchanges_the_shares(other):
     assert torch.allclose(geodesic_mixup(a, b, lam), geodesic_mixup(b, a, 1 - lam), atol=1e-14)
 
 
-def test_antipodal_rows_are_joined_through_the_axis_farthest_from_them():
-    a = F.normalize(torch.tensor([[3.0, 0.5, -2.0]], dtype=torch.float64), dim=1)
+@pytest.mark.parametrize(("entries", "axis"), [([3.0, 0.5, -2.0], 1), ([0.5, -3.0, 0.1], 0)])
+def test_antipodal_rows_are_joined_through_the_farther_of_two_axes(entries, axis):
+    a = F.normalize(torch.tensor([entries], dtype=torch.float64), dim=1)
     middle = geodesic_mixup(a, -a, 0.5)
     assert (middle * a).sum().item() == pytest.approx(0, abs=1e-15)
-    expected = F.normalize(torch.tensor([[0.0, 1.0, 0.0]]).double() - a[0, 1] * a, dim=1)
+    expected = F.normalize(torch.eye(3, dtype=torch.float64)[[axis]] - a[0, axis] * a, dim=1)
     assert torch.allclose(middle, expected, atol=1e-15)
+    assert torch.allclose(geodesic_mixup(-a, a, 0.5), expected, atol=1e-15)
 
 
 def test_the_mixture_of_a_row_with_itself_is_that_row():
