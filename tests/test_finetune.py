@@ -316,3 +316,25 @@ def test_both_towers_locked_is_impossible_and_one_is_kept(model, data, tmp_path)
     end = load_file(tmp_path / "run" / "model.safetensors")
     assert torch.equal(start["visual.proj"], end["visual.proj"])
     assert not torch.equal(start["text_projection"], end["text_projection"])
+
+
+def test_the_last_line_says_how_to_use_the_weights_elsewhere(model, data, tmp_path):
+    trained = tuned(tmp_path / "run", model, data, steps=1)
+    assert f"geomclip export {tmp_path / 'run' / 'best.safetensors'} --to openclip" in str(trained)
+    shifted = gc.finetune(method="es", model=model, data=data, out=tmp_path / "es", bootstrap=0)
+    assert "applied by geomclip alone" in str(shifted)
+
+
+def test_a_shifted_model_is_not_trained(run, model, data, tmp_path):
+    gc.finetune(method="es", model=model, data=data, out=tmp_path / "es", bootstrap=0)
+    code, _, errors = run("finetune", "--model", tmp_path / "es", "--data", data, "--out", tmp_path / "run", *FLAGS)
+    assert code == 2
+    assert "is shifted along the gap" in errors
+
+
+def test_a_mixture_says_that_it_comes_from_the_base(model, data, tmp_path):
+    tuned(tmp_path / "ft", model, data, method="ft", steps=2)
+    gc.finetune(method="wise-ft", model=str(tmp_path / "ft"), data=data, out=tmp_path / "wise", bootstrap=0)
+    told = gc.embed(str(tmp_path / "wise"), data).made_from
+    assert told["finetuned"]["base"]["weights_sha256"] == gc.embed(model, data).made_from["weights_sha256"]
+    assert told["finetuned"]["method"] == "wise-ft"

@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
     return measure(small_set(8, 2), bootstrap=20).save(tmp_path / "r.json")
 
 
-def refused(file: Path, *said: str) -> None:
+def assert_refused(file: Path, *said: str) -> None:
     with pytest.raises(InputError) as caught:
         results.load(file)
     message = str(caught.value)
@@ -111,10 +111,10 @@ def test_ids_beyond_ascii_come_back(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
-    refused(tmp_path / "r.json", "r.json cannot be read (No such file")
-    refused(tmp_path, "is no file")
+    assert_refused(tmp_path / "r.json", "r.json cannot be read (No such file")
+    assert_refused(tmp_path, "is no file")
     os.mkfifo(tmp_path / "pipe.json")
-    refused(tmp_path / "pipe.json", "is no file")
+    assert_refused(tmp_path / "pipe.json", "is no file")
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "r.json").write_bytes(content)
-    refused(tmp_path / "r.json", "r.json", said)
+    assert_refused(tmp_path / "r.json", "r.json", said)
 
 
 def test_a_file_too_large_to_parse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LARGEST", 1 << 20)
     (tmp_path / "r.json").write_bytes(b" " * ((1 << 20) + 1))
-    refused(tmp_path / "r.json", "is larger than 1 MiB")
+    assert_refused(tmp_path / "r.json", "is larger than 1 MiB")
 
 
 FIELDS: dict[str, Any] = {
@@ -181,7 +181,7 @@ def test_a_field_of_the_wrong_kind_is_named(file: Path, place: str) -> None:
     name = place.split(".")[0]
     told[name] = FIELDS[place]
     file.write_text(json.dumps(told))
-    refused(file, "r.json is malformed: ", name)
+    assert_refused(file, "r.json is malformed: ", name)
 
 
 def test_escapes_for_the_terminal_do_not_come_through(file: Path) -> None:
@@ -239,20 +239,20 @@ def shortened(columns: dict[str, Any]) -> None:
 )
 def test_items_that_are_not_those_of_the_result_are_refused(file: Path, change: Change, said: str) -> None:
     rewrite(file, change)
-    refused(file, "r.items.parquet", said)
+    assert_refused(file, "r.items.parquet", said)
 
 
 def test_the_items_of_another_result_are_refused(file: Path) -> None:
     other = measure(small_set(8, 2, seed=5), bootstrap=20).save(file.with_name("other.json"))
     items_path(file).write_bytes(items_path(other).read_bytes())
-    refused(file, "r.items.parquet does not belong to its result: its sums give")
+    assert_refused(file, "r.items.parquet does not belong to its result: its sums give")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -200, -1])
 def test_items_cut_short_are_refused(file: Path, keep: int) -> None:
     place = items_path(file)
     place.write_bytes(place.read_bytes()[:keep])
-    refused(file, "r.items.parquet is not a readable parquet file")
+    assert_refused(file, "r.items.parquet is not a readable parquet file")
 
 
 def test_bytes_gone_wrong_are_refused_or_harmless(file: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_file_that_unfolds_to_a_thousand_times_its_size_is_refused(file: Path)
     columns |= {f"sum.{k}": pa.nulls(rows, pa.float64()) for k in range(4)}
     pq.write_table(pa.table(columns), items_path(file), compression="zstd")
     assert items_path(file).stat().st_size < 100_000
-    refused(file, "r.items.parquet", "claim to unfold to 15000000 numbers: refused")
+    assert_refused(file, "r.items.parquet", "claim to unfold to 15000000 numbers: refused")
 
 
 def test_a_long_string_on_every_row_stays_one_string(file: Path) -> None:

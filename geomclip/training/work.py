@@ -15,7 +15,7 @@ from geomclip import results
 from geomclip.api import measure
 from geomclip.comparison import Comparison, compare
 from geomclip.embeddings import EmbeddingSet
-from geomclip.encoders import Encoder, load_encoder, open_clip_name, save_checkpoint
+from geomclip.encoders import Encoder, how_to_load, load_encoder, save_checkpoint
 from geomclip.errors import InputError
 from geomclip.extract import embed
 from geomclip.pairs.record import Pairs
@@ -109,6 +109,8 @@ class Work:
     def check(self) -> None:
         """InputError, before any long work, for what could not be trained or chosen by."""
         deciding(self.settings.val_metric)
+        if self.base.shift is not None:
+            raise InputError(f"{self.base.model} is shifted along the gap: train the model it was made from")
         for part, needs in (("train", "training"), ("val", "validation"), ("report", "measuring")):
             pairs = getattr(self.splits, part)
             captioned = sum(bool(pair.captions) for pair in pairs.pairs)
@@ -186,13 +188,12 @@ class Work:
 
     def how_to_use(self) -> str:
         """The line that says what to do with the weights."""
-        name = open_clip_name(self.base)
-        elsewhere = f"geomclip export {self.folder} --to openclip"
-        if name is not None:
-            best = self.folder / runs.BEST
-            weights = best if best.is_file() else self.folder / runs.LAST
-            elsewhere = f"open_clip.create_model({name!r}, pretrained='{weights}')"
-        return f"use it: geomclip measure --model {self.folder}; elsewhere: {elsewhere}"
+        best = self.folder / runs.BEST
+        weights = best if best.is_file() else self.folder / runs.LAST
+        # only a shift makes the model in the folder one that is used in another way than its base
+        is_shifted = self.method.stage == "without"
+        encoder = load_encoder(str(self.folder), cache_dir=self.cache_dir) if is_shifted else self.base
+        return f"use it: geomclip measure --model {self.folder}; {how_to_load(encoder, weights)}"
 
     # ------------------------------------------------------------------------------------------- training
 
@@ -316,7 +317,8 @@ class Work:
             "settings": self.settings.to_dict(),
             "data": self.config().data,
         }
-        save_checkpoint(sweep.encoder, sweep.encoder.module.state_dict(), self.folder / runs.LAST, made=made)
+        of_base = replace(self.base, shift=sweep.encoder.shift)  # the base is what the file says it comes from
+        save_checkpoint(of_base, sweep.encoder.module.state_dict(), self.folder / runs.LAST, made=made)
         scores = dict(sweep.points)
         return {
             "swept": sweep.name,
