@@ -105,13 +105,14 @@ def geodesic_mixup(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:
     a, b = a.to(dtype), b.to(dtype)
     lam = share_of_rows(lam, a)
     h = a + b
-    hh = torch.linalg.vector_norm(h, dim=1, keepdim=True).square()  # (n, 1), as all that follows but the last
+    whole = torch.linalg.vector_norm(h, dim=1, keepdim=True).square()  # (n, 1), as all that follows but the last
     with torch.no_grad():  # constant on the sphere: 4 and 0, but for rounding
         around = 2 * sum(torch.linalg.vector_norm(each, dim=1, keepdim=True).square() for each in (a, b))  # ‖h‖² + ‖d‖²
-        along = 2 * (a * h).sum(1, keepdim=True) - hh  # h · d, to the digits of h
-        tilt = along / (around - hh).clamp_min(1)  # of h against d, by much where h is short
-    dd, hh = around - hh, hh - tilt * along
-    p, q, extra = arc(hh, dd, around, lam, antipodal=hh <= nothing**2, corner=a[:, :2] - b[:, :2])
+        along = 2 * (a * h).sum(1, keepdim=True) - whole  # h · d, to the digits of h
+        tilt = along / (around - whole).clamp_min(1)  # of h against d, by much where h is short
+    dd, hh = around - whole, whole - tilt * along
+    antipodal = hh <= nothing * (nothing + whole)  # what is left of h is rounding
+    p, q, extra = arc(hh, dd, around, lam, antipodal=antipodal, corner=a[:, :2] - b[:, :2])
     p_tilt = p * tilt
     mixed = torch.addcmul((p + p_tilt - q) * h, 2 * (q - p_tilt), a)  # p (h − tilt d) + q d with d = 2a − h
     mixed.detach()[:, :2] += extra  # a constant: gradients pass it by

@@ -278,6 +278,15 @@ def test_antipodal_rows_are_joined_through_the_farther_of_two_axes(entries, axis
     assert torch.allclose(geodesic_mixup(-a, a, 0.5), expected, atol=1e-15)
 
 
+@pytest.mark.parametrize("stretch", [1e-8, -1e-8, 1e-3])
+def test_rows_of_unequal_length_are_antipodal_all_the_same(stretch):
+    """Float32 rows given as float64: a + b is then longer than rounding, but along a."""
+    a, _ = pairs(20, 6)
+    middle = geodesic_mixup(a, -(1 + stretch) * a, 0.5)
+    assert torch.allclose(middle.norm(dim=1), torch.ones(20).double(), atol=1e-14)
+    assert torch.allclose((middle * a).sum(1), torch.zeros(20).double(), atol=1e-14)
+
+
 def test_the_mixture_of_a_row_with_itself_is_that_row():
     a, _ = pairs(20, 6)
     assert torch.allclose(geodesic_mixup(a, a, uniform(20)), a, atol=1e-15)
