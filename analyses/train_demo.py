@@ -22,7 +22,6 @@ import platform
 import re
 import sys
 from collections import defaultdict
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +30,6 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geomclip.console import progress_bar
 from geomclip.pairs.emoji import emoji_pairs
@@ -89,7 +87,6 @@ class Config:
     threads: int = 2
     precision: str = "bf16"
     compile: bool = True
-    math_attention: bool = True
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1.0
@@ -534,11 +531,8 @@ def train(config: Config, out: Path, *, resume: bool) -> None:
         course, resumed = course_of(known), trainer.done
     elif (out / "log.jsonl").exists() and not resume:
         sys.exit(f"{out / 'log.jsonl'} exists: give --resume to go on, or another --out")
-    # batches of tiny attention maps: plain products are faster on a CPU than the fused kernel
-    plain = sdpa_kernel(SDPBackend.MATH) if config.math_attention else nullcontext()
     with (
         progress_bar(quiet=False) as report,
-        plain,
         Journal(out, resumed_at=resumed, total=config.steps, progress=report) as journal,
     ):
         run_training(

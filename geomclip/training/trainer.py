@@ -11,12 +11,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geomclip.encoders.clip import choose_precision
 from geomclip.errors import GeomclipError, InputError
@@ -37,6 +38,8 @@ from geomclip.training.processes import Processes
 from geomclip.training.seeds import derived
 from geomclip.training.settings import MAX_LOGIT_SCALE, Settings
 
+SHORT = 260
+"""Up to so many tokens all attention maps of a batch are small beside its activations."""
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -139,7 +142,7 @@ class Trainer:
         step, epoch = self.done, self.epoch
         batch = self.batches.batch(step)
         rate = self._prepare(step)
-        with self._randomness():
+        with self._randomness(), self._attention():
             loss = self._gradients(batch, step, epoch)
         norm = self._reduce()
         total = float(loss.total.detach())
@@ -280,6 +283,12 @@ class Trainer:
                 for kept, own in zip(self.average.buffers(), self.module.buffers(), strict=True):
                     kept.copy_(own)
 
+    def _attention(self) -> AbstractContextManager[None]:
+        """Plain products for short sequences on a CPU: the backward pass of the fused kernel takes longer there."""
+        if self.settings.device != "cpu" or longest_sequence(self.module) > SHORT:
+            return nullcontext()
+        return sdpa_kernel(SDPBackend.MATH)
+
     @contextmanager
     def _randomness(self) -> Iterator[None]:
         """The caller's generators are left as they were."""
@@ -366,6 +375,12 @@ def divided(batch: Batch, parts: int) -> list[Batch]:
         raise ValueError("a batch with several texts an image cannot be divided")
     pixels, tokens = batch.pixels.chunk(parts), batch.tokens.chunk(parts)
     return [Batch(*each) for each in zip(pixels, tokens, strict=True)]
+
+
+def longest_sequence(module: nn.Module) -> int:
+    """Places of the longer tower, by its table of positions; 0 where there is none."""
+    tables = (each for name, each in module.named_parameters() if name.endswith(("positional_embedding", "pos_embed")))
+    return max((table.shape[-2] for table in tables), default=0)
 
 
 def in_bf16(module: nn.Module) -> nn.Module:

@@ -25,6 +25,7 @@ from geomclip.training.held_out import HeldOut, deciding
 from geomclip.training.journal import Journal
 from geomclip.training.loop import Course, course_of, train
 from geomclip.training.methods import Method, method_objective
+from geomclip.training.parameters import trained
 from geomclip.training.pictures import Pictures
 from geomclip.training.post_hoc import Sweep, sweep_es, sweep_wise_ft
 from geomclip.training.probe import Probe
@@ -240,6 +241,7 @@ class Work:
         validation = self.validation()
         probe = Probe(self.base, self.splits.val) if settings.probe_every else None
         resumed = trainer.done if course is not None else None
+        self.log(str(trained(trainer.module)))
         with (
             batches,
             Journal(
