@@ -191,7 +191,6 @@ def trained_base(folder: Path, *, steps: int, batch_size: int) -> str:
 def run(study: Study, trial: Trial) -> None:
     """Make one run, and keep its numbers as JSON; its weights too where others are made from them (ft)."""
     import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     from geomclip.cache import atomic_json
     from geomclip.training.finetuning import finetune
@@ -216,18 +215,16 @@ def run(study: Study, trial: Trial) -> None:
             "probe_every": max(1, study.steps // 6),
             **own,
         }
-    # plain products: on a CPU the backward pass of the fused kernel takes twice the time of all else
-    with sdpa_kernel(SDPBackend.MATH):
-        result = finetune(
-            method,
-            model,
-            study.table,
-            out=folder,
-            resume=folder.exists(),
-            cache_dir=study.folder / "cache",
-            bootstrap=0,
-            **options,
-        )
+    result = finetune(
+        method,
+        model,
+        study.table,
+        out=folder,
+        resume=folder.exists(),
+        cache_dir=study.folder / "cache",
+        bootstrap=0,
+        **options,
+    )
     log = read_log(folder / "log.jsonl") if (folder / "log.jsonl").exists() else []
     kept = {
         "trial": asdict(trial),
