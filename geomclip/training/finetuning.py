@@ -106,7 +106,7 @@ def finetune(
     >>> finetune(method="m2mixx")
     Traceback (most recent call last):
         ...
-    geomclip.errors.InputError: unknown method 'm2mixx': did you mean m2mix, ...
+    geomclip.errors.InputError: unknown method 'm2mixx'; did you mean m2mix or m3mix or vmix?
     """
     given: dict[str, Any] = {"method": method, "model": model, "pretrained": pretrained, "arch": arch, "data": data}
     given |= {"split": split, "holdout": holdout, "limit": limit, "image_column": image_column}
