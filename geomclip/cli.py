@@ -187,9 +187,13 @@ def finetune(**given: Any) -> None:
         given[name] = given[name] or None  # a switch that is not given leaves the default, or the preset's
     from geomclip.comparison import tables
     from geomclip.training.finetuning import finetune as finetuning
+    from geomclip.training.processes import is_told_elsewhere
 
-    with progress_bar(quiet=quiet) as report:
+    elsewhere = is_told_elsewhere()
+    with progress_bar(quiet=quiet or elsewhere) as report:
         result = finetuning(**given, report=report)
+    if elsewhere:
+        return
     if as_json:
         click.echo(tables.comparison_json(result.comparison))
         return

@@ -137,12 +137,15 @@ def finetune(
     panels = {"bootstrap": bootstrap, "metrics": metrics}
     work = Work(chosen, own, base, splits, folder, processes, cache_dir, report, panels, call, tuned)
     work.check()
-    if not processes.first:
-        return work.follow(resume=resume)
-    with Lock(folder):
-        clear_leftovers(folder)
-        kept = runs.begin(folder, work.config(), resume=resume, override=override, log=work.log)
-        return work.lead(kept, sinks={"tensorboard": tensorboard, "wandb": wandb})
+    if processes.first:
+        with Lock(folder):
+            clear_leftovers(folder)
+            kept = runs.begin(folder, work.config(), resume=resume, override=override, log=work.log)
+            result = work.lead(kept, sinks={"tensorboard": tensorboard, "wandb": wandb})
+    else:
+        result = work.follow(resume=resume)
+    processes.leave()
+    return result
 
 
 def _base_of(tuned: Encoder, model: str, of_model: Mapping[str, Any]) -> Encoder:

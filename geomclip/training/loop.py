@@ -126,9 +126,9 @@ def train(
             if journal is not None:
                 rate = record.pop("pairs") / spent
                 journal.step({**record, "seconds": round(course.seconds, 3), "images_per_second": round(rate, 2)})
-            if settings.probe_every and trainer.done % settings.probe_every == 0:
-                _look(trainer, probe, journal)
             last = trainer.done == trainer.steps
+            if settings.probe_every and (last or trainer.done % settings.probe_every == 0):
+                _look(trainer, probe, journal)
             if last or evaluation_due(trainer, settings):
                 _evaluate(trainer, validation, keep_best, journal, course)
             stop = trainer.processes.agree(interruption.asked)

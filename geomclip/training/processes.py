@@ -12,6 +12,11 @@ from torch import Tensor
 from geomclip.errors import InputError
 
 
+def is_told_elsewhere() -> bool:
+    """Whether torchrun started this process and another is the one that shows progress and results."""
+    return os.environ.get("RANK", "0") != "0"
+
+
 @dataclass(frozen=True)
 class Processes:
     """This process among its like.
@@ -23,6 +28,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    joined: bool = False  # by this object, which then also leaves
 
     @classmethod
     def from_environment(cls, device: str) -> Processes:
@@ -37,12 +43,13 @@ class Processes:
             return cls()
         import torch.distributed as dist
 
-        if not dist.is_initialized():
+        alone = not dist.is_initialized()
+        if alone:
             try:
                 dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
             except (ValueError, RuntimeError) as error:
                 raise InputError(f"cannot join the other processes: {error}; start them with torchrun") from error
-        return cls(dist.get_rank(), dist.get_world_size())
+        return cls(dist.get_rank(), dist.get_world_size(), joined=alone)
 
     @property
     def first(self) -> bool:
@@ -77,6 +84,13 @@ class Processes:
             import torch.distributed as dist
 
             dist.barrier()
+
+    def leave(self) -> None:
+        """End what `from_environment` began; nothing is shared afterwards."""
+        if self.joined:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
 
     def agree(self, value: bool) -> bool:
         """True for all, if it is for any."""
