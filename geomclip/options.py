@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from geomclip.training.settings import Settings
+
 
 def text(flag: str, metavar: str, help: str, default: str | None = None) -> click.Option:
     """An option that takes a word."""
@@ -133,17 +135,17 @@ FINETUNE_DATA = [
     text("--text-column", "NAME", "Of csv, tsv, jsonl, parquet; default title."),
     DATA[6],
 ]
-# each is a field of geomclip.training.settings.Settings, which has their defaults and ranges; None: not given
-TRAINING = [
-    whole("--seed", "Of all that is drawn; default 0.", at_least=0),
+# each is a field of Settings, which has their defaults and ranges; not given, they are None
+_TRAINING = [
+    whole("--seed", "Of all that is drawn.", at_least=0),
     whole("--batch-size", "Pairs a forward pass.", at_least=1),
-    choice("--precision", ["fp32", "bf16", "auto"], "Of the passes (weights are float32); default auto."),
-    text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one; default cpu."),
+    choice("--precision", ["fp32", "bf16", "auto"], "Of the passes; weights are float32."),
+    text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one."),
     whole("--workers", "Threads that decode images; default: as many as pay.", at_least=0),
     choice("--preset", ["oh2023"], "The settings of that paper; other options go before it."),
-    whole("--epochs", "How long.", at_least=1),
+    whole("--epochs", "How long; for demo 4.", at_least=1),
     whole("--steps", "End after N steps at the latest.", at_least=1),
-    number("--lr", "X", "Learning rate, after warm-up."),
+    number("--lr", "X", "Learning rate, after warm-up; for demo 1e-4."),
     number("--weight-decay", "X", "Of matrices; gains and biases have none."),
     number("--warmup", "SHARE", "Of the steps."),
     number("--clip-norm", "X", "Of all gradients together; 0: none."),
@@ -156,8 +158,8 @@ TRAINING = [
     whole("--lora", "Rank of low-rank adapters, merged at the end.", at_least=1),
     number("--lora-alpha", "X", "Their scale; default twice the rank."),
     choice("--mode", ["train", "eval"], "eval: dropout and batch statistics off."),
-    number("--temperature", "T", "At the start; default the model's own."),
-    click.Option(["--learn-temperature/--fix-temperature"], default=None, help="Default: learn it."),
+    number("--temperature", "T", "At the start, in place of the model's own."),
+    click.Option(["--learn-temperature/--fix-temperature"], default=None, help="Default learn."),
     number("--temperature-m2", "T", "Of m2-mix."),
     click.Option(
         ["--weight", "weights"], type=str, multiple=True, metavar="TERM=X", help="m2_mix, v_mix, l_mix or vl_mix."
@@ -177,6 +179,19 @@ TRAINING = [
     switch("--compile", "Compile the towers: a minute at the start, faster steps."),
     switch("--grad-checkpointing", "Less memory, more time."),
 ]
+
+
+def with_default(option: click.Option) -> click.Option:
+    """The option with the default of its setting in its help text, where that says something."""
+    value = getattr(Settings(), option.name or "")
+    if isinstance(value, dict):
+        value = ", ".join(f"{term}={weight:g}" for term, weight in value.items())
+    told = value not in (None, "", 0) and not isinstance(value, bool)
+    option.help = f"{option.help} Default {value}." if told else option.help
+    return option
+
+
+TRAINING = [with_default(option) for option in _TRAINING]
 
 
 def names(*groups: list[click.Option]) -> list[str]:

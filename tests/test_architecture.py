@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     # what shows
     "reading": {"panel"},
     "console": GROUND,
-    "options": set(),
+    "options": {"training"},
     "doctor": GROUND | {"cache", "encoders"},
     "tables": {"reading", "panel", "metrics", "doctor", "pairs", "encoders"},
 }
