@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import Done, run_cli
+from helpers import Done, assert_one_line, run_cli
 from safetensors.torch import load_file
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
@@ -338,3 +341,34 @@ def test_a_mixture_says_that_it_comes_from_the_base(model, data, tmp_path):
     told = gc.embed(str(tmp_path / "wise"), data).made_from
     assert told["finetuned"]["base"]["weights_sha256"] == gc.embed(model, data).made_from["weights_sha256"]
     assert told["finetuned"]["method"] == "wise-ft"
+
+
+def test_captions_that_are_all_the_same_are_refused(run, model, tmp_path):
+    made = toy_csv(tmp_path / "data")
+    file = Path(made.removeprefix("csv:"))
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], *(re.sub(",.*,", ",A photo,", line) for line in lines[1:])]) + "\n")
+    done = run("finetune", "--model", model, "--data", made, "--out", tmp_path / "run", *FLAGS)
+    assert_one_line(done, 2, "(train): every caption is 'a photo': nothing tells images apart")
+
+
+def test_a_full_disk_while_saving_leaves_the_checkpoint_before(run, model, data, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    sync = os.fsync
+
+    def full(descriptor):
+        if (out / "checkpoints" / ".step-000004.geomclip-tmp").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    arguments = ["finetune", "--model", model, "--data", data, "--out", out, *FLAGS, "--save-every=2"]
+    monkeypatch.setattr(os, "fsync", full)
+    code, said, errors = run(*arguments)
+    assert (code, said) == (1, "")
+    assert "the disk is full" in errors.splitlines()[-1]
+    assert [folder.name for folder in (out / "checkpoints").iterdir()] == ["step-000002"]
+    monkeypatch.undo()
+    monkeypatch.setenv("GEOMCLIP_CACHE", str(tmp_path / "cache"))
+    code, _, errors = run(*arguments, "--resume")
+    assert code == 0, errors
+    assert "resumed at step 2" in errors

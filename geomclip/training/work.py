@@ -119,6 +119,10 @@ class Work:
                 raise InputError(f"{_title(pairs)} has {captioned} images with captions: {needs} needs at least 2")
         if self.method.stage == "train":
             self.order()
+            train = self.splits.train
+            texts = {caption.strip().casefold() for pair in train.pairs for caption in pair.captions}
+            if len(texts) == 1:
+                raise InputError(f"{_title(train)}: every caption is {texts.pop()[:60]!r}: nothing tells images apart")
 
     def lead(self, kept: runs.Kept, *, sinks: Mapping[str, bool]) -> Result:
         """The work of the process that writes."""
