@@ -259,16 +259,15 @@ def draw(runs: Runs, file: Path) -> None:
     for method in runs.methods():
         if method not in PATHS:
             continue
-        for again, each in enumerate(runs.chosen(method)):
+        for each in runs.chosen(method):
             way = [(probe["uniformity_joint"], probe["alignment"]) for _, probe in each["path"]]
             colour, marker = STYLES[method]
             style = {"color": colour, "linestyle": PATHS[method], "linewidth": 1.1}
-            above.plot(*zip(*way, strict=True), **style, label=None if again else method)
+            above.plot(*zip(*way, strict=True), **style)  # its end tells whose it is
             above.plot(*way[-1], marker, color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
     start = runs.chosen("ft")[0]["path"][0][1]
-    above.plot(start["uniformity_joint"], start["alignment"], "*", color=STYLES["base"][0], markersize=10, label="base")
+    above.plot(start["uniformity_joint"], start["alignment"], "*", color=STYLES["base"][0], markersize=10)
     above.set_title(f"{runs.name}: while training, {len(runs.chosen('ft'))} seeds (probe set of val)")
-    above.legend(frameon=False, handlelength=2.2)
     for method in ["base", *runs.methods()]:
         across, up = (runs.values(method, key) for key in ("uniformity_joint", "alignment"))
         wide, high = (statistics.stdev(values) if len(values) > 1 else 0 for values in (across, up))
