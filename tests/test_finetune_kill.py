@@ -107,4 +107,3 @@ def test_control_c_saves_says_how_to_go_on_and_loses_nothing(arguments, whole, t
     log = read_log(out / "log.jsonl")
     saved = next(row["resumed"] for row in log if "resumed" in row)
     assert saved >= 12
-
