@@ -168,16 +168,17 @@ class Lock:
 
     The lock is the kernel's (flock), so it ends with its holder however that dies, and a lock file found
     without a living holder is taken over. What the file says (process, host, since when) is for the message;
-    process numbers, which are used again, decide nothing.
+    process numbers, which are used again, decide nothing. With `wait` a folder that is held is waited for: what two
+    processes need of a cache is made once.
 
     Raises
     ------
     InputError
-        On entering, if another process (or another Lock of this one) holds the folder: names it.
+        On entering without `wait`, if another process (or another Lock of this one) holds the folder: names it.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, *, wait: bool = False) -> None:
+        self.folder, self.wait = Path(folder), wait
         self._descriptor: int | None = None
 
     def __enter__(self) -> Lock:
@@ -214,7 +215,7 @@ class Lock:
         except OSError as problem:
             raise _explained(path, problem) from problem
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if self.wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 same = os.path.samestat(os.fstat(descriptor), os.stat(path))
             except FileNotFoundError:

@@ -98,7 +98,7 @@ def embed(
         )
     run = Extraction(model, data.limited(limit), batch_size=batch_size, progress=progress, log=log)
     folder = Path(out).expanduser() if out is not None else default_cache(cache_dir) / "embeddings" / run.key()
-    return load(run.into(folder, workers=workers))
+    return load(run.into(folder, workers=workers, wait=out is None))
 
 
 def extract(

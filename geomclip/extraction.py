@@ -75,12 +75,12 @@ class Extraction:
         known = json.dumps([self.head, self.fingerprint], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:32]
 
-    def into(self, folder: Path, *, workers: int | None = None) -> Path:
-        """Fill the folder, alone, from wherever it is; see `extract`."""
+    def into(self, folder: Path, *, workers: int | None = None, wait: bool = False) -> Path:
+        """Fill the folder, alone, from wherever it is; see `extract`. `wait` for another that fills it now."""
         if workers is not None and workers < 0:
             raise InputError(f"workers must be 0 or more, got {workers}")
         _refuse_foreign(folder)
-        with Lock(folder):
+        with Lock(folder, wait=wait):
             self._begin(folder)
             if self.manifest["done"]:
                 self.log(f"{folder} is finished: nothing to do")

@@ -4,6 +4,8 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -168,3 +170,21 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with pytest.raises(InputError, match="cannot be locked"), Lock(tmp_path):
         pass
+
+
+def test_a_lock_that_waits_enters_when_the_holder_leaves(tmp_path):
+    entered = []
+
+    def second():
+        with Lock(tmp_path, wait=True):
+            entered.append(time.monotonic())
+
+    thread = threading.Thread(target=second)
+    with Lock(tmp_path):
+        thread.start()
+        time.sleep(0.2)
+        left = time.monotonic()
+        assert entered == []
+    thread.join(timeout=10)
+    assert entered
+    assert entered[0] >= left

@@ -436,3 +436,12 @@ def test_a_key_is_for_one_extraction(tmp_path):
     pairs = tiny_pairs(tmp_path / "images", 8)
     assert Extraction(TinyEncoder(), pairs).key() == Extraction(TinyEncoder(), pairs).key()
     assert Extraction(TinyEncoder(), pairs).key() != Extraction(TinyEncoder(), pairs, raw=True).key()
+
+
+def test_two_that_need_the_same_rows_of_the_cache_make_them_once(tmp_path):
+    pairs = tiny_pairs(tmp_path / "images", 20)
+    encoders = [TinyEncoder(seconds=0.02) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda encoder: embed(encoder, pairs, cache_dir=tmp_path / "cache"), encoders)
+    assert torch.equal(one.image, two.image)
+    assert sum(bool(encoder.batch_shapes) for encoder in encoders) == 1
