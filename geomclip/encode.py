@@ -27,6 +27,9 @@ from geomclip.pairs.record import Pair
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST_SKIPPED = 0.10
+"""Share of the images, and of the texts, that may be lost before extraction or training fails."""
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -169,16 +172,11 @@ class Encoding:
         """Pixels and the sha256 of the bytes; if there are none, the reason."""
         from geomclip.pairs.images import decode
 
-        try:
+        def read() -> tuple[Tensor, str]:
             content = pair.image.read()
             return self._preprocess(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
-        except NotAvailableError:
-            raise  # a missing package is no property of this image
-        except OSError as problem:
-            # without the path, which would tie the manifest to this machine
-            return problem.strerror or one_line(problem)
-        except (GeomclipError, MemoryError) as problem:
-            return one_line(problem)
+
+        return value_or_reason(read)
 
     def _ahead(self, pool: int, function: Callable[[In], Out], items: Iterable[In], *, depth: int) -> Iterator[Out]:
         """function(item) in the order of the items, `depth` of them begun before they are asked for."""
@@ -192,6 +190,19 @@ class Encoding:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def value_or_reason(read: Callable[[], Out]) -> Out | str:
+    """What `read` makes of an image; if the image cannot be used, the reason."""
+    try:
+        return read()
+    except NotAvailableError:
+        raise  # a missing package is no property of this image
+    except OSError as problem:
+        # without the path, which would tie the manifest to this machine
+        return problem.strerror or one_line(problem)
+    except (GeomclipError, MemoryError) as problem:
+        return one_line(problem)
 
 
 def default_workers() -> int:

@@ -14,7 +14,7 @@ import torch
 
 from geomclip import __version__
 from geomclip.cache import Lock, atomic_json, clear_leftovers, is_ours
-from geomclip.encode import Encodes, Encoding, unit_rows
+from geomclip.encode import MOST_SKIPPED, Encodes, Encoding, unit_rows
 from geomclip.errors import InputError
 from geomclip.pairs.record import Pair, Pairs
 from geomclip.shards import (
@@ -28,9 +28,6 @@ from geomclip.shards import (
     verify,
     write_part,
 )
-
-MOST_SKIPPED = 0.10
-"""Share of the images, and of the texts, that may be lost before the extraction fails."""
 
 Progress = Callable[[int, int, int], None]
 """Called with (images and texts done, of how many, images skipped so far)."""

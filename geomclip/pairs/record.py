@@ -81,6 +81,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def title(self) -> str:
+        """Name and split, as messages call the set."""
+        return f"{self.name} ({self.split})"
+
     def limited(self, limit: int | None) -> Pairs:
         """The first `limit` images (all for None)."""
         return self if limit is None or limit >= len(self.pairs) else replace(self, pairs=self.pairs[:limit])

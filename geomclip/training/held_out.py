@@ -46,7 +46,7 @@ class HeldOut:
         self.encoder, self.batch_size = encoder, batch_size
         self.deciding = deciding(metric)
         self.keys = list(dict.fromkeys([*self.deciding, *SHOWN]))
-        self.pictures = Pictures(pairs.pairs, encoder.preprocess(), name=f"{pairs.name} ({pairs.split})")
+        self.pictures = Pictures(pairs.pairs, encoder.preprocess(), name=pairs.title)
         self.workers = default_workers() if workers is None else workers
         texts = [caption for pair in pairs.pairs for caption in pair.captions]
         self.owner = torch.tensor([i for i, pair in enumerate(pairs.pairs) for _ in pair.captions])

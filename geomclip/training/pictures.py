@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from geomclip.arrays import one_line
-from geomclip.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.encode import MOST_SKIPPED, value_or_reason
+from geomclip.errors import InputError
 from geomclip.pairs.record import Pair
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2 * 2**30
 """Pixels kept in memory, in all sets of a run together with their like; the rest is decoded again."""
-MOST_LOST = 0.10
-"""Share of the images that may be unreadable before training is refused, as in extraction."""
 CROP_AREA = (0.9, 1.0)
 
 
@@ -71,20 +69,15 @@ class Pictures:
         if image in self.lost:
             return None
         source = self.pairs[image].image
-        try:
-            return self.preprocess(part(decode(source.read(), name=source.path)))
-        except NotAvailableError:
-            raise  # a missing package is no property of this image
-        except OSError as problem:
-            reason = problem.strerror or one_line(problem)
-        except (GeomclipError, MemoryError) as problem:
-            reason = one_line(problem)
+        pixels = value_or_reason(lambda: self.preprocess(part(decode(source.read(), name=source.path))))
+        if not isinstance(pixels, str):
+            return pixels
         with self._lock:
-            self.lost[image] = reason
-            if len(self.lost) > MOST_LOST * len(self.pairs):
+            self.lost[image] = pixels
+            if len(self.lost) > MOST_SKIPPED * len(self.pairs):
                 raise InputError(
                     f"{self.name}: {len(self.lost)} of {len(self.pairs)} images cannot be read, more than a tenth; "
-                    f"last: {source.path} ({reason})"
+                    f"last: {source.path} ({pixels})"
                 )
         return None
 

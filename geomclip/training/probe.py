@@ -56,7 +56,7 @@ class Probe:
         described = [pair for pair in pairs.pairs if pair.captions]
         count = min(size, len(described))
         spread = [described[i * len(described) // count] for i in range(count)]
-        name = f"{pairs.name} ({pairs.split})"
+        name = pairs.title
         pictures = Pictures(spread, encoder.preprocess(), name=name, kept_bytes=0)
         seen = [(pair.captions[0], pictures.whole(place)) for place, pair in enumerate(spread)]
         read = [(text, pixels) for text, pixels in seen if pixels is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +88,18 @@ class Work:
             call=self.call,
             settings=self.settings,
             base=dict(self.base.made_from()),
-            data={
-                "dataset": self.splits.train.name,
-                "splits": {name: getattr(self.splits, name).split for name in ("train", "val", "report")},
-                "images": {name: len(getattr(self.splits, name)) for name in ("train", "val", "report")},
-                "fingerprints": self.splits.fingerprints(),
-            },
+            data=self.data,
         )
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What is trained on, chosen by and reported on; looks at every image file, so once a run."""
+        return {
+            "dataset": self.splits.train.name,
+            "splits": {name: getattr(self.splits, name).split for name in ("train", "val", "report")},
+            "images": {name: len(getattr(self.splits, name)) for name in ("train", "val", "report")},
+            "fingerprints": self.splits.fingerprints(),
+        }
 
     def order(self) -> Order:
         """Which pairs each step shows; InputError if the training split is too small for a batch."""
@@ -104,7 +109,7 @@ class Work:
             size=settings.batch_size * settings.accum_freq * self.processes.count,
             seed=settings.seed,
             every_caption=settings.captions == "all",
-            name=_title(train),
+            name=train.title,
         )
 
     def check(self) -> None:
@@ -116,13 +121,13 @@ class Work:
             pairs = getattr(self.splits, part)
             captioned = sum(bool(pair.captions) for pair in pairs.pairs)
             if captioned < 2:
-                raise InputError(f"{_title(pairs)} has {captioned} images with captions: {needs} needs at least 2")
+                raise InputError(f"{pairs.title} has {captioned} images with captions: {needs} needs at least 2")
         if self.method.stage == "train":
             self.order()
             train = self.splits.train
             texts = {caption.strip().casefold() for pair in train.pairs for caption in pair.captions}
             if len(texts) == 1:
-                raise InputError(f"{_title(train)}: every caption is {texts.pop()[:60]!r}: nothing tells images apart")
+                raise InputError(f"{train.title}: every caption is {texts.pop()[:60]!r}: nothing tells images apart")
 
     def lead(self, kept: runs.Kept, *, sinks: Mapping[str, bool]) -> Result:
         """The work of the process that writes."""
@@ -205,7 +210,7 @@ class Work:
     def trained(self, snapshot: Path | None, sinks: Mapping[str, bool]) -> Mapping[str, Any]:
         """Train, or go on from a snapshot; the best weights and the last are in the folder then."""
         settings, processes = self.settings, self.processes
-        pictures = Pictures(self.splits.train.pairs, self.base.preprocess(), name=_title(self.splits.train))
+        pictures = Pictures(self.splits.train.pairs, self.base.preprocess(), name=self.splits.train.title)
         order = self.order()
         steps = min(order.steps_per_epoch * settings.epochs, settings.steps or 10**12)
         batches = PairBatches(
@@ -284,7 +289,7 @@ class Work:
             "method": self.method.name,
             "step": step,
             "settings": self.settings.to_dict(),
-            "data": self.config().data,
+            "data": self.data,
         }
         save_checkpoint(self.base, module.state_dict(), self.folder / name, made=made)
 
@@ -321,7 +326,7 @@ class Work:
             "method": self.method.name,
             sweep.name: sweep.best,
             "settings": self.settings.to_dict(),
-            "data": self.config().data,
+            "data": self.data,
         }
         of_base = replace(self.base, shift=sweep.encoder.shift)  # the base is what the file says it comes from
         save_checkpoint(of_base, sweep.encoder.module.state_dict(), self.folder / runs.LAST, made=made)
@@ -345,10 +350,6 @@ class Work:
         """Points of a sweep."""
         if self.report is not None:
             self.report.stage(self.method.name, done, of)
-
-
-def _title(pairs: Pairs) -> str:
-    return f"{pairs.name} ({pairs.split})"
 
 
 def _nothing(module: nn.Module, step: int) -> None:
