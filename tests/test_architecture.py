@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "measurement": {"embeddings", "sweep", "metrics", "run", "stages", "panel"},
     "panel": {"metrics", "results", "tables"},  # how it is kept and shown, imported where it does
     # what touches the world
+    "extras": GROUND,
     "cache": GROUND,
     "checks": GROUND,
     "items": GROUND | {"panel", "metrics", "checks"},
