@@ -98,10 +98,10 @@ def compare(
         log=log,
         options=options,
     )
-    result = comparison.compare(one, other, bootstrap=bootstrap, seed=seed, intersect=intersect)
+    result = comparison.compare(one.panel, other.panel, bootstrap=bootstrap, seed=seed, intersect=intersect)
     named = {
         name: {**told, "name": str(side)}
         for name, told, side in (("before", result.before, before), ("after", result.after, after))
         if isinstance(side, str | Path)
     }
-    return result.replace(notes=[*notes, *result.notes], **named)
+    return result.replace(notes=[*notes, *result.notes], sides=(one, other), **named)

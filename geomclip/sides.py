@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from geomclip.comparison import Measured
 from geomclip.comparison.matching import cut
 from geomclip.console import nearest
 from geomclip.embeddings import EmbeddingSet
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Side: TypeAlias = "Panel | EmbeddingSet | Encodes | str | Path"
 """A panel, a set or an encoder at hand; or a result (.json), a store, .npz or .npy, or a model's name."""
+Stage: TypeAlias = Callable[[str, int, int], None]
+"""Called with (stage, done, of)."""
 
 OF_MODELS = ("pretrained",)
 OF_FILES = ("arch",)
@@ -61,36 +64,73 @@ def panels(
     seed: int,
     cache_dir: Path | None,
     null_cache: Any,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Stage | None,
     log: Callable[[str], None] | None,
     options: Mapping[str, Any],
-) -> tuple[Panel, Panel, list[str]]:
-    """The panels of both sides and lines on what was done to compare them; see `geomclip.api.compare`.
+) -> tuple[Measured, Measured, list[str]]:
+    """Both sides measured, and lines on what was done to compare them; see `geomclip.api.compare`.
 
     Two sets of vectors are cut to what they share, and put in one order, before they are measured.
     """
-    kinds = [kind(side) for side in (before, after)]
-    check_options(options, kinds)
-    found: list[Any] = [
-        _at_hand(side, what, options.get("dtype")) for side, what in zip((before, after), kinds, strict=True)
-    ]
-    if any(what in ("model", "file") for what in kinds):
-        found = _embedded(found, kinds, options, seed=seed, cache_dir=cache_dir, progress=progress, log=log)
+    common: dict[str, Any] = {"seed": seed, "options": options}
+    found = loaded((before, after), SIDES, cache_dir=cache_dir, progress=progress, log=log, **common)
     notes = []
     if isinstance(found[0], EmbeddingSet) and isinstance(found[1], EmbeddingSet):
         *found, told = cut(found[0], found[1], intersect=intersect)
         notes = [told] if told else []
-    asked = {name: options[name] for name in OF_MEASURE if name in options}
-    for place, side in enumerate(found):
-        if isinstance(side, EmbeddingSet):
-            say = None if progress is None else _named(progress, SIDES[place])
-            common: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "null_cache": null_cache}
-            found[place] = measure(side, **common, **asked, progress=say)
-    return found[0], found[1], notes
+    common |= {"bootstrap": bootstrap, "null_cache": null_cache, "progress": progress}
+    one, other = (measured(side, name, **common) for side, name in zip(found, SIDES, strict=True))
+    return one, other, notes
 
 
-def check_options(options: Mapping[str, Any], kinds: Sequence[str]) -> None:
+def loaded(
+    sides: Sequence[Side],
+    names: Sequence[str],
+    *,
+    seed: int,
+    cache_dir: Path | None,
+    progress: Stage | None,
+    log: Callable[[str], None] | None,
+    options: Mapping[str, Any],
+    pictures: bool = False,
+) -> list[Panel | EmbeddingSet]:
+    """What each side names: a panel, or vectors; models are extracted, all on the same data.
+
+    `names` are what progress calls them ('' if there is only one); `pictures` as in `check_options`.
+    """
+    kinds = [kind(side) for side in sides]
+    check_options(options, kinds, pictures=pictures)
+    found: list[Any] = [_at_hand(side, what, options.get("dtype")) for side, what in zip(sides, kinds, strict=True)]
+    if any(what in ("model", "file") for what in kinds):
+        of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress, "log": log}
+        found = _embedded(found, kinds, names, options, **of_data)
+    return found
+
+
+def measured(
+    side: Panel | EmbeddingSet,
+    name: str,
+    *,
+    bootstrap: int,
+    seed: int,
+    null_cache: Any,
+    progress: Stage | None,
+    options: Mapping[str, Any],
+    curves: bool = False,
+) -> Measured:
+    """The panel of a side that was loaded, with its vectors if it has them."""
+    if isinstance(side, Panel):
+        return Measured(side)
+    asked = {key: options[key] for key in OF_MEASURE if key in options}
+    common: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "null_cache": null_cache, "curves": curves}
+    say = None if progress is None else _named(progress, name)
+    return Measured(measure(side, **common, **asked, progress=say), side)
+
+
+def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures: bool = False) -> None:
     """Refuse, before any long work, an option that has nothing to do with sides of these kinds, or is unknown.
+
+    With `pictures`, the options of data say of vectors where their images lie.
 
     Raises
     ------
@@ -101,11 +141,18 @@ def check_options(options: Mapping[str, Any], kinds: Sequence[str]) -> None:
         if name not in OPTIONS:
             raise InputError(f"no option {name!r}{nearest(name, list(OPTIONS))}")
     extracted = {"model", "file"}
+    alone = len(kinds) == 1
+    neither, results = (
+        ("the source is not", "it is a result") if alone else ("neither side is", "both sides are results")
+    )
+    of_images = [name for name in OF_DATA if name != "limit"] if pictures else []
+    of_work = [name for name in (*OF_DATA, *OF_WORK) if name not in of_images]
     for group, needs, why in (
-        ((*OF_DATA, *OF_WORK), extracted, "how to extract, and neither side is a model"),
-        (OF_MODELS, {"model"}, "which weights a named model has, and neither side is one"),
-        (OF_FILES, {"file"}, "what a file of weights is, and neither side is one"),
-        (OF_MEASURE, {*extracted, "vectors"}, "how to measure, and both sides are results"),
+        (of_images, {*extracted, "vectors"}, f"where images lie, and {results}"),
+        (of_work, extracted, f"how to extract, and {neither} a model"),
+        (OF_MODELS, {"model"}, f"which weights a named model has, and {neither} one"),
+        (OF_FILES, {"file"}, f"what a file of weights is, and {neither} one"),
+        (OF_MEASURE, {*extracted, "vectors"}, f"how to measure, and {results}"),
     ):
         idle = [f"--{name.replace('_', '-')}" for name in group if options.get(name) is not None]
         if idle and needs.isdisjoint(kinds):
@@ -133,11 +180,12 @@ def _at_hand(side: Side, what: str, dtype: str | None) -> Any:
 def _embedded(
     sides: Sequence[Any],
     kinds: Sequence[str],
+    names: Sequence[str],
     options: Mapping[str, Any],
     *,
     seed: int,
     cache_dir: Path | None,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Stage | None,
     log: Callable[[str], None] | None,
 ) -> list[Any]:
     """The sides with the models in place of their names replaced by embeddings of one and the same data."""
@@ -158,7 +206,7 @@ def _embedded(
     pairs = load_pairs(data, **of_data, cache_dir=cache_dir)
     work = {name: options[name] for name in OF_WORK if options.get(name) is not None}
     embedded = []
-    for side, what, name in zip(sides, kinds, SIDES, strict=True):
+    for side, what, name in zip(sides, kinds, names, strict=True):
         if what not in of_model:
             embedded.append(side)
             continue
@@ -177,12 +225,10 @@ def _refuse_unknown_folder(side: str | Path) -> None:
         raise InputError(f"{side} is a folder, but no store of embeddings, no run of finetune and no model")
 
 
-def _named(progress: Callable[[str, int, int], None], side: str) -> Callable[[str, int, int], None]:
-    return lambda stage, done, of: progress(f"{side}: {stage}", done, of)
+def _named(progress: Stage, side: str) -> Stage:
+    return (lambda stage, done, of: progress(f"{side}: {stage}", done, of)) if side else progress
 
 
-def _encoding(progress: Callable[[str, int, int], None], side: str) -> Callable[[int, int, int], None]:
-    def say(done: int, of: int, skipped: int) -> None:
-        progress(f"{side}: encoding{f', {skipped} skipped' if skipped else ''}", done, of)
-
-    return say
+def _encoding(progress: Stage, side: str) -> Callable[[int, int, int], None]:
+    say = _named(progress, side)
+    return lambda done, of, skipped: say(f"encoding{f', {skipped} skipped' if skipped else ''}", done, of)

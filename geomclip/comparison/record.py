@@ -15,6 +15,9 @@ from geomclip.intervals import LEVEL, Interval
 if TYPE_CHECKING:
     import pandas
 
+    from geomclip.embeddings import EmbeddingSet
+    from geomclip.panel import Panel
+
 SCHEMA = "geomclip.compare/1"
 VERDICTS = ("better", "worse", "unclear", "same")
 CONDITION = re.compile(r"\s*([^\s<>=]+)\s*(?:(<=|>=|<|>)\s*(\S+)|(?<=\s)(better|worse|unclear|same))\s*")
@@ -30,6 +33,14 @@ class Row:
     ci: Interval | None = None
     verdict: str = ""  # of VERDICTS; "same": difference and interval are exactly 0
     paired: bool = False  # whether the interval is one of paired differences
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One side that was measured: its panel, and its vectors unless it was a result."""
+
+    panel: Panel
+    embeddings: EmbeddingSet | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,8 @@ class Comparison:
     seed: int = 0
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
+    # what it is of, as long as that is in memory: a page shows it, the other files do not have it
+    sides: tuple[Measured, Measured] | None = None
 
     def __getitem__(self, key: str) -> Row:
         try:
