@@ -22,6 +22,7 @@ _PUBLIC = {
     "Comparison": "comparison",
     "metrics": "",
     "losses": "",
+    "projections": "",
     "finetune": "training.finetuning",
     "InputError": "errors",
     "GeomclipError": "errors",
@@ -30,6 +31,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from geomclip import losses as losses
     from geomclip import metrics as metrics
+    from geomclip import projections as projections
     from geomclip.api import compare as compare
     from geomclip.api import measure as measure
     from geomclip.comparison import Comparison as Comparison
@@ -55,6 +57,7 @@ __all__ = [
     "losses",
     "measure",
     "metrics",
+    "projections",
     "save",
 ]
 

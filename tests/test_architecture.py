@@ -28,7 +28,9 @@ ALLOWED: dict[str, set[str]] = {
     "run": {"embeddings", "sweep", "metrics", "intervals", "panel"},
     "stages": {"embeddings", "sweep", "metrics", "intervals", "halves", "run", "panel"},
     "measurement": {"embeddings", "sweep", "metrics", "run", "stages", "panel"},
+    "details": {"embeddings", "sweep", "metrics"},
     "panel": {"metrics", "results", "tables"},  # how it is kept and shown, imported where it does
+    "projections": GROUND | {"geometry", "embeddings", "metrics", "extras"},
     # what touches the world
     "extras": GROUND,
     "cache": GROUND,
@@ -62,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
 ANYTHING = {"cli", "__init__", "__main__"}
 PURE = {
     *("errors", "geometry", "embeddings", "sweep", "metrics", "losses"),
-    *("intervals", "halves", "run", "stages", "measurement"),
+    *("intervals", "halves", "run", "stages", "measurement", "details"),
 }
 TOUCHES_THE_SCRIPTS = {"analyses", "benchmarks", "tests", "conftest", "helpers"}
 TOUCHES_THE_WORLD = {

@@ -1,0 +1,58 @@
+"""Projections: a cloud of points made visible, as scikit-learn estimators; each is imported when it is first used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+@dataclass(frozen=True)
+class Method:
+    """What `geomclip project --method` names.
+
+    `path` is the estimator as "module:class" in this package and `options` what it is made with beside the
+    caller's; `kind` is what it is drawn on, "plane" or "sphere"; `up_to` is how many points it is started with,
+    None where any number is a matter of seconds.
+    """
+
+    path: str
+    kind: str
+    what: str
+    up_to: int | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def estimator(self) -> Any:
+        """The class of the estimator; NotAvailableError where its package is not installed."""
+        module, _, name = self.path.partition(":")
+        return getattr(import_module(f"geomclip.projections.{module}"), name)
+
+
+PROJECTIONS: dict[str, Method] = {
+    "svd": Method("linear:SVD", "plane", "the first singular directions, not centred: the gap stays to be seen"),
+    "pca": Method("linear:PCA", "plane", "the directions of largest variance"),
+    "umap": Method("umap_map:UMAP", "plane", "neighbours, by a graph of them", 1_000_000),
+    "umap-sphere": Method("umap_map:UMAP", "sphere", "neighbours, on a sphere", 50_000, (("output", "sphere"),)),
+    "tsne": Method("tsne:TSNE", "plane", "near neighbours, by t-SNE", 200_000),
+    "dosnes": Method("dosnes:DOSNES", "sphere", "near neighbours, on a sphere, without a crowd in the middle", 100_000),
+    "heat-geodesic": Method("heat_geodesic:HeatGeodesic", "plane", "distances along the data, by heat", 50_000),
+}
+"""Every method by its name, the linear ones first."""
+
+_CLASSES = {method.path.partition(":")[2]: method.path.partition(":")[0] for method in PROJECTIONS.values()}
+_CLASSES["Projection"] = "base"
+
+if TYPE_CHECKING:
+    from geomclip.projections.base import Projection as Projection
+
+__all__ = ["DOSNES", "PCA", "PROJECTIONS", "SVD", "TSNE", "UMAP", "HeatGeodesic", "Method", "Projection"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CLASSES:
+        raise AttributeError(f"module 'geomclip.projections' has no attribute {name!r}")
+    return getattr(import_module(f"geomclip.projections.{_CLASSES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
