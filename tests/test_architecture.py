@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": {"training"},
     "doctor": GROUND | {"cache", "encoders"},
     "tables": {"reading", "panel", "metrics", "doctor", "pairs", "encoders"},
+    "plots": GROUND | {"extras", "geometry"},
 }
 ANYTHING = {"cli", "__init__", "__main__"}
 PURE = {

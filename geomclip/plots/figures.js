@@ -1,0 +1,261 @@
+"use strict";
+// window.geomclip: draws plotly figures with what plotly leaves out: light and dark, keys, narrow screens.
+// Nothing here reads markup from data: text reaches the page through textContent and plotly's own escaping only.
+window.geomclip = (() => {
+  const NARROW = 640; // px; below it layout.meta.narrow is applied, above it layout.meta.wide
+  const CONFIG = {
+    displaylogo: false,
+    responsive: true,
+    typesetMath: false, // a caption with two dollars is no formula
+    scrollZoom: true,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleHover", "resetCameraLastSave3d"],
+    toImageButtonOptions: { format: "png", scale: 2, filename: "geomclip" },
+  };
+  const templates = JSON.parse(document.getElementById("geomclip-themes").textContent);
+  const preferred = window.matchMedia("(prefers-color-scheme: dark)");
+  const drawn = [];
+  const waiting = [];
+
+  const mode = () => document.documentElement.dataset.theme || (preferred.matches ? "dark" : "light");
+
+  /** "light", "dark", or nothing for what the system prefers. */
+  function theme(name) {
+    if (name) document.documentElement.dataset.theme = name;
+    for (const element of drawn) window.Plotly.relayout(element, { template: templates[mode()] });
+    document.dispatchEvent(new CustomEvent("geomclip-theme", { detail: mode() }));
+  }
+  preferred.addEventListener("change", () => theme());
+
+  function tell(element, error) {
+    const line = document.createElement("p");
+    line.className = "trouble";
+    line.setAttribute("role", "alert");
+    line.textContent = `${error.message || error}`;
+    element.replaceChildren(line);
+  }
+
+  /** Draw a figure ({data, layout, frames}) into an element once it is about to be seen; a promise of the element. */
+  function draw(element, figure) {
+    const { layout } = figure;
+    const legend = element.dataset.controls !== "none";
+    const sliders = layout.sliders;
+    if (legend) {
+      layout.showlegend = false;
+      delete layout.sliders; // both come as elements that a keyboard reaches
+      delete layout.updatemenus;
+    }
+    const place = () => (element.clientWidth < NARROW ? "narrow" : "wide");
+    let placed = place();
+    element.style.minHeight = `${height(layout, placed)}px`;
+    const begin = seen(element)
+      .then(() => window.plotlyReady)
+      .then(async (Plotly) => {
+        layout.template = templates[mode()];
+        layout.autosize = true;
+        delete layout.width;
+        await Plotly.newPlot(element, figure.data, layout, CONFIG);
+        await Plotly.relayout(element, patch(layout, placed));
+        if (figure.frames && figure.frames.length) await Plotly.addFrames(element, figure.frames);
+        drawn.push(element);
+        if (legend) controls(element, sliders);
+        turnable(element);
+        link(element, (layout.meta || {}).linked || []);
+        new ResizeObserver(() => {
+          if (place() === placed) return;
+          placed = place();
+          element.style.minHeight = `${height(layout, placed)}px`;
+          Plotly.relayout(element, patch(layout, placed));
+        }).observe(element);
+        element.dataset.drawn = "yes";
+        return element;
+      });
+    begin.catch((error) => tell(element, error));
+    return begin;
+  }
+
+  const patch = (layout, placed) => (layout.meta && layout.meta[placed]) || {};
+  const height = (layout, placed) => patch(layout, placed).height || layout.height || 450;
+
+  function seen(element) {
+    return new Promise((resolve) => {
+      const watch = new IntersectionObserver(
+        (entries) => {
+          if (!entries.some((entry) => entry.isIntersecting)) return;
+          watch.disconnect();
+          resolve();
+        },
+        { rootMargin: "400px" },
+      );
+      watch.observe(element);
+      waiting.push(resolve); // printing waits for no one to scroll
+    });
+  }
+  window.addEventListener("beforeprint", () => waiting.forEach((resolve) => resolve()));
+
+  /** Buttons for what the legend would list, and a slider where there are frames, above the figure. */
+  function controls(element, sliders) {
+    const bar = document.createElement("div");
+    bar.className = "controls";
+    const groups = new Map();
+    element.data.forEach((trace, index) => {
+      const key = trace.legendgroup || trace.name;
+      if (!key) return;
+      if (!groups.has(key)) groups.set(key, { traces: [], first: null });
+      groups.get(key).traces.push(index);
+      if (trace.showlegend !== false && !groups.get(key).first) groups.get(key).first = trace;
+    });
+    for (const { traces, first } of groups.values()) if (first) bar.append(toggle(element, traces, first));
+    if (sliders && sliders.length) bar.append(...morph(element, sliders[0]));
+    if (bar.childElementCount) element.before(bar);
+  }
+
+  function toggle(element, traces, first) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "toggle";
+    const swatch = document.createElement("span");
+    swatch.className = "swatch";
+    swatch.style.background = (first.marker && first.marker.color) || (first.line && first.line.color) || "gray";
+    const name = document.createElement("span");
+    name.textContent = first.name;
+    button.append(swatch, name);
+    const show = (on) => button.setAttribute("aria-pressed", String(on));
+    show(first.visible !== "legendonly");
+    button.addEventListener("click", () => {
+      const on = button.getAttribute("aria-pressed") !== "true";
+      show(on);
+      window.Plotly.restyle(element, { visible: on ? true : "legendonly" }, traces);
+    });
+    return button;
+  }
+
+  /** A range input in place of plotly's slider, and a button that runs through it. */
+  function morph(element, slider) {
+    const steps = slider.steps;
+    const range = document.createElement("input");
+    Object.assign(range, { type: "range", min: 0, max: steps.length - 1, step: 1, value: slider.active || 0 });
+    range.className = "morph";
+    range.setAttribute("aria-label", "from before to after");
+    const told = document.createElement("output");
+    let shown = null;
+    let busy = false;
+    async function show() {
+      const step = steps[range.value];
+      told.textContent = step.label;
+      range.setAttribute("aria-valuetext", step.label);
+      if (busy) return; // the running one looks again at its end
+      busy = true;
+      while (shown !== range.value) {
+        shown = range.value;
+        await window.Plotly.animate(element, [steps[shown].args[0][0]], {
+          mode: "immediate",
+          frame: { duration: 0, redraw: true },
+          transition: { duration: 0 },
+        });
+      }
+      busy = false;
+    }
+    range.addEventListener("input", show);
+    const play = document.createElement("button");
+    play.type = "button";
+    play.textContent = "Play";
+    let timer = null;
+    const stop = () => {
+      clearInterval(timer);
+      timer = null;
+      play.textContent = "Play";
+    };
+    play.addEventListener("click", () => {
+      if (timer !== null) return stop();
+      if (Number(range.value) === steps.length - 1) range.value = 0;
+      play.textContent = "Stop";
+      timer = setInterval(() => {
+        if (Number(range.value) === steps.length - 1) return stop();
+        range.value = Number(range.value) + 1;
+        show();
+      }, 120);
+      return show();
+    });
+    told.textContent = steps[range.value].label;
+    return [play, range, told];
+  }
+
+  const scenes = (element) => Object.keys(element.layout).filter((key) => /^scene\d*$/.test(key));
+  const camera = (element, scene) => element._fullLayout[scene]._scene.getCamera();
+
+  /** Arrow keys turn the scenes of a focused figure, plus and minus come nearer and go away. */
+  function turnable(element) {
+    if (!scenes(element).length) return;
+    element.tabIndex = 0;
+    element.addEventListener("keydown", (event) => {
+      const turns = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+      const nearer = { "+": 0.9, "=": 0.9, "-": 1 / 0.9 }[event.key];
+      if ((!turns && !nearer) || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      const changes = {};
+      for (const scene of scenes(element)) {
+        const from = camera(element, scene);
+        changes[`${scene}.camera`] = turns ? turned(from, ...turns) : scaled(from, nearer);
+      }
+      window.Plotly.relayout(element, changes);
+    });
+  }
+
+  const vector = (a) => [a.x, a.y, a.z];
+  const point = ([x, y, z]) => ({ x, y, z });
+  const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
+  const unit = (a) => a.map((value) => value / Math.sqrt(dot(a, a)));
+  /** Rodrigues' rotation of a about a unit axis. */
+  function about(a, axis, angle) {
+    const [c, s, along, side] = [Math.cos(angle), Math.sin(angle), dot(axis, a), cross(axis, a)];
+    return a.map((value, i) => value * c + side[i] * s + axis[i] * along * (1 - c));
+  }
+  function turned(from, right, up) {
+    const step = Math.PI / 18;
+    let eye = vector(from.eye);
+    let top = unit(vector(from.up));
+    if (right) eye = about(eye, top, right * step);
+    if (up) {
+      const side = unit(cross(top, eye));
+      eye = about(eye, side, -up * step);
+      top = about(top, side, -up * step);
+    }
+    return { ...from, eye: point(eye), up: point(top) };
+  }
+  const scaled = (from, factor) => ({ ...from, eye: point(vector(from.eye).map((value) => value * factor)) });
+
+  /** Scenes named in layout.meta.linked are seen from one place: who turns one turns all. */
+  function link(element, linked) {
+    if (linked.length < 2) return;
+    let following = false;
+    const follow = (event) => {
+      if (following) return;
+      const leader = linked.find((scene) => event[`${scene}.camera`]);
+      if (!leader) return;
+      const seenFrom = event[`${leader}.camera`];
+      const others = linked.filter((scene) => scene !== leader && !event[`${scene}.camera`]);
+      if (!others.length) return;
+      following = true;
+      const changes = Object.fromEntries(others.map((scene) => [`${scene}.camera`, seenFrom]));
+      window.Plotly.relayout(element, changes).finally(() => (following = false));
+    };
+    element.on("plotly_relayouting", follow);
+    element.on("plotly_relayout", follow);
+  }
+
+  /** Every figure of a page: <div class="figure" data-figure="ID of its JSON block">; and the theme button. */
+  function start() {
+    for (const element of document.querySelectorAll("[data-figure]")) {
+      draw(element, JSON.parse(document.getElementById(element.dataset.figure).textContent));
+    }
+    for (const button of document.querySelectorAll("button[data-theme-switch]")) {
+      const say = () => (button.textContent = mode() === "dark" ? "Light" : "Dark");
+      say();
+      button.addEventListener("click", () => theme(mode() === "dark" ? "light" : "dark"));
+      document.addEventListener("geomclip-theme", say);
+    }
+  }
+
+  return { draw, theme, mode, start };
+})();

@@ -1,0 +1,20 @@
+"use strict";
+// window.plotlyReady: a promise of Plotly, unpacked from this page; its errors are sentences for the reader
+window.plotlyReady = (async () => {
+  if (typeof DecompressionStream === "undefined") {
+    throw new Error(
+      "This browser cannot unpack the pictures (it has no DecompressionStream): " +
+        "open this file with Chrome or Edge 80, Firefox 113, Safari 16.4, or a later one.",
+    );
+  }
+  const block = document.getElementById("plotly-packed");
+  const packed = Uint8Array.from(atob(block.textContent), (sign) => sign.charCodeAt(0));
+  block.remove(); // nobody needs it twice
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script); // runs at once, as inline scripts do
+  if (!window.Plotly) throw new Error("plotly.js is in this page but did not start; the console says why.");
+  return window.Plotly;
+})();
+window.plotlyReady.catch(() => {}); // whoever draws tells it
