@@ -22,6 +22,7 @@ _PUBLIC = {
     "Comparison": "comparison",
     "metrics": "",
     "losses": "",
+    "plots": "",
     "projections": "",
     "finetune": "training.finetuning",
     "InputError": "errors",
@@ -31,6 +32,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from geomclip import losses as losses
     from geomclip import metrics as metrics
+    from geomclip import plots as plots
     from geomclip import projections as projections
     from geomclip.api import compare as compare
     from geomclip.api import measure as measure
@@ -57,6 +59,7 @@ __all__ = [
     "losses",
     "measure",
     "metrics",
+    "plots",
     "projections",
     "save",
 ]

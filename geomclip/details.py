@@ -296,7 +296,7 @@ def joined(counts: Mapping[str, Tensor], bins: int) -> tuple[NDArray[np.float64]
     first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, CELLS)
     width = -(-(last - first) // bins)
     size = -(-(last - first) // width)
-    edges: NDArray[np.float64] = (first + width * np.arange(size + 1)) * (2 / CELLS) - 1
+    edges = np.asarray((first + width * np.arange(size + 1)) * (2 / CELLS) - 1, dtype=np.float64)
     room = size * width
     return edges, {
         name: torch.nn.functional.pad(each[first:last], (0, room - (last - first))).view(size, width).sum(1).numpy()
