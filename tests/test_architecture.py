@@ -54,6 +54,9 @@ ALLOWED: dict[str, set[str]] = {
     | {"embeddings", "geometry", "metrics", "losses", "measurement", "panel", "comparison", "results", "api"}
     | {"pairs", "encoders", "encode", "extract", "cache", "arrays", "console"},
     "exporting": GROUND | {"encoders", "cache"},
+    "maps": GROUND
+    | {"embeddings", "geometry", "metrics", "projections", "comparison", "sides", "arrays", "cache"}
+    | {"console"},
     # what shows
     "reading": {"panel"},
     "console": GROUND,
