@@ -236,9 +236,11 @@ def legible(text: str) -> str:
         kind = unicodedata.category(sign)
         if kind in ("Cc", "Zs", "Zl", "Zp"):
             kept.append(" ")
+        elif kind == "Cf":  # joiners, and what would turn the line round
+            continue
         elif ord(sign) in _glyphs():
             kept.append(sign)
-        elif kind not in ("Cf", "Mn", "Me"):  # of a sign that is not drawn the marks on it are not either
+        elif kind not in ("Mn", "Me"):  # of a sign that is not drawn the marks on it are not either
             kept.append(MISSING)
     return " ".join("".join(kept).split())
 

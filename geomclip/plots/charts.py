@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -155,12 +154,7 @@ def k_occurrence(
     counts = {name: each for name, each in counts.items() if len(each)}
     if not counts:
         raise ValueError("there are no counts to draw")
-    top = max(float(each.max()) for each in counts.values())
-    # never, up to 1 (ties share a place), 2, 4, 8, ...
-    edges = [0.0, 1e-9, 1.5]
-    while edges[-1] <= top:
-        edges.append(2 * math.floor(edges[-1] + 0.5) - 0.5)
-    labels = ["never", "1", *(_span(low, high) for low, high in pairwise(edges[2:]))]
+    edges, labels = _spans(max(float(each.max()) for each in counts.values()))
     colors = {"images": IMAGE, "texts": TEXT}
     figure, rect = sheet(
         width,
@@ -176,15 +170,31 @@ def k_occurrence(
         at = np.arange(len(labels)) + (place - (len(counts) - 1) / 2) * wide
         axes.bar(at, share, wide, color=colors[name], hatch="" if name == "images" else "////", edgecolor="white")
     axes.set_xticks(np.arange(len(labels)), labels)
-    axes.tick_params(axis="x", length=0, **({"rotation": 45} if len(labels) > 8 and width < 120 else {}))
+    axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     axes.set(xlabel=f"times among the {k} nearest", ylabel="share of items (%)")
     return finished(figure, rect)
 
 
-def _span(low: float, high: float) -> str:
-    first, last = math.floor(low + 0.5), math.floor(high - 0.5)
-    return f"{first:,}" if first == last else f"{first:,}–{last:,}"
+MOST_SPANS = 8
+
+
+def _spans(top: float) -> tuple[list[float], list[str]]:
+    """Edges and names of spans of counts up to `top`: never, up to 1, then each as many times longer as there is room.
+
+    Ties share a place, so that a count may lie between whole numbers.
+    """
+    growth = 2
+    while 2 + math.log(max(top, 1.0) / 1.5, growth) > MOST_SPANS:
+        growth *= 2
+    edges, first = [0.0, 1e-9, 1.5], 2
+    labels = ["never", "1"]
+    while edges[-1] <= top:
+        after = growth * (1 if first == 2 and growth > 2 else first)
+        labels.append(f"{first}–{after - 1}" if after <= 100 else f"{first:,}+")
+        edges.append(after - 0.5)
+        first = after
+    return edges, labels
 
 
 def _told(name: str, counts: NDArray[np.float64]) -> str:

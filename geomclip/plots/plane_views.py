@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from geomclip.maps import Map
 
 BETWEEN = 3.0
+SHAPES = 0.6, 1.0
+"""Height of the field by its width: what is longer is turned by nobody, it gets room beside it."""
+
 ROOM = 0.04
 """Of the larger extent, left free around the points."""
 
@@ -63,9 +66,24 @@ def plane(map: Map, *, links: bool | None = None, title: str = "", width: float 
 
 
 @drawn
-def plane_pair(before: Map, after: Map, *, links: bool | None = None, title: str = "", width: float = PAGE) -> Picture:
-    """Two maps of the same items side by side, at one scale and with the same limits; as `plane` otherwise."""
-    return _planes([before, after], ["before", "after"], links=links, title=title, width=width)
+def plane_pair(
+    before: Map,
+    after: Map,
+    *,
+    links: bool | None = None,
+    title: str = "",
+    names: Sequence[str] = ("before", "after"),
+    width: float = PAGE,
+) -> Picture:
+    """Two maps of the same items side by side, at one scale and with the same limits; as `plane` otherwise.
+
+    Raises
+    ------
+    ValueError
+        If a map is not on the plane, or the rows of both are not the same items.
+    """
+    marks.check_same_rows(before, after)
+    return _planes([before, after], names, links=links, title=title, width=width)
 
 
 def _planes(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, title: str, width: float) -> Picture:
@@ -79,7 +97,7 @@ def _planes(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, ti
     shown = [marks.linked(each, links) for each in maps]
     side = (width - 2 * MARGIN - (len(maps) - 1) * BETWEEN) / len(maps)
     low, high = _limits(maps)
-    tall = side * min(1.0, max(0.6, float((high - low)[1] / (high - low)[0])))
+    tall = side * float((high - low)[1] / (high - low)[0])
     head = HEADING if any(names) else 0.0
     figure, (_, bottom, _, share) = sheet(
         width,
@@ -95,11 +113,11 @@ def _planes(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, ti
             heading(figure, (x + side / 2) / width, bottom + share, name, room=side)
         axes = figure.add_axes((x / width, bottom, side / width, tall / whole))
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=[], yticks=[])
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_aspect("equal")
         axes.grid(visible=False)
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color("#d3d8de")
-        unit = min(side / (high - low)[0], tall / (high - low)[1]) / POINT
+        unit = side / float((high - low)[0]) / POINT
         _cloud(axes, each, shown[place], area=0.6 * side * tall / POINT**2, unit=unit)
     return finished(figure)
 
@@ -123,11 +141,11 @@ def _cloud(axes: Axes, map: Map, shown: NDArray[np.int64], *, area: float, unit:
 
 
 def _limits(maps: Sequence[Map]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest corner (2,) of all points with some room; of a single place, a square about it."""
+    """Lowest and highest corner (2,) of all points with some room, on a field of a shape within `SHAPES`."""
     rows = np.concatenate([part for each in maps for part in (each.image, each.text) if part is not None])
     low, high = rows.min(0).astype(np.float64), rows.max(0).astype(np.float64)
-    reach = float((high - low).max()) or 1.0
-    middle = (low + high) / 2
-    # a cloud on a line still gets a strip
-    half = np.maximum((high - low) / 2, 0.3 * reach / 2) + ROOM * reach
-    return middle - half, middle + half
+    reach = float((high - low).max()) or 1.0  # of a single place: a unit about it
+    extent = high - low + 2 * ROOM * reach
+    flattest, tallest = SHAPES
+    extent = np.maximum(extent, [extent[1] / tallest, flattest * extent[0]])
+    return (low + high - extent) / 2, (low + high + extent) / 2
