@@ -2,7 +2,6 @@
 // window.geomclip: draws plotly figures with what plotly leaves out: light and dark, keys, narrow screens.
 // Nothing here reads markup from data: text reaches the page through textContent and plotly's own escaping only.
 window.geomclip = (() => {
-  const NARROW = 640; // px; below it layout.meta.narrow is applied, above it layout.meta.wide
   const CONFIG = {
     displaylogo: false,
     responsive: true,
@@ -44,9 +43,11 @@ window.geomclip = (() => {
       delete layout.sliders; // both come as elements that a keyboard reaches
       delete layout.updatemenus;
     }
-    const place = () => (element.clientWidth < NARROW ? "narrow" : "wide");
-    let placed = place();
-    element.style.minHeight = `${height(layout, placed)}px`;
+    if (legend) for (const [, changes] of places(layout)) raise(changes, layout.meta.legend || 0);
+    let placed = place(element, layout);
+    const sizes = figure.data.map((trace) => (trace.meta === "image" || trace.meta === "text" ? trace.marker.size : null));
+    figure.data.forEach((trace, index) => sizes[index] && (trace.marker.size = sizes[index] * finer(element)));
+    element.style.minHeight = `${placed.height || layout.height || 450}px`; // nothing jumps when it is drawn
     const begin = seen(element)
       .then(() => window.plotlyReady)
       .then(async (Plotly) => {
@@ -54,17 +55,20 @@ window.geomclip = (() => {
         layout.autosize = true;
         delete layout.width;
         await Plotly.newPlot(element, figure.data, layout, CONFIG);
-        await Plotly.relayout(element, patch(layout, placed));
+        await Plotly.relayout(element, placed);
         if (figure.frames && figure.frames.length) await Plotly.addFrames(element, figure.frames);
         drawn.push(element);
         if (legend) controls(element, sliders);
         turnable(element);
         link(element, (layout.meta || {}).linked || []);
         new ResizeObserver(() => {
-          if (place() === placed) return;
-          placed = place();
-          element.style.minHeight = `${height(layout, placed)}px`;
-          Plotly.relayout(element, patch(layout, placed));
+          const now = place(element, layout);
+          if (now === placed) return;
+          placed = now;
+          element.style.minHeight = `${placed.height}px`;
+          Plotly.relayout(element, placed);
+          const dots = [...sizes.keys()].filter((index) => sizes[index]);
+          if (dots.length) Plotly.restyle(element, { "marker.size": dots.map((i) => sizes[i] * finer(element)) }, dots);
         }).observe(element);
         element.dataset.drawn = "yes";
         return element;
@@ -73,8 +77,19 @@ window.geomclip = (() => {
     return begin;
   }
 
-  const patch = (layout, placed) => (layout.meta && layout.meta[placed]) || {};
-  const height = (layout, placed) => patch(layout, placed).height || layout.height || 450;
+  const places = (layout) => (layout.meta && layout.meta.places) || [];
+  /** Of layout.meta.places, [width, changes] by rising width, the changes for an element as wide as this. */
+  function place(element, layout) {
+    const fits = places(layout).filter(([width]) => width <= element.clientWidth);
+    return fits.length ? fits[fits.length - 1][1] : {};
+  }
+  /** The room that plotly's own legend would take is not needed. */
+  function raise(changes, legend) {
+    changes.height -= legend;
+    changes["margin.t"] -= legend;
+  }
+  /** Dots shrink with the picture, not below half. */
+  const finer = (element) => Math.min(1, Math.max(0.5, element.clientWidth / 800));
 
   function seen(element) {
     return new Promise((resolve) => {
@@ -98,13 +113,16 @@ window.geomclip = (() => {
     bar.className = "controls";
     const groups = new Map();
     element.data.forEach((trace, index) => {
+      if (trace.meta === "globe") return;
       const key = trace.legendgroup || trace.name;
       if (!key) return;
       if (!groups.has(key)) groups.set(key, { traces: [], first: null });
       groups.get(key).traces.push(index);
       if (trace.showlegend !== false && !groups.get(key).first) groups.get(key).first = trace;
     });
-    for (const { traces, first } of groups.values()) if (first) bar.append(toggle(element, traces, first));
+    const listed = [...groups.values()].filter(({ first }) => first);
+    listed.sort((a, b) => (a.first.legendrank ?? 1000) - (b.first.legendrank ?? 1000));
+    for (const { traces, first } of listed) bar.append(toggle(element, traces, first));
     if (sliders && sliders.length) bar.append(...morph(element, sliders[0]));
     if (bar.childElementCount) element.before(bar);
   }

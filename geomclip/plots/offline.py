@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 _UNSAFE = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 CONTENT_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
-"""For a <meta> of the page: the browser itself then refuses every request, whatever a figure holds."""
+"""For a <meta> of the page: the browser itself then refuses every request, whatever a figure holds.
+
+plotly's WebGL planes make functions from text ('unsafe-eval')."""
 
 
 @cache
@@ -56,14 +58,17 @@ def plotly_script() -> str:
 
 
 def figure_script() -> str:
-    """Script elements that draw figures, after `plotly_script`: `geomclip.draw(element, figure)`, `geomclip.theme(name)`.
+    """Script elements that draw figures, to stand after `plotly_script`.
+
+    They define `geomclip.draw(element, figure)` and `geomclip.theme(name)`.
 
     What `draw` adds to plotly: light and dark, buttons for the legend's entries and a slider for frames (both reached
     by keyboard), arrow keys that turn a sphere, linked cameras, another arrangement on narrow screens, and drawing
     only when the figure is about to be seen. `geomclip.start()` does all of it for the figures of a page.
     """
     themes = script_json({mode: template(mode) for mode in MODES})
-    return f'<script type="application/json" id="geomclip-themes">{themes}</script>\n<script>{_asset("figures.js")}</script>'
+    data = f'<script type="application/json" id="geomclip-themes">{themes}</script>'
+    return f"{data}\n<script>{_asset('figures.js')}</script>"
 
 
 def style() -> str:

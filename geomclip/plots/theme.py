@@ -10,8 +10,8 @@ GAP = "#009e73"
 """Blue, vermillion and bluish green of Okabe and Ito: told apart by colour-blind readers, and at least 3:1 against
 the papers of both modes, so that one colour means one thing in both."""
 
-LINK = "rgba(128, 134, 145, 0.45)"
-GRATICULE = "rgba(128, 134, 145, 0.35)"
+LINK = "#8a919c"
+"""Links and the net of the globe: thin and grey, seen on both papers."""
 BEFORE, AFTER = "#8a8f98", "#9a3d8f"
 
 MODES = ("light", "dark")

@@ -1,0 +1,85 @@
+"""Planes: one map, or two side by side on common axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geomclip.plots.interactive.layouts import arrange, check_kind, check_same_rows
+from geomclip.plots.interactive.traces import Hover, directions, facts, gap_arrow, go, links, means, points
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from geomclip.maps import Map
+
+
+def plane(map: Map, *, links: bool | None = None, title: str = "", hover: Hover | None = None) -> Figure:
+    """Both modalities on a plane of equal axes, with links, means and the gap; arguments as `sphere`.
+
+    Raises
+    ------
+    ValueError
+        If the map is not of a plane.
+    """
+    check_kind(map, "plane")
+    figure = go.Figure(on_plane(map, links, hover))
+    arrange_planes(figure, title, [facts(map)])
+    return figure
+
+
+def plane_pair(
+    before: Map,
+    after: Map,
+    *,
+    links: bool | None = None,
+    title: str = "",
+    hover: Hover | None = None,
+    names: Sequence[str] = ("before", "after"),
+) -> Figure:
+    """The same pairs before and after, side by side: both planes have one scale and move together.
+
+    Raises
+    ------
+    ValueError
+        If a map is not of a plane, or rows are not the same.
+    """
+    for map in (before, after):
+        check_kind(map, "plane")
+    check_same_rows(before, after)
+    parts = on_plane(before, links, hover)
+    for part in on_plane(after, links, hover):
+        parts.append(part.update(xaxis="x2", yaxis="y2", showlegend=False))
+    figure = go.Figure(parts)
+    told = [facts(map, name) for map, name in ((before, names[0]), (after, names[1]))]
+    arrange_planes(figure, title, told)
+    return figure
+
+
+def on_plane(map: Map, asked: bool | None, hover: Hover | None) -> list[Any]:
+    """The traces of a map on its plane: links below, dots, arrow, means."""
+    parts = [links(map, asked), points(map, "image", hover=hover), points(map, "text", hover=hover)]
+    ends = directions(map)
+    if len(ends) == 2:
+        parts += gap_arrow(np.stack([ends["image"], ends["text"]]))
+    return [part for part in [*parts, *means(map)] if part is not None]
+
+
+def arrange_planes(figure: Figure, title: str, annotations: list[dict[str, Any]]) -> None:
+    """Axes of one scale and without numbers, which mean nothing here; the second plane's are the first's."""
+    bare = {"showticklabels": False, "ticks": "", "zeroline": False, "showgrid": False, "title": ""}
+    numbers = ("", "2")[: len(annotations)]
+    for number in numbers:
+        # one scale for x and y; of the second plane by way of the first
+        scales = ({"matches": "x"}, {"matches": "y"}) if number else ({}, {"scaleanchor": "x"})
+        figure.update_layout(
+            {
+                f"xaxis{number}": {**bare, "anchor": f"y{number}", **scales[0]},
+                f"yaxis{number}": {**bare, "anchor": f"x{number}", **scales[1]},
+            }
+        )
+    domains = [(f"xaxis{number}.domain", f"yaxis{number}.domain") for number in numbers]
+    arrange(figure, title, annotations=annotations, domains=domains)
+    figure.update_layout(dragmode="pan", hovermode="closest")
