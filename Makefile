@@ -6,13 +6,14 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint bench figures clean
 
 help:
 	@echo "make demo    the panel of the demo model on the built-in data"
 	@echo "make test    the tests (GEOMCLIP_SLOW=1: the slow ones too)"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the benchmarks"
+	@echo "make figures the pictures of the demo model, from the numbers in figures/"
 	@echo "make venv    only the environment, in $(VENV)"
 	@echo "make clean   remove the environment"
 
@@ -39,6 +40,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+figures: $(STAMP)
+	@$(BIN)/python analyses/figures.py
 
 clean:
 	@rm -rf $(VENV)

@@ -128,7 +128,7 @@ def details_of(
     *,
     k: int = 10,
     neighbors: int = 10,
-    bins: int = 100,
+    bins: int | None = None,
     pairs: int = 24,
     progress: Progress | None = None,
 ) -> Details:
@@ -141,8 +141,9 @@ def details_of(
         Neighbours in whose lists an item is counted, as in `k_occurrence` and hubness.
     neighbors : int
         Nearest items to keep of every row; all there are, where there are fewer.
-    bins : int
-        At most so many bins of similarities, over the range in which there are any.
+    bins : int, optional
+        At most so many bins of similarities, over the range in which there are any. Left out: 20 to 100, as the
+        matched pairs, which are fewest, fill them.
     pairs : int
         Best and worst pairs to keep.
     progress : callable, optional
@@ -166,7 +167,7 @@ def details_of(
     ([1.0, 1.0, 1.0], [0, 1, 2])
     """
     for name, value in (("k", k), ("neighbors", neighbors), ("bins", bins), ("pairs", pairs)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     notes: dict[str, str] = {}
     clouds = {"image": embeddings.image}
@@ -178,7 +179,8 @@ def details_of(
         counts = across.pop("similarities")
     for modality, rows in clouds.items():
         counts[f"within {modality}s"] = _within(rows, modality, notes, progress)
-    edges, similarities = joined(counts, bins)
+    fewest = min(int(each.sum()) for each in counts.values())
+    edges, similarities = joined(counts, _bins(fewest) if bins is None else bins)
     spectra = {modality: Cloud.of(rows).singular_values for modality, rows in clouds.items()}
     shares = {modality: (values / values.sum()).numpy() for modality, values in spectra.items()}
     return Details(edges, similarities, shares, k, notes=notes, **across)
@@ -302,6 +304,11 @@ def joined(counts: Mapping[str, Tensor], bins: int) -> tuple[NDArray[np.float64]
         name: torch.nn.functional.pad(each[first:last], (0, room - (last - first))).view(size, width).sum(1).numpy()
         for name, each in counts.items()
     }
+
+
+def _bins(count: int) -> int:
+    """Three times Rice's 2 n^(1/3), since the narrowest of the distributions fills about a third of the range."""
+    return min(100, max(20, round(6 * count ** (1 / 3))))
 
 
 def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:

@@ -65,6 +65,12 @@ def test_the_histograms_are_those_of_all_scores(
         assert np.abs(counted - np.histogram(values, found.edges)[0]).sum() <= 2 * near.sum()
 
 
+def test_few_pairs_get_few_bins() -> None:
+    few, many = (details_of(small_set(n, 1, 8)) for n in (10, 600))
+    assert 10 <= len(few.edges) - 1 <= 20
+    assert 35 <= len(many.edges) - 1 <= 51
+
+
 def test_scores_that_rounding_puts_beyond_the_ends_are_counted_at_the_ends() -> None:
     image = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]) * (1 + 2**-22)  # not unit: products beyond ±1
     (counted,) = sweep(Pairing.of(image, image.flip(0)), [Histogram(unmatched=False)])
