@@ -28,7 +28,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 LINK = "#7a828e"
 HEAD = 5.0
-"""Points: from the middle of the sign of a mean to its edge, and half the length of an arrow's head."""
+"""Points: from the middle of the sign of a mean to its edge, and about half the length of an arrow's head."""
 
 MOST_LINKS = 200
 """Links that are drawn unless more are asked for: beyond, they hide the points."""
@@ -151,7 +151,7 @@ def arrow(
         (float(start[0]), float(start[1])),
         (float(end[0]), float(end[1])),
         arrowstyle="-|>",
-        mutation_scale=2 * HEAD,
+        mutation_scale=2.4 * HEAD,
         shrinkA=0,
         shrinkB=HEAD,  # it ends at the edge of the sign of the mean
         color=GAP,

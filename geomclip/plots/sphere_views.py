@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,7 +29,6 @@ from geomclip.plots.canvas import (
     sheet,
 )
 from geomclip.plots.orthographic import Rows, broken, camera, ends, great_circles, net, turned
-from geomclip.plots.theme import PALETTES
 
 if TYPE_CHECKING:
     from geomclip.maps import Map
@@ -37,6 +37,9 @@ LARGEST, LARGEST_OF_PAIR = 84.0, 70.0
 """Diameter of a sphere in millimetres, at most."""
 
 GAP_BETWEEN = 3.0
+SHADES = "#e4e8ee", "#fbfcfd"
+"""Of the ball, away from the light and in it."""
+
 OVER = 0.02
 """Depth behind the limb from which on a point lies on the other side: nearer it is seen from both."""
 
@@ -152,8 +155,7 @@ _CAPTION = FACT * POINT * 1.6
 
 def _globe(axes: Axes, map: Map, seen: Rows, shown: NDArray[np.int64], *, diameter: float) -> None:
     """One view of a map: ball, graticule, links, points by depth, arrow and means."""
-    colors = PALETTES["light"]
-    axes.add_patch(Circle((0, 0), 1, facecolor=colors["globe"], edgecolor="#b9bfc8", linewidth=0.7, zorder=0))
+    _ball(axes)
     for path in broken(net(), near=True):
         axes.plot(*path.T, color="#d3d8de", linewidth=0.4, zorder=1)
     image = _rows(map.image) @ seen.T  # (n, 3): right, up, depth
@@ -174,6 +176,21 @@ def _globe(axes: Axes, map: Map, seen: Rows, shown: NDArray[np.int64], *, diamet
     marks.points(axes, *flat, order[behind:], size=size, opacity=opacity, zorder=5)
     if len(ends(map)):
         _gap_arrow(axes, map, seen, unit=diameter / 2 / POINT)
+
+
+def _ball(axes: Axes) -> None:
+    """The body of the sphere: lit from the upper left, so that it is seen to be round, with its limb."""
+    limb = Circle((0, 0), 1, facecolor="none", edgecolor="#b9bfc8", linewidth=0.7, zorder=0.5)
+    axes.add_patch(limb)
+    place = np.linspace(-1, 1, 96)
+    x, y = np.meshgrid(place, place)
+    height = np.sqrt(np.clip(1 - x**2 - y**2, 0, 1))
+    light = np.clip((-0.35 * x + 0.45 * y + 0.82 * height), 0, 1)[..., None]
+    dark, bright = (np.array(to_rgb(shade)) for shade in SHADES)
+    axes.imshow(
+        dark + light * (bright - dark), extent=(-1, 1, -1, 1), origin="lower", interpolation="bilinear",
+        clip_path=limb, zorder=0, aspect="auto",
+    )  # fmt: skip
 
 
 def _gap_arrow(axes: Axes, map: Map, seen: Rows, *, unit: float) -> None:
