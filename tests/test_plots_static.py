@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import subprocess
 import sys
@@ -379,6 +380,21 @@ def test_a_map_prints_on_itself_what_it_keeps(kind: str, picture: Callable[..., 
         assert all(word in shown for fact in facts for word in fact.split())
 
 
+@pytest.mark.parametrize(("kind", "picture"), [("sphere", static.sphere), ("plane", static.plane)])
+def test_images_alone_and_classes_have_neither_links_nor_what_they_lack(
+    kind: str, picture: Callable[..., Figure]
+) -> None:
+    rows = np.eye(3)[:2, :2] if kind == "plane" else np.eye(3)[:2]
+    alone = picture(Map(rows[:1], None, None, kind, "svd"))
+    assert words(alone) == "1 image\nsvd of 1 images"
+    check_legible(alone)
+    classes = picture(Map(rows, rows[:1], None, kind, "svd"), links=True)
+    assert "2 images" in words(classes)
+    assert "1 class\n" in words(classes)
+    assert "matched" not in words(classes)
+    assert "mean" in words(classes)
+
+
 def test_maps_of_another_kind_are_refused_with_what_draws_them() -> None:
     with pytest.raises(ValueError, match=r"a map of kind 'plane' is no sphere: draw it with `plane`"):
         static.sphere(a_map(5, kind="plane"))
@@ -498,3 +514,17 @@ def test_what_cannot_be_drawn_is_refused(name: str) -> None:
     draw, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_static_and_interactive_pictures_take_the_same_arguments() -> None:
+    interactive = pytest.importorskip("geomclip.plots.interactive")
+    own = {"width", "view", "hover", "morph"}  # millimetres and camera on paper, pointer and slider on the screen
+    shared = set(static.__all__) & set(interactive.__all__)
+    assert len(shared) == 10
+
+    def taken(module: Any, name: str) -> list[tuple[str, Any]]:
+        arguments = inspect.signature(getattr(module, name)).parameters.values()
+        return [(each.name, each.default) for each in arguments if each.name not in own]
+
+    for name in sorted(shared):
+        assert taken(static, name) == taken(interactive, name), name

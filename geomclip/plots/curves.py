@@ -28,7 +28,7 @@ OVER, UNDER = "#c6302b", "#3a9bd9"
 @drawn
 def reliability(
     bins: Sequence[Mapping[str, float | None]],
-    ece: float | None,
+    ece: float | None = None,
     ci: Sequence[float] | None = None,
     title: str = "",
     *,

@@ -41,17 +41,22 @@ _DIAMOND = 0.85  # of the circle's size: looks as large
 
 def key_of(map: Map, links: int, *, mean: bool) -> list[tuple[str, Mapping[str, Any]]]:
     """The key of a map of which so many links are drawn."""
-    key: list[tuple[str, Mapping[str, Any]]] = [(f"{len(map.image):,} images", LOOKS["image"])]
+    key: list[tuple[str, Mapping[str, Any]]] = [(_counted(len(map.image), "image"), LOOKS["image"])]
     if map.text is None:
         return key
     count = len(map.text)
-    key.append((f"{count:,} {'classes' if map.image_of_text is None else 'texts'}", LOOKS["text"]))
+    key.append((_counted(count, "class" if map.image_of_text is None else "text"), LOOKS["text"]))
     if links:
-        told = f"{count:,} matched pairs" if links == count else f"matched pairs, {links:,} of {count:,}"
+        told = _counted(count, "matched pair") if links == count else f"matched pairs, {links:,} of {count:,}"
         key.append((told, {"color": LINK, "linestyle": "-", "linewidth": 0.8}))
     if mean:
         key.append(("from mean image to mean text", {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
     return key
+
+
+def _counted(count: int, what: str) -> str:
+    more = "" if count == 1 else "es" if what.endswith("s") else "s"
+    return f"{count:,} {what}{more}"
 
 
 def linked(map: Map, links: bool | None) -> NDArray[np.int64]:
