@@ -20,6 +20,7 @@ _PUBLIC = {
     "Panel": "panel",
     "compare": "api",
     "Comparison": "comparison",
+    "report": "reporting",
     "metrics": "",
     "losses": "",
     "plots": "",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from geomclip.errors import InputError as InputError
     from geomclip.extract import embed as embed
     from geomclip.panel import Panel as Panel
+    from geomclip.reporting import report as report
     from geomclip.store import load as load
     from geomclip.store import save as save
     from geomclip.training.finetuning import finetune as finetune
@@ -61,6 +63,7 @@ __all__ = [
     "metrics",
     "plots",
     "projections",
+    "report",
     "save",
 ]
 

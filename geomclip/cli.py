@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ from geomclip.options import (
     FINETUNE_DATA,
     MEASURE,
     MODEL,
+    PAGE,
+    REPORT,
     RUN,
     SEED,
     TRAINING,
@@ -252,20 +255,27 @@ def compare(context: click.Context, /, **given: Any) -> None:
     if out is not None:
         tables.check_name(out)
         check_output_file(out)
+    of_page = page_options(context, given, out)
     before, after = given["before"], given["after"]
     of_results = "result" in (sides.kind(before), sides.kind(after))
     for condition in given["fail_if"]:  # before the long work, since names can be mistyped
         Gate.of(condition, known=None if of_results else metric_keys(given["metrics"]))
     asked = typed(context, MODEL, DATA, WORK, COMPARE)
     options = {name: value for name, value in asked.items() if name in sides.OPTIONS}
+    if of_page and not {"model", "file"} & {sides.kind(before), sides.kind(after)}:
+        sides.check_options(options, [sides.kind(before), sides.kind(after)], pictures=of_page["thumbnails"])
+        of_page |= {name: options.pop(name) for name in sides.OF_IMAGES if name in options}
     scale = logit_scale(given["logit_scale"], given["temperature"])
     if scale is not None:
         options["logit_scale"] = scale
     with progress_bar(quiet=given["quiet"]) as report:
         always = {name: given[name] for name in ("bootstrap", "seed", "intersect", "cache_dir")}
         result = api.compare(before, after, **always, progress=report.stage, log=report.log, **options)
-    if out is not None:
-        result.save(out)
+        if of_page:
+            of_page |= {name: options[name] for name in sides.OF_IMAGES if name in options}
+            of_page |= {"cache_dir": given["cache_dir"], "progress": report.stage, "command": context.obj}
+        if out is not None:
+            result.save(out, **of_page)
     if given["as_json"]:
         click.echo(tables.comparison_json(result))
     else:
@@ -273,6 +283,45 @@ def compare(context: click.Context, /, **given: Any) -> None:
     if failed := [told for condition in given["fail_if"] if (told := result.told(condition))]:
         sys.stdout.flush()
         raise GeomclipError(f"--fail-if {'; '.join(failed)}")
+
+
+@app.command(
+    params=[
+        click.Argument(["source"], required=False, default="demo"),
+        *REPORT,
+        *(option for option in MODEL if option.name != "model"),
+        *DATA,
+        *WORK,
+        *SEED,
+        *CACHE,
+        *COMMON,
+    ],
+    epilog=examples(
+        "geomclip report",
+        "geomclip report coco-store --data-root datasets --out coco.html",
+        "geomclip report result.json --out result.html",
+        "geomclip report runs/m2mix-emoji-1 --no-thumbnails",
+    ),
+)
+@click.pass_context
+def report(context: click.Context, /, source: str, out: Path, **given: Any) -> None:
+    """Write one offline HTML page of SOURCE: numbers, pictures, and items to search and follow.
+
+    SOURCE is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder. Of
+    vectors --data and --data-root say where their images lie, if what they were made from does not tell.
+    """
+    from geomclip import reporting, sides
+
+    asked = typed(context, MODEL, DATA, WORK, REPORT)
+    options = {name: value for name, value in asked.items() if name in sides.OPTIONS}
+    scale = logit_scale(given["logit_scale"], given["temperature"])
+    if scale is not None:
+        options["logit_scale"] = scale
+    always = {name: given[name] for name in ("points", "bootstrap", "seed", "cache_dir")}
+    always |= {"thumbnails": not given["no_thumbnails"], "curves": not given["no_curves"]}
+    with progress_bar(quiet=given["quiet"]) as telling:
+        told = {"progress": telling.stage, "log": telling.log, "command": context.obj}
+        click.echo(reporting.report(source, out, **always, **told, **options))
 
 
 @app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip models"))
@@ -356,6 +405,16 @@ def typed(context: click.Context, *groups: list[click.Option]) -> dict[str, Any]
     return {name: context.params[name] for name in names(*groups) if context.get_parameter_source(name) == line}
 
 
+def page_options(context: click.Context, given: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """What was asked of a page; InputError if something was, and no page is written."""
+    if out is not None and out.suffix == ".html":
+        return {"thumbnails": not given["no_thumbnails"], "points": given["points"]}
+    if idle := list(typed(context, PAGE)):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise InputError(f"{flags} is of a page: --out FILE.html writes one")
+    return {}
+
+
 def logit_scale(scale: float | None, temperature: float | None) -> float | None:
     """One logit scale from two ways to say it; None if neither is given."""
     if scale is not None and temperature is not None:
@@ -393,7 +452,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(AttributeError):  # a stand-in for a stream may not have it
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # ↓ where it cannot be shown is ?
     try:
-        with app.make_context("geomclip", arguments) as context:
+        # a page says what it was made with
+        with app.make_context("geomclip", list(arguments), obj=shlex.join(["geomclip", *arguments])) as context:
             app.invoke(context)
         sys.stdout.flush()
         return 0

@@ -85,6 +85,10 @@ MEASURE = [
     path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
 ]
+PAGE = [
+    switch("--no-thumbnails", "A page without small pictures of the images."),
+    whole("--points", "Images and texts that a page draws and lists at most.", at_least=4, default=50_000),
+]
 COMPARE = [
     *(option for option in MEASURE if option.name in ("metrics", "captions", "logit_scale", "temperature", "dtype")),
     *(option for option in MEASURE if option.name in ("by", "bootstrap")),
@@ -95,8 +99,16 @@ COMPARE = [
         multiple=True,
         help="Exit 1 if 'KEY<NUMBER' (<= > >=) of the change, or 'KEY worse'; may be given again.",
     ),
-    path("--out", "FILE", "Write the comparison: .json, .csv or .md by its name."),
+    path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
+    *PAGE,
     switch("--json", "Print the comparison as JSON, not as a table.", "as_json"),
+]
+REPORT = [
+    path("--out", "FILE.html", "The page.", default=Path("geomclip-report.html")),
+    *PAGE,
+    switch("--no-curves", "Leave the gap curves out."),
+    *(option for option in MEASURE if option.name in ("logit_scale", "temperature", "metrics", "captions")),
+    *(option for option in MEASURE if option.name in ("by", "bootstrap", "dtype")),
 ]
 EXTRACT = [
     path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True),

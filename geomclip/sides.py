@@ -27,6 +27,8 @@ Stage: TypeAlias = Callable[[str, int, int], None]
 OF_MODELS = ("pretrained",)
 OF_FILES = ("arch",)
 OF_DATA = ("data", "split", "data_root", "limit", "image_column", "text_column", "image_id_column")
+OF_IMAGES = tuple(name for name in OF_DATA if name != "limit")
+"""Those that say where the images of vectors lie, too."""
 OF_WORK = ("batch_size", "workers", "precision", "device")
 OF_MEASURE = ("metrics", "captions", "logit_scale", "dtype", "by")
 OPTIONS = (*OF_MODELS, *OF_FILES, *OF_DATA, *OF_WORK, *OF_MEASURE)
@@ -145,7 +147,7 @@ def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures:
     neither, results = (
         ("the source is not", "it is a result") if alone else ("neither side is", "both sides are results")
     )
-    of_images = [name for name in OF_DATA if name != "limit"] if pictures else []
+    of_images = OF_IMAGES if pictures else ()
     of_work = [name for name in (*OF_DATA, *OF_WORK) if name not in of_images]
     for group, needs, why in (
         (of_images, {*extracted, "vectors"}, f"where images lie, and {results}"),

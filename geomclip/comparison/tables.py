@@ -20,7 +20,7 @@ from geomclip.tables import ARROW, COLUMN, NAME, grouped_keys, heading, html_row
 if TYPE_CHECKING:
     from rich.console import Console
 
-SUFFIXES = (".json", ".csv", ".md")
+SUFFIXES = (".json", ".csv", ".md", ".html")
 ENDS = (32, 40, 48, 56, 64, 72)
 """Where the key and the numbers of a line end; the verdict follows, and 80 columns are full."""
 HEADS = ("before", "after", "change", "95 % interval")
@@ -211,23 +211,22 @@ def check_name(path: Path) -> None:
     Raises
     ------
     InputError
-        If it ends in none of .json, .csv, .md.
+        If it ends in none of .json, .csv, .md, .html.
     """
     if path.suffix not in SUFFIXES:
-        later = "; a page (.html) comes in a later version" if path.suffix == ".html" else ""
-        raise InputError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}{later}")
+        raise InputError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
-def save(comparison: Comparison, path: str | Path) -> Path:
-    """Write the comparison as the name of the file says, whole or not at all.
-
-    Raises
-    ------
-    InputError, GeomclipError
-        If the name ends in none of .json, .csv, .md, the place cannot be written to, or the disk is full.
-    """
+def save(comparison: Comparison, path: str | Path, **of_page: Any) -> Path:
+    """Write the comparison as the name of the file says, whole or not at all; see `Comparison.save`."""
     path = Path(path)
     check_name(path)
+    if path.suffix == ".html":
+        from geomclip.reporting import save_page
+
+        return save_page(comparison, path, **of_page)
+    if of_page:
+        raise InputError(f"{path}: {', '.join(of_page)} is of a page (.html)")
     if path.suffix == ".json":
         atomic_json(path, comparison.to_dict())
     else:

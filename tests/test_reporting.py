@@ -1,0 +1,490 @@
+"""Reports as files: what a page holds, what it leaves out and says so, what it reads, and how large it is."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import Done, assert_one_line, class_set, folder_of_pairs, picture, random_rows, run_cli, small_set
+
+import geomclip as gc
+from geomclip.comparison import Comparison, Measured, Row
+from geomclip.details import Details, Neighborhood
+from geomclip.embeddings import EmbeddingSet
+from geomclip.errors import InputError, NotAvailableError
+from geomclip.maps import Map
+from geomclip.measurement import measure
+from geomclip.metrics import METRICS
+from geomclip.panel import Panel
+from geomclip.reporting import numbers, thumbnails
+from geomclip.reporting.page import html
+from geomclip.reporting.single import page_of
+from geomclip.reporting.text import plain
+from geomclip.reporting.views import Asked, view_of
+
+pytest.importorskip("plotly", reason="reports need the extra viz")
+pytest.importorskip("jinja2", reason="reports need the extra viz")
+
+Cli = Callable[..., Done]
+EVIL = '<script>alert(1)</script></script>"><img src=x onerror=alert(2)>\u202egpj.exe\u2028{{ 7 * 7 }}${x}\x00\ud800'
+SHOWN = (
+    '<script>alert(1)</script></script>"><img src=x onerror=alert(2)>\\u202egpj.exe\\u2028{{ 7 * 7 }}${x}\\u0000\\ud800'
+)
+
+
+def carried(page: str, block: str = "geomclip-data") -> Any:
+    """What a data block of a page holds."""
+    found = re.search(rf'<script type="text/plain" id="{block}">([^<]*)</script>', page)
+    assert found is not None, f"no block {block}"
+    return json.loads(zlib.decompress(base64.b64decode(found[1])))
+
+
+def tags_of(page: str) -> list[tuple[str, dict[str, str]]]:
+    """The tags that a browser sees, with their attributes."""
+    found: list[tuple[str, dict[str, str]]] = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, {name: value or "" for name, value in attrs}))
+
+    Tags().feed(page)
+    return found
+
+
+def table(told: dict[str, Any]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(told["bdata"]), f"<{told['dtype']}").reshape(told["shape"])
+
+
+def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of chance in place of projected ones, which take their time and other bytes of the same number."""
+
+    def project(embeddings: EmbeddingSet, method: str, **_: object) -> Map:
+        texts = embeddings.text if embeddings.text is not None else embeddings.class_text
+        assert texts is not None
+        width = 3 if method == "dosnes" else 2
+        one, other = (random_rows(len(x), width, seed=seed).numpy() for seed, x in enumerate((embeddings.image, texts)))
+        own = None if embeddings.image_of_text is None else embeddings.image_of_text.numpy()
+        return Map(one, other, own, "sphere" if width == 3 else "plane", method)
+
+    monkeypatch.setattr("geomclip.maps.project", project)
+    monkeypatch.setattr(
+        "geomclip.maps.project_pair", lambda a, b, method, **_: (project(a, method), project(b, method))
+    )
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Cli:
+    return lambda *arguments: run_cli(capsys, "report", *arguments)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a small set, drawn as it is for users."""
+    path = tmp_path_factory.mktemp("report") / "r.html"
+    return gc.report(small_set(30, 2), path, bootstrap=50, by="source").read_text()
+
+
+# --- what is in a page
+
+
+def test_a_page_has_every_number_with_its_sentence(written: str) -> None:
+    panel = measure(small_set(30, 2), bootstrap=0)
+    assert all(f"<code>{key}</code>" in written for key in panel)
+    assert all(numbers.title(key).replace(">", "&gt;") in written for key in panel)
+    assert "On average a text is" in written
+    assert written.count('<rect class="interval"') > 30
+    assert "<h1>toy (test) · none</h1>" in written
+    assert "By source" in written
+
+
+def test_a_page_has_every_picture(written: str) -> None:
+    drawn = carried(written, "geomclip-pictures")
+    expected = {"sphere", "plane", "similarities", "spectrum", "occurrence", "image_retrieval", "text_retrieval"}
+    assert set(drawn) == {*expected, "plane-of-losses", "gap-curves"}
+    assert written.count("data-picture=") == len(drawn)
+    assert written.count("data-map") == 2
+    traces = drawn["sphere"]["data"]
+    assert {trace["meta"] for trace in traces} >= {"image", "text"}
+    assert all("hovertext" not in trace for trace in traces)  # the page shows thumbnail and caption
+
+
+def test_what_a_click_shows_is_the_nearest_in_the_full_space(written: str) -> None:
+    told, embeddings = carried(written)["items"], small_set(30, 2)
+    assert embeddings.text is not None
+    score = embeddings.image @ embeddings.text.T
+    space = told["spaces"][0]
+    for kind, scores in (("image", score), ("text", score.T)):
+        best = scores.topk(10, dim=1)
+        assert table(space["nearest"][kind]["cosine"]) / 10_000 == pytest.approx(best.values.numpy(), abs=6e-5)
+        found = torch.from_numpy(table(space["nearest"][kind]["row"]).astype(np.int64))
+        assert scores.gather(1, found) == pytest.approx(best.values)
+    owner = table(told["pairs"]["image"])
+    assert owner.tolist() == embeddings.image_of_text.tolist()  # type: ignore[union-attr]
+    ranks = (score.T[torch.arange(60), torch.from_numpy(owner.astype(np.int64))][:, None] < score.T).sum(1) + 1
+    assert table(space["rank"]["text"]).tolist() == ranks.tolist()
+
+
+def test_the_same_call_gives_the_same_bytes(tmp_path: Path) -> None:
+    pages = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        pages.append(gc.report(small_set(12), tmp_path / folder / "r.html", bootstrap=20, command="x").read_bytes())
+    assert pages[0] == pages[1]
+    assert b"seconds" not in pages[0]
+
+
+def test_what_comes_from_outside_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_maps(monkeypatch)
+    evil = small_set(12, 1).replace(
+        caption=[EVIL] * 12,
+        image_id=[f"{EVIL}{i}" for i in range(12)],
+        columns={"source": [EVIL] * 12},
+        made_from={"dataset": EVIL, "split": EVIL, "model": EVIL, "pretrained": EVIL, "skipped": [{"path": EVIL}]},
+    )
+    for page in (
+        gc.report(evil, tmp_path / "r.html", bootstrap=0, by="source").read_text(),
+        gc.compare(evil, evil, bootstrap=0).save(tmp_path / "c.html").read_text(),
+    ):
+        tags = tags_of(page)
+        assert "alert(1)&lt;/script&gt;" in page
+        assert not [
+            tag for tag, told in tags if tag in ("img", "iframe") or any(name.startswith("on") for name in told)
+        ]
+        assert (
+            sum(tag == "script" for tag, _ in tags) == 7
+        )  # data, pictures, plotly, its starter, themes, drawing, ours
+        assert "{{ 7 * 7 }}" in page
+        assert not set("\u202e\u2028\x00") & set(page)
+        assert carried(page)["items"]["texts"] == [SHOWN] * 12
+
+
+def test_signs_that_act_are_written_out_and_letters_stay() -> None:
+    assert plain(EVIL) == SHOWN
+    letters = "naïve 日本語 עברית हिन्दी 👩‍🚀 a\tb\nc"
+    assert plain(letters) == letters
+
+
+def test_a_page_asks_nobody_for_anything(written: str) -> None:
+    assert "default-src &#39;none&#39;" in written
+    asking = {"src", "href", "action", "data", "srcset", "poster", "background"}
+    assert [told[name] for _, told in tags_of(written) for name in asking & set(told) if told[name][0] != "#"] == []
+    style = written[written.index("<style>") : written.index("</style>")]
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+def test_a_result_has_what_it_can_show_and_says_what_is_missing(tmp_path: Path) -> None:
+    panel = measure(small_set(20, 2), bootstrap=20, curves=True)
+    panel = panel.replace(made_from={"model": "demo", "dataset": "emoji", "split": "test"})
+    page = gc.report(panel.save(tmp_path / "r.json"), tmp_path / "r.html").read_text()
+    assert "no vectors" in page
+    assert "geomclip report demo --data emoji --split test --out report.html" in page
+    assert set(carried(page, "geomclip-pictures")) == {
+        "image_retrieval",
+        "text_retrieval",
+        "plane-of-losses",
+        "gap-curves",
+    }
+    assert 'id="search"' not in page
+    assert carried(page)["items"] is None
+
+
+def test_classes_are_explored_as_texts_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_maps(monkeypatch)
+    page = gc.report(class_set(), tmp_path / "r.html", bootstrap=0).read_text()
+    told = carried(page)["items"]
+    assert told["texts"] == [f"class {c}" for c in range(4)]
+    assert table(told["pairs"]["text"]).tolist() == [i % 4 for i in range(40)]
+    assert table(told["spaces"][0]["nearest"]["image"]["row"]).shape == (40, 4)
+    assert "Search in classes" in page
+
+
+@pytest.mark.parametrize(
+    "embeddings",
+    [
+        EmbeddingSet(torch.eye(2), torch.eye(2)),
+        EmbeddingSet(torch.ones(6, 4), torch.ones(6, 4)),
+        EmbeddingSet(torch.eye(3), torch.eye(3).flip(0)),
+    ],
+    ids=["two pairs", "all equal", "three pairs"],
+)
+def test_what_cannot_be_drawn_says_why(tmp_path: Path, embeddings: EmbeddingSet) -> None:
+    page = gc.report(embeddings, tmp_path / "r.html", bootstrap=0).read_text()
+    missing = set(re.findall(r'data-picture="([\w-]+)"', page)) ^ {"sphere", "plane"}
+    assert ("sphere" in missing) == ("Not drawn: " in page)
+    assert carried(page)["items"]["images"] == [str(i) for i in range(len(embeddings.image))]
+
+
+def test_of_a_large_set_a_sample_is_shown_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_maps(monkeypatch)
+    page = gc.report(small_set(40, 2), tmp_path / "r.html", bootstrap=0, points=60).read_text()
+    told = carried(page)
+    assert (len(told["items"]["images"]), len(told["items"]["texts"])) == (20, 40)
+    assert "are of 20 of the 40 images, drawn by seed 0; numbers and ranks are of all" in page
+    assert json.loads(told["files"]["report.json"])["n_images"] == 40
+
+
+def test_files_to_download_have_the_numbers_to_the_last_digit(written: str) -> None:
+    panel = measure(small_set(30, 2), bootstrap=50, curves=True, by="source")
+    files = carried(written)["files"]
+    assert json.loads(files["report.json"])["metrics"] == dict(panel.values)
+    lines = files["report.csv"].splitlines()
+    assert len(lines) == 1 + len(panel) + sum(len(group) for group in panel.groups.values())
+    assert f",alignment,{panel['alignment']!r},{panel.ci['alignment'][0]!r}," in files["report.csv"]
+    tricky = numbers.panel_csv(Panel({}, groups={"=1+1": Panel({"alignment": 1.0})}))
+    assert "\n'=1+1,alignment" in tricky
+
+
+# --- comparisons
+
+
+def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) -> None:
+    before = small_set(24, 2)
+    assert before.text is not None
+    after = before.replace(text=before.text + 0.4 * random_rows(48, 16, seed=9))
+    comparison = gc.compare(before, after, bootstrap=50, by="source")
+    page = comparison.save(tmp_path / "c.html").read_text()
+    assert all(f"<code>{key}</code>" in page for key in comparison)
+    for name in ("better", "worse", "unclear"):
+        count = sum(row.verdict == name for row in comparison.rows.values())
+        # at the top too, in tiles
+        assert page.count(f'class="verdict {name}"') >= count
+    told = carried(page)
+    assert [space["name"] for space in told["items"]["spaces"]] == ["before", "after"]
+    assert {"sphere", "plane", "similarities-before", "similarities-after"} <= set(carried(page, "geomclip-pictures"))
+    assert json.loads(told["files"]["compare.json"]) == json.loads(json.dumps(comparison.to_dict()))
+    assert "Found later" in page
+
+
+def test_results_compared_have_a_page_without_spaces(tmp_path: Path) -> None:
+    sides = [measure(small_set(20, 2, seed=seed), bootstrap=20) for seed in (0, 1)]
+    page = gc.compare(*sides, bootstrap=20, intersect=True).save(tmp_path / "c.html").read_text()
+    assert "no vectors of both sides" in page
+    assert "image_retrieval-before" in page
+    alone = Comparison({"alignment": Row(1.0, 2.0, 1.0)}).save(tmp_path / "d.html").read_text()
+    assert "<code>alignment</code>" in alone
+
+
+# --- thumbnails
+
+
+def test_thumbnails_are_small_and_of_the_right_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = folder_of_pairs(tmp_path / "data", 6)
+    (folder / "002.png").write_bytes(b"no image")
+    (folder / "004.png").write_bytes(picture(4, (900, 500)))
+    ids = _ids(folder)
+    made = small_set(6, 1).replace(image_id=(*ids[:5], "not there"))
+    found = thumbnails.thumbnails(made, {"data": f"folder:{folder}"})
+    assert [bool(each) for each in found.webp] == [True, True, False, True, True, False]
+    with Image.open(io.BytesIO(found.webp[4])) as opened:
+        assert opened.format == "WEBP"
+        assert opened.size == (96, 53)
+    with Image.open(io.BytesIO(found.webp[1])) as opened, Image.open(io.BytesIO(picture(1))) as original:
+        difference = np.asarray(opened.convert("L"), float).mean() - np.asarray(original.convert("L"), float).mean()
+    assert abs(difference) < 6
+    assert found.notes == [f"2 of 6 images have no thumbnail; first: {ids[2]} (002.png is not an image that is read "
+                           "(JPEG, PNG, WebP, GIF, BMP, TIFF, PPM))"]  # fmt: skip
+
+
+def _ids(folder: Path) -> list[str]:
+    from geomclip.pairs import load_pairs
+
+    return [pair.image_id for pair in load_pairs(f"folder:{folder}").pairs]
+
+
+def test_a_store_names_a_data_set_and_never_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of_pairs(tmp_path / "private", 6)
+    made = small_set(6, 1).replace(image_id=_ids(folder), made_from={"dataset": f"folder:{folder}", "split": "all"})
+    monkeypatch.setattr(thumbnails, "load_pairs", lambda *_, **__: pytest.fail("it was opened"))
+    found = thumbnails.thumbnails(made, {})
+    assert not found
+    assert found.notes == (f"no thumbnails: its images are of folder:{folder}, which --data tells",)
+
+
+def test_absent_data_leave_a_note_and_data_asked_for_must_be_there(tmp_path: Path) -> None:
+    made = small_set(6, 1).replace(made_from={"dataset": "coco", "split": "val"})
+    found = thumbnails.thumbnails(made, {}, cache_dir=tmp_path)
+    assert found.notes[0].startswith("no thumbnails: coco is not at ")
+    with pytest.raises(NotAvailableError, match="coco is not at"):
+        thumbnails.thumbnails(made, {"data": "coco"}, cache_dir=tmp_path)
+
+
+def test_row_numbers_are_no_ids_of_images(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for i in (3, 4, 5, 0, 1, 2):
+        (folder / f"{i}.png").write_bytes(picture(i))
+        (folder / f"{i}.txt").write_text("x")
+    made = small_set(4, 1)  # ids 0 to 3, of rows of something else
+    assert not thumbnails.thumbnails(made, {"data": f"folder:{folder}"})
+
+
+# --- size
+
+
+def test_a_thousand_pairs_with_thumbnails_take_less_than_15_megabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_maps(monkeypatch)
+    worst = thumbnails.shrunk(Bytes(picture(0, (300, 300))))  # noise: a photo takes half of that
+    webp = [np.random.default_rng(i).bytes(len(worst)) for i in range(1000)]  # all different
+    monkeypatch.setattr("geomclip.reporting.views.thumbnails", lambda *_, **__: thumbnails.Thumbnails(webp, (), ""))
+    made = small_set(1000, 1, 32).replace(
+        caption=[f"a caption of fifty letters, as most photos have, {i}" for i in range(1000)]
+    )
+    size = gc.report(made, tmp_path / "r.html", bootstrap=0, metrics="alignment", curves=False).stat().st_size
+    assert 5e6 < size < 15e6
+
+
+def test_ten_thousand_pairs_without_thumbnails_take_less_than_5_megabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_maps(monkeypatch)
+    monkeypatch.setattr("geomclip.reporting.views.details_of", details_of_chance)
+    words = [f"caption {i} {hash_of(i)} of fifty letters, as photos have" for i in range(10_000)]
+    made = small_set(10_000, 1, 8).replace(caption=words)
+    panel = Panel({}, items={kind: ranks(kind) for kind in ("image", "text")}, n_images=10_000, n_texts=10_000)
+    view = view_of({"": Measured(panel, made)}, Asked(of_data=None))
+    size = len(html(page_of(Measured(panel, made), view, "")).encode())
+    assert 3e6 < size < 5e6
+
+
+def ranks(kind: str) -> dict[str, list[Any]]:
+    """Items of a panel: a rank for each, as even as can be."""
+    name = {"image": "image_id", "text": "caption_id"}[kind]
+    return {name: [str(i) for i in range(10_000)], "rank": (np.random.default_rng(3).permutation(10_000) + 1).tolist()}
+
+
+def details_of_chance(embeddings: EmbeddingSet, **_: object) -> Details:
+    """Neighbours drawn at random: nothing compresses worse."""
+    draw, n = np.random.default_rng(0), len(embeddings.image)
+    near = {
+        kind: Neighborhood(draw.integers(0, n, (n, 10)), draw.uniform(-1, 1, (n, 10)).astype(np.float32))
+        for kind in ("image", "text")
+    }
+    counts = {kind: draw.integers(0, 50, n).astype(float) for kind in near}
+    return Details(np.linspace(0, 1, 3), {"matched": np.ones(2, np.int64)}, {"image": np.ones(8)}, 10, counts, near)
+
+
+def hash_of(i: int) -> str:
+    return base64.b32encode(zlib.crc32(str(i).encode()).to_bytes(4, "big")).decode()
+
+
+class Bytes:
+    """An image that is these bytes."""
+
+    path = "noise.png"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self) -> bytes:
+        return self.data
+
+    def identity(self) -> str:
+        return ""
+
+
+# --- the command, and what is refused
+
+
+def test_the_command_writes_the_page_and_says_where(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick_maps(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    folder = folder_of_pairs(tmp_path / "data", 8)
+    gc.save(small_set(8, 1).replace(image_id=_ids(folder)), "store")
+    done = run("store", "--data", f"folder:{folder}", "--bootstrap", 0, "--no-curves")
+    assert (done.code, done.out, done.err) == (0, "geomclip-report.html\n", "")
+    page = Path("geomclip-report.html").read_text()
+    assert f"<code>geomclip report store --data folder:{folder} --bootstrap 0 --no-curves</code>" in page
+    assert sum(bool(each) for each in carried(page)["items"]["thumbnails"]) == 8
+    assert run("store", "--no-thumbnails", "--bootstrap", 0, "--metrics", "alignment").code == 0
+    assert carried(Path("geomclip-report.html").read_text())["items"]["thumbnails"] == []
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.html").write_text("old")
+    monkeypatch.setattr("geomclip.plots.offline.plotly_script", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        gc.report(Panel({"alignment": 1.0}), tmp_path / "r.html")
+    assert [each.name for each in tmp_path.iterdir()] == ["r.html"]
+    assert (tmp_path / "r.html").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.npz", "--out", "x.pdf"], "x.pdf must be a file whose name ends in .html"),
+        (["a.npz", "--out", "absent/x.html"], "absent does not exist"),
+        (["absent.npz"], "absent.npz: no such file"),
+        (["absent.json"], "absent.json cannot be read"),
+        (["a.json", "--data", "emoji"], "--data says where images lie, and it is a result"),
+        (["a.json", "--metrics", "all"], "--metrics says how to measure, and it is a result"),
+        (["a.json", "--no-thumbnails"], "--no-thumbnails: a result has no images"),
+        (["a.npz", "--limit", "4"], "--limit says how to extract, and the source is not a model"),
+        (["a.npz", "--device", "cpu"], "--device says how to extract, and the source is not a model"),
+        (["a.npz", "--no-thumbnails", "--data", "emoji"], "--data says how to extract"),
+        (
+            ["a.npz", "--pretrained", "x"],
+            "--pretrained says which weights a named model has, and the source is not one",
+        ),
+        (["a.npz", "--data", "emojis"], "unknown data 'emojis': did you mean emoji?"),
+        (["a.npz", "--points", "1"], "--points"),
+        (["a.npz", "--metrics", "alignmet"], "nearest: alignment"),
+        (["a.npz", "--temperature", "1", "--logit-scale", "1"], "give one of them"),
+        (["demoo"], "demoo"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gc.save(small_set(8, 1), "a.npz")
+    Panel({"alignment": 1.0}).save("a.json")
+    there = set(tmp_path.iterdir())
+    assert_one_line(run(*arguments), 2, said)
+    assert set(tmp_path.iterdir()) == there
+
+
+def test_a_missing_package_is_named_with_the_way_to_it(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.chdir(tmp_path)
+    Panel({"alignment": 1.0}).save("a.json")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    from geomclip.reporting import page
+
+    page._environment.cache_clear()
+    assert_one_line(run("a.json"), 2, "needs jinja2: pip install 'geomclip[viz]'")
+
+
+def test_bars_lie_where_their_numbers_do() -> None:
+    panel = Panel(
+        {"alignment": 1.0, "image_retrieval_recall@1": 0.25}, ci={"alignment": (0.5, 1.5)}, null={"alignment": 2.0}
+    )
+    line = {line.key: line for group in numbers.groups_of(panel) for line in group.lines}
+    scale = (0.5 - 0.225, 2.0 + 0.225)  # 0.15 of the 1.5 that are shown, on both sides
+    expected = [100 * (x - scale[0]) / (scale[1] - scale[0]) for x in (0.5, 1.0, 2.0)]
+    bar = line["alignment"].bar
+    assert bar is not None
+    assert [bar.low, bar.value, bar.mark] == pytest.approx(expected, abs=0.01)
+    share = line["image_retrieval_recall@1"].bar
+    assert share is not None
+    assert (share.value, share.mark, share.told) == (25.0, None, "on a scale from 0 to 1.0000")
+    assert METRICS["alignment"].low == 0
+    with pytest.raises(InputError, match="points must be at least 4, got 3"):
+        gc.report(panel, "x.html", points=3)
