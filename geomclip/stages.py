@@ -348,7 +348,11 @@ def draw_curves(run: Run) -> None:
     pairing = run.pairs()
     with run.timed("curves"):
         for name, curve in (("gap_shift_curve", gap_shift_curve), ("gap_ablation_curve", gap_ablation_curve)):
-            points = curve(run.image, pairing.text, pairing.own)
+            try:
+                points = curve(run.image, pairing.text, pairing.own)
+            except ValueError as undefined:  # the means are one point, as a value that is undefined is told
+                run.notes[name] = str(undefined)
+                continue
             run.curves[name] = {key: each.tolist() for key, each in points.items()}
 
 

@@ -159,6 +159,13 @@ def test_the_papers_code_is_reproduced_only_where_it_is_asked_for():
     assert not any(key.startswith("oh2023") for key in measure(made, bootstrap=0))
 
 
+def test_curves_without_a_direction_are_told_and_end_nothing():
+    panel = measure(EmbeddingSet(torch.eye(3), torch.eye(3).flip(0)), curves=True, bootstrap=0)
+    assert "gap_shift_curve" not in panel.curves
+    assert panel.notes["gap_shift_curve"].startswith("the mean of x is the mean of y")
+    assert panel["modality_gap"] == pytest.approx(0, abs=1e-7)
+
+
 def test_curves_start_at_the_panels_own_numbers():
     made = small_set(15, 2)
     panel = measure(made, curves=True, bootstrap=0)
