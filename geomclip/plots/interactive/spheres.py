@@ -31,7 +31,7 @@ def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: Hover
     map : Map
         Of kind "sphere".
     links : bool, optional
-        All, or none. Left out: an even share of at most 500, and the legend says so.
+        All, or none. Left out: an even share of at most 300, and the legend says so.
     title : str
     hover : mapping, optional
         "image" and "text" to one str a row, shown at the pointer as it is; long ones are cut.

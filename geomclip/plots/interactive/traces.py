@@ -22,7 +22,7 @@ go = optional("plotly.graph_objects", "an interactive picture")
 Hover = Mapping[str, Sequence[str]]
 """Lines to show at the pointer: "image" and "text" to one str a row."""
 
-MOST_LINKS = 500
+MOST_LINKS = 300
 """Links that are drawn unless all are asked for: more hide what they link."""
 HOVER_WIDTH, HOVER_LINES = 48, 4
 RANKS = ("image", "text", "link", "mean")
@@ -121,7 +121,7 @@ def links(map: Map, asked: bool | None) -> Any:
     given = {
         "mode": "lines",
         "line": {"color": LINK, "width": 1 if flat else 1.5},
-        "opacity": 0.5,
+        "opacity": 0.4,
         "hoverinfo": "skip",
         "connectgaps": False,
         "meta": "link",
