@@ -144,7 +144,7 @@ def pictures(numbers: Mapping[str, Any]) -> dict[str, Callable[[], Figure]]:
     return {
         "demo_sphere.png": lambda: static.sphere(before, title="The demo model on its test emoji"),
         "demo_sphere_pair.png": lambda: static.sphere_pair(
-            before, after, title=f"The demo model before and after {path[-1][0]} steps of m²-mix"
+            before, after, title=f"The demo model before and after {path[-1][0]} steps of m²-mix", width=140
         ),
         "demo_similarities.svg": lambda: static.similarities(
             details["edges"], details["similarities"], "Cosines of the demo model"
@@ -171,7 +171,7 @@ def pictures(numbers: Mapping[str, Any]) -> dict[str, Callable[[], Figure]]:
         "demo_worst_pairs.png": lambda: static.gallery(
             [emoji(pair["image_id"]) for pair in details["worst"]],
             [pair["caption"] for pair in details["worst"]],
-            [f"rank {pair['rank']:,}, cosine {pair['cosine']:.2f}" for pair in details["worst"]],
+            [f"rank {pair['rank']:,}, cosine {pair['cosine']:.2f}".replace("-", "−") for pair in details["worst"]],
             "Captions that find their picture last",
             credit=CREDIT,
         ),
@@ -191,7 +191,7 @@ def emoji(code: str) -> Any:
 
     from geomclip.pairs.emoji import EmojiImage
 
-    return Image.open(io.BytesIO(EmojiImage(code).read()))
+    return Image.open(io.BytesIO(EmojiImage(code, size=400).read()))
 
 
 def draw(numbers: Mapping[str, Any], out: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from geomclip.errors import GeomclipError
 from geomclip.maps import Map
 from geomclip.plots import static
 from geomclip.plots.canvas import COLUMN, MISSING, PAGE, legible, width_of, wrapped
+from geomclip.plots.marks import linked
 from geomclip.plots.orthographic import broken, camera, great_circles, net, turned
 from geomclip.plots.theme import IMAGE, TEXT
 
@@ -324,7 +325,7 @@ def test_links_are_great_circles_that_are_parted_at_the_limb() -> None:
     assert (shown[0] | shown[1]).all()
     assert shown[0][1].all()
     assert not shown[1][1].any()
-    assert 1 <= (shown[0] & shown[1])[0].sum() <= 2  # the segment that crosses
+    assert (shown[0] & shown[1])[0].sum() == 2  # both ends of the segment that crosses
     assert (arcs[..., 2][shown[0] & ~shown[1]] >= 0).all()
     assert np.linalg.norm(net(), axis=2) == pytest.approx(np.ones(net().shape[:2]), abs=1e-6)
 
@@ -368,6 +369,13 @@ def test_many_links_are_an_even_share_and_the_key_says_so(kind: str, picture: Ca
         assert link_count(figure) == count
         assert (told or "250 images") in words(figure)
         assert ("matched" in words(figure)) == (told is not None)
+
+
+def test_an_even_share_is_spread_over_all_rows() -> None:
+    rows = linked(a_map(1001), None)
+    assert rows[:4].tolist() == [0, 5, 10, 15]
+    assert rows[-1] == 995
+    assert linked(a_map(3), None).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("kind", "picture"), [("sphere", static.sphere), ("plane", static.plane)])
@@ -423,7 +431,10 @@ def test_a_pair_is_seen_from_one_direction_and_at_one_scale() -> None:
 
 @pytest.mark.parametrize("rows", [[[1.0, 2.0]] * 3, [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]])
 def test_points_on_one_place_or_one_line_have_a_plane(rows: list[list[float]]) -> None:
-    check_legible(static.plane(map_of(rows, rows, kind="plane")))
+    figure = static.plane(map_of(rows, rows, kind="plane"))
+    check_legible(figure)
+    box = figure.axes[0].get_window_extent()
+    assert 0.59 < box.height / box.width < 1.01
 
 
 # --------------------------------------------------------------------------------------------------------- charts
@@ -490,6 +501,9 @@ def test_a_gallery_shows_each_picture_whole_with_its_number_and_caption() -> Non
     assert shown.get_array().shape == (40, 30, 3)  # type: ignore[union-attr]
     told = words(figure)
     assert all(text in told for text in ("an apple", "a pear", "rank 1", "rank 2", "CC BY-SA", "no picture"))
+    long = words(static.gallery(None, ["a caption of many words " * 20])).split("\n")
+    assert len(long) == 3
+    assert long[-1].endswith("…")
 
 
 REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
