@@ -21,6 +21,7 @@ _PUBLIC = {
     "compare": "api",
     "Comparison": "comparison",
     "report": "reporting",
+    "plot_sphere": "spheres",
     "metrics": "",
     "losses": "",
     "plots": "",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from geomclip.extract import embed as embed
     from geomclip.panel import Panel as Panel
     from geomclip.reporting import report as report
+    from geomclip.spheres import plot_sphere as plot_sphere
     from geomclip.store import load as load
     from geomclip.store import save as save
     from geomclip.training.finetuning import finetune as finetune
@@ -61,6 +63,7 @@ __all__ = [
     "losses",
     "measure",
     "metrics",
+    "plot_sphere",
     "plots",
     "projections",
     "report",

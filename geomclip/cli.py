@@ -42,6 +42,7 @@ from geomclip.options import (
     REPORT,
     RUN,
     SEED,
+    SPHERE,
     TRAINING,
     WORK,
     names,
@@ -324,6 +325,34 @@ def report(context: click.Context, /, source: str, out: Path, **given: Any) -> N
         click.echo(reporting.report(source, out, **always, **told, **options))
 
 
+@app.command(
+    "plot-sphere",
+    params=[*SPHERE, *MODEL, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip plot-sphere",
+        "geomclip plot-sphere --embeddings vectors.npz --out sphere.html --out sphere.pdf",
+        "geomclip plot-sphere --after runs/m2mix-emoji-1",
+    ),
+)
+@click.pass_context
+def plot_sphere(context: click.Context, /, **given: Any) -> None:
+    """Draw both modalities on a sphere, their pairs, mean directions and the gap: a page to turn, and a picture."""
+    from geomclip import spheres
+
+    out = spheres.check(given["out"] or spheres.DEFAULT_OUT, given["method"])
+    if given["intersect"] and given["after"] is None:
+        raise InputError("--intersect is of two sets: name the other with --after")
+    if given["embeddings"] is not None and given["after"] is None:
+        refuse_beside_embeddings(context)
+    with progress_bar(quiet=given["quiet"]) as report:
+        sets = [embeddings_of(given, report)] if given["after"] is None else sets_of(context, given, report)
+        options = {name: given[name] for name in ("method", "captions", "links", "intersect")}
+        options |= {"random_state": given["seed"], "command": context.obj, "progress": report.stage}
+        spheres.plot_sphere(*sets, out=out, **options)
+    for file in out:
+        click.echo(file)
+
+
 @app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip models"))
 def models(cache_dir: Path | None, **_: Any) -> None:
     """List the models that can be named, and which are on this machine."""
@@ -386,10 +415,29 @@ def embeddings_of(given: dict[str, Any], report: Report) -> EmbeddingSet:
         from geomclip.store import load
 
         # float64 rows of a float32 file are unit to 1e-16, which float32 rows made unit and then widened are not
-        return load(given["embeddings"], dtype=getattr(torch, given["dtype"]))
+        return load(given["embeddings"], dtype=getattr(torch, given.get("dtype", "float32")))
     from geomclip.extract import embed
 
     return embed(**picked(given, MODEL, DATA, WORK, SEED, CACHE), progress=report.images, log=report.log)
+
+
+def sets_of(context: click.Context, given: dict[str, Any], report: Report) -> list[EmbeddingSet]:
+    """Before, which --embeddings or --model names, and --after: models extracted on the same data."""
+    from geomclip import sides
+    from geomclip.embeddings import EmbeddingSet
+    from geomclip.store import load
+
+    after = given["after"]
+    if sides.kind(after) == "result":
+        raise InputError(f"--after {after} is a result, which has no vectors: name the model or the store")
+    asked = typed(context, MODEL, DATA, WORK)
+    named = asked.pop("model", None)
+    if given["embeddings"] is not None and named is not None:
+        raise InputError("--embeddings says what is drawn before: leave out --model")
+    before = given["model"] if given["embeddings"] is None else load(given["embeddings"])
+    common: dict[str, Any] = {"seed": given["seed"], "cache_dir": given["cache_dir"], "options": asked}
+    found = sides.loaded((before, after), sides.SIDES, progress=report.stage, log=report.log, **common)
+    return [side for side in found if isinstance(side, EmbeddingSet)]
 
 
 def refuse_beside_embeddings(context: click.Context) -> None:

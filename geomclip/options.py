@@ -110,6 +110,21 @@ REPORT = [
     *(option for option in MEASURE if option.name in ("logit_scale", "temperature", "metrics", "captions")),
     *(option for option in MEASURE if option.name in ("by", "bootstrap", "dtype")),
 ]
+SPHERE = [
+    MEASURE[0],
+    text("--after", "SIDE", "A model, run folder, store or .npz of the same pairs: both on common axes."),
+    switch("--intersect", "With --after: draw what both have where their images or texts differ."),
+    text("--method", "NAME", "dosnes or umap, on the sphere; `geomclip project` draws planes.", "dosnes"),
+    *(option for option in MEASURE if option.name == "captions"),
+    click.Option(["--links/--no-links"], default=None, help="All pairs joined, or none; default an even share."),
+    click.Option(
+        ["--out"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        multiple=True,
+        help=".html, .png, .svg or .pdf; may be given again. Default geomclip-sphere.html and .png.",
+    ),
+]
 EXTRACT = [
     path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True),
     whole("--shard-rows", "Images a shard.", at_least=1, default=1024),
