@@ -27,6 +27,7 @@ parser.add_argument("--model", default="demo")
 parser.add_argument("--data", default="emoji")
 parser.add_argument("--out", type=Path, default=Path("tour"), help="a folder that is new or empty")
 parser.add_argument("--steps", type=int, default=20, help="of fine-tuning")
+parser.add_argument("--bootstrap", type=int, default=200, help="resamples for the intervals")
 parser.add_argument("--limit", type=int, help="only the first images of each split")
 here = parser.parse_args([] if "ipykernel" in sys.modules else None)
 if here.out.exists() and any(here.out.iterdir()):
@@ -47,7 +48,7 @@ def kept(picture: Figure, name: str) -> Figure:
 
 # %%
 before = gc.embed(here.model, here.data, limit=here.limit)
-panel = gc.measure(before, bootstrap=200, curves=True)
+panel = gc.measure(before, bootstrap=here.bootstrap, curves=True)
 print(panel)
 
 # %% [markdown]
@@ -97,7 +98,7 @@ kept(static.sphere(project(before, "dosnes"), title=f"{here.model} on {here.data
 # %%
 folder = here.out / "run"
 settings = {"steps": here.steps, "batch_size": min(128, here.limit or 128), "probe_every": 2}
-run = gc.finetune("m2mix", here.model, here.data, out=folder, limit=here.limit, bootstrap=200, **settings)
+run = gc.finetune("m2mix", here.model, here.data, out=folder, limit=here.limit, bootstrap=here.bootstrap, **settings)
 
 # %% [markdown]
 # Its log tells where a probe of held-out pairs went on the plane of alignment and uniformity.

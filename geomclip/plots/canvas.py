@@ -238,10 +238,10 @@ def legible(text: str) -> str:
             kept.append(" ")
         elif kind == "Cf":  # joiners, and what would turn the line round
             continue
-        elif ord(sign) in _glyphs():
-            kept.append(sign)
-        elif kind not in ("Mn", "Me"):  # of a sign that is not drawn the marks on it are not either
-            kept.append(MISSING)
+        elif kind in ("Mn", "Me") and kept[-1:] == [MISSING]:  # marks on what is not drawn
+            continue
+        else:
+            kept.append(sign if ord(sign) in _glyphs() else MISSING)
     return " ".join("".join(kept).split())
 
 
