@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from geomclip.projections.graphs import laplacian
 from geomclip.projections.heat_geodesic import HeatGeodesic
 
 
@@ -134,6 +135,15 @@ def test_time_is_fixed_or_found_or_many() -> None:
     some = np.tensordot((weights / weights.sum())[:7], seven, axes=1)
     assert (many.distances_ >= some - 1e-9).all()  # the longer times add to it, little by little
     assert np.corrcoef(many.distances_.ravel(), some.ravel())[0, 1] > 0.97
+
+
+def test_time_ends_before_heat_is_even() -> None:
+    model = HeatGeodesic(metric="angular").fit(np.random.default_rng(0).standard_normal((60, 20)))
+    operator = laplacian(model._graph(0))
+    assert model.t_ == pytest.approx(1 / np.linalg.eigvalsh(operator.toarray())[1], rel=1e-6)
+    x, _ = sheet(200)
+    rolled = HeatGeodesic().fit(x)
+    assert rolled.t_ == pytest.approx(20 / np.median(laplacian(rolled._graph(0)).diagonal()))
 
 
 def test_a_time_in_which_heat_becomes_even_is_refused() -> None:

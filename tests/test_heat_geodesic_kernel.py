@@ -21,8 +21,9 @@ from geomclip.projections.graphs import (
     neighbor_graph,
     row_weights,
 )
-from geomclip.projections.heat import chebyshev_order, entropy, entropy_knee, heat_kernels, knee, largest_eigenvalue
+from geomclip.projections.heat import chebyshev_order, heat_kernels, largest_eigenvalue
 from geomclip.projections.landmarks import log_diagonal
+from geomclip.projections.stopping import entropy, entropy_knee, knee, relaxation_time
 from geomclip.projections.varadhan import (
     completed,
     completed_to_landmarks,
@@ -246,6 +247,15 @@ def test_a_part_that_heat_cannot_reach_is_minus_infinity() -> None:
     apart = csr_array(np.kron(np.eye(2), path(4).toarray()))
     for method in METHODS:
         assert (kernel(apart, 1.0, method)[:4, 4:] == -np.inf).all()
+
+
+def test_heat_becomes_even_in_the_inverse_of_the_second_eigenvalue() -> None:
+    operator = laplacian(join(neighbor_graph(cloud(), k=8), cloud(), k=8, metric="euclidean"))
+    second = np.linalg.eigvalsh(operator.toarray())[1]
+    assert relaxation_time(operator, 2 / second) == pytest.approx(1 / second, rel=1e-6)
+    assert relaxation_time(operator, 100 / second) == pytest.approx(1 / second, rel=1e-6)
+    assert relaxation_time(operator, 0.2 / second) == pytest.approx(1 / second, rel=1e-2)
+    assert relaxation_time(path(400), 1.0) == np.inf
 
 
 def test_the_entropy_of_still_and_of_even_heat() -> None:

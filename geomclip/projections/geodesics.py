@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from geomclip.projections.graphs import Graph, laplacian, masses
-from geomclip.projections.heat import LogHeat, entropy_knee, heat_kernels, largest_eigenvalue
+from geomclip.projections.heat import LogHeat, heat_kernels, largest_eigenvalue
 from geomclip.projections.landmarks import log_diagonal, sample, seeing_time
+from geomclip.projections.stopping import entropy_knee, relaxation_time
 from geomclip.projections.varadhan import completed, completed_to_landmarks, filled, nats, near_pairs, triplet, varadhan
 
 Floats = NDArray[np.float64]
@@ -119,9 +120,11 @@ class HeatDistances:
             if self.t == "knee":
                 warnings.warn("the entropy of the heat has no knee: t is that of t='auto'", stacklevel=6)
             t = JUMPS / float(np.median(operator.diagonal()))
+            longest = relaxation_time(operator, t, seed=self.seed)
+            t = min(t, longest)
             if landmarks is not None:
                 mass = masses(graph, self.laplacian)
-                t = seeing_time(operator, mass, landmarks, t, NEIGHBORS, options, self.seed)
+                t = seeing_time(operator, mass, landmarks, (t, longest), NEIGHBORS, options, self.seed)
         return np.array([t]), np.ones(1), knee
 
     def _of_kernel(self, heat: LogHeat, graph: Graph, landmarks: Indices | None) -> Floats:

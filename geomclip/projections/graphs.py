@@ -94,8 +94,6 @@ def row_weights(distances: Floats, decay: float) -> Floats:
     nearest_is = np.maximum(distances[:, :1], np.finfo(np.float64).tiny)
     kernel = np.exp(-((distances / np.maximum(distances[:, -1:], nearest_is)) ** decay))
     shares = kernel * (nearest_is / np.maximum(distances, nearest_is)) ** 2
-    same = distances[:, 0] == 0
-    shares[same] = distances[same] == 0
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 

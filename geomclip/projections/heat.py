@@ -33,9 +33,6 @@ UNDERFLOW = 1e-290
 ROUNDING = 1e-13
 """What eigenvectors and Chebyshev sums leave of an entry, as a share of the largest: below, it is not known."""
 
-SAMPLE = 128
-"""Columns of the kernel whose entropy is taken."""
-
 COLUMNS = 32
 """Worked on at a time by a thread: of 50,000 rows four arrays that are 26 MB in float32."""
 
@@ -199,25 +196,38 @@ def _hops(laplacian: csr_array) -> int:
 # --- a block of columns at a time ---------------------------------------------------------------------------------
 
 
-def _by_chebyshev(laplacian: csr_array, t: float, wanted: Indices, top: float, order: int, tol: float) -> Floats:
-    """log of Y = Σ_k c_k T_k(L/φ − I) X with c_k = 2 (−1)^k e^−tφ I_k(tφ), φ = λmax/2."""
-    single = tol >= SINGLE
-    place = reverse_cuthill_mckee(laplacian, symmetric_mode=True)  # near points near in memory: 3 times as fast
-    twice = csr_array(laplacian * (4 / top) - 2 * eye_array(laplacian.shape[0], format="csr"))[place][:, place]
-    twice = twice.astype(np.float32) if single else twice
+def chebyshev_terms(laplacian: csr_array, t: float, top: float, order: int) -> tuple[csr_array, Floats]:
+    """2(L/φ − I), by which each polynomial follows from two before, and c_k = 2 (−1)^k e^−tφ I_k(tφ), φ = λmax/2."""
     k = np.arange(order + 1)
-    coefficients = (2 * (-1.0) ** k * ive(k, t * top / 2)).astype(twice.dtype)
+    coefficients: Floats = np.asarray(2 * (-1.0) ** k * ive(k, t * top / 2))
     coefficients[0] /= 2
+    return csr_array(laplacian * (4 / top) - 2 * eye_array(laplacian.shape[0], format="csr")), coefficients
 
-    def spread(before: NDArray[np.floating]) -> NDArray[np.floating]:
-        total = coefficients[0] * before
-        now = (twice @ before) / 2
-        for c in coefficients[1:-1]:
-            total += c * now
-            following = twice @ now
-            following -= before
-            before, now = now, following
-        return total + coefficients[-1] * now if order else total
+
+def chebyshev_sum(
+    twice: csr_array, coefficients: NDArray[np.floating], before: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Σ_k c_k T_k(L/φ − I) X."""
+    total = coefficients[0] * before
+    now = (twice @ before) / 2
+    for c in coefficients[1:-1]:
+        total += c * now
+        following = twice @ now
+        following -= before
+        before, now = now, following
+    return np.asarray(total + coefficients[-1] * now if len(coefficients) > 1 else total)
+
+
+def _by_chebyshev(laplacian: csr_array, t: float, wanted: Indices, top: float, order: int, tol: float) -> Floats:
+    """log of Σ_k c_k T_k(L/φ − I) X for unit columns X."""
+    place = reverse_cuthill_mckee(laplacian, symmetric_mode=True)  # near points near in memory: 3 times as fast
+    twice, coefficients = chebyshev_terms(laplacian, t, top, order)
+    twice = twice[place][:, place]
+    if tol >= SINGLE:
+        twice, coefficients = twice.astype(np.float32), coefficients.astype(np.float32)
+
+    def spread(start: NDArray[np.floating]) -> NDArray[np.floating]:
+        return chebyshev_sum(twice, coefficients, start)
 
     return _in_blocks(spread, wanted, place.astype(np.int64), twice.dtype, max(ROUNDING, tol))
 
@@ -278,50 +288,3 @@ def _power(matrix: Floats, exponent: int) -> Floats:
             assert result is not None
             return result
         matrix = _squared(matrix)
-
-
-# --- when to stop the heat ----------------------------------------------------------------------------------------
-
-
-def entropy(log_heat: Floats) -> float:
-    """Mean Shannon entropy of the columns, each made to sum to 1: 0 (no heat has left) to log n (even), in nats."""
-    heat = np.exp(log_heat - log_heat.max(axis=0))
-    total = heat.sum(axis=0)
-    inner = (heat * np.where(heat > 0, np.log(np.maximum(heat, 1e-300)), 0)).sum(axis=0)
-    return float((np.log(total) - inner / total).mean())
-
-
-def knee(times: Floats, entropies: Floats, *, least: float = 0.05) -> int | None:
-    """Where a rising curve of entropy over log t turns flat: the index farthest above the chord; None without one.
-
-    `least` is the height above the chord, of a curve scaled to the unit square, from which it is a knee; the ends
-    are none.
-
-    References
-    ----------
-    Satopää, Albrecht, Irwin and Raghavan (2011), "Finding a kneedle in a haystack".
-
-    Examples
-    --------
-    >>> knee(np.array([1.0, 2, 4, 8, 16]), np.array([0.0, 1, 2, 2.1, 2.2]))
-    2
-    >>> knee(np.array([1.0, 2, 4, 8, 16]), np.zeros(5)) is None
-    True
-    """
-    rise = entropies[-1] - entropies[0]
-    if len(times) < 3 or not rise > 1e-6:
-        return None
-    along = np.log(times / times[0]) / np.log(times[-1] / times[0])
-    above = (entropies - entropies[0]) / rise - along
-    best = int(above.argmax())
-    return best if above[best] >= least and 0 < best < len(times) - 1 else None
-
-
-def entropy_knee(laplacian: csr_array, seed: int) -> float | None:
-    """The time t at the knee of the entropy of exp(−tL), on a grid of t λmax from 1 to 4096; None without one."""
-    n = laplacian.shape[0]
-    some = np.sort(np.random.default_rng(seed).choice(n, min(n, SAMPLE), replace=False))
-    times = 2.0 ** np.arange(0, 12.5, 0.5) / largest_eigenvalue(laplacian, seed=seed)
-    kernels = heat_kernels(laplacian, times, method="chebyshev", columns=some, tol=SINGLE, seed=seed)
-    found = knee(times, np.array([entropy(kernel.log) for kernel in kernels]))
-    return None if found is None else float(times[found])

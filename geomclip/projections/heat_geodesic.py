@@ -71,7 +71,8 @@ class HeatGeodesic(PlacesNewPoints):
 
     A graph of neighbours, its heat kernel H = exp(−tL), Varadhan's d_ij² = −4t log H_ij + 4tρ log V_ij, shortest
     paths over the pairs that heat has reached well, and multidimensional scaling. Distances and map keep their
-    scale: with the unit-speed Laplacian both are in the unit of the data, up to one factor.
+    scale: with the unit-speed Laplacian both are in the unit of the data, up to one factor (about √2 times the root
+    of the number of dimensions in which the data spread).
 
     Parameters
     ----------
@@ -95,7 +96,8 @@ class HeatGeodesic(PlacesNewPoints):
         from t λmax and tol), "euler" (32 implicit steps). "auto" is "series", and "chebyshev" where there are
         landmarks.
     t : float or str
-        Time. "auto": 20 steps of the median point; with landmarks as many times twice that as let 16 others be
+        Time, in the unit of 1/L. "auto": 20 steps of the median point, but no longer than heat needs to
+        become even (1/λ2); with landmarks as many times twice that as let 16 others be
         seen from one. "knee": where the entropy of the heat turns flat, the published rule on a grid of t λmax;
         without a knee as "auto", with a warning and `knee_` None. "multiscale": distances averaged over t λmax
         from 2 to 4096, with weights proportional to 1 − t/Σt.

@@ -60,15 +60,21 @@ def log_diagonal(log_heat: Floats, landmarks: Indices) -> Floats:
 
 
 def seeing_time(
-    operator: csr_array, mass: Floats, landmarks: Indices, t: float, others: int, options: dict[str, Any], seed: int
+    operator: csr_array,
+    mass: Floats,
+    landmarks: Indices,
+    times: tuple[float, float],
+    others: int,
+    options: dict[str, Any],
+    seed: int,
 ) -> float:
-    """t, doubled until the median landmark sees so many others, or no more than with half the time (its whole part).
+    """The first of the times, doubled until the median landmark sees so many others, or all of its part, or the second.
 
     On a line of n points with m landmarks (n/m)² times the time of neighbours is needed: no more is tried.
     """
     looking = landmarks[sample(len(landmarks), min(LOOKING, len(landmarks)), seed)]
     others = min(others, len(landmarks) // 4)
-    before = 0.0
+    (t, longest), before = times, 0.0
     for last in reversed(range(1 + math.ceil(2 * math.log2(len(mass) / len(landmarks))))):
         (heat,) = heat_kernels(operator, np.array([t]), columns=looking, **options)
         # the heat per mass that stays at another landmark is taken to be that which stays here
@@ -77,7 +83,7 @@ def seeing_time(
         seen = float(np.median((stays - there <= IN_SIGHT).sum(axis=0) - 1))
         if before and seen <= before:
             return t / 2
-        if seen >= others or not last:
+        if seen >= others or not last or 2 * t > longest:
             break
         before, t = seen, 2 * t
     return t

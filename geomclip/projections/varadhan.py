@@ -14,6 +14,10 @@ BLOCK = 1 << 21
 """Distances looked at together: 16 MB."""
 
 
+STEPPING_STONES = 64
+"""Landmarks near a point, at most, that its ways to the others are tried over."""
+
+
 def nats(log_heat: Floats, rows: Floats, columns: Floats, *, rho: float = 1.0, mean: str = "geometric") -> Floats:
     """−log H_ij + ρ log V_ij, V_ij a mean of H_ii and H_jj: how rare it is that heat goes from i to j; from 0 on.
 
@@ -164,10 +168,15 @@ def _homes(first: Floats, edges: csr_array) -> tuple[Indices, Floats]:
 
 
 def _through(first: Floats, among: Floats, direct: Floats | float) -> Floats:
-    """min_a first(i, a) + among(a, j), over the landmarks a that are near i; or the direct way, if that is shorter."""
+    """min_a first(i, a) + among(a, j), over the landmarks a that are near i; or the direct way, if that is shorter.
+
+    Of more than 64 that are near every second, third ... is taken, in the order of their distances.
+    """
     result = np.empty((len(first), among.shape[1]))
     for row, ways in enumerate(first):
         near = np.flatnonzero(np.isfinite(ways))
+        if len(near) > STEPPING_STONES:
+            near = near[np.argsort(ways[near])[np.linspace(0, len(near) - 1, STEPPING_STONES).astype(int)]]
         result[row] = (ways[near, None] + among[near]).min(axis=0)
     return np.minimum(result, direct)
 
