@@ -236,11 +236,9 @@ def legible(text: str) -> str:
         kind = unicodedata.category(sign)
         if kind in ("Cc", "Zs", "Zl", "Zp"):
             kept.append(" ")
-        elif kind == "Cf":  # joiners, and what would turn the line round
-            continue
-        elif kind in ("Mn", "Me") and kept[-1:] == [MISSING]:  # marks on what is not drawn
-            continue
-        else:
+        elif kind in ("Mn", "Me") and kept[-1:] == [MISSING]:
+            continue  # a mark on what is not drawn
+        elif kind != "Cf":  # joiners, and what would turn the line round
             kept.append(sign if ord(sign) in _glyphs() else MISSING)
     return " ".join("".join(kept).split())
 
