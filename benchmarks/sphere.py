@@ -80,17 +80,17 @@ def fit(method: str, data: Path, out: Path) -> None:
     x = np.load(data)
     METHODS[method](x[:: max(1, len(x) // 4000)])  # compiles: 4,000 points take the paths that the whole takes
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    before, begin, cpu = memory_gb("VmRSS"), time.perf_counter(), time.process_time()
+    begin, cpu = time.perf_counter(), time.process_time()
     rows, made_by = METHODS[method](x)
     figures = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu}
-    figures["peak_gb"] = memory_gb("VmHWM") - before
+    figures["peak_gb"] = peak_gb()
     np.save(out, rows)
     print(json.dumps(figures | made_by))
 
 
-def memory_gb(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process; Linux only."""
-    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**20
+def peak_gb() -> float:
+    """Most memory that this process has held since it was told to forget, libraries and data included; Linux only."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**20
 
 
 def compared(x: np.ndarray, methods: list[str]) -> dict[str, dict[str, object]]:
