@@ -73,25 +73,43 @@ def nearest(
     n = len(rows)
     if not 1 <= k < n:
         raise ValueError(f"{k} neighbours need at least {k + 1} points, got {n}")
-    rows = normalize(rows)[0] if metric == "angular" else rows - rows.mean(dim=0)
+    rows = _placed(rows, rows, metric)
     if method == "exact" or (method == "auto" and n <= EXACT_UP_TO):
-        candidates = _candidates(rows, min(k + SPARE, n - 1), metric)
+        candidates = _candidates(rows, rows, min(k + SPARE, n - 1), metric, exclude_self=True)
     else:
         candidates = _approximate(rows, k, random_state)
-    distances, indices = _measured(rows, candidates, k)
-    if metric == "angular":
-        distances = 2 * torch.arcsin((distances / 2).clamp(max=1))  # the angle that spans this chord
-    return distances.float().numpy(), indices.int().numpy()
+    return _measured(rows, rows, candidates, k, metric)
 
 
-def _candidates(rows: Tensor, count: int, metric: str) -> Tensor:
-    """The `count` nearest others by the products of rows, about nearest first: (n, count)."""
-    if metric == "angular":
-        return nearest_candidates(rows, rows, count, exclude_self=True)[0].long()
-    # x·y − ‖y‖²/2 falls as ‖x − y‖ grows: one more coordinate makes a product of it
-    half = rows.square().sum(dim=1, keepdim=True) / 2
-    asking, found = torch.cat([rows, torch.ones_like(half)], dim=1), torch.cat([rows, -half], dim=1)
-    return nearest_candidates(asking, found, count, exclude_self=True)[0].long()
+def nearest_among(
+    x: NDArray[Any] | Tensor, among: NDArray[Any] | Tensor, k: int, *, metric: str = "angular"
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Distances to the k nearest rows of `among` (m, d) to every row of x (n, d), and which they are, exactly.
+
+    As `nearest`, for new points: a row of x that is also one of `among` finds it, at distance 0.
+    """
+    known, rows = torch.as_tensor(among), torch.as_tensor(x)
+    if not 1 <= k <= len(known):
+        raise ValueError(f"{k} neighbours need at least {k} points, got {len(known)}")
+    rows, known = _placed(rows, known, metric), _placed(known, known, metric)
+    rows, known = (each.to(torch.promote_types(rows.dtype, known.dtype)) for each in (rows, known))
+    return _measured(rows, known, _candidates(rows, known, min(k + SPARE, len(known)), metric), k, metric)
+
+
+def _placed(rows: Tensor, among: Tensor, metric: str) -> Tensor:
+    """Unit rows for angles; for Euclidean distances the mean is taken away, whose square would drown them."""
+    if not rows.is_floating_point():
+        rows, among = rows.double(), among.double()
+    return normalize(rows)[0] if metric == "angular" else rows - among.mean(dim=0)
+
+
+def _candidates(rows: Tensor, among: Tensor, count: int, metric: str, *, exclude_self: bool = False) -> Tensor:
+    """The `count` nearest of `among` by the products of rows, about nearest first: (n, count)."""
+    if metric == "euclidean":
+        # x·y − ‖y‖²/2 falls as ‖x − y‖ grows: one more coordinate makes a product of it
+        half = among.square().sum(dim=1, keepdim=True) / 2
+        rows, among = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1), torch.cat([among, -half], dim=1)
+    return nearest_candidates(rows, among, count, exclude_self=exclude_self)[0].long()
 
 
 def _approximate(rows: Tensor, k: int, random_state: int | None) -> Tensor:
@@ -106,13 +124,18 @@ def _approximate(rows: Tensor, k: int, random_state: int | None) -> Tensor:
     return found[~here].view(len(rows), -1)
 
 
-def _measured(rows: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Euclidean distances to the k nearest of the candidates (n, c), and which they are, nearest first."""
+def _measured(
+    rows: Tensor, among: Tensor, candidates: Tensor, k: int, metric: str
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Distances to the k nearest of the candidates (n, c), and which they are, nearest first."""
     step = max(1, (1 << 24) // (candidates.shape[1] * rows.shape[1]))  # 64 MB of differences
     distances, indices = [], []
     for block, some in zip(rows.split(step), candidates.sort(dim=1).values.split(step), strict=True):
-        lengths = torch.linalg.vector_norm(block[:, None] - rows[some], dim=2)
+        lengths = torch.linalg.vector_norm(block[:, None] - among[some], dim=2)
         lengths, order = lengths.sort(dim=1, stable=True)
         distances.append(lengths[:, :k])
         indices.append(some.gather(1, order[:, :k]))
-    return torch.cat(distances), torch.cat(indices)
+    found = torch.cat(distances)
+    if metric == "angular":
+        found = 2 * torch.arcsin((found / 2).clamp(max=1))  # the angle that spans this chord
+    return found.float().numpy(), torch.cat(indices).int().numpy()

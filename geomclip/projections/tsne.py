@@ -1,0 +1,125 @@
+"""t-SNE by openTSNE, given exact neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomclip.extras import optional
+from geomclip.projections.base import PlacesNewPoints, whole
+from geomclip.projections.neighbors import nearest, nearest_among
+
+SMALL = 1e-4
+"""Spread of the start: t-SNE finds no way out of a wide one."""
+
+
+class TSNE(PlacesNewPoints):
+    """Near neighbours stay near: matches the distribution of each point's neighbours in the space and on a plane.
+
+    Clusters come apart well; how far apart, and how large they are, means nothing.
+
+    Parameters
+    ----------
+    n_components : int
+        2: openTSNE draws planes.
+    perplexity : float
+        How many neighbours count, from 1 to a third of the points.
+    metric : str
+        "angular" (of directions) or "euclidean".
+    n_iter : int
+        Steps after 250 of early exaggeration.
+    init : str or array of shape (n, 2)
+        Where points start: "pca", "spectral", "random", or drawn points, whose shape is kept and made small.
+    n_jobs : int
+        Threads; −1: all.
+    random_state : int, optional
+        None: another map each time.
+
+    Attributes
+    ----------
+    embedding_ : ndarray of shape (n, 2)
+    kl_divergence_ : float
+        What is minimised, at the end.
+
+    References
+    ----------
+    van der Maaten and Hinton (2008), "Visualizing data using t-SNE", JMLR 9. Poličar, Stražar and Zupan (2024),
+    "openTSNE: a modular Python library for t-SNE dimensionality reduction and embedding", JSS 109. Linderman et al.
+    (2019), "Fast interpolation-based t-SNE for improved visualization of single-cell RNA-seq data", Nature Methods.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        perplexity: float = 30.0,
+        metric: str = "angular",
+        n_iter: int = 500,
+        init: str | NDArray[Any] = "pca",
+        n_jobs: int = -1,
+        random_state: int | None = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.perplexity = perplexity
+        self.metric = metric
+        self.n_iter = n_iter
+        self.init = init
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def _least(self) -> tuple[int, str]:
+        if not self.perplexity >= 1:
+            raise ValueError(f"perplexity must be at least 1, got {self.perplexity}")
+        return int(3 * self.perplexity) + 1, f"perplexity={self.perplexity:g}"
+
+    def _fit(self, x: NDArray[Any]) -> NDArray[Any]:
+        if self.n_components != 2:
+            raise ValueError(f"TSNE draws planes: n_components={self.n_components} must be 2")
+        start = self._start(len(x))
+        open_tsne = optional("openTSNE", "TSNE")
+        drawn = open_tsne.TSNE(
+            n_components=2,
+            perplexity=self.perplexity,
+            neighbors=_search(x, int(3 * self.perplexity), self.metric, self.random_state),
+            initialization=start,
+            n_iter=whole("n_iter", self.n_iter, 1),
+            n_jobs=self.n_jobs,
+            random_state=self.random_state,
+        ).fit(x.astype(np.float64))
+        self._drawn = drawn
+        self.kl_divergence_ = float(drawn.kl_divergence)
+        return np.asarray(drawn)
+
+    def _transform(self, x: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(self._drawn.transform(x.astype(np.float64), k=min(25, len(self._drawn))))
+
+    def _start(self, n: int) -> Any:
+        if isinstance(self.init, str):
+            if self.init not in ("pca", "spectral", "random"):
+                raise ValueError(f"init must be pca, spectral, random or an array, got {self.init!r}")
+            return self.init
+        start = np.array(self.init, dtype=np.float64)
+        if start.shape != (n, 2) or not np.isfinite(start).all():
+            raise ValueError(f"init must hold {n} finite points of a plane, got shape {start.shape}")
+        start -= start.mean(axis=0)
+        return start * (SMALL / max(start[:, 0].std(), np.finfo(float).tiny))
+
+
+def _search(x: NDArray[Any], k: int, metric: str, random_state: int | None) -> Any:
+    """An exact search among the rows of x, as openTSNE takes one."""
+    known = optional("openTSNE.nearest_neighbors", "TSNE").KNNIndex
+
+    class Exact(known):  # type: ignore[misc]
+        VALID_METRICS = ("angular", "euclidean")
+
+        def build(self) -> tuple[NDArray[Any], NDArray[Any]]:
+            distances, indices = nearest(x, self.k, metric=metric, random_state=random_state)
+            return indices, distances.astype(np.float64)
+
+        def query(self, query: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            distances, indices = nearest_among(query, x, k, metric=metric)
+            return indices, distances.astype(np.float64)
+
+    return Exact(x, k, metric)
