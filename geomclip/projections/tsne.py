@@ -58,7 +58,7 @@ class TSNE(PlacesNewPoints):
         metric: str = "angular",
         n_iter: int = 500,
         init: str | NDArray[Any] = "pca",
-        n_jobs: int = -1,
+        n_jobs: int = 1,
         random_state: int | None = 0,
     ) -> None:
         self.n_components = n_components

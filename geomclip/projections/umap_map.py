@@ -137,6 +137,19 @@ def options_of(estimator: UMAP, n: int) -> dict[str, Any]:
     }
 
 
+def aligned(estimator: UMAP, before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two clouds of the same items, row by row, drawn on common axes by AlignedUMAP with this estimator's options."""
+    for x in (before, after):
+        estimator._check(x)
+    estimator._check_options()
+    rows = {row: row for row in range(len(before))}
+    with without_warnings():
+        # the sum of both graphs is laid out as one; umap-learn finds the neighbours itself here
+        mapper = optional("umap.aligned_umap", "UMAP").AlignedUMAP(**options_of(estimator, len(before)))
+        drawn = mapper.fit_transform([before, after], relations=[rows])
+    return np.asarray(drawn[0]), np.asarray(drawn[1])
+
+
 def on_sphere(angles: NDArray[Any]) -> NDArray[np.float64]:
     """Unit rows (n, 3) of unbounded colatitudes and longitudes (n, 2).
 

@@ -1,0 +1,163 @@
+"""What a map keeps: near neighbours, distances and the gap, measured against the full dimension.
+
+No n x n array is held: queries come in blocks, and beyond 10,000 points a seeded sample of them is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from geomclip.metrics.gap import modality_gap
+
+NEIGHBORS = 15
+ALL_QUERIES_UP_TO = 10_000
+QUERIES = 2_000
+"""Points whose neighbours are looked at where there are more than ALL_QUERIES_UP_TO."""
+
+ALL_PAIRS_UP_TO = 2_000
+PAIRS = 2_000_000
+"""Drawn pairs for the correlation of distances where there are more than ALL_PAIRS_UP_TO points."""
+
+BLOCK = 8_000_000
+"""Distances held at a time: 64 MB."""
+
+
+def neighbors_for(n: int, k: int = NEIGHBORS) -> int:
+    """k, or the largest below n/2, where trustworthiness is defined; 0 for fewer than 3 points."""
+    return max(0, min(k, (n - 1) // 2))
+
+
+def near_kept(
+    full: Tensor, drawn: Tensor, *, k: int, sphere: bool, queries: Tensor | None = None
+) -> tuple[float, float]:
+    """Trustworthiness and continuity, 0 to 1: of neighbours by angle in full, by what is drawn on the map.
+
+    As `geomclip.metrics.trustworthiness` and `continuity`, of which this is one pass for both; with `queries`
+    the mean over those rows only.
+
+    Parameters
+    ----------
+    full : Tensor of shape (n, d)
+        Unit rows.
+    drawn : Tensor of shape (n, e)
+        Unit rows on a sphere, where great circles rank as straight lines do.
+    k : int
+        1 to below n/2.
+    sphere : bool
+        Whether the drawn points are on one.
+    queries : int64 Tensor, optional
+        Rows that are asked; left out: all.
+
+    References
+    ----------
+    Venna and Kaski (2001), "Neighborhood preservation in nonlinear projection methods", ICANN.
+    """
+    n = len(full)
+    asked = torch.arange(n) if queries is None else queries
+    full, drawn = full.double(), drawn.double()
+    intruders, torn = 0.0, 0.0
+    for rows in asked.split(max(1, BLOCK // n)):
+        far = _angular(full, rows)
+        near = _angular(drawn, rows) if sphere else _euclidean(drawn, rows)
+        intruders += _excess(far, near, k)
+        torn += _excess(near, far, k)
+    most = len(asked) * k * (2 * n - 3 * k - 1) / 2
+    return 1 - intruders / most, 1 - torn / most
+
+
+def distances_kept(full: Tensor, drawn: Tensor, *, sphere: bool, seed: int = 0) -> tuple[float | None, float | None]:
+    """Pearson and Spearman correlation, −1 to 1, of angles in full with drawn distances, over pairs of points.
+
+    All pairs up to 2,000 points, else 2,000,000 seeded ones. None where all distances of one kind are equal.
+    """
+    n = len(full)
+    first, second = _pairs(n, seed)
+    x, y = _between(full, first, second, angles=True), _between(drawn, first, second, angles=sphere)
+    return _correlation(x, y), _correlation(rankdata(x), rankdata(y))
+
+
+def gaps(full: tuple[Tensor, Tensor], drawn: tuple[Tensor, Tensor], *, sphere: bool) -> dict[str, float | None]:
+    """The gap of the means in full and as drawn, and both by the root mean square distance of two points."""
+    gap, gap_drawn = modality_gap(*full).item(), _gap(*drawn)
+    apart, apart_drawn = (_spread(torch.cat(both)) for both in (full, drawn))
+    return {
+        "gap": gap,
+        "gap_drawn": gap_drawn if sphere else None,
+        "gap_relative": gap / apart if apart else None,
+        "gap_drawn_relative": gap_drawn / apart_drawn if apart_drawn else None,
+    }
+
+
+def _angular(x: Tensor, rows: Tensor) -> Tensor:
+    """What grows with the angle from these unit rows to all, infinite to themselves: (b, n)."""
+    return _without_self(-(x[rows] @ x.T), rows)
+
+
+def _euclidean(x: Tensor, rows: Tensor) -> Tensor:
+    return _without_self(torch.cdist(x[rows], x, compute_mode="donot_use_mm_for_euclid_dist"), rows)
+
+
+def _without_self(distances: Tensor, rows: Tensor) -> Tensor:
+    distances[torch.arange(len(rows)), rows] = torch.inf
+    return distances
+
+
+def _excess(space: Tensor, shown: Tensor, k: int) -> float:
+    """By how many ranks beyond k, in `space` (b, n), the k nearest in `shown` (b, n) lie."""
+    near = shown.topk(k, dim=1, largest=False).indices  # (b, k)
+    at = space.gather(1, near)
+    edge = space.topk(k, dim=1, largest=False).values[:, -1:]
+    excess = 0.0
+    for column, beyond in zip(at.T, (at > edge).T, strict=True):
+        rows = beyond.nonzero()[:, 0]
+        if len(rows):  # those among the k nearest in both have a rank of at most k
+            rank = 1 + (space[rows] < column[rows, None]).sum(dim=1)
+            excess += float((rank - k).clamp(min=0).sum())
+    return excess
+
+
+def _pairs(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """All pairs of different rows, or a seeded sample of them with replacement."""
+    if n <= ALL_PAIRS_UP_TO:
+        first, second = torch.triu_indices(n, n, offset=1)
+        return first, second
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randint(n, (PAIRS,), generator=generator)
+    step = torch.randint(1, n, (PAIRS,), generator=generator)
+    return first, (first + step) % n
+
+
+def _between(x: Tensor, first: Tensor, second: Tensor, *, angles: bool) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Distances of pairs of rows, float64: angles of unit rows from their chord, which loses no digits near 0."""
+    parts = []
+    for a, b in _blocks(first, second, BLOCK // (2 * x.shape[1])):
+        apart = torch.linalg.vector_norm(x[a].double() - x[b].double(), dim=1)
+        parts.append(2 * torch.arcsin((apart / 2).clamp(max=1)) if angles else apart)
+    return torch.cat(parts).numpy()
+
+
+def _blocks(first: Tensor, second: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(first.split(max(1, size)), second.split(max(1, size)), strict=True)
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:  # type: ignore[type-arg]
+    x, y = x - x.mean(), y - y.mean()
+    spread = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / spread if spread > 1e-12 * len(x) else None
+
+
+def _gap(x: Tensor, y: Tensor) -> float:
+    """Distance of the means of drawn points, which are taken as they are."""
+    return float(torch.linalg.vector_norm(x.double().mean(dim=0) - y.double().mean(dim=0)))
+
+
+def _spread(points: Tensor) -> float:
+    """Root mean square distance of two different points: √(2n/(n − 1) · mean ‖z − mean z‖²)."""
+    rows = points.double()
+    n = len(rows)
+    return float((2 * (rows - rows.mean(dim=0)).square().sum() / (n - 1)).sqrt())
