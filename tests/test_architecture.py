@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "doctor": GROUND | {"cache", "encoders"},
     "reporting": GROUND
     | {"embeddings", "metrics", "panel", "results", "comparison", "sides", "details", "maps", "plots"}
-    | {"reading", "tables", "pairs", "encode", "cache", "console", "extras"},
+    | {"reading", "tables", "pairs", "encode", "training", "cache", "console", "extras"},
     "tables": {"reading", "panel", "metrics", "doctor", "pairs", "encoders"},
     "spheres": GROUND
     | {"embeddings", "comparison", "projections", "maps", "plots", "cache", "console", "extras"},

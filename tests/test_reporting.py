@@ -28,6 +28,8 @@ from geomclip.metrics import METRICS
 from geomclip.panel import Panel
 from geomclip.reporting import numbers, thumbnails
 from geomclip.reporting.page import html
+from geomclip.reporting.paths import path_of
+from geomclip.reporting.pictures import pictures_of
 from geomclip.reporting.single import page_of
 from geomclip.reporting.text import plain
 from geomclip.reporting.views import Asked, view_of
@@ -36,6 +38,7 @@ pytest.importorskip("plotly", reason="reports need the extra viz")
 pytest.importorskip("jinja2", reason="reports need the extra viz")
 
 Cli = Callable[..., Done]
+FEW = "alignment,uniformity_joint,modality_gap,image_retrieval_recall@1,image_retrieval_ece"
 EVIL = '<script>alert(1)</script></script>"><img src=x onerror=alert(2)>\u202egpj.exe\u2028{{ 7 * 7 }}${x}\x00\ud800'
 SHOWN = (
     '<script>alert(1)</script></script>"><img src=x onerror=alert(2)>\\u202egpj.exe\\u2028{{ 7 * 7 }}${x}\\u0000\\ud800'
@@ -88,17 +91,23 @@ def run(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+def panel() -> Panel:
+    return gc.measure(small_set(30, 2), bootstrap=20, curves=True, by="source")
+
+
+@pytest.fixture(scope="module")
+def written(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a small set, drawn as it is for users."""
     path = tmp_path_factory.mktemp("report") / "r.html"
-    return gc.report(small_set(30, 2), path, bootstrap=50, by="source").read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geomclip.sides.measure", lambda *_, **__: panel)  # once for all tests
+        return gc.report(small_set(30, 2), path, bootstrap=20, by="source").read_text()
 
 
 # --- what is in a page
 
 
-def test_a_page_has_every_number_with_its_sentence(written: str) -> None:
-    panel = measure(small_set(30, 2), bootstrap=0)
+def test_a_page_has_every_number_with_its_sentence(written: str, panel: Panel) -> None:
     assert all(f"<code>{key}</code>" in written for key in panel)
     assert all(numbers.title(key).replace(">", "&gt;") in written for key in panel)
     assert "On average a text is" in written
@@ -138,7 +147,8 @@ def test_the_same_call_gives_the_same_bytes(tmp_path: Path) -> None:
     pages = []
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        pages.append(gc.report(small_set(12), tmp_path / folder / "r.html", bootstrap=20, command="x").read_bytes())
+        options: dict[str, Any] = {"bootstrap": 20, "metrics": FEW, "command": "x"}
+        pages.append(gc.report(small_set(12), tmp_path / folder / "r.html", **options).read_bytes())
     assert pages[0] == pages[1]
     assert b"seconds" not in pages[0]
 
@@ -152,8 +162,8 @@ def test_what_comes_from_outside_is_text(tmp_path: Path, monkeypatch: pytest.Mon
         made_from={"dataset": EVIL, "split": EVIL, "model": EVIL, "pretrained": EVIL, "skipped": [{"path": EVIL}]},
     )
     for page in (
-        gc.report(evil, tmp_path / "r.html", bootstrap=0, by="source").read_text(),
-        gc.compare(evil, evil, bootstrap=0).save(tmp_path / "c.html").read_text(),
+        gc.report(evil, tmp_path / "r.html", bootstrap=0, metrics=FEW, by="source").read_text(),
+        gc.compare(evil, evil, bootstrap=0, metrics=FEW).save(tmp_path / "c.html").read_text(),
     ):
         tags = tags_of(page)
         assert "alert(1)&lt;/script&gt;" in page
@@ -183,9 +193,8 @@ def test_a_page_asks_nobody_for_anything(written: str) -> None:
     assert "url(" not in style
 
 
-def test_a_result_has_what_it_can_show_and_says_what_is_missing(tmp_path: Path) -> None:
-    panel = measure(small_set(20, 2), bootstrap=20, curves=True)
-    panel = panel.replace(made_from={"model": "demo", "dataset": "emoji", "split": "test"})
+def test_a_result_has_what_it_can_show_and_says_what_is_missing(tmp_path: Path, panel: Panel) -> None:
+    panel = panel.replace(groups={}, made_from={"model": "demo", "dataset": "emoji", "split": "test"})
     page = gc.report(panel.save(tmp_path / "r.json"), tmp_path / "r.html").read_text()
     assert "no vectors" in page
     assert "geomclip report demo --data emoji --split test --out report.html" in page
@@ -219,7 +228,7 @@ def test_classes_are_explored_as_texts_are(tmp_path: Path, monkeypatch: pytest.M
     ids=["two pairs", "all equal", "three pairs"],
 )
 def test_what_cannot_be_drawn_says_why(tmp_path: Path, embeddings: EmbeddingSet) -> None:
-    page = gc.report(embeddings, tmp_path / "r.html", bootstrap=0).read_text()
+    page = gc.report(embeddings, tmp_path / "r.html", bootstrap=0, metrics=FEW).read_text()
     missing = set(re.findall(r'data-picture="([\w-]+)"', page)) ^ {"sphere", "plane"}
     assert ("sphere" in missing) == ("Not drawn: " in page)
     assert carried(page)["items"]["images"] == [str(i) for i in range(len(embeddings.image))]
@@ -227,15 +236,14 @@ def test_what_cannot_be_drawn_says_why(tmp_path: Path, embeddings: EmbeddingSet)
 
 def test_of_a_large_set_a_sample_is_shown_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick_maps(monkeypatch)
-    page = gc.report(small_set(40, 2), tmp_path / "r.html", bootstrap=0, points=60).read_text()
+    page = gc.report(small_set(40, 2), tmp_path / "r.html", bootstrap=0, metrics=FEW, points=60).read_text()
     told = carried(page)
     assert (len(told["items"]["images"]), len(told["items"]["texts"])) == (20, 40)
     assert "are of 20 of the 40 images, drawn by seed 0; numbers and ranks are of all" in page
     assert json.loads(told["files"]["report.json"])["n_images"] == 40
 
 
-def test_files_to_download_have_the_numbers_to_the_last_digit(written: str) -> None:
-    panel = measure(small_set(30, 2), bootstrap=50, curves=True, by="source")
+def test_files_to_download_have_the_numbers_to_the_last_digit(written: str, panel: Panel) -> None:
     files = carried(written)["files"]
     assert json.loads(files["report.json"])["metrics"] == dict(panel.values)
     lines = files["report.csv"].splitlines()
@@ -252,7 +260,7 @@ def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) ->
     before = small_set(24, 2)
     assert before.text is not None
     after = before.replace(text=before.text + 0.4 * random_rows(48, 16, seed=9))
-    comparison = gc.compare(before, after, bootstrap=50, by="source")
+    comparison = gc.compare(before, after, bootstrap=50, by="source", metrics=FEW)
     page = comparison.save(tmp_path / "c.html").read_text()
     assert all(f"<code>{key}</code>" in page for key in comparison)
     for name in ("better", "worse", "unclear"):
@@ -267,7 +275,7 @@ def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) ->
 
 
 def test_results_compared_have_a_page_without_spaces(tmp_path: Path) -> None:
-    sides = [measure(small_set(20, 2, seed=seed), bootstrap=20) for seed in (0, 1)]
+    sides = [measure(small_set(20, 2, seed=seed), bootstrap=20, metrics=FEW) for seed in (0, 1)]
     page = gc.compare(*sides, bootstrap=20, intersect=True).save(tmp_path / "c.html").read_text()
     assert "no vectors of both sides" in page
     assert "image_retrieval-before" in page
@@ -405,10 +413,13 @@ def test_the_command_writes_the_page_and_says_where(run: Cli, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     folder = folder_of_pairs(tmp_path / "data", 8)
     gc.save(small_set(8, 1).replace(image_id=_ids(folder)), "store")
-    done = run("store", "--data", f"folder:{folder}", "--bootstrap", 0, "--no-curves")
+    done = run("store", "--data", f"folder:{folder}", "--bootstrap", 0, "--no-curves", "--metrics", "alignment")
     assert (done.code, done.out, done.err) == (0, "geomclip-report.html\n", "")
     page = Path("geomclip-report.html").read_text()
-    assert f"<code>geomclip report store --data folder:{folder} --bootstrap 0 --no-curves</code>" in page
+    assert (
+        f"<code>geomclip report store --data folder:{folder} --bootstrap 0 --no-curves --metrics alignment</code>"
+        in page
+    )
     assert sum(bool(each) for each in carried(page)["items"]["thumbnails"]) == 8
     assert run("store", "--no-thumbnails", "--bootstrap", 0, "--metrics", "alignment").code == 0
     assert carried(Path("geomclip-report.html").read_text())["items"]["thumbnails"] == []
@@ -488,3 +499,32 @@ def test_bars_lie_where_their_numbers_do() -> None:
     assert METRICS["alignment"].low == 0
     with pytest.raises(InputError, match="points must be at least 4, got 3"):
         gc.report(panel, "x.html", points=3)
+
+
+# --- the way of a training
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_the_way_of_a_training_is_drawn_from_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [
+        {"step": 0, "probe": {"alignment": 1.4, "uniformity_joint": -2.0}},
+        {"step": 1, "loss": 3.0},
+        {"step": 10, "probe": {"alignment": 1.2, "uniformity_joint": -2.5}},
+        {"step": 20, "probe": {"alignment": None, "uniformity_joint": -2.5}},
+        {"step": "30", "probe": []},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert path_of(tmp_path) == [(0, 1.4, -2.0), (10, 1.2, -2.5)]
+    panel = Panel({"alignment": 1.2, "uniformity_joint": -2.4})
+    (drawn,) = pictures_of({"": panel}, [], tmp_path)
+    assert "The line is the way of the training" in drawn.caption
+    assert drawn.figure["data"][0]["name"] == "training"
+    monkeypatch.setattr("geomclip.training.journal.read_log", refuse)
+    (drawn,) = pictures_of({"": panel}, [], tmp_path)
+    assert "No path of the training: " in drawn.caption
+    assert "log.jsonl cannot be read (Permission denied)" in drawn.caption
+    assert len(drawn.figure["data"]) == 1
+    assert path_of("demo") == path_of(panel) == []

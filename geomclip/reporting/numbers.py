@@ -72,7 +72,7 @@ class Group:
 def groups_of(panel: Panel) -> list[Group]:
     """The panel as the terminal groups it."""
     return [
-        Group(name, tables.heading(name), read(name, panel) or "", [_line(panel, key) for key in keys])
+        Group(name, tables.heading(name), sentence(name, panel), [_line(panel, key) for key in keys])
         for name, keys in tables.grouped(panel)
     ]
 
@@ -84,11 +84,16 @@ def changes_of(comparison: Comparison) -> list[Group]:
         Group(
             name,
             tables.heading(name),
-            (after is not None and read(name, after)) or "",
+            "" if after is None else sentence(name, after),
             [_change(key, comparison.rows[key]) for key in keys],
         )
         for name, keys in tables.grouped_keys(comparison.rows)
     ]
+
+
+def sentence(group: str, panel: Panel) -> str:
+    """What the numbers of a group say, percent signs kept with their numbers; '' where they say nothing."""
+    return (read(group, panel) or "").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def headline(groups: list[Group]) -> list[Line]:

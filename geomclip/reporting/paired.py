@@ -8,6 +8,7 @@ from typing import Any
 
 from geomclip.comparison import tables
 from geomclip.comparison.record import Comparison
+from geomclip.errors import InputError
 from geomclip.reporting import commands, numbers
 from geomclip.reporting.items import Card, Space, galleries, moves
 from geomclip.reporting.origins import lines_of, made_of
@@ -47,6 +48,8 @@ def save_page(
     both = {} if comparison.sides is None else dict(zip(SIDES, comparison.sides, strict=True))
     asked = Asked(of_data if thumbnails else None, points, comparison.seed, cache_dir, progress)
     view = view_of(both, asked) if both else View()
+    if not thumbnails and not view.spaces:
+        raise InputError("--no-thumbnails: without vectors of both sides there are no images: leave it out")
     return write(_page(comparison, view, command or _call(comparison, out)), out)
 
 
@@ -59,7 +62,7 @@ def _page(comparison: Comparison, view: View, command: str) -> Page:
     return Page(
         kind="compare",
         kicker="Before and after",
-        title=" → ".join(map(tables.described, (comparison.before, comparison.after))),
+        title=" → ".join(str(side.get("model") or "unnamed model") for side in (comparison.before, comparison.after)),
         lines=[*sides, how],
         remarks=comparison.notes,
         tiles=numbers.headline(groups),
@@ -69,7 +72,7 @@ def _page(comparison: Comparison, view: View, command: str) -> Page:
         command=command,
         missing=None if view.spaces else _missing(comparison),
         maps=view.maps,
-        pictures=pictures_of(panels, view.spaces),
+        pictures=pictures_of(panels, view.spaces, comparison.after.get("name")),
         galleries=_galleries(view.spaces) if view.spaces else {},
         items=view.items,
         by=_by(comparison),

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from geomclip.errors import NotAvailableError
 from geomclip.panel import Panel
 from geomclip.reporting.items import Space
+from geomclip.reporting.paths import KEYS, path_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-MOST_LINKS = 5_000
-"""More lines between partners hide what they join, and each takes some 100 bytes of the page."""
 QUERIES = {
     "image_retrieval": "texts looking for their image",
     "text_retrieval": "images looking for their texts",
@@ -46,15 +46,13 @@ def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress | None) ->
     from geomclip.plots import interactive
 
     sets = [space.embeddings for space in spaces]
-    many = max(0 if each.text is None else len(each.text) for each in sets) > MOST_LINKS
-    options: dict[str, Any] = {"links": False if many else None}
 
     def drawn(method: str, one: str, two: str) -> Figure:
         given: dict[str, Any] = {"random_state": seed, "progress": progress}
         if len(sets) == 1:
-            return quiet(getattr(interactive, one)(project(sets[0], method, **given), **options))
+            return quiet(getattr(interactive, one)(project(sets[0], method, **given)))
         pair = project_pair(*sets, method, **given)
-        return quiet(getattr(interactive, two)(*pair, names=[space.name for space in spaces], **options))
+        return quiet(getattr(interactive, two)(*pair, names=[space.name for space in spaces]))
 
     return [
         _tried("sphere", "On the sphere", SPHERE, drawn, "dosnes", "sphere", "sphere_pair", wide=True),
@@ -70,9 +68,12 @@ def quiet(figure: Figure) -> Figure:
     return figure
 
 
-def pictures_of(sides: Mapping[str, Panel], spaces: Sequence[Space]) -> list[Picture]:
-    """What there is to draw of panels ('' or before and after) and of their vectors, where they are at hand."""
-    return [*of_spaces(spaces), *of_panels(sides)]
+def pictures_of(sides: Mapping[str, Panel], spaces: Sequence[Space], source: object = None) -> list[Picture]:
+    """What there is to draw of panels ('' or before and after) and of their vectors, where they are at hand.
+
+    If `source` is the folder of a training run, its way across the alignment-uniformity plane is drawn too.
+    """
+    return [*of_spaces(spaces), *of_panels(sides), *_plane_of_losses(sides, source)]
 
 
 def of_spaces(spaces: Sequence[Space]) -> Iterator[Picture]:
@@ -117,7 +118,7 @@ def of_spaces(spaces: Sequence[Space]) -> Iterator[Picture]:
 
 
 def of_panels(sides: Mapping[str, Panel]) -> Iterator[Picture]:
-    """Reliability diagrams, the alignment-uniformity plane, and gap curves where they were measured."""
+    """Reliability diagrams, and gap curves where they were measured."""
     from geomclip.plots import interactive
 
     for prefix, who in QUERIES.items():
@@ -134,19 +135,6 @@ def of_panels(sides: Mapping[str, Panel]) -> Iterator[Picture]:
                 panel.values.get(f"{prefix}_ece"),
                 panel.ci.get(f"{prefix}_ece"),
             )
-    points = {}
-    for side, panel in sides.items():
-        alignment, uniformity = (panel.values.get(key) for key in ("alignment", "uniformity_joint"))
-        if alignment is not None and uniformity is not None:
-            points[side or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
-    if points:
-        yield _tried(
-            "plane-of-losses",
-            "Alignment and uniformity",
-            "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020).",
-            interactive.alignment_uniformity,
-            points,
-        )
     for side, panel in sides.items():
         shift, ablation = (panel.curves.get(f"gap_{each}_curve") for each in ("shift", "ablation"))
         if shift or ablation:
@@ -161,6 +149,27 @@ def of_panels(sides: Mapping[str, Panel]) -> Iterator[Picture]:
             )
 
 
+def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Picture]:
+    from geomclip.plots import interactive
+
+    points = {}
+    for side, panel in sides.items():
+        alignment, uniformity = (panel.values.get(key) for key in KEYS)
+        if alignment is not None and uniformity is not None:
+            points[side or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
+    told = "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020)."
+    try:
+        path = path_of(source)
+    except ValueError as problem:
+        path, told = [], f"{told} No path of the training: {problem}."
+    if path:
+        told = f"{told} The line is the way of the training, on its own probe pairs."
+    if points:
+        yield _tried(
+            "plane-of-losses", "Alignment and uniformity", told, interactive.alignment_uniformity, points, path or None
+        )
+
+
 def named(name: str, side: str) -> str:
     """A picture's name, one a side."""
     return f"{name}-{side}" if side else name
@@ -172,6 +181,8 @@ def _tried(
     """The picture that `make` draws of what is given; the reason in its place where that cannot be drawn."""
     try:
         figure = json.loads(make(*given).to_json(engine="json", remove_uids=True))
+    except NotAvailableError:
+        raise  # a missing package is no property of the set
     except ValueError as reason:  # too few points, all alike
         return Picture(name, heading, caption, absent=f"Not drawn: {reason}.", wide=wide)
     return Picture(name, heading, caption, figure, wide=wide)

@@ -99,10 +99,11 @@ def report(
     common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache), "curves": curves}
     measured = sides.measured(side, "", **common)
     view = view_of({"": measured}, asked)
-    return write(page_of(measured, view, command or commands.called("report", source, out, seed=seed, **options)), out)
+    command = command or commands.called("report", source, out, seed=seed, **options)
+    return write(page_of(measured, view, command, source), out)
 
 
-def page_of(measured: Measured, view: View, command: str) -> Page:
+def page_of(measured: Measured, view: View, command: str, source: object = None) -> Page:
     """What the page of one side shows."""
     panel = measured.panel
     title, counts, *warnings = tables.header(panel)
@@ -121,7 +122,7 @@ def page_of(measured: Measured, view: View, command: str) -> Page:
         command=command,
         missing=None if measured.embeddings is not None else _missing(panel),
         maps=view.maps,
-        pictures=pictures_of({"": panel}, view.spaces),
+        pictures=pictures_of({"": panel}, view.spaces, source),
         galleries=galleries(view.spaces[0]) if view.spaces else {},
         items=view.items,
         by=_by(panel),

@@ -4,6 +4,7 @@ const MARKS = {
   near: { color: "#cc79a7", size: 9 },
   chosen: { color: "#ffffff", size: 14 },
 };
+const LIFT = 1.025; // marks lie a little above the sphere, which would cut them in two
 const axisOf = (trace) => trace.scene || trace.xaxis || "";
 /** 0 for the first scene or plane of a figure, 1 for the second. */
 const spaceOf = (trace) => Math.max(0, (parseInt(axisOf(trace).replace(/\D/g, ""), 10) || 1) - 1);
@@ -30,13 +31,14 @@ async function mapOf(drawn, { hover, leave, click }) {
       bases.forEach((trace, index) => {
         const rows = [...marks(spaceOf(trace), trace.meta)].filter(([row]) => places[index].has(row));
         const at = rows.map(([row]) => places[index].get(row));
+        const lift = trace.z ? LIFT : 1;
         const changes = {
-          x: [at.map((place) => trace.x[place])],
-          y: [at.map((place) => trace.y[place])],
+          x: [at.map((place) => lift * trace.x[place])],
+          y: [at.map((place) => lift * trace.y[place])],
           "marker.size": [rows.map(([, name]) => MARKS[name].size)],
           "marker.color": [rows.map(([, name]) => MARKS[name].color)],
         };
-        if (trace.z) changes.z = [at.map((place) => trace.z[place])];
+        if (trace.z) changes.z = [at.map((place) => lift * trace.z[place])];
         window.Plotly.restyle(drawn, changes, [first + index]);
       });
       drawn.dataset.marked = String(bases.reduce((sum, trace) => sum + marks(spaceOf(trace), trace.meta).size, 0));
