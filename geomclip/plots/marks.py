@@ -50,7 +50,9 @@ def key_of(map: Map, links: int, *, mean: bool) -> list[tuple[str, Mapping[str, 
         told = _counted(count, "matched pair") if links == count else f"matched pairs, {links:,} of {count:,}"
         key.append((told, {"color": LINK, "linestyle": "-", "linewidth": 0.8}))
     if mean:
-        key.append(("from mean image to mean text", {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
+        # on a sphere they are directions: apart by as much as they say even where both means lie near its middle
+        told = "mean directions, images to texts" if map.kind == "sphere" else "from mean image to mean text"
+        key.append((told, {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
     return key
 
 
