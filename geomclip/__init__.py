@@ -26,6 +26,9 @@ _PUBLIC = {
     "losses": "",
     "plots": "",
     "projections": "",
+    "project": "maps",
+    "project_pair": "maps",
+    "Map": "maps",
     "finetune": "training.finetuning",
     "InputError": "errors",
     "GeomclipError": "errors",
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     from geomclip.errors import GeomclipError as GeomclipError
     from geomclip.errors import InputError as InputError
     from geomclip.extract import embed as embed
+    from geomclip.maps import Map as Map
+    from geomclip.maps import project as project
+    from geomclip.maps import project_pair as project_pair
     from geomclip.panel import Panel as Panel
     from geomclip.reporting import report as report
     from geomclip.spheres import plot_sphere as plot_sphere
@@ -55,6 +61,7 @@ __all__ = [
     "EmbeddingSet",
     "GeomclipError",
     "InputError",
+    "Map",
     "Panel",
     "compare",
     "embed",
@@ -65,6 +72,8 @@ __all__ = [
     "metrics",
     "plot_sphere",
     "plots",
+    "project",
+    "project_pair",
     "projections",
     "report",
     "save",

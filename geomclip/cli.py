@@ -39,6 +39,7 @@ from geomclip.options import (
     MEASURE,
     MODEL,
     PAGE,
+    PROJECT,
     REPORT,
     RUN,
     SEED,
@@ -350,6 +351,37 @@ def plot_sphere(context: click.Context, /, **given: Any) -> None:
         options |= {"random_state": given["seed"], "command": context.obj, "progress": report.stage}
         spheres.plot_sphere(*sets, out=out, **options)
     for file in out:
+        click.echo(file)
+
+
+@app.command(
+    params=[*PROJECT, *MODEL, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip project",
+        "geomclip project --method svd --embeddings vectors.npz --out plane.parquet",
+        "geomclip project --method tsne --perplexity 50 --out map.html",
+        "geomclip project --method pca --after runs/m2mix-emoji-1 --out moved.png",
+    ),
+)
+@click.pass_context
+def project(context: click.Context, /, **given: Any) -> None:
+    """Draw images and texts on a plane or sphere: coordinates, and a picture that says what it keeps."""
+    from geomclip import drawings
+
+    method, components, pair = given["method"], given["components"], given["after"] is not None
+    out = given["out"] or drawings.DEFAULT_OUT
+    drawings.check(out, method, n_components=components, pair=pair)
+    if given["intersect"] and not pair:
+        raise InputError("--intersect is of two sets: name the other with --after")
+    if given["embeddings"] is not None and not pair:
+        refuse_beside_embeddings(context)
+    of_method = drawings.options_of(method, **{name: given[name] for name in ("neighbors", "perplexity", "min_dist")})
+    with progress_bar(quiet=given["quiet"]) as report:
+        sets = sets_of(context, given, report) if pair else [embeddings_of(given, report)]
+        told = {"out": out, "command": context.obj, "progress": report.stage, "random_state": given["seed"]}
+        always = {name: given[name] for name in ("captions", "intersect")}
+        files = drawings.draw(*sets, method=method, n_components=components, **always, **told, **of_method)
+    for file in (*files.coordinates, files.picture):
         click.echo(file)
 
 

@@ -125,6 +125,20 @@ SPHERE = [
         help=".html, .png, .svg or .pdf; may be given again. Default geomclip-sphere.html and .png.",
     ),
 ]
+PROJECT = [
+    MEASURE[0],
+    text("--after", "SIDE", "A model, run folder, store or .npz of the same pairs: both on common axes."),
+    switch("--intersect", "With --after: draw what both have where their images or texts differ."),
+    text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, dosnes or heat-geodesic.", "umap"),
+    path(
+        "--out", "FILE", ".csv .parquet .npz .json, a picture beside; or .png .svg .pdf .html. Default geomclip-map.csv."
+    ),
+    *(option for option in MEASURE if option.name == "captions"),
+    whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
+    whole("--neighbors", "Of umap and heat-geodesic: how many each point is joined to.", at_least=1),
+    positive("--perplexity", "X", "Of tsne and dosnes: how many neighbours count."),
+    number("--min-dist", "X", "Of umap: how close points may lie, 0 to 1."),
+]
 EXTRACT = [
     path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True),
     whole("--shard-rows", "Images a shard.", at_least=1, default=1024),

@@ -95,7 +95,7 @@ def plot_sphere(
     files = check([out] if isinstance(out, str | Path) else out or (), method)
     options |= {"captions": captions, "random_state": random_state, "progress": progress}
     maps = _maps(embeddings, after, METHODS[method], intersect=intersect, **options)
-    title = _title(embeddings, after) if title is None else title
+    title = title_of(embeddings, after) if title is None else title
     for path in files:
         _write(path, maps, links=links, title=title, command=command)
     return _figure(maps, links=links, title=title, morph=morph)
@@ -141,13 +141,11 @@ def _maps(
     embeddings: EmbeddingSet, after: EmbeddingSet | None, method: str, *, intersect: bool, **options: Any
 ) -> list[Map]:
     """One map, or those of both sets on common axes."""
-    from geomclip.comparison.matching import cut
     from geomclip.maps import project, project_pair
 
     if after is None:
         return [project(embeddings, method, **options)]
-    before, after, _ = cut(embeddings, after, intersect=intersect)
-    return list(project_pair(before, after, method, **options))
+    return list(project_pair(embeddings, after, method, intersect=intersect, **options))
 
 
 def _figure(maps: Sequence[Map], *, links: bool | None, title: str, morph: bool) -> Figure:
@@ -183,10 +181,10 @@ def _page(maps: Sequence[Map], *, links: bool | None, title: str, command: str) 
             ),
         }
     facts = list(dict.fromkeys(note for map in maps for note in map.notes))
-    return offline.page(figures, title, facts, foot=_foot(maps, command))
+    return offline.page(figures, title, facts, foot=foot_of(maps, command))
 
 
-def _foot(maps: Sequence[Map], command: str) -> dict[str, str]:
+def foot_of(maps: Sequence[Map], command: str) -> dict[str, str]:
     """What the pictures were made from, by name; where both sides differ, both."""
     from geomclip import __version__
 
@@ -201,7 +199,7 @@ def _foot(maps: Sequence[Map], command: str) -> dict[str, str]:
     return foot | ({"command": command} if command else {})
 
 
-def _title(embeddings: EmbeddingSet, after: EmbeddingSet | None) -> str:
+def title_of(embeddings: EmbeddingSet, after: EmbeddingSet | None) -> str:
     """Model and data, as far as they are known."""
     sets = [each.made_from for each in (embeddings, after) if each is not None]
     models = [_known(made, "model") or _known(made, "file") for made in sets]

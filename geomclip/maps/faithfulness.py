@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
@@ -132,7 +133,7 @@ def _pairs(n: int, seed: int) -> tuple[Tensor, Tensor]:
     return first, (first + step) % n
 
 
-def _between(x: Tensor, first: Tensor, second: Tensor, *, angles: bool) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _between(x: Tensor, first: Tensor, second: Tensor, *, angles: bool) -> NDArray[np.float64]:
     """Distances of pairs of rows, float64: angles of unit rows from their chord, which loses no digits near 0."""
     parts = []
     for a, b in _blocks(first, second, BLOCK // (2 * x.shape[1])):
@@ -145,7 +146,7 @@ def _blocks(first: Tensor, second: Tensor, size: int) -> Iterator[tuple[Tensor, 
     yield from zip(first.split(max(1, size)), second.split(max(1, size)), strict=True)
 
 
-def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:  # type: ignore[type-arg]
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
     x, y = x - x.mean(), y - y.mean()
     spread = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / spread if spread > 1e-12 * len(x) else None

@@ -111,7 +111,7 @@ def _search(x: NDArray[Any], k: int, metric: str, random_state: int | None) -> A
     """An exact search among the rows of x, as openTSNE takes one."""
     known = optional("openTSNE.nearest_neighbors", "TSNE").KNNIndex
 
-    class Exact(known):  # type: ignore[misc]
+    class Exact(known):  # type: ignore[misc, valid-type]
         VALID_METRICS = ("angular", "euclidean")
 
         def build(self) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -175,7 +175,7 @@ def _search(x: NDArray[Any], metric: str) -> Any:
     """An exact search among the rows of x, dressed as the index of pynndescent that umap-learn looks for."""
     index = optional("pynndescent", "UMAP").NNDescent
 
-    class Exact(index):  # type: ignore[misc]
+    class Exact(index):  # type: ignore[misc, valid-type]
         _angular_trees = metric == "angular"
 
         def __init__(self) -> None:
