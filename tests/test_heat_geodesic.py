@@ -67,14 +67,26 @@ def test_a_larger_cloud_has_a_larger_map() -> None:
     assert np.allclose(large.embedding_, 1000 * small.embedding_, rtol=1e-2, atol=2)
 
 
-@pytest.mark.parametrize("heat", ["exact", "chebyshev", "euler"])
+@pytest.mark.parametrize("heat", ["exact", "series", "euler"])
 def test_all_ways_to_the_heat_give_one_map(heat: str) -> None:
     x, _ = sheet()
     base, other = HeatGeodesic(k=8).fit(x), HeatGeodesic(k=8, heat=heat).fit(x)
     far = 0.04 if heat == "euler" else 1e-4  # Euler's steps are not the exponential itself
     assert np.abs(other.distances_ - base.distances_).max() < far * base.distances_.max()
-    assert other.order_ == {"exact": 0, "euler": 32}.get(heat, other.order_)
-    assert heat != "chebyshev" or 20 < other.order_ < 120
+    assert other.order_ == {"exact": 0, "series": 24, "euler": 32}[heat]
+    assert 30 < base.order_ < 120  # Chebyshev
+
+
+def test_far_entries_are_known_where_all_pairs_are_believed() -> None:
+    x, _ = sheet(200)
+    believed = HeatGeodesic(k=8, t=0.5, n_trusted=None).fit(x)
+    assert believed.order_ == 24  # the series
+    saturated = HeatGeodesic(k=8, t=0.5, n_trusted=None, heat="exact").fit(x)
+    far = believed.distances_ > np.sqrt(4 * 0.5 * 40)  # where exp(−d²/4t) is below what eigenvectors leave
+    assert far.mean() > 0.1
+    assert np.abs(saturated.distances_ - believed.distances_)[far].max() > 0.01 * believed.distances_.max()
+    near = believed.distances_ < np.sqrt(4 * 0.5 * 25)
+    assert np.allclose(saturated.distances_[near], believed.distances_[near], rtol=1e-2)
 
 
 @pytest.mark.parametrize("scaling", ["smacof", "sgd", "classical"])
@@ -148,7 +160,9 @@ def test_time_ends_before_heat_is_even() -> None:
 
 def test_a_time_in_which_heat_becomes_even_is_refused() -> None:
     with pytest.raises(ValueError, match=r"in the time t=1e\+12 the heat has become even.*shorten t"):
-        HeatGeodesic(t=1e12).fit(sheet(60)[0])
+        HeatGeodesic(t=1e12, heat="series").fit(sheet(60)[0])
+    with pytest.raises(ValueError, match=r"t=1e\+09 takes .* terms of Chebyshev, and 10,000 are allowed: shorten t"):
+        HeatGeodesic(t=1e9).fit(sheet(60)[0])
 
 
 def test_without_a_knee_the_time_is_that_of_auto_and_a_warning_says_so() -> None:
@@ -239,7 +253,7 @@ def test_old_points_are_placed_near_where_they_are_and_new_ones_near_their_neigh
 # --- graphs in several parts ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"n_landmarks": 30}, {"heat": "chebyshev"}, {"n_trusted": None}])
+@pytest.mark.parametrize("options", [{}, {"n_landmarks": 30}, {"heat": "series"}, {"n_trusted": None}])
 def test_parts_are_counted_and_joined(options: dict[str, object]) -> None:
     x = blobs(50, 40, 30)
     model = HeatGeodesic(k=6, **options).fit(x)
@@ -285,7 +299,7 @@ def test_equal_points_share_a_place_and_count_once() -> None:
 def test_near_duplicates_make_nothing_infinite() -> None:
     x, _ = sheet(60)
     close = np.concatenate([x, x[:20] + 1e-9 * np.random.default_rng(0).standard_normal((20, 3))])
-    for options in ({}, {"heat": "chebyshev"}, {"n_landmarks": 30}):
+    for options in ({}, {"heat": "series"}, {"n_landmarks": 30}):
         assert np.isfinite(HeatGeodesic(k=5, **options).fit_transform(close)).all()
 
 

@@ -33,6 +33,9 @@ UNDERFLOW = 1e-290
 ROUNDING = 1e-13
 """What eigenvectors and Chebyshev sums leave of an entry, as a share of the largest: below, it is not known."""
 
+MOST_TERMS = 10_000
+"""Of Chebyshev: t λmax of some millions, when heat has long become even on most graphs."""
+
 COLUMNS = 32
 """Worked on at a time by a thread: of 50,000 rows four arrays that are 26 MB in float32."""
 
@@ -85,6 +88,11 @@ def heat_kernels(
     order : int, optional
         Steps of Euler (32), or the order of Chebyshev in place of the one that tol asks for.
 
+    Raises
+    ------
+    ValueError
+        If a time takes more than 10,000 terms of Chebyshev.
+
     References
     ----------
     Marcotte, Barbe, Gribonval, Vayer, Sebban, Borgnat and Gonçalves (2022), "Fast multiscale diffusion on graphs".
@@ -102,6 +110,11 @@ def heat_kernels(
         top = largest_eigenvalue(laplacian, seed=seed)
         for t in times:
             terms = chebyshev_order(t * top / 2, tol) if order is None else order
+            if terms > MOST_TERMS:
+                raise ValueError(
+                    f"t={t:.3g} takes {terms:,} terms of Chebyshev, and {MOST_TERMS:,} are allowed: "
+                    f'shorten t, or use heat="exact"'
+                )
             yield LogHeat(float(t), _by_chebyshev(laplacian, float(t), wanted, top, terms, tol), terms)
     else:
         steps = EULER_STEPS if order is None else order

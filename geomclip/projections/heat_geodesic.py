@@ -93,8 +93,8 @@ class HeatGeodesic(PlacesNewPoints):
         "normalized".
     heat : str
         "series" (n² memory, every entry to many digits), "exact" (eigenvectors), "chebyshev" (sparse; the order
-        from t λmax and tol), "euler" (32 implicit steps). "auto" is "series", and "chebyshev" where there are
-        landmarks.
+        from t λmax and tol), "euler" (32 implicit steps). "auto" is "chebyshev", but "series" where n_trusted is
+        None and there are no landmarks, since then far entries count.
     t : float or str
         Time, in the unit of 1/L. "auto": 20 steps of the median point, but no longer than heat needs to
         become even (1/λ2); with landmarks as many times twice that as let 16 others be
@@ -288,7 +288,8 @@ class HeatGeodesic(PlacesNewPoints):
         seed = int(np.random.default_rng(self.random_state).integers(2**31))
         count = self._landmark_count(len(first))
         chosen = None if count is None else sample(len(first), count, seed)
-        best = "series" if chosen is None else "chebyshev"
+        # far entries are used only where all pairs are believed: Chebyshev does not know them, and is faster
+        best = "series" if chosen is None and self.n_trusted is None else "chebyshev"
         rule = HeatDistances(
             laplacian=self.laplacian,
             method=best if self.heat == "auto" else self.heat,
