@@ -41,7 +41,7 @@ class Opened:
         self.troubles: list[str] = []
         self.context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.view = self.context.new_page()
-        self.view.set_default_timeout(120_000)
+        self.view.set_default_timeout(30_000)
         self.view.on("pageerror", lambda error: self.troubles.append(f"error {error}"))
         self.view.on("console", lambda said: self.troubles.append(said.text) if said.type == "error" else None)
         self.view.on("dialog", lambda dialog: (self.troubles.append(f"dialog {dialog.message}"), dialog.dismiss()))

@@ -509,6 +509,7 @@ def opened(chromium: Any, hostile_page: str, tmp_path_factory: pytest.TempPathFa
 def test_a_page_is_drawn_without_errors_and_without_a_request(opened: Opened) -> None:
     assert opened.troubles == []
     assert opened.view.locator("canvas").count() >= 2
+    assert opened.view.get_by_text("WebGL is not supported").count() == 0
     assert opened.view.evaluate("document.documentElement.scrollWidth") <= 500
 
 
