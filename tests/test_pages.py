@@ -222,7 +222,7 @@ def test_search_lists_hits_and_marks_them(report: Opened) -> None:
     assert all("Café" in hit and "1" in hit for hit in hits)
     assert report.view.inner_text("#found") == f"{len(expected)} of {2 * COUNT} texts"
     # where the words begin comes before where they are inside
-    assert (hits[0], hits[-1]) == ("noise number 0, a Café 1", "noise number 20, a Café 41")
+    assert (hits[0], hits[-1]) == ("noise number 0, a Café 1", "noise number 21, a Café 43")
     sizes = report.view.locator("[data-picture=sphere]").evaluate(
         "(element) => element.data.filter((each) => each.meta === 'mark').map((each) => each.x.length)"
     )
