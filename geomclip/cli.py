@@ -98,7 +98,7 @@ def examples(*lines: str) -> str:
 @click.version_option(__version__, prog_name="geomclip", message="%(prog)s %(version)s")
 @click.pass_context
 def app(context: click.Context) -> None:
-    """The geometry of CLIP-like embeddings, measured exactly.
+    """The geometry of CLIP-like embeddings, measured exactly, seen, and improved by fine-tuning.
 
     Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed while running,
     2 unusable arguments or input, 130 interrupted.
@@ -378,9 +378,14 @@ def project(context: click.Context, /, **given: Any) -> None:
     of_method = drawings.options_of(method, **{name: given[name] for name in ("neighbors", "perplexity", "min_dist")})
     with progress_bar(quiet=given["quiet"]) as report:
         sets = sets_of(context, given, report) if pair else [embeddings_of(given, report)]
-        told = {"out": out, "command": context.obj, "progress": report.stage, "random_state": given["seed"]}
-        always = {name: given[name] for name in ("captions", "intersect")}
-        files = drawings.draw(*sets, method=method, n_components=components, **always, **told, **of_method)
+        told: dict[str, Any] = {
+            "out": out,
+            "command": context.obj,
+            "progress": report.stage,
+            "random_state": given["seed"],
+        }
+        told |= {name: given[name] for name in ("captions", "intersect")}
+        files = drawings.draw(*sets, method=method, n_components=components, **told, **of_method)
     for file in (*files.coordinates, files.picture):
         click.echo(file)
 

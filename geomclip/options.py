@@ -130,9 +130,7 @@ PROJECT = [
     text("--after", "SIDE", "A model, run folder, store or .npz of the same pairs: both on common axes."),
     switch("--intersect", "With --after: draw what both have where their images or texts differ."),
     text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, dosnes or heat-geodesic.", "umap"),
-    path(
-        "--out", "FILE", ".csv .parquet .npz .json, a picture beside; or .png .svg .pdf .html. Default geomclip-map.csv."
-    ),
+    path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
     *(option for option in MEASURE if option.name == "captions"),
     whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
     whole("--neighbors", "Of umap and heat-geodesic: how many each point is joined to.", at_least=1),

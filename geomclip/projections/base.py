@@ -136,7 +136,8 @@ def _rows(x: Any) -> NDArray[Any]:
         if not finite.all():  # before scikit-learn's check, which does not name the row
             raise ValueError(f"x row {int(np.argmin(finite))} holds NaN or infinity ({int((~finite).sum())} such rows)")
     rows = check_array(x, dtype=[np.float64, np.float32], order="C", input_name="x")
-    return np.asarray(rows)
+    # a copy of what may not be written to, such as a mapped file: torch takes no such array
+    return np.require(rows, requirements=["C", "W"])
 
 
 def _alike(drawn: NDArray[Any], x: Any) -> Any:

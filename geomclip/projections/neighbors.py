@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geomclip.embeddings import as_tensor
 from geomclip.extras import optional
 from geomclip.geometry import normalize
 from geomclip.metrics.neighborhood import nearest_candidates
@@ -69,7 +70,7 @@ def nearest(
         raise ValueError(f"metric must be angular or euclidean, got {metric!r}")
     if method not in ("auto", "exact", "approximate"):
         raise ValueError(f"method must be auto, exact or approximate, got {method!r}")
-    rows = torch.as_tensor(x)
+    rows = as_tensor(x, "x")
     n = len(rows)
     if not 1 <= k < n:
         raise ValueError(f"{k} neighbours need at least {k + 1} points, got {n}")
@@ -88,7 +89,7 @@ def nearest_among(
 
     As `nearest`, for new points: a row of x that is also one of `among` finds it, at distance 0.
     """
-    known, rows = torch.as_tensor(among), torch.as_tensor(x)
+    known, rows = as_tensor(among, "among"), as_tensor(x, "x")
     if not 1 <= k <= len(known):
         raise ValueError(f"{k} neighbours need at least {k} points, got {len(known)}")
     rows, known = _placed(rows, known, metric), _placed(known, known, metric)

@@ -118,6 +118,9 @@ def _search(x: NDArray[Any], k: int, metric: str, random_state: int | None) -> A
             distances, indices = nearest(x, self.k, metric=metric, random_state=random_state)
             return indices, distances.astype(np.float64)
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _search, (x, k, metric, random_state)
+
         def query(self, query: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
             distances, indices = nearest_among(query, x, k, metric=metric)
             return indices, distances.astype(np.float64)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.utils.metaestimators import available_if
 
 from geomclip.extras import optional
@@ -35,7 +37,7 @@ class UMAP(PlacesNewPoints):
     Parameters
     ----------
     n_components : int
-        2 or more; on a sphere 2, its dimension, though its points have three coordinates.
+        On a sphere 2, its dimension, though its points have three coordinates.
     n_neighbors : int
         From 2 on; below the number of points. More: the large shape rather than the small one.
     min_dist : float
@@ -87,12 +89,13 @@ class UMAP(PlacesNewPoints):
         self._check_options()
         umap = umap_learn()
         sphere = self.output == "sphere"
-        options = options_of(self, len(x))
+        found = _found(x, self.n_neighbors, self.metric, self.random_state)
         with without_warnings():
             self._umap = umap.UMAP(
-                **options,
+                **options_of(self),
+                init=_start(x, found[0], self.n_components),
                 output_metric="haversine" if sphere else "euclidean",
-                precomputed_knn=_found(x, self.n_neighbors, self.metric, self.random_state),
+                precomputed_knn=found,
                 disconnection_distance=FARTHER_THAN_ALL,
                 n_jobs=-1 if self.random_state is None else 1,
             ).fit(x)
@@ -108,7 +111,7 @@ class UMAP(PlacesNewPoints):
             raise ValueError(f"output must be {' or '.join(OUTPUTS)}, got {self.output!r}")
         if self.metric not in ("angular", "euclidean"):
             raise ValueError(f"metric must be angular or euclidean, got {self.metric!r}")
-        if whole("n_components", self.n_components, 2) != 2 and self.output == "sphere":
+        if whole("n_components", self.n_components, 1) != 2 and self.output == "sphere":
             raise ValueError(f"a sphere has 2 dimensions: n_components={self.n_components} must be 2")
         if not 0 <= self.min_dist <= 1:
             raise ValueError(f"min_dist must be 0 to 1, got {self.min_dist}")
@@ -124,15 +127,13 @@ def umap_learn() -> Any:
         return optional("umap", "UMAP")
 
 
-def options_of(estimator: UMAP, n: int) -> dict[str, Any]:
-    """The options of umap-learn for n points that one map and two aligned ones share."""
-    few = n <= 8 * (estimator.n_components + 1)
+def options_of(estimator: UMAP) -> dict[str, Any]:
+    """The options of umap-learn that one map and two aligned ones share."""
     return {
         "n_components": estimator.n_components,
         "n_neighbors": estimator.n_neighbors,
         "min_dist": estimator.min_dist,
         "metric": {"angular": "cosine"}.get(estimator.metric, estimator.metric),
-        "init": "random" if few else "spectral",  # a spectrum needs more points than it has dimensions
         "random_state": estimator.random_state,
     }
 
@@ -145,7 +146,7 @@ def aligned(estimator: UMAP, before: NDArray[Any], after: NDArray[Any]) -> tuple
     rows = {row: row for row in range(len(before))}
     with without_warnings():
         # the sum of both graphs is laid out as one; umap-learn finds the neighbours itself here
-        mapper = optional("umap.aligned_umap", "UMAP").AlignedUMAP(**options_of(estimator, len(before)))
+        mapper = optional("umap.aligned_umap", "UMAP").AlignedUMAP(**options_of(estimator))
         drawn = mapper.fit_transform([before, after], relations=[rows])
     return np.asarray(drawn[0]), np.asarray(drawn[1])
 
@@ -161,6 +162,19 @@ def on_sphere(angles: NDArray[Any]) -> NDArray[np.float64]:
     colatitude, longitude = angles.astype(np.float64).T
     across = np.sin(colatitude)
     return np.stack([across * np.cos(longitude), across * np.sin(longitude), np.cos(colatitude)], axis=1)
+
+
+def _start(x: NDArray[Any], neighbors: NDArray[Any], n_components: int) -> str:
+    """Where points start: by the spectrum of the graph of neighbours (n, k), where that says how the whole lies.
+
+    Of a graph in parts the spectrum is found part by part, and not the same twice: then by principal components.
+    """
+    n, k = neighbors.shape
+    edges = (np.ones(n * k), (np.repeat(np.arange(n), k), neighbors.ravel()))
+    parts, _ = connected_components(csr_matrix(edges, shape=(n, n)), directed=False)
+    if parts == 1 and n > 8 * (n_components + 1):  # far fewer points than that have no such spectrum
+        return "spectral"
+    return "pca" if min(x.shape) >= n_components else "random"
 
 
 def _found(x: NDArray[Any], n_neighbors: int, metric: str, random_state: int | None) -> tuple[Any, Any, Any]:
@@ -180,6 +194,9 @@ def _search(x: NDArray[Any], metric: str) -> Any:
 
         def __init__(self) -> None:
             pass
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _search, (x, metric)
 
         def query(self, new: NDArray[Any], k: int, epsilon: float) -> tuple[NDArray[Any], NDArray[Any]]:
             distances, indices = nearest_among(new, x, k, metric=metric)

@@ -1,0 +1,338 @@
+"""SVD, PCA, UMAP and t-SNE as scikit-learn estimators, and the neighbours that they are given."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import geomclip as gc
+from geomclip.projections import PROJECTIONS
+from geomclip.projections.base import Projection
+from geomclip.projections.linear import PCA, SVD
+from geomclip.projections.neighbors import nearest, nearest_among
+from geomclip.projections.tsne import TSNE
+from geomclip.projections.umap_map import UMAP, on_sphere
+
+OURS = {
+    "SVD": SVD(),
+    "PCA": PCA(),
+    "UMAP": UMAP(n_neighbors=6),
+    "UMAP on a sphere": UMAP(n_neighbors=6, output="sphere"),
+    "TSNE": TSNE(perplexity=5, n_iter=60),
+}
+
+
+def clumps(n: int = 60, d: int = 12, *, seed: int = 0) -> NDArray[np.float32]:
+    """Rows in four clumps."""
+    rng = np.random.default_rng(seed)
+    return (2 * rng.normal(size=(4, d))[np.arange(n) % 4] + 0.4 * rng.normal(size=(n, d))).astype(np.float32)
+
+
+def all_distances(x: NDArray[Any], metric: str) -> NDArray[np.float64]:
+    """Between all rows in float64, infinite to themselves."""
+    y = x.astype(np.float64)
+    if metric == "angular":
+        y /= np.linalg.norm(y, axis=1, keepdims=True)
+        found = np.arccos(np.clip(y @ y.T, -1, 1))
+    else:
+        found = np.linalg.norm(y[:, None] - y[None], axis=2)
+    np.fill_diagonal(found, np.inf)
+    return np.asarray(found)
+
+
+# neighbours
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_neighbours_are_those_of_all_distances_in_float64(metric: str, offset: float) -> None:
+    x = clumps(150).astype(np.float64) + offset  # far from the origin squares drown the distances in float32
+    distances, indices = nearest(x.astype(np.float32) if not offset else x, 7, metric=metric)
+    truth = all_distances(x, metric)
+    assert np.array_equal(indices, np.argsort(truth, axis=1, kind="stable")[:, :7])
+    assert np.allclose(distances, np.sort(truth, axis=1)[:, :7], rtol=2e-6, atol=1e-9)
+    assert (distances.dtype, indices.dtype) == (np.float32, np.int32)
+
+
+def test_a_duplicate_is_a_neighbour_at_distance_0_and_a_row_its_own_never() -> None:
+    x = clumps(30)
+    x[7] = x[3]
+    distances, indices = nearest(x, 3)
+    assert distances[3, 0] == distances[7, 0] == 0
+    assert (indices[3, 0], indices[7, 0]) == (7, 3)
+    assert not (indices == np.arange(30)[:, None]).any()
+
+
+def test_near_duplicates_keep_their_distance_in_float32() -> None:
+    x = torch.tensor([[1.0, 0.0], [1.0, 1e-5], [1.0, -3e-5], [0.0, 1.0]])  # cosines in float32 are all 1
+    distances, indices = nearest(x, 1)
+    assert indices[:, 0].tolist() == [1, 0, 0, 1]
+    assert distances[:, 0].tolist() == pytest.approx([1e-5, 1e-5, 3e-5, np.pi / 2 - 1e-5], rel=1e-4)
+
+
+@pytest.mark.slow  # pynndescent compiles itself
+def test_the_approximate_search_finds_nearly_all_of_the_exact() -> None:
+    x = clumps(400, seed=3)
+    x[5:25] = x[4]  # more duplicates than neighbours are asked for
+    exact, approximate = (nearest(x, 10, method=method)[1] for method in ("exact", "approximate"))
+    plain = np.r_[:4, 25:400]
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(exact[plain], approximate[plain], strict=True)]
+    assert np.mean(shared) > 0.95
+    assert not (approximate == np.arange(400)[:, None]).any()
+
+
+def test_neighbours_among_other_rows_are_exact() -> None:
+    known, new = clumps(50), clumps(9, seed=4)
+    distances, indices = nearest_among(new, known, 4, metric="euclidean")
+    truth = np.linalg.norm(new[:, None].astype(np.float64) - known[None], axis=2)
+    assert np.array_equal(indices, truth.argsort(axis=1)[:, :4])
+    assert np.allclose(distances, np.sort(truth, axis=1)[:, :4], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"k": 10}, "10 neighbours need at least 11 points, got 10"),
+        ({"k": 0}, "0 neighbours"),
+        ({"k": 2, "metric": "cosine"}, "metric must be angular or euclidean, got 'cosine'"),
+        ({"k": 2, "method": "fast"}, "method must be auto, exact or approximate"),
+    ],
+)
+def test_neighbours_refuse_what_has_none(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        nearest(clumps(10), **options)
+
+
+# linear
+
+
+def test_svd_is_that_of_the_unit_rows_up_to_sign() -> None:
+    x = 3 * clumps(80).astype(np.float64)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    _, values, directions = np.linalg.svd(unit, full_matrices=False)
+    drawn = SVD(n_components=3).fit(x)
+    assert np.allclose(np.abs(drawn.embedding_), np.abs(unit @ directions[:3].T), atol=1e-7)
+    assert np.allclose(drawn.singular_values_, values[:3])
+    assert drawn.share_ == pytest.approx((values[:3] ** 2).sum() / 80)
+
+
+def test_pca_is_that_of_the_centred_rows_up_to_sign() -> None:
+    x = clumps(80).astype(np.float64) + 7
+    centred = x - x.mean(axis=0)
+    _, values, directions = np.linalg.svd(centred, full_matrices=False)
+    drawn = PCA().fit(x)
+    assert np.allclose(np.abs(drawn.embedding_), np.abs(centred @ directions[:2].T), atol=1e-7)
+    assert drawn.share_ == pytest.approx((values[:2] ** 2).sum() / (values**2).sum())
+
+
+def test_the_sign_of_an_axis_does_not_depend_on_the_seed() -> None:
+    x = clumps(80)
+    one, other = (SVD(random_state=seed).fit_transform(x) for seed in (0, 1))
+    assert np.allclose(one, other, atol=1e-4)
+
+
+def test_linear_maps_refuse_more_axes_than_there_are() -> None:
+    with pytest.raises(ValueError, match="n_components=13 needs as many points and dimensions, got 60 x 12"):
+        SVD(n_components=13).fit(clumps())
+
+
+# what all are alike in
+
+
+@pytest.mark.parametrize("estimator", OURS.values(), ids=OURS)
+def test_the_same_seed_gives_the_same_bytes_and_the_kind_that_went_in(estimator: Projection) -> None:
+    x = clumps()
+    drawn = estimator.fit_transform(x)
+    again = estimator.fit_transform(torch.from_numpy(x))
+    assert isinstance(drawn, np.ndarray)
+    assert isinstance(again, torch.Tensor)
+    assert drawn.dtype == np.float32
+    assert again.dtype == torch.float32
+    assert drawn.tobytes() == again.numpy().tobytes()
+    assert np.array_equal(x, clumps())  # the caller's rows are left alone
+
+
+@pytest.mark.parametrize("estimator", [OURS[name] for name in ("SVD", "PCA", "UMAP", "TSNE")], ids=str)
+def test_new_points_fall_among_those_they_are_near(estimator: Any) -> None:
+    x = clumps()
+    drawn = estimator.fit_transform(x)
+    placed = estimator.transform(x[:8] + 1e-3)
+    near = np.linalg.norm(placed[:, None] - drawn[None], axis=2).argmin(axis=1)
+    assert (near % 4 == np.arange(8) % 4).all()  # the clump of a row is its number modulo 4
+
+
+@pytest.mark.parametrize("estimator", OURS.values(), ids=OURS)
+def test_all_projections_refuse_alike(estimator: Projection) -> None:
+    name = type(estimator).__name__
+    broken = clumps()
+    broken[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"x row 3 holds NaN or infinity \(1 such rows\)"):
+        estimator.fit(broken)
+    with pytest.raises(ValueError, match=f"{name} cannot map 30 points that are all equal"):
+        estimator.fit(np.ones((30, 4)))
+    for n in (1, 2, 3):
+        if name in ("SVD", "PCA") and n > 1:
+            continue
+        with pytest.raises(ValueError, match=rf"^{name} .*needs at least \d+ points, got {n}$"):
+            estimator.fit(clumps(n))
+
+
+def test_fewer_points_than_neighbours_are_refused_by_the_option() -> None:
+    with pytest.raises(ValueError, match="UMAP with n_neighbors=15 needs at least 16 points, got 12"):
+        UMAP().fit(clumps(12))
+    with pytest.raises(ValueError, match="TSNE with perplexity=30 needs at least 91 points, got 60"):
+        TSNE().fit(clumps())
+
+
+@pytest.mark.parametrize(
+    ("estimator", "said"),
+    [
+        (UMAP(n_neighbors=1), "n_neighbors must be a whole number from 2 on, got 1"),
+        (UMAP(output="torus"), "output must be plane or sphere, got 'torus'"),
+        (UMAP(output="sphere", n_components=3), "a sphere has 2 dimensions"),
+        (UMAP(min_dist=2.0), "min_dist must be 0 to 1"),
+        (UMAP(metric="cosine"), "metric must be angular or euclidean"),
+        (TSNE(n_components=3, perplexity=5), "TSNE draws planes"),
+        (TSNE(perplexity=0.5), "perplexity must be at least 1"),
+        (TSNE(perplexity=5, init="near"), "init must be pca, spectral, random or an array"),
+        (TSNE(perplexity=5, init=np.zeros((3, 2))), "init must hold 60 finite points of a plane"),
+        (SVD(random_state=-1), "random_state must be None or a whole number from 0 on, got -1"),
+        (UMAP(n_neighbors=2, n_components=0), "n_components must be a whole number from 1 on, got 0"),
+        (PCA(n_components=0), "n_components must be a whole number from 1 on, got 0"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(estimator: Projection, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        estimator.fit(clumps())
+
+
+def test_transform_is_hidden_where_it_would_be_wrong() -> None:
+    assert hasattr(UMAP(), "transform")
+    assert not hasattr(UMAP(output="sphere"), "transform")
+
+
+def test_new_points_of_other_dimensions_are_refused() -> None:
+    with pytest.raises(ValueError, match="X has 5 features, but SVD is expecting 12 features"):
+        SVD().fit(clumps()).transform(np.ones((3, 5)))
+
+
+WORDS = "says 'needs at least 2 points, got 1', not in the words of the check"
+ZERO = "a row of the check is zero and has no angle with others"
+PLANES = "the check sets n_components=1, and openTSNE draws planes"
+PLACES = "openTSNE places each row anew, near where fit has it but not there"
+EXPECTED = {
+    "SVD": {"check_fit2d_1sample": WORDS, "check_estimators_dtypes": ZERO},
+    "PCA": {"check_fit2d_1sample": WORDS},
+    "UMAP": {"check_fit2d_1sample": WORDS, "check_estimators_dtypes": ZERO}
+    | dict.fromkeys(
+        ("check_methods_sample_order_invariance", "check_methods_subset_invariance"),
+        "umap-learn moves new points together, with chance drawn in their order",
+    ),
+    "TSNE": {"check_fit2d_1sample": WORDS, "check_estimators_dtypes": ZERO}
+    | dict.fromkeys(("check_transformer_general", "check_transformer_data_not_an_array"), PLACES)
+    | dict.fromkeys(
+        (
+            "check_dont_overwrite_parameters",
+            "check_methods_sample_order_invariance",
+            "check_methods_subset_invariance",
+            "check_fit2d_1feature",
+            "check_fit2d_predict1d",
+        ),
+        PLANES,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SVD(n_components=1),
+        PCA(n_components=1),
+        UMAP(n_neighbors=2),
+        TSNE(perplexity=1, n_iter=5),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_the_checks_of_scikit_learn_fail_only_where_they_must(estimator: Projection) -> None:
+    pytest.importorskip("sklearn", minversion="1.6")
+    from sklearn.utils.estimator_checks import check_estimator
+
+    expected = EXPECTED[type(estimator).__name__]
+    done = check_estimator(estimator, expected_failed_checks=expected, on_fail=None, on_skip=None)
+    assert {f"{each['check_name']}: {each['exception']}" for each in done if each["status"] == "failed"} == set()
+    assert {each["check_name"] for each in done if each["status"] == "xfail"} == set(expected)
+
+
+# umap and t-SNE
+
+
+def test_umap_angles_are_read_as_its_gradient_has_them() -> None:
+    from umap.distances import haversine_grad
+
+    angles = np.random.default_rng(0).uniform(-4, 9, size=(40, 2))
+    points = on_sphere(angles)
+    assert np.allclose(np.linalg.norm(points, axis=1), 1)
+    for i in range(39):  # great-circle distance of the points is the distance whose gradient umap follows
+        along = np.arccos(np.clip(points[i] @ points[i + 1], -1, 1))
+        assert along == pytest.approx(haversine_grad(angles[i], angles[i + 1])[0], abs=1e-6)
+
+
+def test_umap_on_a_sphere_keeps_clumps_apart() -> None:
+    drawn = UMAP(n_neighbors=6, output="sphere").fit_transform(clumps())
+    assert drawn.shape == (60, 3)
+    assert np.allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-6)
+    _, indices = nearest(drawn, 3)
+    assert (indices % 4 == np.arange(60)[:, None] % 4).all()
+
+
+def test_umap_of_a_graph_in_parts_is_the_same_twice() -> None:
+    x = clumps()  # each of the 4 clumps is a part of its own
+    one, other = (UMAP(n_neighbors=3).fit(x).transform(x[:9] + 0.01) for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+def test_a_fitted_map_can_be_kept_and_places_new_points_as_before() -> None:
+    for estimator in (UMAP(n_neighbors=6), TSNE(perplexity=5, n_iter=60)):
+        fitted = estimator.fit(clumps())
+        again = pickle.loads(pickle.dumps(fitted))
+        assert np.array_equal(again.transform(clumps(8, seed=1)), fitted.transform(clumps(8, seed=1)))
+
+
+def test_umap_draws_few_points_and_rows_that_are_opposite() -> None:
+    turn = torch.linspace(0, 2 * torch.pi, 5)[:4]
+    square = torch.stack([turn.cos(), turn.sin()], dim=1).numpy()
+    assert np.isfinite(UMAP(n_neighbors=3).fit_transform(square)).all()
+
+
+def test_tsne_starts_from_drawn_points_and_keeps_their_places() -> None:
+    x = clumps()
+    first = TSNE(perplexity=5, n_iter=60).fit_transform(x)
+    second = TSNE(perplexity=5, n_iter=60, init=first).fit_transform(x + 0.01 * clumps(seed=8))
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.9
+
+
+# the table
+
+
+def test_the_table_names_estimators_that_are_made_when_first_used() -> None:
+    assert set(PROJECTIONS) == {"svd", "pca", "umap", "umap-sphere", "tsne", "dosnes", "heat-geodesic"}
+    for method in PROJECTIONS.values():
+        assert issubclass(method.estimator(), Projection)
+        assert method.kind in ("plane", "sphere")
+    assert gc.projections.SVD is SVD
+    with pytest.raises(AttributeError, match="no attribute 'SNE'"):
+        gc.projections.SNE  # noqa: B018
+
+
+def test_nothing_heavy_is_loaded_for_the_names() -> None:
+    code = "import geomclip.projections as p, sys; p.PROJECTIONS; sys.exit(any(m in sys.modules for m in " + (
+        "('umap', 'openTSNE', 'numba', 'sklearn')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
