@@ -180,6 +180,29 @@ def clusters_table(study: Path) -> str:
     return table(["ARI of k-means on the map", *LABELLED], rows)
 
 
+def clip_table(study: Path) -> str:
+    """What the maps of each set of a CLIP keep of its angles, and how they draw the gap."""
+    rows = []
+    for path in sorted((study / "clip").glob("*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        ratio, parts = told["across_over_within"], told["parts_of_the_graph"]
+        for name, by in told["maps"].items():
+            kept = [by[some]["pearson"] for some in ("all pairs", "within a modality")]
+            numbers = [*kept, by["trustworthiness"], by["continuity"], ratio[name], ratio["angles"]]
+            rows.append([path.stem, name, *(f"{value:.3f}" for value in numbers), str(parts)])
+    heads = [
+        "set",
+        "map",
+        "angles",
+        "within a modality",
+        "trustworthiness",
+        "continuity",
+        "across / within",
+        "of angles",
+    ]
+    return table([*heads, "parts of the graph"], rows)
+
+
 def lines(scores: Scores, used: dict[tuple[Key, str, str], list[Any]]) -> str:
     """Everything as CSV: a line for each data, noise, method, measure."""
     out = io.StringIO()
@@ -233,6 +256,13 @@ Against the true distances; trustworthiness with k = 15.
 Noise 0.5. A tree's labels are its branches, which are no clusters: they meet.
 
 {clusters_table(study)}
+
+## Vectors of a CLIP
+
+Pearson's correlation of drawn distances with angles, over all pairs and within a modality; trustworthiness and
+continuity (k = 15); mean distance across modalities over that within, drawn and by angles.
+
+{clip_table(study)}
 """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "heat_geodesic_scores.md").write_text(text, encoding="utf-8")
