@@ -25,6 +25,7 @@ from geomclip.errors import InputError, NotAvailableError
 from geomclip.maps import Map
 from geomclip.measurement import measure
 from geomclip.metrics import METRICS
+from geomclip.pairs import Pair, Pairs
 from geomclip.panel import Panel
 from geomclip.reporting import numbers, thumbnails
 from geomclip.reporting.page import html
@@ -329,14 +330,15 @@ def test_absent_data_leave_a_note_and_data_asked_for_must_be_there(tmp_path: Pat
         thumbnails.thumbnails(made, {"data": "coco"}, cache_dir=tmp_path)
 
 
-def test_row_numbers_are_no_ids_of_images(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for i in (3, 4, 5, 0, 1, 2):
-        (folder / f"{i}.png").write_bytes(picture(i))
-        (folder / f"{i}.txt").write_text("x")
-    made = small_set(4, 1)  # ids 0 to 3, of rows of something else
-    assert not thumbnails.thumbnails(made, {"data": f"folder:{folder}"})
+def test_row_numbers_are_no_ids_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pairs(*ids: str) -> Pairs:
+        return Pairs("photos", "all", [Pair(each, Bytes(picture(int(each)))) for each in ids])
+
+    made = small_set(4, 1)  # ids 0 to 3: its rows, of whatever it is
+    monkeypatch.setattr(thumbnails, "load_pairs", lambda *_, **__: pairs("3", "4", "5", "0", "1", "2"))
+    assert not thumbnails.thumbnails(made, {"data": "photos"})
+    monkeypatch.setattr(thumbnails, "load_pairs", lambda *_, **__: pairs("0", "1", "2", "3"))
+    assert all(thumbnails.thumbnails(made, {"data": "photos"}).webp)
 
 
 # --- size
