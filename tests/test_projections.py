@@ -311,11 +311,12 @@ def test_umap_draws_few_points_and_rows_that_are_opposite() -> None:
     assert np.isfinite(UMAP(n_neighbors=3).fit_transform(square)).all()
 
 
-def test_tsne_starts_from_drawn_points_and_keeps_their_places() -> None:
+def test_tsne_starts_from_drawn_points_and_keeps_their_places(capfd: pytest.CaptureFixture[str]) -> None:
     x = clumps()
-    first = TSNE(perplexity=5, n_iter=60).fit_transform(x)
-    second = TSNE(perplexity=5, n_iter=60, init=first).fit_transform(x + 0.01 * clumps(seed=8))
-    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.9
+    first = TSNE(perplexity=5).fit_transform(x)
+    second = TSNE(perplexity=5, init=first).fit_transform(x + 0.01 * clumps(seed=8))
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.98
+    assert capfd.readouterr() == ("", "")  # openTSNE would advise a narrower start
 
 
 # the table

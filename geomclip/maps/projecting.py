@@ -24,9 +24,9 @@ Stage = Callable[[str, int, int], None]
 
 # option: the largest value that n points allow
 LARGEST: Mapping[str, Callable[[int], int]] = {
-    "n_neighbors": lambda n: n - 1,
-    "k": lambda n: n - 1,
-    "perplexity": lambda n: (n - 1) // 3,
+    "n_neighbors": lambda n: max(2, n - 1),
+    "k": lambda n: max(1, n - 1),
+    "perplexity": lambda n: max(1, (n - 1) // 3),
 }
 STARTED = ("dosnes", "tsne")
 """Methods whose second map starts from the first."""
@@ -188,7 +188,7 @@ class _Plan:
                 given["n_components"] = n_components
         lowered = {}
         for option, largest in LARGEST.items():
-            most = max(1, largest(n))
+            most = largest(n)
             default = known[option].default if option in known else None
             if option not in given and default is not None and default > most:
                 lowered[option] = most
