@@ -217,7 +217,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.npz", "b.npz", "--fail-if", "twonn_image<0", "--metrics", "alignment"], "unknown metric 'twonn_image'"),
         (["a.npz", "classes.npz"], "one side has pairs, the other classes"),
         (["a.json", "b.json", "--bootstrap", "-1"], "--bootstrap"),
-        (["a.json", "b.json", "--intersec"], "did you mean --intersect?"),
+        (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points?"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
