@@ -375,17 +375,12 @@ def project(context: click.Context, /, **given: Any) -> None:
         raise InputError("--intersect is of two sets: name the other with --after")
     if given["embeddings"] is not None and not pair:
         refuse_beside_embeddings(context)
-    of_method = drawings.options_of(method, **{name: given[name] for name in ("neighbors", "perplexity", "min_dist")})
+    options = drawings.options_of(method, **{name: given[name] for name in ("neighbors", "perplexity", "min_dist")})
+    options |= {name: given[name] for name in ("captions", "intersect")}
     with progress_bar(quiet=given["quiet"]) as report:
         sets = sets_of(context, given, report) if pair else [embeddings_of(given, report)]
-        told: dict[str, Any] = {
-            "out": out,
-            "command": context.obj,
-            "progress": report.stage,
-            "random_state": given["seed"],
-        }
-        told |= {name: given[name] for name in ("captions", "intersect")}
-        files = drawings.draw(*sets, method=method, n_components=components, **told, **of_method)
+        options |= {"command": context.obj, "progress": report.stage, "random_state": given["seed"]}
+        files = drawings.draw(*sets, method=method, n_components=components, out=out, **options)
     for file in (*files.coordinates, files.picture):
         click.echo(file)
 

@@ -61,7 +61,7 @@ def near_kept(
     n = len(full)
     asked = torch.arange(n) if queries is None else queries
     full, drawn = full.double(), drawn.double()
-    intruders, torn = 0.0, 0.0
+    intruders, torn = 0, 0
     for rows in asked.split(max(1, BLOCK // n)):
         far = _angular(full, rows)
         near = _angular(drawn, rows) if sphere else _euclidean(drawn, rows)
@@ -108,17 +108,16 @@ def _without_self(distances: Tensor, rows: Tensor) -> Tensor:
     return distances
 
 
-def _excess(space: Tensor, shown: Tensor, k: int) -> float:
+def _excess(space: Tensor, shown: Tensor, k: int) -> int:
     """By how many ranks beyond k, in `space` (b, n), the k nearest in `shown` (b, n) lie."""
-    near = shown.topk(k, dim=1, largest=False).indices  # (b, k)
-    at = space.gather(1, near)
-    edge = space.topk(k, dim=1, largest=False).values[:, -1:]
-    excess = 0.0
-    for column, beyond in zip(at.T, (at > edge).T, strict=True):
-        rows = beyond.nonzero()[:, 0]
-        if len(rows):  # those among the k nearest in both have a rank of at most k
-            rank = 1 + (space[rows] < column[rows, None]).sum(dim=1)
-            excess += float((rank - k).clamp(min=0).sum())
+    near = shown.topk(k, dim=1, largest=False).indices
+    reached = space.gather(1, near).sort(dim=1).values.numpy()  # (b, k)
+    excess = 0
+    for distances, at in zip(space.numpy(), reached, strict=True):
+        # only what is nearer than the farthest of the k is sorted: of a good map little
+        nearer = distances[distances < at[-1]]
+        nearer.sort()
+        excess += int(np.maximum(1 + np.searchsorted(nearer, at) - k, 0).sum())
     return excess
 
 
@@ -137,7 +136,7 @@ def _between(x: Tensor, first: Tensor, second: Tensor, *, angles: bool) -> NDArr
     """Distances of pairs of rows, float64: angles of unit rows from their chord, which loses no digits near 0."""
     parts = []
     for a, b in _blocks(first, second, BLOCK // (2 * x.shape[1])):
-        apart = torch.linalg.vector_norm(x[a].double() - x[b].double(), dim=1)
+        apart = torch.linalg.vector_norm(x[a] - x[b], dim=1).double()
         parts.append(2 * torch.arcsin((apart / 2).clamp(max=1)) if angles else apart)
     return torch.cat(parts).numpy()
 
