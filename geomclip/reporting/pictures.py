@@ -51,7 +51,7 @@ def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress | None) ->
         given: dict[str, Any] = {"random_state": seed, "progress": progress}
         if len(sets) == 1:
             return quiet(getattr(interactive, one)(project(sets[0], method, **given)))
-        pair = project_pair(*sets, method, **given)
+        pair = project_pair(sets[0], sets[1], method, **given)
         return quiet(getattr(interactive, two)(*pair, names=[space.name for space in spaces]))
 
     return [
