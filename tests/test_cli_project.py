@@ -175,3 +175,4 @@ def test_a_missing_package_is_one_line_before_any_work(
     monkeypatch.setitem(sys.modules, missing, None)
     done = run("--embeddings", place / "before.npz", "--method", "svd", "--out", out)
     assert_one_line(done, 2, f"needs {missing}", "geomclip[viz]")
+    assert list(Path().iterdir()) == []

@@ -261,6 +261,14 @@ def test_a_rotated_space_is_drawn_where_it_was(method: str) -> None:
     assert away < 0.15 * before.image.std(axis=0).max()
 
 
+def test_the_second_map_is_turned_as_near_to_the_first_as_it_can_be() -> None:
+    embeddings = small_set(20, 2)
+    other = embeddings.replace(image=embeddings.image + 0.5 * random_rows(20, 16, seed=7))
+    before, after = map(drawn_of, project_pair(embeddings, other, "heat-geodesic"))
+    again = turned_on(after.numpy(), before.numpy(), about_means=True)
+    assert np.allclose(again, after, atol=1e-4 * float(before.std()))
+
+
 def test_pairs_are_matched_by_their_ids_and_others_refused() -> None:
     embeddings = small_set(12, 1).replace(
         image_id=[f"i{i}" for i in range(12)], caption_id=[f"t{i}" for i in range(12)]

@@ -51,10 +51,11 @@ def all_distances(x: NDArray[Any], metric: str) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
-@pytest.mark.parametrize("offset", [0.0, 300.0])
+@pytest.mark.parametrize("offset", [0.0, 10_000.0])
 def test_neighbours_are_those_of_all_distances_in_float64(metric: str, offset: float) -> None:
-    x = clumps(150).astype(np.float64) + offset  # far from the origin squares drown the distances in float32
-    distances, indices = nearest(x.astype(np.float32) if not offset else x, 7, metric=metric)
+    # far from the origin squares drown the distances in float32; angles are then small and need float64
+    x = (clumps(150) + np.float32(offset)).astype(np.float64 if metric == "angular" else np.float32)
+    distances, indices = nearest(x, 7, metric=metric)
     truth = all_distances(x, metric)
     assert np.array_equal(indices, np.argsort(truth, axis=1, kind="stable")[:, :7])
     assert np.allclose(distances, np.sort(truth, axis=1)[:, :7], rtol=2e-6, atol=1e-9)
@@ -132,10 +133,10 @@ def test_pca_is_that_of_the_centred_rows_up_to_sign() -> None:
     assert drawn.share_ == pytest.approx((values[:2] ** 2).sum() / (values**2).sum())
 
 
-def test_the_sign_of_an_axis_does_not_depend_on_the_seed() -> None:
-    x = clumps(80)
-    one, other = (SVD(random_state=seed).fit_transform(x) for seed in (0, 1))
-    assert np.allclose(one, other, atol=1e-4)
+def test_the_sign_of_an_axis_is_that_of_the_largest_entry_of_its_direction() -> None:
+    for seed in range(4):
+        directions = SVD(n_components=4, random_state=seed).fit(clumps(seed=seed)).components_
+        assert (directions.max(axis=1) == np.abs(directions).max(axis=1)).all()
 
 
 def test_linear_maps_refuse_more_axes_than_there_are() -> None:
@@ -293,8 +294,8 @@ def test_umap_on_a_sphere_keeps_clumps_apart() -> None:
 
 
 def test_umap_of_a_graph_in_parts_is_the_same_twice() -> None:
-    x = clumps()  # each of the 4 clumps is a part of its own
-    one, other = (UMAP(n_neighbors=3).fit(x).transform(x[:9] + 0.01) for _ in range(2))
+    x = np.random.default_rng(0).normal(size=(80, 3))  # with one neighbour each they fall into many parts
+    one, other = (UMAP(n_neighbors=2).fit_transform(x) for _ in range(2))
     assert np.array_equal(one, other)
 
 
@@ -306,17 +307,18 @@ def test_a_fitted_map_can_be_kept_and_places_new_points_as_before() -> None:
 
 
 def test_umap_draws_few_points_and_rows_that_are_opposite() -> None:
-    turn = torch.linspace(0, 2 * torch.pi, 5)[:4]
-    square = torch.stack([turn.cos(), turn.sin()], dim=1).numpy()
-    assert np.isfinite(UMAP(n_neighbors=3).fit_transform(square)).all()
+    rows = np.array([[1.0, 0.0]] + [[-1.0, 0.0]] * 5)  # umap-learn by itself joins the first to none: NaN
+    assert np.isfinite(UMAP(n_neighbors=3, n_components=1).fit_transform(rows)).all()
 
 
-def test_tsne_starts_from_drawn_points_and_keeps_their_places(capfd: pytest.CaptureFixture[str]) -> None:
+def test_tsne_starts_from_drawn_points_and_keeps_their_places(caplog: pytest.LogCaptureFixture) -> None:
     x = clumps()
     first = TSNE(perplexity=5).fit_transform(x)
     second = TSNE(perplexity=5, init=first).fit_transform(x + 0.01 * clumps(seed=8))
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.98
-    assert capfd.readouterr() == ("", "")  # openTSNE would advise a narrower start
+    step = TSNE(perplexity=5, n_iter=1, init=first).fit_transform(x)
+    assert np.allclose(step, first - first.mean(axis=0), atol=0.1 * first.std())
+    assert caplog.text == ""  # openTSNE would advise a narrower start
 
 
 # the table
