@@ -13,8 +13,8 @@ class Method:
 
     `path` is the estimator as "module:class" in this package and `options` what it is made with beside the
     caller's; `kind` is what it is drawn on, "plane" or "sphere"; `up_to` is how many points it is started with,
-    None where any number is a matter of seconds; `seconds` is what 10,000 points of 512 dimensions take on two
-    cores, and grows with the `power` of their number.
+    None where any number is a matter of seconds; `seconds` is what 10,000 points of 512 dimensions take of one
+    core, and grows with the `power` of their number.
     """
 
     path: str
@@ -38,16 +38,16 @@ class Method:
 PROJECTIONS: dict[str, Method] = {
     "svd": Method("linear:SVD", "plane", "first singular directions, not centred: the gap stays to be seen"),
     "pca": Method("linear:PCA", "plane", "the directions of largest variance"),
-    "umap": Method("umap_map:UMAP", "plane", "neighbours, by a graph of them", 1_000_000, 15, 1.2),
+    "umap": Method("umap_map:UMAP", "plane", "neighbours, by a graph of them", 1_000_000, 17, 1.2),
     "umap-sphere": Method(
-        "umap_map:UMAP", "sphere", "neighbours, on a sphere", 50_000, 65, 1.2, (("output", "sphere"),)
+        "umap_map:UMAP", "sphere", "neighbours, on a sphere", 50_000, 62, 1.2, (("output", "sphere"),)
     ),
-    "tsne": Method("tsne:TSNE", "plane", "near neighbours, by t-SNE", 100_000, 40, 1.1),
+    "tsne": Method("tsne:TSNE", "plane", "near neighbours, by t-SNE", 100_000, 43, 1.1),
     "dosnes": Method(
-        "dosnes:DOSNES", "sphere", "near neighbours, on a sphere, without a crowd in the middle", 100_000, 13, 1.3
+        "dosnes:DOSNES", "sphere", "near neighbours, on a sphere, without a crowd in the middle", 100_000, 9, 1.3
     ),
     "heat-geodesic": Method(
-        "heat_geodesic:HeatGeodesic", "plane", "distances along the data, by heat", 50_000, 60, 1.2
+        "heat_geodesic:HeatGeodesic", "plane", "distances along the data, by heat", 50_000, 31, 1.2
     ),
 }
 """Every method by its name, the linear ones first."""
