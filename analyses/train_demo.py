@@ -91,6 +91,7 @@ class Config:
     learning_rate: float = 1e-3
     weight_decay: float = 1.0
     warmup: int = 100
+    temperature: float = 0.07  # at the start; learned from there, and never below 0.01
     betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0
     ema: float = 0.999
@@ -498,6 +499,7 @@ def training_settings(config: Config) -> Settings:
         betas=config.betas,
         warmup=config.warmup / config.steps,
         clip_norm=config.clip_norm,
+        temperature=config.temperature,
         ema=config.ema,
         precision=config.precision,
         compile=config.compile,

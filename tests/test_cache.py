@@ -129,7 +129,7 @@ def test_a_second_writer_is_told_who_writes(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1], ids=["alive", "dead"])
 def test_the_lock_of_a_dead_holder_is_taken_over_even_if_its_number_lives_on(tmp_path, pid):
     (tmp_path / ".geomclip.lock").write_text(json.dumps({"pid": pid, "host": "here", "since": "long ago"}))
     with Lock(tmp_path):
