@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
+from geomclip.metrics.calibration import retrieval_posterior
 from geomclip.metrics.calibration_scores import (
     ace,
     brier,
@@ -221,3 +222,15 @@ def test_the_fitted_scale_is_the_one_the_logits_were_drawn_at():
 def test_a_scale_without_a_best_value_is_refused():
     with pytest.raises(ValueError, match=r"no maximum between logit scales 0\.01 and 10000"):
         fit_logit_scale(lambda scale: -scale)
+
+
+@pytest.mark.parametrize("seed", [58, 59])
+def test_a_sharp_and_wrong_prediction_has_a_probability_of_at_most_1_in_float32(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    image = torch.nn.functional.normalize(torch.randn(40, 16, generator=draw), dim=1)
+    own = torch.arange(120) % 40
+    text = torch.nn.functional.normalize(image[own].roll(7, 0) + 0.05 * torch.randn(120, 16, generator=draw), dim=1)
+    answer = retrieval_posterior(image, text, image_of_text=own, logit_scale=100.0)
+    confidence = torch.cat([answer["text_retrieval_confidence"], answer["image_retrieval_confidence"]])
+    assert confidence.max() > 1 - 1e-6  # sharp enough to be at the end
+    assert confidence.max() <= 1

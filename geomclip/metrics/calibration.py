@@ -118,7 +118,8 @@ class Masses:
             total = torch.logaddexp(own[axis], wrong)
             squares = torch.exp(2 * (own[axis] - total))
             squares += state[f"{axis}_squares"] * torch.exp(2 * (scale * top - total))
-            result[axis] = Posterior(own[axis] - total, best[axis] - total, squares)
+            # no probability passes 1, which float32 sums of a group can by their rounding
+            result[axis] = Posterior(own[axis] - total, (best[axis] - total).clamp(max=0), squares)
         if pairing.text.dtype != torch.float64:
             result = {axis: _settle(posterior, pairing, axis, scale) for axis, posterior in result.items()}
         no_text = pairing.texts_of_image == 0
