@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geomclip.cache import atomic_bytes
 from geomclip.console import check_output_file, nearest
 from geomclip.embeddings import EmbeddingSet
 from geomclip.errors import InputError
 from geomclip.extras import optional
 from geomclip.maps.files import SUFFIXES as COORDINATES
 from geomclip.projections import PROJECTIONS
-from geomclip.spheres import STATIC, foot_of, title_of
+from geomclip.spheres import STATIC, title_of, write_page
 
 if TYPE_CHECKING:
     from geomclip.maps import Map
@@ -148,16 +147,14 @@ def _listed() -> str:
 def _picture(path: Path, maps: Sequence[Map], title: str, command: str) -> None:
     kind, pair = maps[0].kind, len(maps) == 2
     if path.suffix.lower() == ".html":
-        from geomclip.plots import interactive, offline
+        from geomclip.plots import interactive
 
         drawer: Any = getattr(interactive, kind)
         if pair and kind != "space":
             figures = {"Before and after": getattr(interactive, f"{kind}_pair")(*maps)}
         else:
             figures = dict(zip(("Before", "After") if pair else ("",), map(drawer, maps), strict=True))
-        notes = list(dict.fromkeys(note for drawn in maps for note in drawn.notes))
-        page = offline.page(figures, title, notes, foot=foot_of(maps, command))
-        atomic_bytes(path, page.encode("utf-8", "surrogateescape"))
+        write_page(path, figures, maps, title=title, command=command)
         return
     from geomclip.plots import static
     from geomclip.plots.canvas import PAGE

@@ -158,8 +158,7 @@ def _figure(maps: Sequence[Map], *, links: bool | None, title: str, morph: bool)
 
 def _write(path: Path, maps: Sequence[Map], *, links: bool | None, title: str, command: str) -> None:
     if path.suffix.lower() == ".html":
-        page = _page(maps, links=links, title=title, command=command)
-        atomic_bytes(path, page.encode("utf-8", "surrogateescape"))
+        write_page(path, _figures(maps, links=links), maps, title=title, command=command)
         return
     from geomclip.plots import static
     from geomclip.plots.canvas import PAGE
@@ -168,20 +167,25 @@ def _write(path: Path, maps: Sequence[Map], *, links: bool | None, title: str, c
     static.save(draw(*maps, links=links, title=title, width=PAGE), path)
 
 
-def _page(maps: Sequence[Map], *, links: bool | None, title: str, command: str) -> str:
+def _figures(maps: Sequence[Map], *, links: bool | None) -> dict[str, Figure]:
+    """The figures of a page by their headings."""
+    if len(maps) == 1:
+        return {"": _figure(maps, links=links, title="", morph=False)}
+    return {
+        "Before and after": _figure(maps, links=links, title="", morph=False),
+        "The way from before to after (its ends are the maps; what lies between is only the way)": _figure(
+            maps, links=links, title="", morph=True
+        ),
+    }
+
+
+def write_page(path: Path, figures: Mapping[str, Figure], maps: Sequence[Map], *, title: str, command: str) -> None:
+    """A page with these figures, what is noted of their maps, and what they were made from; whole or not at all."""
     from geomclip.plots import offline
 
-    if len(maps) == 1:
-        figures = {"": _figure(maps, links=links, title="", morph=False)}
-    else:
-        figures = {
-            "Before and after": _figure(maps, links=links, title="", morph=False),
-            "The way from before to after (its ends are the maps; what lies between is only the way)": _figure(
-                maps, links=links, title="", morph=True
-            ),
-        }
-    facts = list(dict.fromkeys(note for map in maps for note in map.notes))
-    return offline.page(figures, title, facts, foot=foot_of(maps, command))
+    notes = list(dict.fromkeys(note for drawn in maps for note in drawn.notes))
+    page = offline.page(figures, title, notes, foot=foot_of(maps, command))
+    atomic_bytes(path, page.encode("utf-8", "surrogateescape"))
 
 
 def foot_of(maps: Sequence[Map], command: str) -> dict[str, str]:

@@ -68,8 +68,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"embeddings", "metrics", "panel", "results", "comparison", "sides", "details", "maps", "plots"}
     | {"reading", "tables", "pairs", "encode", "training", "cache", "console", "extras"},
     "tables": {"reading", "panel", "metrics", "doctor", "pairs", "encoders"},
-    "spheres": GROUND | {"embeddings", "comparison", "projections", "maps", "plots", "cache", "console", "extras"},
-    "drawings": GROUND | {"embeddings", "projections", "maps", "spheres", "plots", "cache", "console", "extras"},
+    "spheres": GROUND | {"embeddings", "projections", "maps", "plots", "cache", "console", "extras"},
+    "drawings": GROUND | {"embeddings", "projections", "maps", "spheres", "plots", "console", "extras"},
     "plots": GROUND | {"extras", "geometry", "maps", "cache"},
 }
 ANYTHING = {"cli", "__init__", "__main__"}
