@@ -9,7 +9,6 @@ the medians are divided. Memory is the peak of a process of its own above its in
 import argparse
 import json
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import time
 from pathlib import Path
 
 import torch
+from alone import measured
+from made import made, products
 
 from geomclip.embeddings import EmbeddingSet
 from geomclip.measurement import measure
@@ -26,40 +27,11 @@ APART = ("nulls", "temperature", "curves")
 """Stages that are timed apart from the panel: cached, or asked for."""
 
 
-def made(images: int, texts_per_image: int, dim: int) -> EmbeddingSet:
-    """Two cones with matched pairs nearer than the rest, as CLIP's are."""
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(images, dim, generator=generator)
-    own = torch.arange(images).repeat_interleave(texts_per_image)
-    text = 0.5 * image[own] + torch.randn(len(own), dim, generator=generator)
-    cones = [2 * torch.randn(1, dim, generator=generator) for _ in range(2)]
-    return EmbeddingSet(image + cones[0], text + cones[1], own, logit_scale=100)
-
-
-def products(embeddings: EmbeddingSet, rows: int = 1000, columns: int = 2500) -> float:
-    """Seconds of the bare blocked products."""
-    image, text = embeddings.image, embeddings.text
-    assert text is not None
-    buffer = torch.empty(rows * columns)
-    begin = time.perf_counter()
-    for x, y in ((image, text), (image, image), (text, text)):
-        for some in x.split(rows):
-            for others in y.split(columns):
-                torch.mm(some, others.T, out=buffer[: len(some) * len(others)].view(len(some), -1))
-    return time.perf_counter() - begin
-
-
 def panel(embeddings: EmbeddingSet, bootstrap: int) -> tuple[float, dict[str, float]]:
     """Seconds of the panel less the stages timed apart, and the seconds of each stage."""
     begin = time.perf_counter()
     stages = dict(measure(embeddings, bootstrap=bootstrap).seconds)
     return time.perf_counter() - begin - sum(stages.get(name, 0.0) for name in APART), stages
-
-
-def memory_gb(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process; Linux only."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) / 2**20
 
 
 def peak_gb(options: argparse.Namespace, bootstrap: int) -> float:
@@ -82,10 +54,8 @@ def main() -> None:
     options = parser.parse_args()
     embeddings = made(options.images, options.texts_per_image, options.dim)
     if options.memory is not None:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far, of making the inputs, is forgotten
-        before = memory_gb("VmRSS")
-        measure(embeddings, bootstrap=options.memory)
-        print(memory_gb("VmHWM") - before)
+        _, used = measured(lambda: measure(embeddings, bootstrap=options.memory))
+        print(used["peak_gb"])
         return
 
     panel(made(200, 2, 64), 20)  # first use of every library

@@ -1,0 +1,53 @@
+"""A part of a benchmark in a process of its own: its seconds, and the most memory that it held above its inputs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def memory_gb(field: str) -> float:
+    """Memory of this process in GB (2**30 bytes): VmRSS, now; VmHWM, the peak; VmSize, addresses. Linux only."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) / 2**20
+
+
+def forget_peak() -> None:
+    """Start VmHWM again from what is held now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def measured(run: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """What it gives, and its `seconds` and `peak_gb` above what this process held before."""
+    forget_peak()
+    before, begin = memory_gb("VmRSS"), time.perf_counter()
+    given = run()
+    seconds = time.perf_counter() - begin
+    return given, {"seconds": seconds, "peak_gb": memory_gb("VmHWM") - before}
+
+
+def alone(script: str, *arguments: object, timeout: float | None = None) -> dict[str, Any]:
+    """Run a script with these arguments; the JSON object of its last line.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+    SystemExit
+        With what it wrote to stderr, where it fails or prints no such line.
+    """
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    given = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(given, dict)
+    return given
