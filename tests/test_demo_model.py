@@ -5,11 +5,18 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
+
+sys.path.insert(0, str(ROOT / "analyses"))
+
+import train_demo
 
 import geomclip
 from geomclip.encoders import load_encoder
@@ -69,7 +76,7 @@ def test_weights_are_float16_on_disk_and_float32_in_use():
 
 def test_the_logit_scale_is_one_of_clip():
     scale = model().logit_scale.exp().item()
-    assert 10 < scale < 100.1  # float16 of log(100) is a little more
+    assert 50 < scale < 100  # CLIP's end at 100, its largest
     assert scale == pytest.approx(record()["logit_scale"], rel=1e-3)
 
 
@@ -99,10 +106,13 @@ def test_recall_on_unseen_concepts_is_far_above_chance():
         assert measured[f"{way}_retrieval_recall@10"] > 6 * 10 / n
 
 
-def test_images_and_texts_lie_apart():
+def test_images_and_texts_lie_apart_in_two_narrow_cones():
     image, text, _ = embedded()
     null = math.sqrt(1 / len(image) + 1 / len(text))
-    assert (image.mean(0) - text.mean(0)).norm() > 3 * null
+    gap = (image.mean(0) - text.mean(0)).norm()
+    assert gap > 10 * null
+    assert 0.7 < gap < 1.3  # CLIP ViT-B/32 has 0.84 on photos
+    assert min(image.mean(0).norm(), text.mean(0).norm()) > 0.7
 
 
 def test_words_never_seen_in_training_do_not_undo_the_others():
@@ -111,22 +121,30 @@ def test_words_never_seen_in_training_do_not_undo_the_others():
     tokens = open_clip.get_tokenizer(f"local-dir:{FOLDER}")(["cat face", "zymurgy cat face", "car"])
     with torch.inference_mode():
         cat, strange_cat, car = model().encode_text(tokens, normalize=True)
-    assert cat @ strange_cat > cat @ car + 0.1
+    assert 1 - cat @ strange_cat < 0.5 * (1 - cat @ car)
 
 
 def test_the_learning_curve_has_the_step_that_was_shipped():
     rows = [json.loads(line) for line in (FOLDER / "log.jsonl").read_text().splitlines()]
-    best = max(rows, key=lambda row: row["val_mean_recall"])
+    best = max(rows, key=lambda row: row["val"]["mean_recall"])
     assert best["step"] == record()["best_step"]
     shipped = record()["recall_percent"]["val"]["mean_recall"]
-    assert shipped == pytest.approx(best["val_mean_recall"], abs=1.5)  # float16 moves a rank or two
+    assert shipped == pytest.approx(best["val"]["mean_recall"], abs=1.5)  # float16 moves a rank or two
 
 
 def test_the_record_says_how_to_make_the_weights_again():
     keys = {"command", "settings", "seconds", "versions", "data", "licence", "steps"}
     assert keys <= record().keys()
-    assert record()["command"].startswith("python analyses/train_demo.py --minutes")
-    assert record()["settings"]["seed"] == 0
+    assert record()["command"] == train_demo.command_of(train_demo.Config())
+    assert record()["settings"] == json.loads(json.dumps(asdict(train_demo.Config())))  # what no option says
+
+
+def test_a_command_names_what_differs_from_the_defaults():
+    plain = "python analyses/train_demo.py --steps 2200 --threads 1 --seed 0"
+    assert train_demo.command_of(train_demo.Config()) == plain
+    other = train_demo.Config(steps=10, temperature=0.07, betas=(0.9, 0.99))
+    told = "python analyses/train_demo.py --steps 10 --threads 1 --seed 0 --set temperature=0.07 'betas=[0.9, 0.99]'"
+    assert train_demo.command_of(other) == told
 
 
 def test_the_shipped_panel_is_of_the_shipped_weights() -> None:
