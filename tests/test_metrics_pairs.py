@@ -120,6 +120,16 @@ def test_an_image_wins_by_the_sum_of_its_texts_not_by_its_best_one():
     assert retrieval(image, text, torch.tensor([0, 0, 1]))["text_retrieval_recall@1"] == 0.0
 
 
+def test_two_texts_of_one_image_are_one_class_where_another_image_has_none():
+    # as many images as texts: their numbers do not tell that image 0 has two texts
+    image, text = on_circle(0, 90, 180, 350), on_circle(10, -10, 170, 90)
+    own = torch.tensor([0, 0, 2, 3])
+    found = retrieval_posterior(image, text, own, logit_scale=1.0)
+    weights = (image @ text.T).exp()[3]
+    masses = torch.stack([weights[:2].sum(), weights[2], weights[3]])
+    assert torch.isclose(found["text_retrieval_confidence"][3], masses.max() / masses.sum())
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_duplicates_in_other_blocks_count_against_the_query(dtype):
     # 1,500 copies of one image: a text of one of them has 1,499 ties before it

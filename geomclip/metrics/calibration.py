@@ -67,7 +67,8 @@ class Masses:
         weights, top = self._relative(state, block, "image", block.images, dim=0)
         state["image_total"][block.images] += weights.sum(0)
         groups = block.group_images.stop - block.group_images.start
-        if groups < len(block.s) or self.squares:
+        # not the number of groups tells whether some image has several texts: others may have none
+        if bool((block.groups[1:] == block.groups[:-1]).any()) or self.squares:
             masses = weights.new_zeros(groups, weights.shape[1]).index_add_(0, block.groups, weights)
             largest = masses.amax(0).double().log() + self.logit_scale * top
             if self.squares:
