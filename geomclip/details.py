@@ -64,7 +64,7 @@ class Details:
         Of the bins of `similarities`, rising.
     similarities : mapping of name to array of shape (b,), int64
         How many cosines lie in each bin: "matched", "unmatched", "within images", "within texts". The last two
-        count every pair of different rows twice, of at most `WITHIN_ROWS` rows.
+        count every pair of different rows once, of at most `WITHIN_ROWS` rows.
     singular_values : mapping of modality to array
         Of the rows as they are, largest first, summing to 1: the exponential of their entropy is `effective_rank`.
     k : int
@@ -102,24 +102,24 @@ class Histogram:
     """Fold: how many cosines lie in each of `CELLS` equal cells of [-1, 1]; int64."""
 
     unmatched: bool = True
-    rules: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"count": torch.add, "seen": torch.add}
+    rules: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"count": torch.add}
 
     def start(self, pairing: Pairing) -> dict[str, Tensor]:
         """Nothing counted."""
-        return {"count": torch.zeros(CELLS, dtype=torch.int64), "seen": torch.zeros((), dtype=torch.int64)}
+        return {"count": torch.zeros(CELLS, dtype=torch.int64)}
 
     def update(self, state: dict[str, Tensor], block: Block) -> None:
         """Count the block; histc leaves out what is hidden (−∞), and what rounding puts below −1."""
         torch.clamp(block.s, max=1.0, out=block.scratch)
         state["count"] += torch.histc(block.scratch, CELLS, -1.0, 1.0).long()
-        state["seen"] += block.s.numel()
 
     merge = merge_by
 
     def finish(self, state: dict[str, Tensor], pairing: Pairing) -> Tensor:
         """Counts (`CELLS`,); what rounding put below −1 is in the first."""
         count = state["count"].clone()
-        count[0] += state["seen"] - self.unmatched * pairing.m - count.sum()
+        hidden = pairing.m if self.unmatched and not pairing.mirrored else 0
+        count[0] += pairing.scores - hidden - count.sum()
         return count
 
 
@@ -268,7 +268,7 @@ def _first_of_each(labels: Tensor, count: int) -> Tensor:
 
 
 def _within(rows: Tensor, modality: str, notes: dict[str, str], progress: Progress | None) -> Tensor:
-    """Cosines between different rows of one modality, in cells, every pair twice."""
+    """Cosines between different rows of one modality, in cells, every pair once."""
     n = len(rows)
     if n > WITHIN_ROWS:
         rows = rows[torch.arange(WITHIN_ROWS) * n // WITHIN_ROWS]

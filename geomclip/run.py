@@ -19,7 +19,7 @@ from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.calibration_scores import BINS
 from geomclip.panel import Panel
-from geomclip.sweep import Pairing
+from geomclip.sweep import Fold, Pairing, load_kernels, runs_compiled, sweep
 
 NEIGHBORS = 10
 """k of the k-occurrence counts."""
@@ -73,6 +73,7 @@ class Run:
         self.curves: dict[str, Any] = {}
         self.params: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
+        self.slower: str | None = None
         self.halves = intervals.Halves.of(self.n, seed=seed) if bootstrap else None
 
     def wants(self, *keys: str) -> bool:
@@ -102,10 +103,16 @@ class Run:
             self.values[key] = None
             self.notes[key] = reason
 
-    def report(self, stage: str) -> Callable[[int, int], None] | None:
-        """Progress of a sweep under its stage's name."""
+    def sweep(self, stage: str, pairing: Pairing, folds: Sequence[Fold[Any, Any]]) -> list[Any]:
+        """`geomclip.sweep.sweep`, which reports under the name of its stage; loading compiled loops is timed apart."""
+        if runs_compiled(pairing):
+            with self.timed("kernels"):
+                missing = load_kernels()
+            if missing:
+                self.slower = f"large sweeps ran by torch, slower and with the same numbers: {missing}"
         progress = self.progress
-        return None if progress is None else lambda done, of: progress(stage, done, of)
+        told = None if progress is None else lambda done, of: progress(stage, done, of)
+        return sweep(pairing, folds, progress=told)
 
     def pairs(self) -> Pairing:
         """The pairing of a set that has one."""
@@ -146,6 +153,8 @@ class Run:
             without = int((self.pairing.texts_of_image == 0).sum())
             if without:
                 told.append(f"{without} of {self.n} images have no text: they are candidates, not queries")
+        if self.slower is not None:
+            told.append(self.slower)
         return told + [str(note) for note in made.get("notes") or []]
 
     def panel(self, params: dict[str, Any], warnings: list[str]) -> Panel:

@@ -27,7 +27,7 @@ from geomclip.metrics.spectrum import SPECTRA, Cloud, cloud_shape
 from geomclip.metrics.uniformity import GaussianSums, uniformity
 from geomclip.metrics.zeroshot import zeroshot_whole
 from geomclip.run import NEIGHBORS, Run, duplicate_text_share
-from geomclip.sweep import Fold, Pairing, sweep
+from geomclip.sweep import Fold, Pairing
 
 
 def all_stages(run: Run, *, curves: bool, paper: str | None) -> None:
@@ -62,8 +62,8 @@ def within(run: Run, cloud: str, rows: Tensor, owner: Tensor | None) -> None:
         # half of 16 candidates leaves fewer than two once in 4,000 rows
         count = min(16 if run.bootstrap else 4, len(rows) - 1)
         if dimension and count:
-            folds.append(Nearest(count, "text", unmatched=True))
-        results = sweep(Pairing.within(rows), folds, progress=run.report(f"{cloud} sweep")) if folds else []
+            folds.append(Nearest(count, unmatched=True))
+        results = run.sweep(f"{cloud} sweep", Pairing.within(rows), folds) if folds else []
         total = rows.sum(0, dtype=torch.float64)
         cosines = parts.dots(rows, total) - 1
         sums = results[0]["text"] if kernel else None
@@ -113,7 +113,7 @@ def across(run: Run) -> None:
         # half of 40 candidates leaves fewer than ten once in 3,000 rows
         folds["nearest"] = Nearest(4 * NEIGHBORS if run.bootstrap else NEIGHBORS + 1)
     with run.timed("image-text sweep"):
-        results = sweep(pairing, list(folds.values()), progress=run.report("image-text sweep"))
+        results = run.sweep("image-text sweep", pairing, list(folds.values()))
         found = dict(zip(folds, results, strict=True))
         cross = found.get("kernel")
         run.columns |= parts.cross_columns(pairing, cross)

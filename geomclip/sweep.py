@@ -3,14 +3,20 @@
 A statistic is a fold: it starts a state, takes each block of similarities once, and finishes with numbers.
 `sweep` computes each block once and feeds it to all folds, so the cost is one matrix product, the memory one
 block; states of different blocks merge, so the same folds run over many processes.
+
+`update` takes a whole block by torch operations. A fold that also has `take_rows` and `take_columns` has them for
+large float32 sweeps: loops that numba compiled (`geomclip.kernels`), shared by threads, with the same result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from importlib import import_module
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,13 +30,17 @@ FLOAT32_DOUBT = 2e-6
 TIE = 1e-9
 """Scores this close count as equal, whatever rounding says."""
 
+KERNELS_FROM = 2**25
+"""Scores from which a sweep is worth loading compiled loops, which takes a third of a second."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
     """Two clouds of unit rows and which row of the second belongs to which of the first.
 
     The texts are kept sorted by their image, so that those of one image are neighbours; `order` leads back.
-    A single cloud against itself is the pairing of each row with its own copy (`Pairing.within`).
+    A single cloud against itself (`Pairing.within`) is `mirrored`: its matrix is symmetric, so of two different rows
+    only the score of the first as text with the second as image comes, and half of the matrix is never computed.
 
     Parameters
     ----------
@@ -45,6 +55,7 @@ class Pairing:
     own: Tensor  # (m,) image of each sorted text
     order: Tensor  # (m,) place of each sorted text in the input
     starts: Tensor  # (n + 1,) texts starts[i]:starts[i + 1] describe image i
+    mirrored: bool = False  # one cloud against itself
 
     @classmethod
     def of(cls, image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Pairing:
@@ -64,12 +75,12 @@ class Pairing:
         counts = torch.bincount(own, minlength=len(image))
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         in_place = bool((order[1:] > order[:-1]).all())
-        return cls(image, text if in_place else text[order], own, order, starts)
+        return cls(image.contiguous(), text.contiguous() if in_place else text[order], own, order, starts)
 
     @classmethod
     def within(cls, x: Tensor) -> Pairing:
-        """Rows of one cloud against each other; the matched pairs are the rows with themselves."""
-        return cls.of(x, x)
+        """Different rows of one cloud against each other, each pair of rows once."""
+        return replace(cls.of(x, x), mirrored=True)
 
     @property
     def n(self) -> int:
@@ -80,6 +91,11 @@ class Pairing:
     def m(self) -> int:
         """Number of texts."""
         return len(self.text)
+
+    @property
+    def scores(self) -> int:
+        """Number of scores that a sweep computes, but for some on the diagonal of a cloud against itself."""
+        return self.n * (self.n - 1) // 2 if self.mirrored else self.n * self.m
 
     @cached_property
     def texts_of_image(self) -> Tensor:
@@ -139,7 +155,8 @@ Result_co = TypeVar("Result_co", covariant=True)
 class Fold(Protocol[State, Result_co]):
     """A statistic of all blocks: start, take each block, merge states of different blocks, finish.
 
-    `unmatched` folds see matched entries as -inf; the others see all entries.
+    `unmatched` folds see matched entries as -inf; the others see all entries. Of a cloud against itself all folds are
+    `unmatched`, and entries on and below the diagonal are -inf.
     """
 
     @property
@@ -157,6 +174,20 @@ class Fold(Protocol[State, Result_co]):
 
     def finish(self, state: State, pairing: Pairing) -> Result_co:
         """What the fold is for."""
+
+
+@runtime_checkable
+class CompiledFold(Protocol):
+    """What a fold also has where its update is compiled: the same in two halves, each of which threads can share.
+
+    Both take rows or columns `low` to `high` of a float32 block on the CPU, and touch no state of others.
+    """
+
+    def take_rows(self, state: Any, block: Block, low: int, high: int) -> None:
+        """What texts learn from their scores with the images of the block."""
+
+    def take_columns(self, state: Any, block: Block, low: int, high: int) -> None:
+        """What images learn from their scores with the texts of the block."""
 
 
 def merge_by(self: Any, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -189,7 +220,7 @@ def blocks(
         # an image with very many texts makes a tall block: it gets narrower
         width = max(1, min(image_block, area // rows)) if rows > text_block else image_block
         groups = pairing.own[texts] - group_images.start
-        for first in range(0, pairing.n, width):
+        for first in range(texts.start if pairing.mirrored else 0, pairing.n, width):
             images = slice(first, min(first + width, pairing.n))
             size = rows * (images.stop - images.start)
             if buffers.shape[1] < size:
@@ -208,6 +239,11 @@ def blocks(
 
 def _hide_matched(block: Block) -> None:
     low, high = block.images.start, block.images.stop
+    if block.pairing.mirrored:
+        if low < block.texts.stop:
+            below = torch.ones_like(block.s, dtype=torch.bool).tril(block.texts.start - low)
+            block.s.masked_fill_(below, -torch.inf)
+        return
     first = max(low, block.group_images.start)
     last = min(high, block.group_images.stop)
     if first >= last:
@@ -217,12 +253,69 @@ def _hide_matched(block: Block) -> None:
     block.s[rows - block.texts.start, block.pairing.own[rows] - low] = -torch.inf
 
 
+@cache
+def load_kernels() -> str | None:
+    """Compile the loops of the folds, or read them from the cache of an earlier run; why not, where it cannot be."""
+    try:
+        import_module("geomclip.kernels")
+    except ImportError as missing:
+        return f"numba cannot be used ({missing}): pip install numba"
+    return None
+
+
+def runs_compiled(pairing: Pairing) -> bool:
+    """Whether a sweep of this pairing is large enough for compiled loops, and of their kind: float32 on the CPU."""
+    rows = pairing.text
+    return pairing.scores >= KERNELS_FROM and rows.dtype == torch.float32 and rows.device.type == "cpu"
+
+
+class _Updates:
+    """How blocks come to folds: by torch one fold after the other, or in compiled loops shared by threads."""
+
+    def __init__(self, compiled: bool) -> None:
+        self.compiled = compiled
+        self.threads = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.threads) if compiled and self.threads > 1 else None
+
+    def __enter__(self) -> _Updates:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown()
+
+    def take(self, block: Block, members: Sequence[tuple[Fold[Any, Any], Any]]) -> None:
+        """Show a block to folds that have their state beside them."""
+        shared = []
+        for fold, state in members:
+            if self.compiled and isinstance(fold, CompiledFold):
+                shared.append((fold, state))
+            else:
+                fold.update(state, block)
+        if shared:
+            for size, method in zip(block.s.shape, ("take_rows", "take_columns"), strict=True):
+                self._share(size, [(getattr(fold, method), state) for fold, state in shared], block)
+
+    def _share(self, size: int, takers: Sequence[tuple[Callable[..., None], Any]], block: Block) -> None:
+        def part(low: int, high: int) -> None:
+            for take, state in takers:
+                take(state, block, low, high)
+
+        ends = [size * k // self.threads for k in range(self.threads + 1)]
+        if self.pool is None:
+            part(0, size)
+        else:
+            for done in [self.pool.submit(part, *some) for some in pairwise(ends)]:
+                done.result()
+
+
 def sweep(
     pairing: Pairing,
     folds: Sequence[Fold[Any, Any]],
     *,
     text_block: int = TEXT_BLOCK,
     image_block: int = IMAGE_BLOCK,
+    compiled: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
     """What each fold finishes with, from one pass over all n x m similarities.
@@ -234,6 +327,8 @@ def sweep(
     folds : sequence of Fold
     text_block, image_block : int
         Rows and columns of a block; no result depends on them beyond rounding.
+    compiled : bool, optional
+        Whether folds take blocks in compiled loops; left out: where that is faster and numba is there.
     progress : callable, optional
         Called with (texts done, texts) after each row of blocks.
 
@@ -241,7 +336,18 @@ def sweep(
     -------
     list
         One result a fold, in their order.
+
+    Raises
+    ------
+    ValueError
+        If a fold of a cloud against itself would see matched entries, or compiled loops are asked for and not there.
     """
+    if pairing.mirrored and not all(fold.unmatched for fold in folds):
+        raise ValueError("folds of a cloud against itself must be unmatched: the matched entries are no scores")
+    if compiled and (why := load_kernels()):
+        raise ValueError(f"no compiled loops: {why}")
+    if compiled is None:
+        compiled = runs_compiled(pairing) and load_kernels() is None
     states = [fold.start(pairing) for fold in folds]
     phases = [
         (
@@ -250,13 +356,13 @@ def sweep(
         )
         for hidden in (False, True)
     ]
-    for ready in blocks(pairing, text_block=text_block, image_block=image_block):
-        block: Block | None = None
-        for hidden, members in phases:
-            if members:
-                block = ready(hidden)
-                for fold, state in members:
-                    fold.update(state, block)
-        if progress is not None and block is not None and block.images.stop == pairing.n:
-            progress(block.texts.stop, pairing.m)
+    with _Updates(compiled) as updates:
+        for ready in blocks(pairing, text_block=text_block, image_block=image_block):
+            block: Block | None = None
+            for hidden, members in phases:
+                if members:
+                    block = ready(hidden)
+                    updates.take(block, members)
+            if progress is not None and block is not None and block.images.stop == pairing.n:
+                progress(block.texts.stop, pairing.m)
     return [fold.finish(state, pairing) for fold, state in zip(folds, states, strict=True)]

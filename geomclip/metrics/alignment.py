@@ -36,10 +36,25 @@ class Hardest:
         torch.maximum(text, block.s.amax(1), out=text)
         torch.maximum(image, block.s.amax(0), out=image)
 
+    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """Half of `update`, compiled."""
+        from geomclip.kernels import largest_rows
+
+        largest_rows(block.s.numpy(), low, high, state["text"][block.texts].numpy())
+
+    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """The other half."""
+        from geomclip.kernels import largest_columns
+
+        largest_columns(block.s.numpy(), low, high, state["image"][block.images].numpy())
+
     merge = merge_by
 
     def finish(self, state: dict[str, Tensor], pairing: Pairing) -> dict[str, Tensor]:
-        """Both vectors in float64, texts in sorted order."""
+        """Both vectors in float64, texts in sorted order; of a cloud against itself both are those of all rows."""
+        if pairing.mirrored:
+            best = torch.maximum(state["text"], state["image"]).double()
+            return {"text": best, "image": best}
         return {key: value.double() for key, value in state.items()}
 
 

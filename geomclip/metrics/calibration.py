@@ -93,6 +93,20 @@ class Masses:
         torch.add(shift[:, None] if dim == 1 else shift, block.s, alpha=self.logit_scale, out=block.scratch)
         return block.scratch.exp_(), finite
 
+    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """Half of `update`, compiled."""
+        from geomclip.kernels import masses_rows
+
+        sums = (state[f"text_{kind}"][block.texts].numpy() for kind in ("top", "total", "squares"))
+        masses_rows(block.s.numpy(), low, high, self.logit_scale, self.squares, *sums)
+
+    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """The other half."""
+        from geomclip.kernels import masses_columns
+
+        sums = (state[f"image_{kind}"][block.images].numpy() for kind in ("top", "total", "squares", "best"))
+        masses_columns(block.s.numpy(), low, high, self.logit_scale, self.squares, block.groups.numpy(), *sums)
+
     def merge(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bring both to the larger maximum and add; the best of the two."""
         merged: dict[str, Tensor] = {"image_best": torch.maximum(first["image_best"], second["image_best"])}

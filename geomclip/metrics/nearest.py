@@ -21,9 +21,9 @@ class Nearest:
     k : int
         Fewer where there are fewer items: missing places have score −inf and index −1.
     query : str
-        "text" (its items are images), "image" (its items are texts), or "both".
+        "text" (its items are images), "image" (its items are texts), or "both"; of a cloud against itself "both".
     unmatched : bool
-        Leave matched pairs out; of a cloud against itself that leaves each row's copy of itself out.
+        Leave matched pairs out.
     """
 
     k: int
@@ -36,6 +36,8 @@ class Nearest:
 
     def start(self, pairing: Pairing) -> dict[str, Tensor]:
         """No neighbour yet."""
+        if pairing.mirrored and self.query != "both":
+            raise ValueError("the neighbours within a cloud are found from both sides of each pair: query 'both'")
         state = {}
         for axis in self._axes:
             size, items = (pairing.m, pairing.n) if axis == "text" else (pairing.n, pairing.m)
@@ -62,20 +64,46 @@ class Nearest:
         score.copy_(values)
         index.copy_(places.gather(1, keep))
 
+    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """Half of `update`, compiled."""
+        from geomclip.kernels import nearest_rows
+
+        if "text" in self._axes:
+            best = (state[f"text_{kind}"][block.texts].numpy() for kind in ("score", "index"))
+            nearest_rows(block.s.numpy(), low, high, block.images.start, *best)
+
+    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """The other half."""
+        from geomclip.kernels import nearest_columns
+
+        if "image" in self._axes:
+            best = (state[f"image_{kind}"][block.images].numpy() for kind in ("score", "index"))
+            nearest_columns(block.s.numpy(), low, high, block.texts.start, *best)
+
     def merge(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
         """The k best of both."""
-        merged = {}
+        merged: dict[str, Tensor] = {}
         for axis in self._axes:
-            score = torch.cat([first[f"{axis}_score"], second[f"{axis}_score"]], 1)
-            index = torch.cat([first[f"{axis}_index"], second[f"{axis}_index"]], 1)
-            score, keep = score.topk(first[f"{axis}_score"].shape[1], dim=1)
-            merged[f"{axis}_score"], merged[f"{axis}_index"] = score, index.gather(1, keep)
+            keys = [f"{axis}_score", f"{axis}_index"]
+            best = _best_of(*(first[key] for key in keys), *(second[key] for key in keys))
+            merged |= dict(zip(keys, best, strict=True))
         return merged
 
     def finish(self, state: dict[str, Tensor], pairing: Pairing) -> dict[str, Tensor]:
         """`text_score`, `text_index` (m, k) with texts in sorted order and `image_score`, `image_index` (n, k),
-        whose indices are texts in sorted order."""
+        whose indices are texts in sorted order; of a cloud against itself both are those of all rows."""
+        if pairing.mirrored:
+            score, index = _best_of(*(state[f"{a}_{kind}"] for a in self._axes for kind in ("score", "index")))
+            return {
+                f"{axis}_{kind}": each for axis in self._axes for kind, each in (("score", score), ("index", index))
+            }
         return state
+
+
+def _best_of(score: Tensor, index: Tensor, other_score: Tensor, other_index: Tensor) -> tuple[Tensor, Tensor]:
+    """The k best of two times k."""
+    best, keep = torch.cat([score, other_score], 1).topk(score.shape[1], dim=1)
+    return best, torch.cat([index, other_index], 1).gather(1, keep)
 
 
 def k_occurrence_of_candidates(pairing: Pairing, found: dict[str, Tensor], query: str, *, k: int) -> Tensor:

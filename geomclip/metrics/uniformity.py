@@ -34,10 +34,25 @@ class GaussianSums:
         state["text"][block.texts] += kernel.sum(1)
         state["image"][block.images] += kernel.sum(0)
 
+    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """Half of `update`, compiled."""
+        from geomclip.kernels import gaussian_rows
+
+        gaussian_rows(block.s.numpy(), low, high, 2 * self.t, state["text"][block.texts].numpy())
+
+    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
+        """The other half."""
+        from geomclip.kernels import gaussian_columns
+
+        gaussian_columns(block.s.numpy(), low, high, 2 * self.t, state["image"][block.images].numpy())
+
     merge = merge_by
 
     def finish(self, state: dict[str, Tensor], pairing: Pairing) -> dict[str, Tensor]:
-        """Both vectors, texts in sorted order."""
+        """Both vectors, texts in sorted order; of a cloud against itself both are the sums over all other rows."""
+        if pairing.mirrored:
+            whole = state["text"] + state["image"]
+            return {"text": whole, "image": whole}
         return state
 
 
