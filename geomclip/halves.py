@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from geomclip.intervals import Halves
-from geomclip.metrics.moments import GramCloud, Moments
+from geomclip.metrics.moments import Moments
 from geomclip.metrics.nearest import twonn_of_subset
 from geomclip.metrics.neighborhood import hubness, k_occurrence_of_subset
 from geomclip.metrics.separability import separability_of_subsets
-from geomclip.metrics.spectrum import Cloud, cloud_shape
+from geomclip.metrics.spectrum import Cloud, FactoredCloud, GramCloud, cloud_shape
 from geomclip.sweep import Pairing
 
 
@@ -98,11 +98,11 @@ def _maker(rows: Tensor, owner: Tensor, halves: Halves) -> Callable[[int], Cloud
     return of_rows
 
 
-def _few_rows(rows: Tensor) -> Cloud:
+def _few_rows(rows: Tensor) -> FactoredCloud:
     """A cloud of fewer rows (n, d) than dimensions, its singular values from the small Gram matrices (n, n)."""
     mean = rows.mean(0)
     centered = rows - mean
-    cloud = Cloud(len(rows), mean, centered)
+    cloud = FactoredCloud(len(rows), mean, centered)
     whole, about_mean = (torch.linalg.eigvalsh(x @ x.T).flip(0).clamp(min=0).sqrt() for x in (rows, centered))
     vars(cloud).update(singular_values=whole, singular_values_centered=about_mean)
     return cloud
@@ -112,7 +112,7 @@ def _shape_distance(image: Cloud, text: Cloud) -> Tensor:
     """`gap_after_centering` of two parts, in its trace form."""
     if isinstance(image, GramCloud) and isinstance(text, GramCloud):
         return image.shape_distance(text)
-    x, y = ((cloud.root if isinstance(cloud, GramCloud) else cloud.centered) / cloud.n**0.5 for cloud in (image, text))
+    x, y = (cloud.root / cloud.n**0.5 for cloud in (image, text))
     squared = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
     return squared.clamp(min=0).sqrt()
 

@@ -14,10 +14,12 @@ from geomclip.metrics.gap import (
     mean_cosine_unmatched,
     modality_gap,
     relative_modality_gap,
+    shape_distance,
 )
 from geomclip.metrics.gap_curves import gap_ablation_curve, gap_shift_curve
 from geomclip.metrics.retrieval import retrieval
 from geomclip.metrics.separability import first_text, linear_separability, separability_of_subsets
+from geomclip.metrics.spectrum import Cloud
 from geomclip.metrics.uniformity import uniformity_joint
 from tests.helpers import on_circle, random_rows, shared
 
@@ -89,6 +91,17 @@ def test_the_centred_gap_of_a_cloud_and_its_shifted_copy_is_zero_to_the_last_dig
     both = torch.cat([x, x])  # the same covariance from twice the rows
     assert gap_after_centering(x, both).item() < 1e-14
     assert gap_after_centering(x, both).item() == pytest.approx(gap_after_centering(both, x).item(), abs=1e-14)
+
+
+@pytest.mark.parametrize("apart", [1.0, 1e-2, 1e-5, 1e-8])
+def test_the_centred_gap_keeps_its_digits_near_and_far(apart):
+    # two clouds along one set of axes differ by their widths: √Σ (a − b)²
+    axes = torch.linalg.qr(random_rows(60, 5, seed=0) - random_rows(60, 5, seed=0).mean(0)).Q
+    widths = torch.linspace(1, 2, 5, dtype=torch.float64)
+    wider = widths * (1 + apart * torch.linspace(-1, 1, 5, dtype=torch.float64))
+    clouds = [Cloud.of(axes * each) for each in (widths, wider)]
+    expected = (widths - wider).norm().item() / 60**0.5
+    assert shape_distance(*clouds).item() == pytest.approx(expected, rel=1e-7, abs=1e-16)
 
 
 def test_the_centred_gap_to_a_single_point_is_the_root_of_the_variance():

@@ -72,6 +72,43 @@ def test_each_is_its_definition(n, d):
         assert values[metric.__name__].item() == pytest.approx(metric(x).item(), rel=1e-12)
 
 
+def of_widths(widths: torch.Tensor, n: int) -> torch.Tensor:
+    """Unit rows whose spread falls off like these widths along random directions, off centre."""
+    d = len(widths)
+    turn = torch.linalg.qr(random_rows(d, d, seed=1)).Q
+    x = random_rows(n, d, seed=0) * widths @ turn + 0.1 * random_rows(1, d, seed=2)
+    return torch.nn.functional.normalize(x, dim=1)
+
+
+@pytest.mark.parametrize("faint", [1.0, 1e-3, 1e-5, 1e-8, 1e-13, 0.0])
+def test_a_cloud_of_many_rows_keeps_the_digits_of_its_faint_directions(faint):
+    widths = torch.ones(24, dtype=torch.float64)
+    widths[8:16], widths[16:] = faint, faint**2
+    x = of_widths(widths, 200)
+    cloud = Cloud.of(x)
+    whole = torch.linalg.svdvals(x)
+    assert (cloud.singular_values - whole).abs().max() < 1e-11 * whole[0]
+    moved = x - x.mean(0)
+    assert (cloud.singular_values_centered - torch.linalg.svdvals(moved)).abs().max() < 1e-11 * whole[0]
+    assert (cloud.root.T @ cloud.root - moved.T @ moved).abs().max() < 1e-14 * whole[0] ** 2
+    few = torch.linalg.svdvals(x) > 1e-13 * whole[0]  # the oracle's own rounding
+    shares = whole[few] / whole[few].sum()
+    assert effective_rank(x).item() == pytest.approx(torch.special.entr(shares).sum().exp().item(), rel=1e-11)
+
+
+def test_directions_that_hold_nothing_stay_empty_beside_faint_ones():
+    widths = torch.ones(24, dtype=torch.float64)
+    widths[8:16], widths[16:] = 5e-5, 0
+    values = Cloud.of(of_widths(widths, 200)).singular_values
+    assert values[17:].max() < 1e-14 * values[0]  # 16 directions and that of the mean hold something
+
+
+def test_faint_directions_of_float32_rows_are_those_of_the_same_rows_in_float64():
+    x = of_widths(torch.logspace(0, -9, 24, dtype=torch.float64), 200).float()
+    exactly = torch.linalg.svdvals(x.double())
+    assert (Cloud.of(x).singular_values - exactly).abs().max() < 1e-11 * exactly[0]
+
+
 def test_rows_along_the_axes_have_full_rank_and_repeated_rows_rank_one():
     assert effective_rank(torch.eye(5)).item() == pytest.approx(5)
     assert participation_ratio(torch.eye(5)).item() == pytest.approx(5)

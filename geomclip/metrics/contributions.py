@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geomclip.exact import dots as dots
+from geomclip.exact import total
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
 from geomclip.metrics.calibration_scores import BINS, bin_of
 from geomclip.sweep import Pairing
@@ -94,8 +96,7 @@ def cross_columns(pairing: Pairing, sums: Mapping[str, Tensor] | None) -> Column
     """
     n, m = pairing.n, pairing.m
     texts = pairing.texts_of_image.double()
-    image_total = pairing.image.sum(0, dtype=torch.float64)
-    text_total = pairing.text.sum(0, dtype=torch.float64)
+    image_total, text_total = total(pairing.image), total(pairing.text)
     cosines = dots(pairing.image, text_total) + pairing.per_image(dots(pairing.text, image_total))
     columns = {
         "cosine_cross": cosines - 2 * pairing.per_image(pairing.matched),
@@ -105,11 +106,6 @@ def cross_columns(pairing: Pairing, sums: Mapping[str, Tensor] | None) -> Column
         columns["gauss_cross"] = sums["image"] + pairing.per_image(sums["text"])
         columns["gauss_matched"] = pairing.per_image(torch.exp(4 * pairing.matched - 4))
     return columns
-
-
-def dots(rows: Tensor, vector: Tensor) -> Tensor:
-    """(r,) float64 products of each row with one vector, a block of rows at a time."""
-    return torch.cat([some.double() @ vector for some in rows.split(8192)])
 
 
 def retrieval_columns(pairing: Pairing, ranks: Mapping[str, Tensor]) -> Columns:

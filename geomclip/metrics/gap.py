@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geomclip import exact
 from geomclip.metrics.kinds import same_kind
 from geomclip.metrics.spectrum import Cloud
 
-ROWS = 4096
-"""Rows cast to float64 at a time: 4096 x 512 x 8 bytes = 17 MB."""
+CANCELLED = 1e-4
+"""Of what two equal terms sum to, a difference below this share has lost four digits or more."""
 
 
 @same_kind
@@ -38,7 +39,7 @@ def modality_gap(x: Tensor, y: Tensor) -> Tensor:
     2.0
     """
     _check_two(x, y)
-    return torch.linalg.vector_norm(_sum(x) / len(x) - _sum(y) / len(y))
+    return torch.linalg.vector_norm(exact.total(x) / len(x) - exact.total(y) / len(y))
 
 
 @same_kind
@@ -74,7 +75,7 @@ def mean_cosine(x: Tensor) -> Tensor:
         raise ValueError(f"a mean over pairs needs at least 2 rows, got {n}")
     # lengths as they are, not as 1: float32 rows are unit to 1e-7 only
     lengths = torch.linalg.vector_norm(x, dim=1, dtype=torch.float64)
-    return (_sum(x).square().sum() - lengths.square().sum()) / (n * (n - 1))
+    return (exact.total(x).square().sum() - lengths.square().sum()) / (n * (n - 1))
 
 
 @same_kind
@@ -100,7 +101,7 @@ def mean_cosine_matched(x: Tensor, y: Tensor, image_of_text: Tensor | None = Non
     0.5
     """
     own = owners(x, y, image_of_text)
-    return _matched_sum(x, y, own) / len(y)
+    return exact.matched(x, y, own).sum() / len(y)
 
 
 @same_kind
@@ -132,7 +133,7 @@ def mean_cosine_unmatched(x: Tensor, y: Tensor, image_of_text: Tensor | None = N
     own = owners(x, y, image_of_text)
     if len(x) < 2:
         raise ValueError("unmatched pairs need at least 2 images, got 1")
-    return (_sum(x) @ _sum(y) - _matched_sum(x, y, own)) / (len(x) * len(y) - len(y))
+    return (exact.total(x) @ exact.total(y) - exact.matched(x, y, own).sum()) / (len(x) * len(y) - len(y))
 
 
 @same_kind
@@ -169,7 +170,8 @@ def relative_modality_gap(x: Tensor, y: Tensor, image_of_text: Tensor | None = N
     """
     matched = (1 - mean_cosine_matched(x, y, image_of_text)).clamp(min=0) / 2
     within = ((1 - mean_cosine(x)).clamp(min=0) + (1 - mean_cosine(y)).clamp(min=0)) / 4
-    if matched + within == 0:
+    # rows of one point are at length 1 to within rounding only
+    if matched + within <= 4 * torch.finfo(x.dtype).eps:
         raise ValueError("all rows are one point, so the relative modality gap is 0/0")
     return matched / (matched + within)
 
@@ -206,12 +208,16 @@ def gap_after_centering(x: Tensor, y: Tensor) -> Tensor:
 
 
 def shape_distance(x: Cloud, y: Cloud) -> Tensor:
-    """`gap_after_centering` from the two factored clouds."""
-    # With A = PᵀP and B = SᵀS the distance is the least ‖P − QS‖ over orthogonal Q, which P Sᵀ = U Σ Vᵀ
-    # gives as Q = U Vᵀ. Taking that norm itself loses no digits where A is close to B; the trace form does.
-    p = _square(x.centered) / x.n**0.5
-    s = _square(y.centered) / y.n**0.5
-    u, _, vh = torch.linalg.svd(p @ s.T)
+    """`gap_after_centering` of two clouds from their spectra."""
+    p, s = _square(x.root) / x.n**0.5, _square(y.root) / y.n**0.5  # A = PᵀP, B = SᵀS
+    overlap = p @ s.T  # its singular values are the eigenvalues of (A^½ B A^½)^½
+    widths = p.square().sum() + s.square().sum()
+    squared = widths - 2 * torch.linalg.svdvals(overlap).sum()
+    if squared > CANCELLED * widths:
+        return squared.sqrt()
+    # The distance is also the least ‖P − QS‖ over orthogonal Q, which P Sᵀ = U Σ Vᵀ gives as Q = U Vᵀ. Taking that
+    # norm itself loses no digits where A is close to B.
+    u, _, vh = torch.linalg.svd(overlap)
     return torch.linalg.vector_norm(p - u @ vh @ s)
 
 
@@ -236,17 +242,6 @@ def _check_two(x: Tensor, y: Tensor) -> None:
         raise ValueError(f"x (n, d) and y (m, d) must share d, got {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) == 0 or len(y) == 0:
         raise ValueError(f"both clouds need rows, got {len(x)} and {len(y)}")
-
-
-def _sum(x: Tensor) -> Tensor:
-    return x.sum(dim=0, dtype=torch.float64)
-
-
-def _matched_sum(x: Tensor, y: Tensor, own: Tensor) -> Tensor:
-    parts = [
-        (x[mine].double() * rows.double()).sum() for rows, mine in zip(y.split(ROWS), own.split(ROWS), strict=True)
-    ]
-    return torch.stack(parts).sum()
 
 
 def _square(factor: Tensor) -> Tensor:

@@ -8,12 +8,11 @@ to about 1e-4 of the largest from float32 rows: for the spread of a number, not 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from geomclip.metrics.spectrum import Cloud
+from geomclip.metrics.spectrum import GramCloud
 
 FEW_ROWS = 8
 """Below this many rows a dimension Gram matrices are float64: small eigenvalues matter, and it is cheap."""
@@ -61,46 +60,5 @@ class Moments:
             raise ValueError("the chosen groups have no rows")
         d = self.total.shape[1]
         gram = (chosen.to(self.gram.dtype) @ self.gram).view(d, d).double()
-        return GramCloud(n, self.total[chosen].sum(dim=0) / n, self.total.new_empty(0, d), gram)
-
-
-@dataclass(frozen=True, eq=False)
-class GramCloud(Cloud):
-    """A cloud known by its Gram matrix (d, d); what it does not need is not computed. Holds no factor."""
-
-    gram: Tensor
-
-    @cached_property
-    def scatter(self) -> Tensor:
-        """Gram matrix of the rows less their mean: (d, d)."""
-        return self.gram - self.n * torch.outer(self.mean, self.mean)
-
-    @cached_property
-    def singular_values(self) -> Tensor:
-        """Of the rows as they are: (min(n, d),), largest first."""
-        return _roots(self.gram)[: min(self.n, self.d)]
-
-    @cached_property
-    def singular_values_centered(self) -> Tensor:
-        """Of the rows less their mean: (min(n, d),), largest first."""
-        return _roots(self.scatter)[: min(self.n, self.d)]
-
-    @cached_property
-    def root(self) -> Tensor:
-        """A factor (d, d) of the scatter: rootᵀ root = scatter."""
-        lower, failed = torch.linalg.cholesky_ex(self.scatter)
-        if not failed:
-            return lower.T
-        # fewer rows than dimensions, or rounding below zero: four times slower, always right
-        values, vectors = torch.linalg.eigh(self.scatter)
-        return values.clamp(min=0).sqrt()[:, None] * vectors.T
-
-    def shape_distance(self, other: GramCloud) -> Tensor:
-        """`gap_after_centering` of the two, from the trace form."""
-        inner = self.root @ other.scatter @ self.root.T / (self.n * other.n)  # the roots of its eigenvalues
-        squared = self.scatter.trace() / self.n + other.scatter.trace() / other.n - 2 * _roots(inner).sum()
-        return squared.clamp(min=0).sqrt()
-
-
-def _roots(gram: Tensor) -> Tensor:
-    return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0).sqrt()
+        mean = self.total[chosen].sum(dim=0) / n
+        return GramCloud(n, mean, gram - n * torch.outer(mean, mean))
