@@ -37,7 +37,8 @@ def embed(
     """Embeddings of a data set under a model, from the cache where the same have been made before.
 
     The cache (`embeddings/` in `cache_dir`) knows them by the weights, preprocessing, precision, batch size
-    and data (ids, captions, size and time of every image file), and by the names of model and data.
+    and data (ids, captions, size and time of every image file), and by the names of model and data. A model
+    whose files are what they were is not loaded for that (`geomclip.encoders.remembered`).
 
     Parameters
     ----------
@@ -85,9 +86,9 @@ def embed(
             image_id_column=image_id_column,
         )
     if isinstance(model, str):
-        from geomclip.encoders import load_encoder
+        from geomclip.encoders.remembered import remembered
 
-        model = load_encoder(
+        model = remembered(
             model,
             pretrained=pretrained,
             arch=arch,
