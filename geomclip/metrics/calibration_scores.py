@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from scipy.fft import dct, idct
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from geomclip.metrics.kinds import same_kind_as_given
@@ -130,6 +128,8 @@ def smece(confidence: Tensor, hit: Tensor) -> Tensor:
     >>> round(smece(torch.ones(10), torch.zeros(10)).item(), 6), smece(torch.ones(10), torch.ones(10)).item()
     (1.0, 0.0)
     """
+    from scipy.fft import dct, idct  # a sixth of what importing torch takes, and not of the default panel
+
     confidence, hit = _queries(confidence, hit)
     # residuals on the cell centres, each shared between its two neighbours so that its place is kept
     place = (confidence * GRID - 0.5).clamp(0, GRID - 1)
@@ -319,6 +319,8 @@ def fit_logit_scale(nll: Callable[[float], float]) -> float:
     >>> round(fit_logit_scale(lambda scale: (scale - 50) ** 2), 3)
     50.0
     """
+    from scipy.optimize import minimize_scalar  # as slow to import
+
     low, high = math.log(SCALES[0]), math.log(SCALES[1])
     found = minimize_scalar(
         lambda log: nll(math.exp(log)), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
