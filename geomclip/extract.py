@@ -126,11 +126,12 @@ def extract(
     out : path
         A new or empty folder, or one that the same extraction began.
     batch_size : int
-        Images (or texts) that the model sees at once.
+        Images (or texts) that the model sees at once; on a CPU that many for each worker.
     workers : int, optional
-        Threads that read, decode and tokenise; 0 none. Left out: one a processor, 4 at most.
+        Threads that each read, decode, resize and encode batches of their own; 0: the calling thread alone.
+        Left out: as many as torch has threads, with a model on a GPU as there are processors.
     shard_rows : int
-        Images a shard; what a killed run loses at most.
+        Images a shard; a killed run loses those of the shard that it was making, and the few begun after it.
     raw : bool
         Keep the lengths of the rows.
     progress : callable, optional

@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from geomclip import __version__
 from geomclip.cache import Lock, atomic_json, clear_leftovers, is_ours
-from geomclip.encode import MOST_SKIPPED, Encodes, Encoding, unit_rows
+from geomclip.encode import MOST_SKIPPED, Coming, Encodes, Encoding, unit_rows
 from geomclip.errors import InputError
 from geomclip.pairs.record import Pair, Pairs
 from geomclip.shards import (
@@ -33,6 +34,17 @@ Progress = Callable[[int, int, int], None]
 """Called with (images and texts done, of how many, images skipped so far)."""
 Log = Callable[[str], None]
 """Called with one line of text."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A shard that is being encoded."""
+
+    start: int  # its first input
+    pairs: Sequence[Pair]
+    texts: Sequence[tuple[int, str, str]]  # place of the image, id, caption
+    images: Coming
+    coming_texts: Coming
 
 
 class Extraction:
@@ -170,6 +182,8 @@ class Extraction:
             else:
                 self._advance(self.n_prompts)
         finished = {record["number"]: record for record in self.manifest["shards"]}
+        missing = [number for number in self.shards if number not in finished]
+        begun: dict[int, Begun] = {}
         first_row = 0
         for number in self.shards:
             start, stop = number * self.shard_rows, (number + 1) * self.shard_rows
@@ -180,7 +194,11 @@ class Extraction:
                 # what an earlier try at this shard skipped is forgotten
                 others = [entry for entry in self.manifest["skipped"] if not start <= entry["input"] < stop]
                 self.manifest["skipped"] = others
-                record, lost = self._shard(folder, number, first_row, encoding)
+                missing = [other for other in missing if other > number]
+                for wanted in [number, *missing[:1]]:  # the next is begun before this one ends
+                    if wanted not in begun:
+                        begun[wanted] = self._begun(wanted, encoding)
+                record, lost = self._shard(folder, number, first_row, encoding, begun.pop(number))
                 finished[number] = record
                 self.manifest["skipped"] = sorted([*others, *lost], key=lambda entry: entry["input"])
                 self.manifest["shards"] = [finished[key] for key in sorted(finished)]
@@ -191,10 +209,18 @@ class Extraction:
             first_row += record["image_rows"]
         self._finish(folder)
 
-    def _shard(self, folder: Path, number: int, first_row: int, encoding: Encoding) -> tuple[Record, list[Record]]:
-        """Encode and write one shard; its record for the manifest, and what was skipped."""
-        start, name = number * self.shard_rows, self._file_number(number)
+    def _begun(self, number: int, encoding: Encoding) -> Begun:
+        """A shard with its images and texts on their way; of images that will be skipped too, and dropped then."""
+        start = number * self.shard_rows
         pairs = self.pairs.pairs[start : start + self.shard_rows]
+        texts = [(place, *text) for place, pair in enumerate(pairs) for text in _texts(pair)] if self.n_texts else []
+        return Begun(start, pairs, texts, encoding.images(pairs), encoding.texts([caption for _, _, caption in texts]))
+
+    def _shard(
+        self, folder: Path, number: int, first_row: int, encoding: Encoding, begun: Begun
+    ) -> tuple[Record, list[Record]]:
+        """Encode and write one shard; its record for the manifest, and what was skipped."""
+        start, pairs, name = begun.start, begun.pairs, self._file_number(number)
 
         def tick(done: int, reasons: Mapping[int, str]) -> None:
             now = [_skip(start + i, pairs[i], why) for i, why in reasons.items()]
@@ -202,7 +228,7 @@ class Extraction:
             _refuse_losses(lost, "images", of=len(self.pairs), data=self.pairs.name)
             self._advance(done, len(lost))
 
-        images = encoding.images(pairs, tick)
+        images = encoding.finished(begun.images, tick)
         lost = [_skip(start + i, pairs[i], why) for i, why in images.reasons.items()]
         table = self._image_table([pairs[i] for i in images.kept], images.sha256)
         record = {
@@ -214,20 +240,18 @@ class Extraction:
         }
         if self.n_texts:
             row_of = {place: first_row + i for i, place in enumerate(images.kept)}
-            texts, lost_texts = self._text_part(folder, number, row_of, encoding)
+            texts, lost_texts = self._text_part(folder, number, row_of, encoding, begun)
             record |= texts | {"files": record["files"] | texts["files"]}
             lost += lost_texts
         return record, lost
 
     def _text_part(
-        self, folder: Path, number: int, row_of: Mapping[int, int], encoding: Encoding
+        self, folder: Path, number: int, row_of: Mapping[int, int], encoding: Encoding, begun: Begun
     ) -> tuple[Record, list[Record]]:
-        """The texts of a shard's images; those of images that were skipped are encoded too, and dropped."""
-        start = number * self.shard_rows
-        pairs = self.pairs.pairs[start : start + self.shard_rows]
-        texts = [(place, *text) for place, pair in enumerate(pairs) for text in _texts(pair)]
+        """The texts of a shard's images, without those of images that were skipped."""
+        start, pairs, texts = begun.start, begun.pairs, begun.texts
         skipped = len(self._skipped_images()) + len(pairs) - len(row_of)
-        encoded = encoding.texts([caption for _, _, caption in texts], lambda done: self._advance(done, skipped))
+        encoded = encoding.finished(begun.coming_texts, lambda done, _: self._advance(done, skipped))
         lost = [
             _skip(start + texts[i][0], pairs[texts[i][0]], why) | {"caption_id": texts[i][1]}
             for i, why in encoded.reasons.items()
@@ -267,7 +291,7 @@ class Extraction:
         """One row a class: the mean of the unit rows of its prompts, at length 1 unless raw."""
         prompts = self.pairs.class_prompts or ()
         flat = [prompt for own in prompts for prompt in own]
-        encoded = encoding.texts(flat, self._advance)
+        encoded = encoding.finished(encoding.texts(flat), lambda done, _: self._advance(done))
         if encoded.reasons:
             place, why = next(iter(encoded.reasons.items()))
             raise InputError(f"the prompt {flat[place]!r} cannot be used: {why}")

@@ -204,13 +204,36 @@ def test_preprocessing_is_open_clips_own_and_travels_to_workers(tmp_path, mode, 
         image = Image.fromarray(generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(kind)
         assert torch.equal(ours(image), transform(image))
         assert (ours(image).shape, ours(image).dtype) == ((3, 32, 32), torch.float32)
+        pixels = ours.uint8(image)[None]
+        assert (pixels.shape, pixels.dtype) == ((1, 3, 32, 32), torch.uint8)
+        made = clip.scaled(pixels, settings["mean"], settings["std"], torch.float32)
+        assert torch.equal(made[0], transform(image))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_rows_of_bytes_are_those_of_the_pixels_that_they_stand_for(folder, precision):
+    found = load_encoder(str(folder), precision=precision)
+    generator = np.random.default_rng(0)
+    images = [Image.fromarray(generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(5)]
+    prepare = found.preprocess()
+    pixels, whole = (torch.stack([each(image) for image in images]) for each in (prepare.uint8, prepare))
+    assert torch.equal(found.encode_image(pixels), found.encode_image(whole))
+
+
+def test_a_transform_of_other_steps_than_those_known_is_refused(monkeypatch):
+    steps = open_clip.transform.image_transform(8, is_train=False).transforms
+    other = open_clip.transform.Compose([*steps, open_clip.transform.Grayscale()])
+    monkeypatch.setattr("open_clip.transform.image_transform_v2", lambda *_, **__: other)
+    with pytest.raises(GeomclipError, match="prepares images in other steps than geomclip knows"):
+        clip.Preprocess({"size": [8, 8], "mean": [0.5] * 3, "std": [0.5] * 3})
 
 
 @pytest.mark.parametrize(("mode", "size"), [("shortest", (1, 60000)), ("longest", (300, 2))])
 def test_an_image_too_elongated_to_resize_is_refused(tmp_path, mode, size):
     preprocess = load_encoder(str(tiny_model(tmp_path / "m", preprocess={"resize_mode": mode}))).preprocess()
-    with pytest.raises(InputError, match=f"{size[0]} x {size[1]} pixels: too elongated"):
-        preprocess(Image.new("RGB", size))
+    for prepare in (preprocess, preprocess.uint8):
+        with pytest.raises(InputError, match=f"{size[0]} x {size[1]} pixels: too elongated"):
+            prepare(Image.new("RGB", size))
 
 
 def test_made_from_is_json_and_complete(encoder):

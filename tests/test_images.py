@@ -5,10 +5,12 @@ import re
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
@@ -236,3 +238,19 @@ def test_damaged_bytes_give_an_image_or_an_error_of_one_line(seed, damage, cut):
 @given(st.binary(max_size=100))
 def test_any_bytes_give_an_image_or_an_error_of_one_line(data):
     assert re.fullmatch("RGB|refused: x .*", answer(data))
+
+
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize(("size", "quality"), [((41, 30), 95), ((333, 500), 75), ((16, 200), 30)])
+def test_a_jpeg_has_the_pixels_of_libjpeg_turbo_within_one_grey_level(size, quality, sampling):
+    vision = pytest.importorskip("torchvision.io")  # newer ones leave images to others
+    if not hasattr(vision, "decode_jpeg"):
+        pytest.skip("this torchvision decodes no JPEG")
+    grain = np.random.default_rng(0).normal(0, 12, (size[1], size[0], 3))
+    picture = Image.fromarray((np.asarray(photo(size)) + grain).clip(0, 255).astype(np.uint8))
+    data = encoded(picture, "JPEG", quality=quality, subsampling=sampling)
+    ours = np.asarray(decode(data, name="x")).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        theirs = vision.decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=vision.ImageReadMode.RGB)
+    assert np.abs(ours - theirs.permute(1, 2, 0).numpy()).max() <= 1

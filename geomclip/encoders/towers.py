@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.errors import GeomclipError, InputError, NotAvailableError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
@@ -233,13 +236,19 @@ def usual_preprocessing() -> dict[str, Any]:
     return asdict(PreprocessCfg())
 
 
-def image_transform(preprocess_cfg: Mapping[str, Any]) -> Callable[[Any], torch.Tensor]:
-    """open_clip's inference transform for these settings."""
-    from open_clip.transform import PreprocessCfg, image_transform_v2
+def image_transform(
+    preprocess_cfg: Mapping[str, Any],
+) -> tuple[Callable[[Any], torch.Tensor], Callable[[Any], Image]]:
+    """open_clip's inference transform for these settings, and the part of it that gives an RGB image of the size."""
+    from open_clip.transform import MaybeToTensor, PreprocessCfg, image_transform_v2
+    from torchvision.transforms import Compose, Normalize
 
     sequences = {key: tuple(v) if isinstance(v, list) else v for key, v in preprocess_cfg.items()}
-    transform: Callable[[Any], torch.Tensor] = image_transform_v2(PreprocessCfg(**sequences), is_train=False)
-    return transform
+    transform = image_transform_v2(PreprocessCfg(**sequences), is_train=False)
+    *shape, to_tensor, normalize = transform.transforms
+    if not (isinstance(to_tensor, MaybeToTensor) and isinstance(normalize, Normalize)):
+        raise GeomclipError(f"open_clip {version()} prepares images in other steps than geomclip knows: {transform}")
+    return transform, Compose(shape)
 
 
 def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | None, where: str) -> Tokenizer:

@@ -1,0 +1,117 @@
+"""Threads that make calls before their results are asked for, one torch thread each; they can be stopped."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import torch
+
+Out = TypeVar("Out")
+
+
+class Stopped(BaseException):
+    """Raised inside a call that nobody waits for any more."""
+
+
+class Call(Generic[Out]):
+    """A call whose result will be wanted."""
+
+    def __init__(self, function: Callable[..., Out], *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+        self.future: Future[Out] | None = None  # None: not begun
+
+
+class Workers:
+    """`count` threads that make calls in the order in which they were added.
+
+    Each computes with one torch thread: several that share the processors need no barrier at which all wait for
+    the slowest, which costs a third of the time on a quiet machine and most of it on a busy one. With a count
+    of 0 each call is made when its result is asked for, in the caller's thread, with one torch thread too.
+
+    Leaving the `with` block stops what is being made: a call ends at its next step in Python, which for a model
+    is its next operation.
+
+    Parameters
+    ----------
+    count : int
+    name : str
+        Of the threads, for those who look at them.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self.count, self.name = count, name
+        self._added: deque[Call[Any]] = deque()  # not begun
+        self._begun: deque[Call[Any]] = deque()
+        self._lock = threading.Lock()
+        self._busy: set[int] = set()
+        self._stopped = False
+
+    def __enter__(self) -> Workers:
+        self._torch_threads = torch.get_num_threads()
+        if self.count:
+            self._pool = ThreadPoolExecutor(self.count, self.name, initializer=torch.set_num_threads, initargs=(1,))
+        else:
+            torch.set_num_threads(1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.count:
+            with self._lock:
+                self._stopped = True
+                for thread in self._busy:
+                    # the one way to end a thread that is inside a model: there is nothing to poll there
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Stopped))
+            self._pool.shutdown(cancel_futures=True)
+        # set_num_threads in a worker is its own, except for the default of threads yet to come
+        torch.set_num_threads(self._torch_threads)
+
+    def add(self, function: Callable[..., Out], *arguments: Any) -> Call[Out]:
+        """A call to be made after those added before; it is begun as soon as few enough are ahead of it."""
+        call = Call(function, *arguments)
+        if self.count:
+            self._added.append(call)
+            self._begin_some()
+        return call
+
+    def result(self, call: Call[Out]) -> Out:
+        """What the call returns or raises, waited for; the next calls are begun meanwhile."""
+        if not self.count:
+            return call.function(*call.arguments)
+        if call.future is None:  # out of turn
+            self._added.remove(call)
+            self._begin(call)
+        assert call.future is not None
+        try:
+            return call.future.result()
+        finally:
+            self._begun.remove(call)
+            self._begin_some()
+
+    def _begin_some(self) -> None:
+        # one more for each thread than are being made: a thread that ends need not wait for who asks
+        while self._added and len(self._begun) < 2 * self.count:
+            self._begin(self._added.popleft())
+
+    def _begin(self, call: Call[Any]) -> None:
+        call.future = self._pool.submit(self._made, call)
+        self._begun.append(call)
+
+    def _made(self, call: Call[Out]) -> Out:
+        me = threading.get_ident()
+        with self._lock:
+            if self._stopped:
+                raise Stopped
+            self._busy.add(me)
+        try:
+            return call.function(*call.arguments)
+        finally:
+            with self._lock:  # from here on it cannot be stopped any more
+                self._busy.discard(me)

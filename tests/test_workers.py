@@ -1,0 +1,96 @@
+"""Workers: calls are begun in order and ahead of their turn, and none outlives the block."""
+
+import logging
+import threading
+import time
+
+import pytest
+import torch
+
+from geomclip.workers import Stopped, Workers
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_results_are_those_of_their_calls_whatever_the_order_they_are_asked_in(count):
+    with Workers(count, "test") as workers:
+        calls = [workers.add(lambda a, b: (a, b), i, -i) for i in range(40)]
+        wanted = [7, 39, 0, *range(1, 7), *range(8, 39)]
+        assert [workers.result(calls[i]) for i in wanted] == [(i, -i) for i in wanted]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_every_call_has_one_torch_thread_and_the_caller_keeps_its_own(count):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with Workers(count, "test") as workers:
+            calls = [workers.add(torch.get_num_threads) for _ in range(6)]
+            assert [workers.result(call) for call in calls] == [1] * 6
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_next_calls_are_begun_in_order_before_they_are_asked_for_and_no_more_than_two_a_thread():
+    begun, released = [], threading.Event()
+
+    def wait(i):
+        begun.append(i)
+        released.wait(30)
+        return i
+
+    with Workers(2, "test") as workers:
+        calls = [workers.add(wait, i) for i in range(10)]
+        assert [call.future is not None for call in calls] == [True] * 4 + [False] * 6
+        released.set()
+        assert workers.result(calls[0]) == 0
+        assert calls[4].future is not None
+        assert [workers.result(call) for call in calls[1:]] == list(range(1, 10))
+    assert sorted(begun[:2]) == [0, 1]
+    assert sorted(begun) == list(range(10))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_what_a_call_raises_reaches_who_asks(count):
+    def fail():
+        raise ValueError("of this call")
+
+    with Workers(count, "test") as workers:
+        good, bad = workers.add(int, 5), workers.add(fail)
+        assert workers.result(good) == 5
+        with pytest.raises(ValueError, match="of this call"):
+            workers.result(bad)
+
+
+def test_leaving_the_block_ends_calls_at_their_next_step_and_begins_no_other(caplog):
+    begun, ended = [], []
+
+    def long(i):
+        begun.append(i)
+        try:
+            for _ in range(3000):
+                time.sleep(0.01)
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    started = time.monotonic()
+    with caplog.at_level(logging.DEBUG), Workers(2, "test") as workers:
+        for i in range(9):
+            workers.add(long, i)
+        while len(begun) < 2:
+            time.sleep(0.001)
+    assert time.monotonic() - started < 15  # a call takes 30 s
+    assert ended == [Stopped, Stopped]
+    assert sorted(begun) == [0, 1]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("test_")]
+    assert not caplog.records  # the pool has complained of nothing
+
+
+def test_leaving_the_block_again_and_again_disturbs_no_thread_that_is_just_done(caplog):
+    with caplog.at_level(logging.DEBUG):
+        for i in range(60):
+            with Workers(3, "test") as workers:
+                calls = [workers.add(sum, range(40 * i)) for _ in range(12)]
+                workers.result(calls[0])
+    assert not caplog.records
