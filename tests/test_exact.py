@@ -64,3 +64,24 @@ def test_some_rows_at_a_time_are_all_rows_once(monkeypatch):
     x = torch.zeros(10, 3)
     assert [len(x[rows]) for rows in exact.slices(x)] == [4, 4, 2]
     assert [len(row) for row in (x[rows] for rows in exact.slices(torch.zeros(3, 50)))] == [1] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("keys", ["as they are", "all the same"])
+@pytest.mark.usefixtures("cells")
+def test_the_first_equal_row_is_found_whatever_the_keys_of_the_rows(keys, dtype, monkeypatch):
+    x = torch.cat([torch.eye(5), -torch.eye(5), torch.zeros(1, 5), random_rows(8, 5, seed=0)]).to(dtype)
+    x = x[torch.randint(len(x), (60,), generator=torch.Generator().manual_seed(1))]
+    x[::7] = x[::7].mul(-1).mul(-1)
+    x[x == 0] *= -1.0  # some zeros are negative
+    if keys == "all the same":
+        monkeypatch.setattr(exact, "_keys", lambda x: torch.zeros(len(x), dtype=torch.int64))
+    expected = [next(j for j in range(60) if torch.equal(x[j], x[i])) for i in range(60)]
+    assert exact.first_equal(x).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_keys_tell_rows_of_few_bits_apart(dtype):
+    # one-hot rows and their sums: the low bits of 1.0 are all 0
+    x = torch.cat([torch.eye(300), torch.eye(300) + torch.eye(300).roll(1, 0), 2 * torch.eye(300)]).to(dtype)
+    assert len(exact._keys(x).unique()) == 900

@@ -17,6 +17,7 @@ from geomclip.metrics.intrinsic_dimension import (
     twonn,
     twonn_from_neighbors,
 )
+from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates, two_nearest_of_candidates
 from geomclip.metrics.neighborhood import (
     antihub_share,
     hubness,
@@ -25,6 +26,7 @@ from geomclip.metrics.neighborhood import (
     nearest_candidates,
     robin_hood,
 )
+from geomclip.sweep import Pairing, sweep
 from tests.helpers import on_circle, random_rows, shared
 
 
@@ -209,6 +211,51 @@ def test_the_two_nearest_distances_keep_their_digits_where_rows_are_close(spread
     exact = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist").sort(1).values
     assert r1.numpy() == pytest.approx(exact[:, 1].numpy(), rel=1e-12)
     assert r2.numpy() == pytest.approx(exact[:, 2].numpy(), rel=1e-12)
+
+
+def crowded(kind: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Rows whose nearest candidates mislead."""
+    base = random_rows(40, 12, seed=0)
+    if kind == "copies":  # of a few rows, some of them more than there are candidates, and of each other's neighbours
+        base = torch.cat([base, base[[3] * 9 + [4] * 2 + [5, 6, 6]], base[:1] + 1e-3 * random_rows(3, 12, seed=1)])
+        base = torch.cat([base, base[-2:]])
+    elif kind == "ties":  # float32 cosines of rows this close are all 1
+        base = base[:1] + 1e-4 * random_rows(40, 12, seed=2)
+    elif kind == "one point and two":
+        base = base[[0] * 30 + [1, 2]]
+    rows = normalize(base.to(dtype))[0]
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(3))]
+
+
+@pytest.mark.parametrize("kind", ["plain", "copies", "ties", "one point and two"])
+@pytest.mark.parametrize("count", [2, 4, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_two_nearest_of_candidates_are_those_of_all_different_rows(kind, count, dtype, small_blocks):
+    x = crowded(kind, dtype)
+    (found,) = sweep(Pairing.within(x), [Nearest(count, unmatched=True)])
+    r1, r2, merged = two_nearest_of_candidates(x, found["text_score"], found["text_index"])
+    different = merge_duplicates(x)[0].double()
+    apart = torch.cdist(different, different, compute_mode="donot_use_mm_for_euclid_dist").sort(1).values
+    assert merged == len(x) - len(different)
+    assert r1.numpy() == pytest.approx(apart[:, 1].numpy(), rel=1e-12)
+    assert r2.numpy() == pytest.approx(apart[:, 2].numpy(), rel=1e-12)
+
+
+@pytest.mark.parametrize("query", ["text", "image"])
+def test_counts_of_candidates_share_the_places_of_ties_among_all_items(query):
+    x, y = crowded("copies"), torch.cat([crowded("copies"), crowded("ties")])
+    pairing = Pairing.of(x, y, torch.arange(len(y)) % len(x))
+    (found,) = sweep(pairing, [Nearest(5)])
+    rows, items = (pairing.text, pairing.image) if query == "text" else (pairing.image, pairing.text)
+    counts = k_occurrence_of_candidates(pairing, found, query, k=4)
+    assert counts.numpy() == pytest.approx(brute_counts(rows, items, 4), abs=1e-12)
+
+
+def test_fewer_than_three_different_rows_have_no_two_nearest():
+    x = on_circle(0, 90, 90, 0)
+    (found,) = sweep(Pairing.within(x), [Nearest(3, unmatched=True)])
+    with pytest.raises(ValueError, match="at least 3 different rows, got 2"):
+        two_nearest_of_candidates(x, found["text_score"], found["text_index"])
 
 
 def test_twonn_is_pencil_where_all_ratios_but_the_discarded_are_e():

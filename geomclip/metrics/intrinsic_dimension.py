@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from geomclip import exact
 from geomclip.metrics.kinds import same_kind
 from geomclip.metrics.neighborhood import BLOCK, nearest_candidates
 from geomclip.sweep import FLOAT32_DOUBT, TIE
@@ -84,9 +84,7 @@ def merge_duplicates(x: Tensor) -> tuple[Tensor, int]:
 
 def different_rows(x: Tensor) -> Tensor:
     """Indices, rising, of the first of each set of exactly equal rows of x (n, d)."""
-    rows = np.ascontiguousarray((x + 0.0).numpy())  # −0 and 0 are equal, their bytes are not
-    whole = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
-    return torch.from_numpy(np.sort(np.unique(whole, return_index=True)[1]))
+    return (exact.first_equal(x) == torch.arange(len(x))).nonzero()[:, 0]
 
 
 def two_nearest_distances(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,26 +92,74 @@ def two_nearest_distances(x: Tensor) -> tuple[Tensor, Tensor]:
 
     From differences of the rows: 2 − 2c of a float32 cosine has no digits left where rows are close.
     """
-    n = len(x)
-    if n < 3:
-        raise ValueError(f"two nearest neighbours need at least 3 rows, got {n}")
-    count = min(CANDIDATES, n - 1)
-    indices, scores = nearest_candidates(x, x, count, exclude_self=True)
-    near = _distances(x, indices).sort(dim=1).values[:, :2]
-    # rows whose last candidate scores like their second: others as near may have been missed
-    if count < n - 1:
-        margin = TIE if x.dtype == torch.float64 else 2 * FLOAT32_DOUBT
-        for part in (scores[:, 1] - scores[:, -1] <= margin).nonzero()[:, 0].split(max(1, BLOCK // n)):
-            far = torch.cdist(x[part].double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
-            far[torch.arange(len(part)), part] = torch.inf
-            near[part] = far.topk(2, dim=1, largest=False).values
+    if len(x) < 3:
+        raise ValueError(f"two nearest neighbours need at least 3 rows, got {len(x)}")
+    index, score = nearest_candidates(x, x, min(CANDIDATES, len(x) - 1), exclude_self=True)
+    return two_nearest(x, torch.arange(len(x)), score, index)
+
+
+def two_nearest(x: Tensor, first: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances of each different row to the nearest two rows that differ from it and from each other.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    first : Tensor of shape (n,)
+        Of each row the first that is equal to it (`exact.first_equal`).
+    score, index : Tensors of shape (n, count)
+        Of each row, its nearest other rows by score, best first; at least 2, or all.
+
+    Returns
+    -------
+    r1, r2 : Tensors of shape (u,), float64
+        For the u different rows in their order.
+
+    Raises
+    ------
+    ValueError
+        With fewer than 3 different rows.
+    """
+    rows = (first == torch.arange(len(x))).nonzero()[:, 0]
+    if len(rows) < 3:
+        raise ValueError(f"two nearest neighbours need at least 3 different rows, got {len(rows)}")
+    score, index = score[rows], index[rows].long()
+    beyond = score[:, -1].clone() if index.shape[1] < len(x) - 1 else torch.full_like(score[:, -1], -torch.inf)
+    if len(rows) < len(x):
+        score, index = _once(rows, first, score, index)
+    margin = TIE if x.dtype == torch.float64 else 2 * FLOAT32_DOUBT
+    near = exact.distances(x, x, index[:, :2], rows).sort(dim=1).values
+    # rows whose third candidate scores like their second: any of the candidates may be the nearest two
+    third = torch.maximum(score[:, 2], beyond) if score.shape[1] > 2 else beyond
+    close = (score[:, 1] - third <= margin).nonzero()[:, 0]
+    far = exact.distances(x, x, index[close], rows[close]).masked_fill(score[close].isneginf(), torch.inf)
+    near[close] = far.sort(dim=1).values[:, :2]
+    # and where the last does so, or copies take the places of all others, so may rows that are no candidates
+    missed = (~(score[:, 1] - beyond > margin)).nonzero()[:, 0]
+    near[missed] = _searched(x, rows[missed], first, margin)
     return near[:, 0], near[:, 1]
 
 
-def _distances(x: Tensor, indices: Tensor) -> Tensor:
-    step = max(1, BLOCK // (indices.shape[1] * x.shape[1]))
-    parts = [
-        torch.linalg.vector_norm(rows[:, None].double() - x[near.long()].double(), dim=2)
-        for rows, near in zip(x.split(step), indices.split(step), strict=True)
-    ]
-    return torch.cat(parts)
+def _once(rows: Tensor, first: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Candidates of these rows with copies of the row itself, and of a better candidate, put last, at score −inf."""
+    index = first[index]
+    copy = index == rows[:, None]
+    for place in range(1, index.shape[1]):
+        copy[:, place] |= (index[:, :place] == index[:, place, None]).any(1)
+    order = copy.byte().argsort(dim=1, stable=True)
+    return score.masked_fill(copy, -torch.inf).gather(1, order), index.gather(1, order)
+
+
+def _searched(x: Tensor, rows: Tensor, first: Tensor, margin: float) -> Tensor:
+    """Distances (r, 2) of some rows to the nearest two of all different ones."""
+    copies = (first != torch.arange(len(x))).nonzero()[:, 0]
+    near = torch.empty(len(rows), 2, dtype=torch.float64)
+    for some in torch.arange(len(rows)).split(max(1, BLOCK // len(x))):
+        scores = x[rows[some]] @ x.T
+        scores[torch.arange(len(some)), rows[some]] = -torch.inf
+        scores[:, copies] = -torch.inf
+        rivals = (scores >= scores.topk(2, dim=1).values[:, 1:] - margin).nonzero()
+        far = torch.full(scores.shape, torch.inf, dtype=torch.float64)
+        for i, j in (pairs.T for pairs in rivals.split(BLOCK)):
+            far[i, j] = exact.distances(x, x, j[:, None], rows[some][i])[:, 0]
+        near[some] = far.topk(2, dim=1, largest=False).values
+    return near

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomclip.metrics.intrinsic_dimension import different_rows, two_nearest_distances, twonn_from_neighbors
-from geomclip.metrics.neighborhood import shares
+from geomclip.exact import first_equal
+from geomclip.metrics.intrinsic_dimension import two_nearest, twonn_from_neighbors
+from geomclip.metrics.neighborhood import occurrences
 from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing
 
 
@@ -121,12 +122,7 @@ def k_occurrence_of_candidates(pairing: Pairing, found: dict[str, Tensor], query
     if k < len(items):
         clear = score[:, k - 1] - score[:, k] > margin
     counts = torch.bincount(index[clear, :k].flatten(), minlength=len(items)).double()
-    unclear = (~clear).nonzero()[:, 0]
-    if len(unclear):
-        exact = items.double()
-        for some in unclear.split(max(1, 2**23 // len(items))):
-            counts += shares(rows[some].double() @ exact.T, k).sum(0)
-    return counts
+    return counts + occurrences(rows[~clear], items, k)
 
 
 def two_nearest_of_candidates(x: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -145,30 +141,9 @@ def two_nearest_of_candidates(x: Tensor, score: Tensor, index: Tensor) -> tuple[
     merged : int
         n − u.
     """
-    first = different_rows(x)
-    merged = len(x) - len(first)
-    count = score.shape[1]
-    if merged:
-        # duplicates crowd the candidates: the different rows, by themselves
-        return *two_nearest_distances(x[first]), merged
-    if len(x) < 3 or count < min(4, len(x) - 1):
-        return *two_nearest_distances(x), 0
-    use = min(4, count)
-    near = torch.cat(
-        [
-            torch.linalg.vector_norm(rows[:, None].double() - x[some].double(), dim=2)
-            for rows, some in zip(x.split(2048), index[:, :use].split(2048), strict=True)
-        ]
-    )
-    near = near.sort(dim=1).values[:, :2]
-    margin = TIE if x.dtype == torch.float64 else 2 * FLOAT32_DOUBT
-    if use < len(x) - 1:
-        # where the last candidate scores like the second, others as near may have been missed
-        for some in (score[:, 1] - score[:, use - 1] <= margin).nonzero()[:, 0].split(64):
-            far = torch.cdist(x[some].double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
-            far[torch.arange(len(some)), some] = torch.inf
-            near[some] = far.topk(2, dim=1, largest=False).values
-    return near[:, 0], near[:, 1], 0
+    first = first_equal(x)
+    r1, r2 = two_nearest(x, first, score, index)
+    return r1, r2, len(x) - len(r1)
 
 
 def twonn_of_subset(score: Tensor, index: Tensor, kept: Tensor) -> Tensor:

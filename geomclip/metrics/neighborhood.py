@@ -15,8 +15,8 @@ from torch import Tensor
 from geomclip.metrics.kinds import same_kind
 from geomclip.sweep import FLOAT32_DOUBT, TIE
 
-BLOCK = 16_000_000
-"""Scores held at a time: 64 MB in float32, 128 MB in float64."""
+BLOCK = 4_000_000
+"""Scores held at a time: 16 MB in float32, 32 MB in float64."""
 
 
 @same_kind
@@ -55,6 +55,11 @@ def k_occurrence(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
     >>> k_occurrence(points[:2], points, k=1).tolist()
     [1.0, 0.5, 0.5]
     """
+    return occurrences(x, y, k)
+
+
+def occurrences(x: Tensor, y: Tensor, k: int) -> Tensor:
+    """`k_occurrence` of rows as they are, not normalised again; of no rows x all counts are 0."""
     counts = torch.zeros(len(y), dtype=torch.float64)
     for block in neighbors(x, y, k):
         counts += torch.bincount(block.nearest.flatten(), minlength=len(y))
