@@ -164,6 +164,7 @@ class Encoding:
         digests: dict[int, str] = {}
         batch: Tensor | None = None
         for place, pair in enumerate(pairs):
+            self._calls.check()
             read = self._pixels(pair)
             if isinstance(read, str):
                 reasons[place] = read
@@ -192,7 +193,7 @@ class Encoding:
     def _encoded(
         self, encode: Callable[[Tensor], Tensor], batch: Tensor, filled: Sequence[int], inputs: int
     ) -> Encoded:
-        with self._turn():
+        with self._turn(), self._calls.interruptible():
             rows = encode(batch).float()
         lost = set(_without_direction(rows, filled))
         kept = [place for place in filled if place not in lost]

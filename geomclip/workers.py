@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -34,8 +35,8 @@ class Workers:
     the slowest, which costs a third of the time on a quiet machine and most of it on a busy one. With a count
     of 0 each call is made when its result is asked for, in the caller's thread, with one torch thread too.
 
-    Leaving the `with` block stops what is being made: a call ends at its next step in Python, which for a model
-    is its next operation.
+    Leaving the `with` block ends what is being made: a call at its next `check`, or at once where it says that it
+    may be interrupted.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class Workers:
         self._added: deque[Call[Any]] = deque()  # not begun
         self._begun: deque[Call[Any]] = deque()
         self._lock = threading.Lock()
-        self._busy: set[int] = set()
+        self._interruptible: set[int] = set()
         self._stopped = False
 
     def __enter__(self) -> Workers:
@@ -66,8 +67,8 @@ class Workers:
         if self.count:
             with self._lock:
                 self._stopped = True
-                for thread in self._busy:
-                    # the one way to end a thread that is inside a model: there is nothing to poll there
+                for thread in self._interruptible:
+                    # the one way to end a thread that is inside a model, where nothing can be polled
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Stopped))
             self._pool.shutdown(cancel_futures=True)
         # set_num_threads in a worker is its own, except for the default of threads yet to come
@@ -95,6 +96,24 @@ class Workers:
             self._begun.remove(call)
             self._begin_some()
 
+    def check(self) -> None:
+        """For a call to ask now and then: raises `Stopped` if nobody waits for it any more."""
+        if self._stopped:
+            raise Stopped
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """For a call that may end at any step in Python while this lasts: a model, at its next operation."""
+        me = threading.get_ident()
+        try:
+            with self._lock:
+                self.check()
+                self._interruptible.add(me)
+            yield
+        finally:
+            with self._lock:  # from here on it is not interrupted any more
+                self._interruptible.discard(me)
+
     def _begin_some(self) -> None:
         # one more for each thread than are being made: a thread that ends need not wait for who asks
         while self._added and len(self._begun) < 2 * self.count:
@@ -105,13 +124,5 @@ class Workers:
         self._begun.append(call)
 
     def _made(self, call: Call[Out]) -> Out:
-        me = threading.get_ident()
-        with self._lock:
-            if self._stopped:
-                raise Stopped
-            self._busy.add(me)
-        try:
-            return call.function(*call.arguments)
-        finally:
-            with self._lock:  # from here on it cannot be stopped any more
-                self._busy.discard(me)
+        self.check()
+        return call.function(*call.arguments)

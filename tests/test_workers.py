@@ -62,14 +62,22 @@ def test_what_a_call_raises_reaches_who_asks(count):
             workers.result(bad)
 
 
-def test_leaving_the_block_ends_calls_at_their_next_step_and_begins_no_other(caplog):
+@pytest.mark.parametrize("way", ["check", "interruptible"])
+def test_leaving_the_block_ends_the_calls_that_may_be_ended_and_begins_no_other(caplog, way):
     begun, ended = [], []
+
+    def sleep(now_and_then):
+        for _ in range(3000):
+            time.sleep(0.01)
+            now_and_then()
 
     def long(i):
         begun.append(i)
         try:
-            for _ in range(3000):
-                time.sleep(0.01)
+            if way == "interruptible":
+                with workers.interruptible():
+                    sleep(lambda: None)
+            sleep(workers.check)
         except BaseException as error:
             ended.append(type(error))
             raise
@@ -87,10 +95,28 @@ def test_leaving_the_block_ends_calls_at_their_next_step_and_begins_no_other(cap
     assert not caplog.records  # the pool has complained of nothing
 
 
+def test_a_call_that_may_not_be_interrupted_is_waited_for():
+    begun, ended = threading.Event(), []
+
+    def write():
+        begun.set()
+        time.sleep(0.2)
+        ended.append("whole")
+
+    with Workers(1, "test") as workers:
+        workers.add(write)
+        assert begun.wait(30)
+    assert ended == ["whole"]
+
+
 def test_leaving_the_block_again_and_again_disturbs_no_thread_that_is_just_done(caplog):
+    def short(workers, i):
+        with workers.interruptible():
+            return sum(range(40 * i))
+
     with caplog.at_level(logging.DEBUG):
         for i in range(60):
             with Workers(3, "test") as workers:
-                calls = [workers.add(sum, range(40 * i)) for _ in range(12)]
+                calls = [workers.add(short, workers, i) for _ in range(12)]
                 workers.result(calls[0])
     assert not caplog.records
