@@ -92,10 +92,11 @@ def distances(x: Tensor, y: Tensor, near: Tensor, rows: Tensor | None = None) ->
     return found
 
 
-def gram(x: Tensor, centre: Tensor) -> Tensor:
-    """(x − centre)ᵀ (x − centre) of rows x (n, d), float64: (d, d), symmetric to the last bit.
+def gram(x: Tensor, centre: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+    """Σ weight (x − centre)(x − centre)ᵀ over the rows of x (n, d), float64: (d, d), symmetric to the last bit.
 
-    The centre, float64 (d,), is taken away first: from XᵀX it would take digits along where the rows lie close.
+    The centre, float64 (d,), is taken away first: from XᵀX it would take digits along where the rows lie close. The
+    weights, float64 (n,), are 0 or more; left out they are 1, and the centre is 0.
 
     Examples
     --------
@@ -105,9 +106,13 @@ def gram(x: Tensor, centre: Tensor) -> Tensor:
     d = x.shape[1]
     upper = torch.zeros(d, d, dtype=torch.float64)
     for rows in slices(x):
-        moved = x[rows].double() - centre
+        some = x[rows].double()
+        if centre is not None:
+            some = some - centre
+        if weight is not None:
+            some = some * weight[rows, None].sqrt()
         for first in range(0, d, PANEL):
-            upper[first : first + PANEL, first:].addmm_(moved[:, first : first + PANEL].T, moved[:, first:])
+            upper[first : first + PANEL, first:].addmm_(some[:, first : first + PANEL].T, some[:, first:])
     return upper.triu() + upper.triu(1).T
 
 

@@ -24,7 +24,7 @@ def test_sums_and_products_are_those_of_all_rows_in_float64(d, dtype):
     x, y = random_rows(9, d, seed=0).to(dtype), random_rows(5, d, seed=1).to(dtype)
     wide, other = x.double(), y.double()
     vectors = random_rows(d, 2, seed=2)
-    centre = wide.mean(0)
+    centre, weight = wide.mean(0), torch.linspace(0, 1, 9, dtype=torch.float64)
     for found, expected in (
         (exact.total(x), wide.sum(0)),
         (exact.dots(x, vectors[:, 0]), wide @ vectors[:, 0]),
@@ -32,6 +32,7 @@ def test_sums_and_products_are_those_of_all_rows_in_float64(d, dtype):
         (exact.matched(x, y, OWN), (wide[OWN] * other).sum(1)),
         (exact.distances(y, x, OWN[:, None]), (other - wide[OWN]).norm(dim=1)[:, None]),
         (exact.gram(x, centre), (wide - centre).T @ (wide - centre)),
+        (exact.gram(x, weight=weight), wide.T @ (weight[:, None] * wide)),
     ):
         assert found.dtype == torch.float64
         assert found.shape == expected.shape

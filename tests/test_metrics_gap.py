@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from geomclip.metrics import separability
 from geomclip.metrics.gap import (
     gap_after_centering,
     mean_cosine,
@@ -179,6 +180,19 @@ def test_separability_is_that_of_scikit_learn(n, d, apart):
     x, y = two_cones(n, d, apart)
     expected = by_scikit_learn(x.numpy(), y.numpy(), seed=4)
     assert linear_separability(x, y, seed=4).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "apart"), [(300, 0.0), (300, 0.3), (300, 5.0), (30, 0.3)])  # many rows, and few
+def test_each_fit_ends_where_its_gradient_vanishes(n, apart):
+    x, y = two_cones(n, 12, apart)
+    z = torch.cat([torch.cat([x, y]), torch.ones(2 * n, 1, dtype=torch.float64)], 1)
+    train = (torch.arange(n) % 5 != torch.arange(5)[:, None]).T.repeat(2, 1)
+    weights = separability._fit(z, train)
+    for fit in range(5):
+        rows, text = z[train[:, fit]], (torch.arange(2 * n) >= n)[train[:, fit]].double()
+        penalty = weights[:, fit] * (torch.arange(13) < 12)
+        gradient = rows.T @ (torch.sigmoid(rows @ weights[:, fit]) - text) + penalty
+        assert gradient.abs().max() <= separability.TOLERANCE * len(rows)
 
 
 def test_separability_uses_the_first_text_and_leaves_images_without_text_out():
