@@ -12,7 +12,7 @@ help:
 	@echo "make demo    the panel of the demo model on the built-in data"
 	@echo "make test    the tests (GEOMCLIP_SLOW=1: the slow ones too)"
 	@echo "make lint    ruff and mypy"
-	@echo "make bench   the benchmarks"
+	@echo "make bench   the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
 	@echo "make figures the pictures of the demo model, from the numbers in figures/"
 	@echo "make venv    only the environment, in $(VENV)"
 	@echo "make clean   remove the environment"
@@ -40,7 +40,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 
 bench: $(STAMP)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@$(BIN)/python benchmarks/goals.py $(BENCH)
 
 figures: $(STAMP)
 	@$(BIN)/python analyses/figures.py

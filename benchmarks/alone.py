@@ -27,25 +27,24 @@ def forget_peak() -> None:
 
 
 def measured(run: Callable[[], T]) -> tuple[T, dict[str, float]]:
-    """What it gives, and its `seconds` and `peak_gb` above what this process held before."""
+    """What it gives, its `seconds`, those that the cores worked, and `peak_gb` above what this process held before."""
     forget_peak()
-    before, begin = memory_gb("VmRSS"), time.perf_counter()
+    before, begin, worked = memory_gb("VmRSS"), time.perf_counter(), time.process_time()
     given = run()
-    seconds = time.perf_counter() - begin
-    return given, {"seconds": seconds, "peak_gb": memory_gb("VmHWM") - before}
+    seconds, worked = time.perf_counter() - begin, time.process_time() - worked
+    return given, {"seconds": seconds, "cpu_seconds": worked, "peak_gb": memory_gb("VmHWM") - before}
 
 
-def alone(script: str, *arguments: object, timeout: float | None = None) -> dict[str, Any]:
+def alone(script: str, *arguments: object) -> dict[str, Any]:
     """Run a script with these arguments; the JSON object of its last line.
 
     Raises
     ------
-    subprocess.TimeoutExpired
     SystemExit
-        With what it wrote to stderr, where it fails or prints no such line.
+        With what it wrote to stderr, where it fails.
     """
     command = [sys.executable, script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     given = json.loads(done.stdout.splitlines()[-1])

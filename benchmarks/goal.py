@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
 
@@ -90,14 +91,16 @@ def report(
 ) -> None:
     """Print what was measured and the goals, 80 columns wide; write both as JSON where asked.
 
-    `rows` is any table: a mapping a line, its keys the heads of the columns; a row may lack some.
+    `rows` are tables: a mapping a line, its keys the heads of the columns; a row may lack some. A row whose first
+    key is another begins a table of its own.
     """
     described = machine()
     print(f"\n{title}")
     for line in wrap(", ".join(f"{name} {value}" for name, value in described.items() if value is not None), WIDTH):
         print(line)
-    for line in [*table(rows), *goal_lines(goals)]:
-        print(line)
+    for _, alike in groupby(rows, key=lambda row: next(iter(row))):
+        print("\n".join(table(list(alike))))
+    print("\n".join(goal_lines(goals)))
     if out is not None:
         marked = [asdict(goal) | {"met": goal.met} for goal in goals]
         record = {"title": title, "machine": described, "goals": marked, "rows": [dict(row) for row in rows]}

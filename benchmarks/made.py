@@ -7,6 +7,7 @@ import time
 import torch
 
 from geomclip.embeddings import EmbeddingSet
+from geomclip.measurement import measure
 
 
 def made(images: int, texts_per_image: int, dim: int) -> EmbeddingSet:
@@ -30,3 +31,8 @@ def products(embeddings: EmbeddingSet, rows: int = 1000, columns: int = 2500) ->
             for others in y.split(columns):
                 torch.mm(some, others.T, out=buffer[: len(some) * len(others)].view(len(some), -1))
     return time.perf_counter() - begin
+
+
+def warm_up() -> None:
+    """First use of every library, and of the loops that a large sweep compiles or loads."""
+    measure(made(2600, 5, 16), bootstrap=20)

@@ -1,0 +1,167 @@
+"""Every benchmark, one after the other, and the table of all goals: measured, limit, met or missed.
+
+python benchmarks/goals.py [--only NAME ...] [--quick] [--data-root DIR] [--turns N] [--results FILE.json]
+
+Each script runs in a process of its own. What it measured is kept in benchmarks/results.json, and the table of all in
+benchmarks/README.md; with --only the other scripts keep what they measured last. --quick runs toy sizes, whose numbers
+mean nothing, and keeps nothing unless --results says where. --data-root is a folder with photographs (Flickr8k as
+`geomclip extract` reads it): with it pictures are read from there, without it from the built-in ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from goal import MARKS, Goal, goal_lines, shown, suffix
+
+FOLDER = Path(__file__).parent
+README, RESULTS = FOLDER / "README.md", FOLDER / "results.json"
+BEGIN, END = "<!-- goals: written by goals.py -->", "<!-- end of goals -->"
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a benchmark answers, and how it is run in full and as a toy."""
+
+    answers: str
+    full: Sequence[str] = ()
+    toy: Sequence[str] = ()
+    photographs: Sequence[str] = ()
+    """Added in full where --data-root is given, and followed by it."""
+    turns: bool = True
+    """Whether it has --turns."""
+
+
+SMALL = ("--images", "60", "--dim", "16")
+SCRIPTS = {
+    "panel": Script("The panel, as a multiple of the bare matrix products", toy=(*SMALL, "--turns", "1")),
+    "peers": Script(
+        "The panel beside what peers offer of it",
+        toy=(*SMALL, "--turns", "1", "--large", "100", "--memory-limit-gb", "1"),
+    ),
+    "scaling": Script(
+        "Time and memory as the rows grow",
+        toy=("--texts", "200", "400", "--dim", "16", "--fit-from", "200", "--turns", "1"),
+    ),
+    "extraction": Script(
+        "Images a second, as a share of the bare forward pass",
+        toy=("--model", "demo", "--images", "24", "--turns", "1"),
+        photographs=("--data", "flickr8k", "--data-root"),
+    ),
+    "finetune": Script("The cost of a step of training", toy=("--model", "demo", "--batch-size", "8", "--turns", "1")),
+    "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
+    "sphere": Script("DOSNES beside the spherical UMAP", toy=("--points", "300", "--dim", "16"), turns=False),
+    "heat_geodesic": Script(
+        "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False
+    ),
+}
+
+Record = Mapping[str, Any]
+
+
+def run(name: str, arguments: Sequence[str]) -> tuple[Record | None, int]:
+    """What a script wrote, None where it wrote nothing, and how it ended; what it prints is passed on."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        command = [sys.executable, str(FOLDER / f"{name}.py"), *arguments, "--out", str(out)]
+        print(f"\n== {name}: {SCRIPTS[name].answers}", flush=True)
+        ended = subprocess.run(command, check=False).returncode
+        return (json.loads(out.read_text(encoding="utf-8")) if out.exists() else None), ended
+
+
+def arguments_of(script: Script, options: argparse.Namespace) -> list[str]:
+    """How a script is run."""
+    if options.quick:
+        return list(script.toy)
+    arguments = list(script.full)
+    if options.data_root is not None and script.photographs:
+        arguments += [*script.photographs, str(options.data_root)]
+    if options.turns is not None and script.turns:
+        arguments += ["--turns", str(options.turns)]
+    return arguments
+
+
+def goals_of(record: Record) -> list[Goal]:
+    """The goals that a script wrote."""
+    return [Goal(**{key: value for key, value in each.items() if key != "met"}) for each in record["goals"]]
+
+
+def machines(records: Mapping[str, Record]) -> Iterator[str]:
+    """The machine, or each of several with the scripts that ran there."""
+    found: dict[str, list[str]] = {}
+    for name, record in records.items():
+        machine = {key: value for key, value in record["machine"].items() if key != "load" and value is not None}
+        found.setdefault(", ".join(f"{key} {value}" for key, value in machine.items()), []).append(name)
+    for machine_text, names in found.items():
+        yield machine_text if len(found) == 1 else f"{', '.join(names)}: {machine_text}"
+
+
+def markdown(records: Mapping[str, Record]) -> str:
+    """The table of all goals."""
+    lines = [f"Measured on: {'; '.join(machines(records))}.", ""]
+    lines += ["| script | goal | measured | limit | | of |", "|---|---|---:|---:|---|---|"]
+    for name, record in records.items():
+        for goal in goals_of(record):
+            found = "–" if goal.measured is None else shown(goal.measured) + suffix(goal.unit)
+            sign = "≤" if goal.better == "lower" else "≥"
+            cells = [f"`{name}.py`", goal.name, found, f"{sign} {goal.limit:g}{suffix(goal.unit)}", MARKS[goal.met]]
+            lines.append(f"| {' | '.join([*cells, goal.why])} |")
+    return "\n".join(lines)
+
+
+def put_between_marks(text: str, table: str) -> str:
+    """The page with its table replaced.
+
+    Raises
+    ------
+    ValueError
+        If the page has not one of each mark, in their order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in before + after:
+        raise ValueError(f"the page needs {BEGIN!r} and then {END!r}, once each")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def main() -> None:
+    """Run, keep, and print the table; end with 1 where a script failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=list(SCRIPTS), metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="toy sizes")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--turns", type=int)
+    parser.add_argument("--results", type=Path)
+    options = parser.parse_args()
+    results = options.results or (None if options.quick else RESULTS)
+    kept = json.loads(results.read_text(encoding="utf-8")) if results is not None and results.exists() else {}
+    failed = []
+    for name in [name for name in SCRIPTS if name in options.only]:
+        record, ended = run(name, arguments_of(SCRIPTS[name], options))
+        if record is not None:
+            kept[name] = record
+        if ended:
+            failed.append(f"{name}.py ended with {ended}")
+    kept = {name: kept[name] for name in SCRIPTS if name in kept}
+    if results is not None:
+        results.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        if results == RESULTS:
+            README.write_text(put_between_marks(README.read_text(encoding="utf-8"), markdown(kept)), encoding="utf-8")
+    print("\n== All goals")
+    for told in machines(kept):
+        print(told)
+    print("\n".join(goal_lines([goal for record in kept.values() for goal in goals_of(record)])))
+    if failed:
+        sys.exit("; ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
