@@ -18,7 +18,7 @@ def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **
     """Every number of one set of embeddings, with intervals and nulls.
 
     Options and errors are those of `geomclip.measurement.measure`: metrics, bootstrap, seed, curves, captions,
-    paper, by, logit_scale, dtype, progress. Simulated nulls are kept under `cache_dir`.
+    paper, by, logit_scale, dtype, device, progress. Simulated nulls are kept under `cache_dir`.
 
     Parameters
     ----------
@@ -31,6 +31,10 @@ def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **
     Panel
     """
     options.setdefault("null_cache", NullCache(cache_dir))
+    if "device" in options:
+        from geomclip.encoders.clip import choose_device
+
+        options["device"] = choose_device(options["device"])
     return measurement.measure(embeddings, **options)
 
 

@@ -124,13 +124,13 @@ def measure(context: click.Context, /, **given: Any) -> None:
         check_output_file(out, ".json")
     scale = logit_scale(given["logit_scale"], given["temperature"])
     if given["embeddings"] is not None:
-        refuse_beside_embeddings(context)
+        refuse_beside_embeddings(context, but="device")
     from geomclip import api, measurement, tables
 
     measurement.metric_keys(given["metrics"])  # before the long work, since names can be mistyped
     with progress_bar(quiet=given["quiet"]) as report:
         embeddings = embeddings_of(given, report)
-        asked = ("metrics", "bootstrap", "seed", "curves", "captions", "paper", "by", "dtype")
+        asked = ("metrics", "bootstrap", "seed", "curves", "captions", "paper", "by", "dtype", "device")
         options = {name: given[name] for name in asked}
         panel = api.measure(
             embeddings,
@@ -472,9 +472,9 @@ def sets_of(context: click.Context, given: dict[str, Any], report: Report) -> li
     return [side for side in found if isinstance(side, EmbeddingSet)]
 
 
-def refuse_beside_embeddings(context: click.Context) -> None:
-    """Options that say how to extract have no meaning where the vectors are given."""
-    if clash := list(typed(context, MODEL, DATA, WORK)):
+def refuse_beside_embeddings(context: click.Context, *, but: str = "") -> None:
+    """Options that say how to extract have no meaning where the vectors are given, but for one named here."""
+    if clash := [name for name in typed(context, MODEL, DATA, WORK) if name != but]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in clash)
         raise InputError(f"--embeddings says what to measure: leave out {flags}")
 

@@ -38,7 +38,7 @@ def total(x: Tensor) -> Tensor:
     >>> total(torch.eye(3)).tolist()
     [1.0, 1.0, 1.0]
     """
-    sums = torch.zeros(x.shape[1], dtype=torch.float64)
+    sums = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     for rows in slices(x):
         sums += x[rows].double().sum(0)
     return sums
@@ -52,7 +52,7 @@ def dots(x: Tensor, vector: Tensor) -> Tensor:
     >>> dots(torch.eye(2), torch.tensor([3.0, 4.0], dtype=torch.float64)).tolist()
     [3.0, 4.0]
     """
-    products = torch.empty(len(x), *vector.shape[1:], dtype=torch.float64)
+    products = torch.empty(len(x), *vector.shape[1:], dtype=torch.float64, device=x.device)
     for rows in slices(x):
         products[rows] = x[rows].double() @ vector
     return products
@@ -66,7 +66,7 @@ def matched(x: Tensor, y: Tensor, own: Tensor) -> Tensor:
     >>> matched(torch.eye(2), torch.eye(2), torch.tensor([0, 0])).tolist()
     [1.0, 0.0]
     """
-    products = torch.empty(len(y), dtype=torch.float64)
+    products = torch.empty(len(y), dtype=torch.float64, device=y.device)
     for rows in slices(y):
         both = x.index_select(0, own[rows]).double()
         products[rows] = both.mul_(y[rows]).sum(1)

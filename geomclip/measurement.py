@@ -30,6 +30,7 @@ def measure(
     by: str | None = None,
     logit_scale: float | None = None,
     dtype: str = "float32",
+    device: str = "cpu",
     null_cache: MutableMapping[str, dict[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> Panel:
@@ -57,6 +58,9 @@ def measure(
         In place of the set's own.
     dtype : str
         "float32" or "float64": the precision of the similarities; sums are float64 in both.
+    device : str
+        "cpu", or "cuda" ("cuda:1"): where the similarities of all pairs are computed and swept. What is not a sweep
+        runs on the CPU.
     null_cache : mutable mapping, optional
         Where simulated nulls are looked up and kept.
     progress : callable, optional
@@ -85,11 +89,12 @@ def measure(
     if captions == "first":
         embeddings = embeddings.first_texts()
     embeddings = _in_precision(embeddings, torch.float64 if dtype == "float64" else torch.float32)
-    options: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "null_cache": null_cache}
+    options: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "device": device, "null_cache": null_cache}
     run = Run(embeddings, wanted, **options, progress=progress)
     all_stages(run, curves=curves, paper=paper)
     asked = metrics if isinstance(metrics, str) else list(metrics)
-    panel = run.panel({"metrics": asked, "captions": captions, "paper": paper, "dtype": dtype, "by": by}, warnings)
+    of_run = {"metrics": asked, "captions": captions, "paper": paper, "dtype": dtype, "device": device, "by": by}
+    panel = run.panel(of_run, warnings)
     if by is None:
         return panel
     return panel.replace(groups=dict(_groups(embeddings, by, wanted, options)))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import geomclip
-from geomclip import intervals
+from geomclip import exact, intervals
 from geomclip.embeddings import EmbeddingSet
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
@@ -47,12 +47,14 @@ class Run:
         *,
         bootstrap: int,
         seed: int,
+        device: str = "cpu",
         null_cache: MutableMapping[str, dict[str, float]] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.set = embeddings
         self.wanted = wanted
         self.bootstrap, self.seed = bootstrap, seed
+        self.device = device
         self.null_cache = {} if null_cache is None else null_cache
         self.progress = progress
         self.image = embeddings.image
@@ -105,14 +107,14 @@ class Run:
 
     def sweep(self, stage: str, pairing: Pairing, folds: Sequence[Fold[Any, Any]]) -> list[Any]:
         """`geomclip.sweep.sweep`, which reports under the name of its stage; loading compiled loops is timed apart."""
-        if runs_compiled(pairing):
+        if runs_compiled(pairing, self.device):
             with self.timed("kernels"):
                 missing = load_kernels()
             if missing:
                 self.slower = f"large sweeps ran by torch, slower and with the same numbers: {missing}"
         progress = self.progress
         told = None if progress is None else lambda done, of: progress(stage, done, of)
-        return sweep(pairing, folds, progress=told)
+        return sweep(pairing, folds, device=self.device, progress=told)
 
     def pairs(self) -> Pairing:
         """The pairing of a set that has one."""
@@ -213,7 +215,7 @@ def duplicate_text_share(embeddings: EmbeddingSet) -> float:
     assert embeddings.image_of_text is not None
     assert embeddings.text is not None
     own = embeddings.image_of_text.tolist()
-    texts: Sequence[Any] = embeddings.caption or [row.tobytes() for row in embeddings.text.numpy()]
+    texts: Sequence[Any] = embeddings.caption or exact.first_equal(embeddings.text).tolist()
     images: dict[Any, set[int]] = {}
     for text, image in zip(texts, own, strict=True):
         images.setdefault(text, set()).add(image)

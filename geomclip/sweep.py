@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from importlib import import_module
 from itertools import pairwise
@@ -21,8 +21,13 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-TEXT_BLOCK, IMAGE_BLOCK = 1250, 1000
-"""Rows and columns of a block: 5 MB in float32, which stays in the cache between the folds."""
+from geomclip import exact
+
+CPU_BLOCK = (1250, 1000)
+"""Rows (texts) and columns (images) of a block: 5 MB in float32, which stays in the cache between the folds."""
+
+GPU_BLOCK = (8192, 16384)
+"""Of one that fills a GPU: 0.5 GB in float32, and as much again of scratch."""
 
 FLOAT32_DOUBT = 2e-6
 """A float32 product of two unit rows lies this close to the exact one; closer calls go to float64."""
@@ -65,7 +70,7 @@ class Pairing:
         if image_of_text is None:
             if len(image) != len(text):
                 raise ValueError(f"{len(text)} texts for {len(image)} images: image_of_text must say which is whose")
-            image_of_text = torch.arange(len(image))
+            image_of_text = torch.arange(len(image), device=image.device)
         if image_of_text.shape != (len(text),):
             raise ValueError(f"image_of_text must be ({len(text)},), got {tuple(image_of_text.shape)}")
         order = torch.argsort(image_of_text, stable=True)
@@ -81,6 +86,14 @@ class Pairing:
     def within(cls, x: Tensor) -> Pairing:
         """Different rows of one cloud against each other, each pair of rows once."""
         return replace(cls.of(x, x), mirrored=True)
+
+    def to(self, device: str | torch.device) -> Pairing:
+        """The same pairing on another device; itself where it lies there."""
+        parts = ("image", "text", "own", "order", "starts")
+        moved = {name: getattr(self, name).to(device) for name in parts}
+        if all(moved[name] is getattr(self, name) for name in parts):
+            return self
+        return replace(self, **moved)
 
     @property
     def n(self) -> int:
@@ -105,20 +118,18 @@ class Pairing:
     @cached_property
     def matched(self) -> Tensor:
         """(m,) float64: the score of each sorted text with its own image."""
-        scores = torch.empty(self.m, dtype=torch.float64)
-        for rows in torch.arange(self.m).split(4096):
-            scores[rows] = (self.text[rows].double() * self.image[self.own[rows]].double()).sum(1)
-        return scores
+        return exact.matched(self.image, self.text, self.own)
 
     @cached_property
     def best_matched(self) -> Tensor:
         """(n,) float64: the best score of each image with its own texts; -inf without text."""
-        best = torch.full((self.n,), -torch.inf, dtype=torch.float64)
+        best = self.matched.new_full((self.n,), -torch.inf)
         return best.scatter_reduce(0, self.own, self.matched, "amax")
 
     def per_image(self, per_text: Tensor) -> Tensor:
         """(n,) sums over the texts of each image of a quantity (m,) in sorted order; float64."""
-        return torch.zeros(self.n, dtype=torch.float64).index_add_(0, self.own, per_text.double())
+        sums = per_text.new_zeros(self.n, dtype=torch.float64)
+        return sums.index_add_(0, self.own, per_text.double())
 
     def unsorted(self, per_text: Tensor) -> Tensor:
         """A quantity (m, ...) in sorted order, back in the order of the input."""
@@ -209,7 +220,7 @@ def text_slices(pairing: Pairing, size: int) -> Iterator[tuple[slice, slice]]:
 
 
 def blocks(
-    pairing: Pairing, *, text_block: int = TEXT_BLOCK, image_block: int = IMAGE_BLOCK
+    pairing: Pairing, *, text_block: int = CPU_BLOCK[0], image_block: int = CPU_BLOCK[1]
 ) -> Iterator[Callable[[bool], Block]]:
     """The blocks of a pairing, each as a function: called with False it holds all scores, then with True
     the matched ones become -inf. Buffers are reused: a block is valid until the next one is asked for."""
@@ -249,7 +260,7 @@ def _hide_matched(block: Block) -> None:
     if first >= last:
         return
     starts = block.pairing.starts
-    rows = torch.arange(int(starts[first]), int(starts[last]))
+    rows = torch.arange(int(starts[first]), int(starts[last]), device=starts.device)
     block.s[rows - block.texts.start, block.pairing.own[rows] - low] = -torch.inf
 
 
@@ -263,10 +274,10 @@ def load_kernels() -> str | None:
     return None
 
 
-def runs_compiled(pairing: Pairing) -> bool:
+def runs_compiled(pairing: Pairing, device: str | torch.device = "cpu") -> bool:
     """Whether a sweep of this pairing is large enough for compiled loops, and of their kind: float32 on the CPU."""
-    rows = pairing.text
-    return pairing.scores >= KERNELS_FROM and rows.dtype == torch.float32 and rows.device.type == "cpu"
+    on_cpu = torch.device(device).type == "cpu"
+    return pairing.scores >= KERNELS_FROM and pairing.text.dtype == torch.float32 and on_cpu
 
 
 class _Updates:
@@ -313,8 +324,9 @@ def sweep(
     pairing: Pairing,
     folds: Sequence[Fold[Any, Any]],
     *,
-    text_block: int = TEXT_BLOCK,
-    image_block: int = IMAGE_BLOCK,
+    text_block: int | None = None,
+    image_block: int | None = None,
+    device: str | torch.device = "cpu",
     compiled: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
@@ -325,8 +337,10 @@ def sweep(
     pairing : Pairing
         Unit rows in float32 or float64; blocks are computed in that precision, sums across blocks in float64.
     folds : sequence of Fold
-    text_block, image_block : int
-        Rows and columns of a block; no result depends on them beyond rounding.
+    text_block, image_block : int, optional
+        Rows and columns of a block; no result depends on them beyond rounding. Left out: what the device likes.
+    device : str or torch.device
+        Where blocks are computed and taken; what comes out lies where the pairing lies.
     compiled : bool, optional
         Whether folds take blocks in compiled loops; left out: where that is faster and numba is there.
     progress : callable, optional
@@ -347,7 +361,10 @@ def sweep(
     if compiled and (why := load_kernels()):
         raise ValueError(f"no compiled loops: {why}")
     if compiled is None:
-        compiled = runs_compiled(pairing) and load_kernels() is None
+        compiled = runs_compiled(pairing, device) and load_kernels() is None
+    home, pairing = pairing.image.device, pairing.to(device)
+    usual = CPU_BLOCK if pairing.image.device.type == "cpu" else GPU_BLOCK
+    size = {"text_block": text_block or usual[0], "image_block": image_block or usual[1]}
     states = [fold.start(pairing) for fold in folds]
     phases = [
         (
@@ -357,7 +374,7 @@ def sweep(
         for hidden in (False, True)
     ]
     with _Updates(compiled) as updates:
-        for ready in blocks(pairing, text_block=text_block, image_block=image_block):
+        for ready in blocks(pairing, **size):
             block: Block | None = None
             for hidden, members in phases:
                 if members:
@@ -365,4 +382,13 @@ def sweep(
                     updates.take(block, members)
             if progress is not None and block is not None and block.images.stop == pairing.n:
                 progress(block.texts.stop, pairing.m)
-    return [fold.finish(state, pairing) for fold, state in zip(folds, states, strict=True)]
+    return [_brought(fold.finish(state, pairing), home) for fold, state in zip(folds, states, strict=True)]
+
+
+def _brought(result: Any, device: torch.device) -> Any:
+    """What a fold finished with, its tensors on a device."""
+    if isinstance(result, Tensor):
+        return result.to(device)
+    if isinstance(result, dict):
+        return {key: _brought(each, device) for key, each in result.items()}
+    return replace(result, **{field.name: _brought(getattr(result, field.name), device) for field in fields(result)})

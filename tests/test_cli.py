@@ -224,6 +224,13 @@ def test_by_a_column_adds_a_column_for_each_value(run: Cli, vectors: Path) -> No
     assert lines[place + 1].split() == ["images", "12", "6", "6"]
 
 
+def test_vectors_are_swept_on_the_device_that_is_asked_for(run: Cli, vectors: Path) -> None:
+    at = ["measure", "--embeddings", vectors, "--bootstrap", 0, "--metrics", "alignment", "--json"]
+    assert json.loads(run(*at, "--device", "cpu").out)["params"]["device"] == "cpu"
+    assert_one_line(run(*at, "--device", "cuda:99"), 2, "--device cuda:99: torch", "GPUs here")
+    assert_one_line(run(*at, "--device", "gpu"), 2, "unknown device 'gpu': use cpu, cuda, cuda:N or auto")
+
+
 def test_embeddings_and_extraction_exclude_each_other(run: Cli, vectors: Path) -> None:
     done = run("measure", "--embeddings", vectors, "--model", "demo", "--data", "emoji")
     assert_one_line(done, 2, "--embeddings says what to measure: leave out --model, --data")

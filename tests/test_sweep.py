@@ -136,6 +136,30 @@ def test_an_owner_outside_the_images_is_refused():
         Pairing.of(random_rows(9, 4, seed=0), random_rows(2, 4, seed=1), torch.tensor([0, 9]))
 
 
+def test_nothing_is_made_on_a_device_by_default():
+    """On a GPU a tensor made without its device would lie on the CPU; here it would have no values."""
+    p = pairing()
+    expected = sweep(p, list(FOLDS.values()))
+    with torch.device("meta"):
+        found = sweep(pairing_like(p), list(FOLDS.values()))
+        mirrored = sweep(Pairing.within(p.text), [GaussianSums(), Hardest(), Nearest(3, unmatched=True)])
+    for result, same in zip(expected, found, strict=True):
+        assert all(torch.equal(flat(same)[key].nan_to_num(9), value.nan_to_num(9)) for key, value in flat(result).items())
+    assert all(value.device.type == "cpu" for result in mirrored for value in flat(result).values())
+
+
+def pairing_like(p: Pairing) -> Pairing:
+    """Made anew, so that nothing is at hand that was computed before."""
+    return Pairing.of(p.image, p.unsorted(p.text), p.unsorted(p.own))
+
+
+def test_what_a_sweep_gives_lies_where_the_pairing_lies():
+    p = pairing()
+    assert p.to("cpu") is p
+    (best,) = sweep(p, [Hardest()], device="cpu")
+    assert best["text"].device == p.text.device
+
+
 def test_inputs_are_left_alone():
     image, text = random_rows(5, 4, seed=0), random_rows(5, 4, seed=1)
     before = image.clone(), text.clone()

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from geomclip import exact
 from geomclip.metrics.calibration_scores import BINS, ece, fit_logit_scale
 from geomclip.metrics.kinds import same_kind
 from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, sweep
@@ -52,10 +53,10 @@ class Masses:
         """No score seen: maxima −inf, sums 0."""
         state = {}
         for axis, size in (("text", pairing.m), ("image", pairing.n)):
-            state[f"{axis}_top"] = torch.full((size,), -torch.inf, dtype=torch.float64)
-            state[f"{axis}_total"] = torch.zeros(size, dtype=torch.float64)
-            state[f"{axis}_squares"] = torch.zeros(size, dtype=torch.float64)
-        state["image_best"] = torch.full((pairing.n,), -torch.inf, dtype=torch.float64)
+            state[f"{axis}_top"] = pairing.text.new_full((size,), -torch.inf, dtype=torch.float64)
+            state[f"{axis}_total"] = pairing.text.new_zeros(size, dtype=torch.float64)
+            state[f"{axis}_squares"] = pairing.text.new_zeros(size, dtype=torch.float64)
+        state["image_best"] = pairing.text.new_full((pairing.n,), -torch.inf, dtype=torch.float64)
         return state
 
     def update(self, state: dict[str, Tensor], block: Block) -> None:
@@ -66,10 +67,10 @@ class Masses:
             state["text_squares"][block.texts] += weights.square().sum(1)
         weights, top = self._relative(state, block, "image", block.images, dim=0)
         state["image_total"][block.images] += weights.sum(0)
-        groups = block.group_images.stop - block.group_images.start
         # not the number of groups tells whether some image has several texts: others may have none
         if bool((block.groups[1:] == block.groups[:-1]).any()) or self.squares:
-            masses = weights.new_zeros(groups, weights.shape[1]).index_add_(0, block.groups, weights)
+            lengths = block.pairing.texts_of_image[block.group_images]
+            masses = torch.segment_reduce(weights, "sum", lengths=lengths, axis=0)  # in one order on every device
             largest = masses.amax(0).double().log() + self.logit_scale * top
             if self.squares:
                 state["image_squares"][block.images] += masses.double().square().sum(0)
@@ -145,7 +146,7 @@ class Masses:
 
 def _log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
     """(n,) logarithm of the sum of exp over the texts of each image; −inf without text."""
-    top = torch.full((pairing.n,), -torch.inf, dtype=torch.float64)
+    top = logits.new_full((pairing.n,), -torch.inf)
     top = top.scatter_reduce(0, pairing.own, logits, "amax")
     finite = torch.where(torch.isneginf(top), 0.0, top)
     return finite + pairing.per_image((logits - finite[pairing.own]).exp()).log()
@@ -161,7 +162,7 @@ def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> 
     unsure |= (posterior.own - posterior.best).abs() <= doubt
     queries = unsure.nonzero()[:, 0]
     others = pairing.n if axis == "text" else pairing.m
-    for some in queries.split(max(1, 2**23 // others)):  # 64 MB of float64 scores
+    for some in queries.split(max(1, 2**21 // others)):  # 16 MB of float64 scores
         own, best, squares = _exact_posterior(some, pairing, axis, scale)
         posterior.own[some], posterior.best[some] = own, best
         posterior.squares[some] = squares
@@ -175,10 +176,9 @@ def _exact_posterior(queries: Tensor, pairing: Pairing, axis: str, scale: float)
         logits = scale * (text[queries].double() @ image.double().T)  # (q, n)
         right = pairing.own[queries]
     else:
-        scores = scale * (text.double() @ image[queries].double().T)  # (m, q)
+        scores = exact.dots(text, scale * image[queries].double().T)  # (m, q)
         top = scores.amax(0)
-        masses = torch.zeros(pairing.n, len(queries), dtype=torch.float64)
-        masses.index_add_(0, pairing.own, (scores - top).exp())
+        masses = torch.segment_reduce((scores - top).exp(), "sum", lengths=pairing.texts_of_image, axis=0)
         logits = (masses.log() + top).T  # (q, n), −inf for an image without text
         right = queries
     logits = logits - logits.logsumexp(1, keepdim=True)

@@ -44,7 +44,7 @@ class Nearest:
             size, items = (pairing.m, pairing.n) if axis == "text" else (pairing.n, pairing.m)
             k = min(self.k, items)
             state[f"{axis}_score"] = pairing.text.new_full((size, k), -torch.inf)
-            state[f"{axis}_index"] = torch.full((size, k), -1, dtype=torch.int64)
+            state[f"{axis}_index"] = pairing.own.new_full((size, k), -1)
         return state
 
     def update(self, state: dict[str, Tensor], block: Block) -> None:

@@ -28,8 +28,8 @@ class Ranks:
     def start(self, pairing: Pairing) -> dict[str, Tensor]:
         """No item counted."""
         return {
-            "text": torch.zeros(pairing.m, dtype=torch.int64),
-            "image": torch.zeros(pairing.n, dtype=torch.int64),
+            "text": pairing.own.new_zeros(pairing.m),
+            "image": pairing.own.new_zeros(pairing.n),
         }
 
     def update(self, state: dict[str, Tensor], block: Block) -> None:

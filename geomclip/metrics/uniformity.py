@@ -24,8 +24,8 @@ class GaussianSums:
     def start(self, pairing: Pairing) -> dict[str, Tensor]:
         """Zeros."""
         return {
-            "text": torch.zeros(pairing.m, dtype=torch.float64),
-            "image": torch.zeros(pairing.n, dtype=torch.float64),
+            "text": pairing.text.new_zeros(pairing.m, dtype=torch.float64),
+            "image": pairing.text.new_zeros(pairing.n, dtype=torch.float64),
         }
 
     def update(self, state: dict[str, Tensor], block: Block) -> None:
