@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip import halves, intervals
+from geomclip import exact, halves, intervals
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.alignment import Hardest, relative_alignment_text_to_image
@@ -21,7 +21,7 @@ from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates, two_ne
 from geomclip.metrics.neighborhood import antihub_share, hubness, robin_hood
 from geomclip.metrics.null import NULL_ROWS, chance, closed_form, simulated
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.separability import linear_separability
+from geomclip.metrics.separability import separability_of_subsets
 from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
 from geomclip.metrics.spectrum import SPECTRA, Cloud, cloud_shape
 from geomclip.metrics.uniformity import GaussianSums, uniformity
@@ -64,8 +64,7 @@ def within(run: Run, cloud: str, rows: Tensor, owner: Tensor | None) -> None:
         if dimension and count:
             folds.append(Nearest(count, unmatched=True))
         results = run.sweep(f"{cloud} sweep", Pairing.within(rows), folds) if folds else []
-        total = rows.sum(0, dtype=torch.float64)
-        cosines = parts.dots(rows, total) - 1
+        cosines = exact.dots(rows, exact.total(rows)) - 1
         sums = results[0]["text"] if kernel else None
         if owner is not None:
             run.columns |= parts.within_columns(cloud, sums, cosines, owner, run.n)
@@ -209,8 +208,12 @@ def gap(run: Run) -> None:
     if not run.wants("modality_gap"):
         return
     pairing, image = run.pairs(), run.image
+    centre, other = exact.total(image) / run.n, exact.total(pairing.text) / pairing.m
+    run.put("modality_gap", float((centre - other).norm()))
+    if not run.bootstrap:
+        return
     text_sums = torch.zeros(run.n, image.shape[1], dtype=torch.float64)
-    for some in torch.arange(pairing.m).split(8192):
+    for some in exact.slices(pairing.text):
         text_sums.index_add_(0, pairing.own[some], pairing.text[some].double())
     counts = pairing.texts_of_image.double()
     rows = image.double()
@@ -220,7 +223,6 @@ def gap(run: Run) -> None:
         other = weights @ text_sums / (weights @ counts)[:, None]
         return (centre - other).norm(dim=1)
 
-    run.put("modality_gap", float(gaps(torch.ones(1, run.n, dtype=torch.float64))))
     run.resampled["modality_gap"] = gaps
 
 
@@ -228,7 +230,7 @@ def separability(run: Run) -> None:
     """Logistic regression of image against text, of all and of the halves at once."""
     pairing, key = run.pairs(), "linear_separability"
     text, own = pairing.text, pairing.own
-    run.put(key, lambda: linear_separability(run.image, text, own, seed=run.seed))
+    run.put(key, lambda: separability_of_subsets(run.image, text, own, [None], seeds=[run.seed])[0])
     if run.halves and run.values.get(key) is not None:
         with run.timed("halves"):
             run.of_halves[key] = halves.separabilities(pairing, run.halves, seed=run.seed)

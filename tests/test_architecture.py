@@ -27,8 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {"geometry"},
     "intervals": {"geometry", "sweep", "metrics"},
     "halves": {"sweep", "metrics", "intervals"},
-    "run": {"embeddings", "sweep", "metrics", "intervals", "panel"},
-    "stages": {"embeddings", "sweep", "metrics", "intervals", "halves", "run", "panel"},
+    "run": {"embeddings", "exact", "sweep", "metrics", "intervals", "panel"},
+    "stages": {"embeddings", "exact", "sweep", "metrics", "intervals", "halves", "run", "panel"},
     "measurement": {"embeddings", "sweep", "metrics", "run", "stages", "panel"},
     "details": {"embeddings", "sweep", "metrics"},
     "panel": {"metrics", "results", "tables"},  # how it is kept and shown, imported where it does

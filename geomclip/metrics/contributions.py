@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomclip.exact import dots as dots
-from geomclip.exact import total
+from geomclip.exact import dots, total
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
 from geomclip.metrics.calibration_scores import BINS, bin_of
 from geomclip.sweep import Pairing
