@@ -56,6 +56,12 @@ SCRIPTS = {
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
+    "precision": Script(
+        "What bfloat16 moves, number by number",
+        toy=("--case", "demo:own:emoji:40", "--bootstrap", "20"),
+        photographs=("--data-root",),
+        turns=False,
+    ),
     "finetune": Script("The cost of a step of training", toy=("--model", "demo", "--batch-size", "8", "--turns", "1")),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
     "sphere": Script("DOSNES beside the spherical UMAP", toy=("--points", "300", "--dim", "16"), turns=False),
