@@ -49,6 +49,7 @@ def examine(*, cache_dir: Path | None = None) -> list[Finding]:
         threads,
         accelerator,
         compiler,
+        jpeg,
         lambda: cache(cache_dir),
         demo,
         hub,
@@ -99,6 +100,18 @@ def compiler() -> Iterator[Finding]:
     asked = os.environ.get("CXX")
     found = next((path for name in (asked, "g++", "clang++", "c++") if name and (path := shutil.which(name))), None)
     yield Finding("C++ compiler", found or "none (not needed: the sweep compiles nothing)")
+
+
+def jpeg() -> Iterator[Finding]:
+    """What decodes JPEG: Pillow's own wheels bring libjpeg-turbo, builds from source take what the system has."""
+    from PIL import features
+
+    turbo = features.version_feature("libjpeg_turbo")
+    if turbo:
+        yield Finding("JPEG decoder", f"libjpeg-turbo {turbo}, of Pillow")
+    else:
+        advice = "pip install --force-reinstall --only-binary :all: pillow brings libjpeg-turbo, which is faster"
+        yield Finding("JPEG decoder", "libjpeg without turbo, of Pillow", well=False, advice=advice)
 
 
 def cache(cache_dir: Path | None) -> Iterator[Finding]:

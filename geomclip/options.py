@@ -63,7 +63,7 @@ DATA = [
 ]
 WORK = [
     whole("--batch-size", "Images at a time.", at_least=1, default=64),
-    whole("--workers", "Processes that decode images; default: as many as pay.", at_least=0),
+    whole("--workers", "Threads that decode and encode; default: as many as pay.", at_least=0),
 ]
 SEED = [whole("--seed", "Of random weights and resamples.", at_least=0, default=0)]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]

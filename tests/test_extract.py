@@ -1,7 +1,9 @@
 import json
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -462,6 +464,57 @@ def test_pixels_are_handed_over_as_bytes_where_the_encoder_takes_them(tmp_path):
     pairs = tiny_pairs(tmp_path / "images", 8)
     read = load(extracted(tmp_path / "out", pairs, OfBytes()))
     assert torch.equal(read.image, load(extracted(tmp_path / "floats", pairs)).image)
+
+
+class Watched(TinyEncoder):
+    """Keeps the most calls of one of its methods that were under way at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock, self.now, self.most = threading.Lock(), 0, 0
+
+    def watched(self, call, argument):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.005)
+        with self.lock:
+            self.now -= 1
+        return call(argument)
+
+
+def test_the_tokenizer_is_used_by_one_thread_at_a_time():
+    class Tokenizing(Watched):
+        def tokenize(self, texts):
+            return self.watched(super().tokenize, texts)
+
+    encoder = Tokenizing()
+    with Encoding(encoder, batch=2, workers=4) as encoding:
+        encoded = encoding.finished(encoding.texts(["text"] * 40), lambda done, reasons: None)
+    assert (len(encoded.rows), encoder.most) == (40, 1)
+
+
+def test_on_a_gpu_two_batches_are_under_way_however_many_workers_there_are(monkeypatch):
+    class OnGpu(Watched):
+        device = "cuda"
+
+        def encode_text(self, tokens):
+            assert in_stream.stream in streams
+            return self.watched(super().encode_text, tokens)
+
+    @contextmanager
+    def stream(chosen):
+        in_stream.stream = chosen
+        yield
+        in_stream.stream = None
+
+    in_stream, streams = threading.local(), []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: streams.append(len(streams)) or streams[-1])
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    encoder = OnGpu()
+    with Encoding(encoder, batch=2, workers=6) as encoding:
+        encoding.finished(encoding.texts(["text"] * 60), lambda done, reasons: None)
+    assert (encoder.most, streams) == (2, [0, 1])
 
 
 def test_decoding_ahead_is_bounded(tmp_path):

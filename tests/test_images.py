@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from geomclip import doctor
 from geomclip.errors import InputError
 from geomclip.pairs.images import MAX_PIXELS, decode
 
@@ -161,6 +162,7 @@ BOMBS = """
 import resource, sys
 sys.path[:0] = sys.argv[1:]
 from test_images import bombs
+from geomclip import doctor
 from geomclip.errors import InputError
 from geomclip.pairs.images import decode
 decode(bombs()[-1], name="warm")
@@ -254,3 +256,11 @@ def test_a_jpeg_has_the_pixels_of_libjpeg_turbo_within_one_grey_level(size, qual
         warnings.simplefilter("ignore", DeprecationWarning)
         theirs = vision.decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=vision.ImageReadMode.RGB)
     assert np.abs(ours - theirs.permute(1, 2, 0).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize(("turbo", "found", "well"), [("3.2.0", "libjpeg-turbo 3.2.0", True), (None, "without", False)])
+def test_doctor_tells_whether_the_fast_jpeg_decoder_is_there(monkeypatch, turbo, found, well):
+    monkeypatch.setattr("PIL.features.version_feature", lambda name: turbo if name == "libjpeg_turbo" else "other")
+    (finding,) = doctor.jpeg()
+    assert found in finding.found
+    assert (finding.well, bool(finding.advice)) == (well, not well)

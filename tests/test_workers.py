@@ -12,10 +12,12 @@ from geomclip.workers import Stopped, Workers
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_results_are_those_of_their_calls_whatever_the_order_they_are_asked_in(count):
+    made = []
     with Workers(count, "test") as workers:
-        calls = [workers.add(lambda a, b: (a, b), i, -i) for i in range(40)]
+        calls = [workers.add(lambda a, b: made.append(a) or (a, b), i, -i) for i in range(40)]
         wanted = [7, 39, 0, *range(1, 7), *range(8, 39)]
         assert [workers.result(calls[i]) for i in wanted] == [(i, -i) for i in wanted]
+    assert sorted(made) == list(range(40))  # each once
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
