@@ -116,6 +116,17 @@ def test_pixels_and_tokens_of_a_batch_belong_together(workers):
             assert tuple(zip(images.tolist(), (batch.tokens[:, 0] % 10).tolist(), strict=True)) == batch.places
 
 
+def test_batches_for_a_gpu_are_put_into_pinned_memory(monkeypatch):
+    asked = []
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False: asked.append(pin_memory) or empty(*size))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: asked.append("tokens") or self)
+    plain, pinned = (batches_of(toy(12), workers=0, pinned=pinned).batch(1) for pinned in (False, True))
+    assert asked == [False, True, "tokens"]
+    assert torch.equal(plain.pixels, pinned.pixels)
+    assert torch.equal(plain.tokens, pinned.tokens)
+
+
 def test_processes_share_a_joint_batch_in_order():
     with batches_of(toy(12), size=4, workers=0) as whole:
         joint = whole.batch(1)

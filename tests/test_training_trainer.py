@@ -81,6 +81,15 @@ def test_accumulated_passes_give_the_gradients_of_the_joint_batch(method, parts)
     assert off(joint, divided) < 1e-3
 
 
+@pytest.mark.parametrize(("parts", "passes"), [(1, 1), (2, 3), (4, 7)])
+def test_of_a_divided_batch_every_part_but_the_last_is_encoded_twice(parts, passes):
+    trainer, seen = tiny_trainer(accum_freq=parts), []
+    encode_image, encode_text = trainer.encode
+    trainer.encode = [lambda pixels: seen.append(len(pixels)) or encode_image(pixels), encode_text]
+    trainer.step()
+    assert seen == [8 // parts] * passes
+
+
 def test_divided_passes_drop_the_same_patches_in_both_runs_of_the_towers():
     vision = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "patch_dropout": 0.5}
     one = tiny_trainer(module=tiny_module(vision_cfg=vision), accum_freq=2, clip_norm=0.0)
@@ -206,6 +215,35 @@ def test_clipping_limits_the_step_and_reports_the_norm_before_it():
     got, record = gradients(trainer)
     assert record["grad_norm"] > 1e-3
     assert math.sqrt(sum(float(g.square().sum()) for g in got.values())) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_gradients_within_the_limit_are_not_touched(monkeypatch):
+    free, record = gradients(tiny_trainer(clip_norm=0.0))
+    passes = []
+    monkeypatch.setattr(torch.nn.utils, "clip_grads_with_norm_", lambda *_: passes.append("a pass over all"))
+    limited, _ = gradients(tiny_trainer(clip_norm=2 * record["grad_norm"]))
+    assert same(free, limited)
+    assert not passes
+    tiny_trainer(clip_norm=0.5 * record["grad_norm"]).step()
+    assert passes
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"precision": "bf16", "ema": 0.5}, {"lora": 2}, {}])
+def test_a_glimpse_is_the_model_as_it_is_and_changes_no_step(changes):
+    if "lora" in changes:
+        pytest.importorskip("peft")
+    looked, left = tiny_trainer("m2mix", **changes), tiny_trainer("m2mix", **changes)
+    batch = looked.batches.batch(0)
+    for _ in range(3):
+        looked.step()
+        left.step()
+        dtype = torch.bfloat16 if "precision" in changes else torch.float32
+        with torch.no_grad():
+            seen = looked.glimpse().eval().encode_image(batch.pixels.to(dtype), normalize=True)
+            used = looked.plain().encode_image(batch.pixels, normalize=True)
+        assert torch.allclose(seen.float(), used, atol=0.01 if "precision" in changes else 1e-5)
+    assert same(weights(looked), weights(left))
+    assert looked.step()["loss"] == left.step()["loss"]
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were():

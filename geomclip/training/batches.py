@@ -119,6 +119,8 @@ class PairBatches:
         Show random parts of the images.
     workers : int, optional
         Threads that read and decode; 0: none. Left out: one a processor, 4 at most.
+    pinned : bool
+        Put batches into page-locked memory, from which a GPU copies while the host goes on.
     """
 
     def __init__(
@@ -131,12 +133,13 @@ class PairBatches:
         processes: int = 1,
         crop: bool = False,
         workers: int | None = None,
+        pinned: bool = False,
     ) -> None:
         self.pictures, self.tokenize, self.order, self.crop = pictures, tokenize, order, crop
+        self.pinned = pinned
         self.process, self.processes = process, processes
         self.workers = default_workers() if workers is None else workers
         self.steps_per_epoch = order.steps_per_epoch
-        self.seconds_waited = 0.0
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: dict[int, tuple[list[Place], list[Future[Tensor | None]]]] = {}
 
@@ -179,7 +182,10 @@ class PairBatches:
             raise InputError(f"{self.pictures.name}: step {step} has {len(read)} readable images, fewer than 2")
         kept = tuple(place for place, _ in read)
         texts = [self.pictures.pairs[image].captions[caption] for image, caption in kept]
-        return Batch(torch.stack([each for _, each in read]), self.tokenize(texts)[0], kept)
+        joint = torch.empty(len(read), *read[0][1].shape, pin_memory=self.pinned)
+        torch.stack([each for _, each in read], out=joint)
+        tokens = self.tokenize(texts)[0]
+        return Batch(joint, tokens.pin_memory() if self.pinned else tokens, kept)
 
     def _own(self, step: int) -> list[Place]:
         places = self.order.places(step)

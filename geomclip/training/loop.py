@@ -196,7 +196,7 @@ def _tell(journal: Journal | None, step: int, values: Mapping[str, float]) -> No
 
 def _look(trainer: Trainer, probe: Looks | None, journal: Journal | None) -> None:
     if probe is not None and journal is not None:
-        journal.probe(trainer.done, probe.measure(trainer.plain(), trainer.settings.device))
+        journal.probe(trainer.done, probe.measure(trainer.glimpse(), trainer.settings.device))
 
 
 def _diagnosis(problem: NotFinite, trainer: Trainer, run: Path) -> str:

@@ -3,7 +3,7 @@
 A step encodes the batch, differentiates the loss by the rows alone, and then the rows by the weights. Between the
 two, rows of several forward passes and of several processes are put together, so the gradients are those of the
 joint batch however it was divided (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory
-Limited Setup"). With more than one forward pass the towers run twice: first for the rows, then with gradients.
+Limited Setup"). Of several forward passes all but the last are made twice: first for the rows, then with gradients.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geomclip.encoders.clip import choose_precision
 from geomclip.errors import GeomclipError, InputError
 from geomclip.geometry import normalize
 from geomclip.training.activations import checkpoint_activations
+from geomclip.training.attention import kernel, quicken
 from geomclip.training.batches import Batch, Batches
 from geomclip.training.methods import Features
 from geomclip.training.parameters import (
@@ -38,8 +38,6 @@ from geomclip.training.processes import Processes
 from geomclip.training.seeds import derived
 from geomclip.training.settings import MAX_LOGIT_SCALE, Settings
 
-SHORT = 260
-"""Up to so many tokens all attention maps of a batch are small beside its activations."""
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -97,6 +95,7 @@ class Trainer:
         unfreeze(self.module)
         self.heads_until = round(heads_first * steps)
         self._set_temperature()
+        quicken(self.module)
         if settings.lora:
             from geomclip.training.lora import adapt
 
@@ -142,13 +141,17 @@ class Trainer:
         step, epoch = self.done, self.epoch
         batch = self.batches.batch(step)
         rate = self._prepare(step)
-        with self._randomness(), self._attention():
+        with self._randomness(), kernel(self.worker, self.settings.device):
             loss = self._gradients(batch, step, epoch)
-        norm = self._reduce()
-        total = float(loss.total.detach())
+        length = self._reduce()
+        # all that the host wants to know of the step, in one wait for the device
+        told = [length, loss.total.detach(), *(value.detach() for value in loss.terms.values())]
+        norm, total, *terms = torch.stack([each.double() for each in told]).tolist()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self.optimizer.zero_grad()
             raise NotFinite(self._what_failed(loss, norm))
+        if self.settings.clip_norm and norm > self.settings.clip_norm:
+            nn.utils.clip_grads_with_norm_(list(self.named.values()), self.settings.clip_norm, length)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._after()
@@ -157,7 +160,7 @@ class Trainer:
             "step": self.done,
             "epoch": epoch,
             "loss": total,
-            "terms": {name: float(value.detach()) for name, value in loss.terms.items()},
+            "terms": dict(zip(loss.terms, terms, strict=True)),
             "lambda": dict(loss.drawn),
             "temperature": 1 / self.logit_scale(),
             "lr": rate,
@@ -168,6 +171,16 @@ class Trainer:
     def logit_scale(self) -> float:
         """1/temperature as a factor, as it is now."""
         return float(self.module.logit_scale.detach().exp())  # type: ignore[operator]
+
+    def glimpse(self) -> nn.Module:
+        """The model as it is now, in the precision of the passes: enough to look at, and quicker than `plain`.
+
+        In use until the next step, which renews it.
+        """
+        if self.worker is self.module:
+            return self.plain()
+        self._renew(self.module if self.average is None else self.average)
+        return self.worker
 
     def plain(self) -> nn.Module:
         """The model as it would be used now: averaged if asked for, adapters merged, float32, in eval mode.
@@ -195,9 +208,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)
         if self.worker is not self.module:
-            with torch.no_grad():
-                torch._foreach_copy_(list(self.worker.parameters()), list(self.module.parameters()))
+            self._renew(self.module)
         return rate
+
+    def _renew(self, source: nn.Module) -> None:
+        """The worker gets the weights of a module."""
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.worker.parameters()), list(source.parameters()))
 
     def _schedule(self, step: int) -> float:
         """Linear warm-up, then a cosine to 0; once for the heads and once more for all in LP-FT."""
@@ -209,8 +226,8 @@ class Trainer:
         """Gradients of the joint batch's loss, added to `grad` of the worker's weights; of this process's rows."""
         parts = divided(batch, self.settings.accum_freq)
         rows: list[tuple[Tensor, Tensor]] = []
-        with torch.set_grad_enabled(len(parts) == 1):
-            for number, part in enumerate(parts):
+        for number, part in enumerate(parts):
+            with torch.set_grad_enabled(number == len(parts) - 1):
                 rows.append(self._rows(part, step, number))
         image, text = (torch.cat([each[side].detach() for each in rows]).requires_grad_() for side in (0, 1))
         scale = self.module.logit_scale.exp()  # type: ignore[operator]
@@ -224,28 +241,28 @@ class Trainer:
         )
         loss = self.objective(features, batch, step=step, epoch=epoch)
         loss.total.backward()
-        first = (0, 0)
-        for number, part in enumerate(parts):
-            own = rows[0] if len(parts) == 1 else self._rows(part, step, number)
-            # chunks of the image rows are runs; of the text rows too, part by part
-            last = (first[0] + len(own[0]), first[1] + len(own[1]))
+        # the last part first: its activations are there
+        for number in reversed(range(len(parts))):
+            own = rows[number] if number == len(parts) - 1 else self._rows(parts[number], step, number)
             outputs, gradients = [], []
             for side, leaf in enumerate((image, text)):
                 if own[side].requires_grad and leaf.grad is not None:
+                    # chunks of the image rows are runs; of the text rows too, part by part
+                    first = sum(len(each[side]) for each in rows[:number])
                     outputs.append(own[side])
-                    gradients.append(leaf.grad[first[side] : last[side]])
+                    gradients.append(leaf.grad[first : first + len(own[side])])
             if outputs:
                 torch.autograd.backward(outputs, gradients)
-            first = last
         return loss
 
     def _rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, Tensor]:
         """Unit rows, float32, of a part of the batch; what dropout draws depends on the place alone."""
         torch.manual_seed(derived(self.settings.seed, "dropout", step, self.processes.rank, number))
-        device = self.settings.device
-        pixels = part.pixels.to(device, next(self.worker.parameters()).dtype, non_blocking=True)
+        pixels, tokens = (each.to(self.settings.device, non_blocking=True) for each in (part.pixels, part.tokens))
+        # converted on the device: converting first would make a copy that is not pinned
+        pixels = pixels.to(next(self.worker.parameters()).dtype)
         rows = []
-        for encode, inputs in zip(self.encode, (pixels, part.tokens.to(device)), strict=True):
+        for encode, inputs in zip(self.encode, (pixels, tokens), strict=True):
             encoded = encode(inputs)
             encoded = encoded[0] if isinstance(encoded, tuple) else encoded  # CoCa gives its tokens too
             try:
@@ -254,8 +271,8 @@ class Trainer:
                 raise NotFinite(f"the rows of the model are unusable: {problem}") from problem
         return rows[0], rows[1]
 
-    def _reduce(self) -> float:
-        """Gradients of the worker to the weights, summed over processes, clipped; their norm."""
+    def _reduce(self) -> Tensor:
+        """Gradients of the worker to the weights, summed over processes; their norm."""
         if self.worker is not self.module:
             for own, low in zip(self.module.parameters(), self.worker.parameters(), strict=True):
                 if low.grad is not None:
@@ -265,8 +282,7 @@ class Trainer:
         # each process differentiates the whole joint loss by the scale: that gradient is complete already
         gradients = [p.grad for p in self.named.values() if p.grad is not None and id(p) not in joint]
         self.processes.add_up(gradients)
-        limit = self.settings.clip_norm or math.inf
-        return float(nn.utils.clip_grad_norm_(list(self.named.values()), limit))
+        return nn.utils.get_total_norm([p.grad for p in self.named.values() if p.grad is not None])
 
     def _after(self) -> None:
         """What follows an update: the scale in its range, the average moved, statistics copied back."""
@@ -282,12 +298,6 @@ class Trainer:
                 )
                 for kept, own in zip(self.average.buffers(), self.module.buffers(), strict=True):
                     kept.copy_(own)
-
-    def _attention(self) -> AbstractContextManager[None]:
-        """Plain products for short sequences on a CPU: the backward pass of the fused kernel takes longer there."""
-        if self.settings.device != "cpu" or longest_sequence(self.module) > SHORT:
-            return nullcontext()
-        return sdpa_kernel(SDPBackend.MATH)
 
     @contextmanager
     def _randomness(self) -> Iterator[None]:
@@ -375,12 +385,6 @@ def divided(batch: Batch, parts: int) -> list[Batch]:
         raise ValueError("a batch with several texts an image cannot be divided")
     pixels, tokens = batch.pixels.chunk(parts), batch.tokens.chunk(parts)
     return [Batch(*each) for each in zip(pixels, tokens, strict=True)]
-
-
-def longest_sequence(module: nn.Module) -> int:
-    """Places of the longer tower, by its table of positions; 0 where there is none."""
-    tables = (each for name, each in module.named_parameters() if name.endswith(("positional_embedding", "pos_embed")))
-    return max((table.shape[-2] for table in tables), default=0)
 
 
 def in_bf16(module: nn.Module) -> nn.Module:

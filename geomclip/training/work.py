@@ -221,6 +221,7 @@ class Work:
             processes=processes.count,
             crop=settings.augment == "crop",
             workers=settings.workers,
+            pinned=settings.device.startswith("cuda"),
         )
         trainer = Trainer(
             copy.deepcopy(self.base.module),
