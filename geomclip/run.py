@@ -214,12 +214,14 @@ def duplicate_text_share(embeddings: EmbeddingSet) -> float:
     """Share of texts that also occur, to the letter, under another image; by rows where there are no captions."""
     assert embeddings.image_of_text is not None
     assert embeddings.text is not None
-    own = embeddings.image_of_text.tolist()
-    texts: Sequence[Any] = embeddings.caption or exact.first_equal(embeddings.text).tolist()
-    images: dict[Any, set[int]] = {}
-    for text, image in zip(texts, own, strict=True):
-        images.setdefault(text, set()).add(image)
-    return sum(len(images[text]) > 1 for text in texts) / len(texts)
+    if embeddings.caption is not None:
+        place: dict[str, int] = {}
+        texts = torch.tensor([place.setdefault(text, len(place)) for text in embeddings.caption])
+    else:
+        texts = exact.first_equal(embeddings.text)
+    n = len(embeddings.image)
+    images = torch.bincount((texts * n + embeddings.image_of_text).unique() // n, minlength=len(texts))
+    return float((images[texts] > 1).double().mean())
 
 
 def features_sha256(embeddings: EmbeddingSet) -> str:

@@ -210,6 +210,12 @@ def test_texts_under_several_images_are_counted():
     assert measure(made, bootstrap=0)["duplicate_text_share"] == 2 / 8  # "a"; "d" twice under one image is none
 
 
+def test_without_captions_equal_rows_are_one_text():
+    made = small_set(4, 2)
+    made = made.replace(text=made.text[[0, 1, 0, 3, 4, 4, 6, 7]])
+    assert measure(made, metrics=["duplicate_text_share"], bootstrap=0)["duplicate_text_share"] == 2 / 8
+
+
 def test_texts_cut_at_the_context_length_are_told_above_one_percent():
     made = small_set(4, 2).replace(truncated=[True, True, False, True, False, False, False, False])
     panel = measure(made, bootstrap=0)
