@@ -16,11 +16,15 @@ from scipy.stats import pearsonr, spearmanr
 import geomclip as gc
 from geomclip.embeddings import EmbeddingSet
 from geomclip.errors import InputError
-from geomclip.maps import Map, faithfulness, project, project_pair
+from geomclip.maps import Cloud, Map, faithfulness, project, project_pair
 from geomclip.maps.projecting import refuse_too_many, turned_on
 from geomclip.metrics import continuity, modality_gap, trustworthiness
+from geomclip.panel import Panel
+from geomclip.projections import neighbors
 
 FAST = ("svd", "pca", "dosnes", "heat-geodesic")
+OF_ONE_GRAPH = {"tsne": {"perplexity": 10}, "dosnes": {"perplexity": 10}, "heat-geodesic": {"k": 6}}
+"""The first asks for the most neighbours."""
 
 
 def cloud_of(embeddings: EmbeddingSet) -> torch.Tensor:
@@ -92,16 +96,95 @@ def test_blocks_change_nothing_and_a_sample_of_queries_comes_near(monkeypatch: p
 def test_large_sets_are_sampled_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = project(small_set(60, 1), "svd")
     assert exact.notes == ()
-    for name, value in (("ALL_QUERIES_UP_TO", 50), ("QUERIES", 90), ("ALL_PAIRS_UP_TO", 50), ("PAIRS", 40_000)):
+    for name, value in (("ALL_QUERIES_UP_TO", 50), ("QUERIES", 90), ("ALL_PAIRS_UP_TO", 50), ("PAIRS", 900)):
         monkeypatch.setattr(faithfulness, name, value)
     sampled = project(small_set(60, 1), "svd")
     assert sampled.notes == (
         "trustworthiness and continuity: of 90 points, drawn by lot, among all",
-        "correlation of distances: over 40,000 pairs, drawn by lot",
+        "correlation of distances: over 960 pairs, drawn by lot",
     )
     for key in ("trustworthiness", "continuity", "distance_pearson"):
         assert sampled.keeps[key] != exact.keeps[key]
         assert sampled.keeps[key] == pytest.approx(exact.keeps[key], abs=0.05)
+
+
+@pytest.mark.parametrize("n", [3, 6, 7, 40])
+def test_all_pairs_are_compared_once(n: int) -> None:
+    x = random_rows(n, 5, seed=n)
+    found = faithfulness.Distances.of(x)
+    upper = np.triu_indices(n, 1)
+    assert np.sort(found.full) == pytest.approx(np.sort(angles(x.numpy())[upper]), abs=1e-7)
+
+
+def test_drawn_pairs_are_different_and_every_point_is_in_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faithfulness, "ALL_PAIRS_UP_TO", 10)
+    monkeypatch.setattr(faithfulness, "PAIRS", 250)
+    order, steps = faithfulness._pairs(30, 0)
+    pairs = [(order[i].item(), order[(i + step) % 30].item()) for step in steps for i in range(30)]
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 270
+    assert np.bincount(np.array(pairs).ravel()).tolist() == [18] * 30
+    assert [row.item() for row in order] != list(range(30))
+    place = torch.arange(30.0)[:, None]
+    expected = [abs(i - j) for i, j in pairs]
+    assert faithfulness._between(place[order], steps, angles=False).tolist() == expected
+
+
+class Searches:
+    """How often neighbours are searched, and distances measured in full dimension."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.graphs, self.distances = 0, 0
+        search, measure = neighbors.nearest, faithfulness.Distances.of
+
+        def searched(*given: Any, **options: Any) -> Any:
+            self.graphs += 1
+            return search(*given, **options)
+
+        def measured(*given: Any, **options: Any) -> Any:
+            self.distances += 1
+            return measure(*given, **options)
+
+        monkeypatch.setattr(neighbors, "nearest", searched)
+        monkeypatch.setattr(faithfulness.Distances, "of", measured)
+
+
+def test_maps_of_one_cloud_search_its_neighbours_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings = small_set(30, 2)
+    alone = {name: project(embeddings, name, **options) for name, options in OF_ONE_GRAPH.items()}
+    seen, cloud = Searches(monkeypatch), Cloud.of(embeddings)
+    for name, options in OF_ONE_GRAPH.items():
+        drawn = project(cloud, name, **options)
+        assert drawn.keeps["trustworthiness"] == pytest.approx(alone[name].keeps["trustworthiness"], abs=0.01), name
+    assert (seen.graphs, seen.distances) == (1, 1)
+
+
+def test_two_maps_of_a_page_search_once_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    from geomclip.details import details_of
+    from geomclip.reporting.items import Space
+    from geomclip.reporting.pictures import maps_of
+
+    spaces = []
+    for name in ("before", "after"):
+        embeddings = small_set(12, 2, seed=len(spaces))
+        spaces.append(Space(name, embeddings, details_of(embeddings), Panel({})))
+    seen = Searches(monkeypatch)
+    assert [picture.absent for picture in maps_of(spaces, seed=0, progress=None)] == ["", ""]
+    assert (seen.graphs, seen.distances) == (2, 2)
+
+
+def test_a_pair_of_clouds_in_other_orders_is_brought_to_one() -> None:
+    embeddings = small_set(12, 2)
+    turned = embeddings.select_images(torch.arange(12).flip(0))
+    before, after = project_pair(Cloud.of(embeddings), Cloud.of(turned), "svd")
+    assert before.image_id == after.image_id
+    assert np.allclose(before.image, after.image, atol=1e-5)
+
+
+def test_a_cloud_has_chosen_its_captions() -> None:
+    cloud = Cloud.of(small_set(12, 3), "first")
+    assert len(project(cloud, "svd").text) == 12
+    with pytest.raises(InputError, match=r"Cloud\.of\(set, 'first'\) makes that choice"):
+        project(cloud, "svd", captions="first")
 
 
 def test_the_gap_stands_beside_the_drawn_one_in_units_that_compare() -> None:

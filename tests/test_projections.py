@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 import geomclip as gc
-from geomclip.projections import PROJECTIONS
+from geomclip.projections import PROJECTIONS, neighbors
 from geomclip.projections.base import Projection
 from geomclip.projections.linear import PCA, SVD
-from geomclip.projections.neighbors import nearest, nearest_among
+from geomclip.projections.neighbors import Neighbors, nearest, nearest_among
 from geomclip.projections.tsne import TSNE
 from geomclip.projections.umap_map import UMAP, on_sphere
 
@@ -109,6 +109,105 @@ def test_neighbours_among_other_rows_are_exact() -> None:
 def test_neighbours_refuse_what_has_none(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         nearest(clumps(10), **options)
+
+
+# neighbours that several methods share
+
+
+def unit(n: int = 120, *, seed: int = 0) -> NDArray[np.float32]:
+    x = clumps(n, seed=seed)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Metric and k of every search."""
+    seen: list[tuple[str, int]] = []
+    search = nearest
+
+    def counted(x: Any, k: int, **options: Any) -> Any:
+        seen.append((options["metric"], k))
+        return search(x, k, **options)
+
+    monkeypatch.setattr(neighbors, "nearest", counted)
+    return seen
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+@pytest.mark.parametrize("make", [clumps, unit])
+def test_fewer_neighbours_are_the_first_of_more(make: Any, metric: str, searches: list[tuple[str, int]]) -> None:
+    x = make(120)
+    near = Neighbors(x)
+    for k in (20, 20, 7, 1):
+        distances, indices = near.nearest(k, metric=metric)
+        expected = nearest(x, k, metric=metric)
+        assert np.array_equal(distances, expected[0])
+        assert np.array_equal(indices, expected[1])
+    assert searches == [(metric, 20)]
+    assert near.nearest(21, metric=metric)[1].shape == (120, 21)
+    assert searches == [(metric, 20), (metric, 21)]
+
+
+@pytest.mark.parametrize("metrics", [("angular", "euclidean"), ("euclidean", "angular")])
+def test_one_search_serves_both_metrics_of_unit_rows(metrics: tuple[str, str], searches: list[tuple[str, int]]) -> None:
+    x, (first, second) = unit(), metrics
+    x[7], x[9] = x[3], -x[4]  # a duplicate, and one from the other side
+    near = Neighbors(x)
+    near.nearest(119, metric=first)
+    distances, indices = near.nearest(119, metric=second)
+    expected = nearest(x, 119, metric=second)
+    assert np.allclose(distances, expected[0], rtol=1e-6, atol=1e-3 if second == "angular" else 1e-6)
+    assert np.array_equal(indices[:, :30], expected[1][:, :30])
+    assert searches == [(first, 119)]
+
+
+def test_other_lengths_than_1_take_a_search_a_metric(searches: list[tuple[str, int]]) -> None:
+    near = Neighbors(clumps(60))
+    found = [near.nearest(5, metric=metric) for metric in ("angular", "euclidean", "angular")]
+    assert searches == [("angular", 5), ("euclidean", 5)]
+    assert not np.array_equal(found[0][1], found[1][1])
+    assert np.array_equal(found[0][1], found[2][1])
+
+
+def test_an_approximate_search_serves_only_its_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def searched(x: Any, k: int, *, method: str, random_state: int | None, **_: Any) -> Any:
+        asked.append((k, method, random_state))
+        return np.zeros((len(x), k), np.float32), np.zeros((len(x), k), np.int32)
+
+    monkeypatch.setattr(neighbors, "nearest", searched)
+    near = Neighbors(clumps(60))
+    wanted = [
+        (9, "approximate", 0),
+        (9, "approximate", 0),
+        (5, "approximate", 0),
+        (5, "approximate", 1),
+        (5, "auto", 1),
+    ]
+    for k, method, seed in wanted:
+        assert near.nearest(k, method=method, random_state=seed)[1].shape == (60, k)
+    assert asked == [wanted[0], *wanted[2:]]
+
+
+def test_shared_neighbours_cannot_be_written_to() -> None:
+    for array in Neighbors(clumps(30)).nearest(3):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 1
+
+
+def test_shared_neighbours_are_refused_by_other_points() -> None:
+    near = Neighbors(torch.from_numpy(unit(60)))
+    assert TSNE(perplexity=5, n_iter=10).fit(unit(60), neighbors=near).embedding_.shape == (60, 2)
+    with pytest.raises(ValueError, match="of other points"):
+        TSNE(perplexity=5).fit(unit(60, seed=1), neighbors=near)
+    with pytest.raises(ValueError, match="of other points"):
+        SVD().fit(unit(59), neighbors=near)
+    for k in (0, 60):
+        with pytest.raises(ValueError, match=f"{k} neighbours need"):
+            near.nearest(k)
+    with pytest.raises(ValueError, match="method must be"):
+        near.nearest(3, method="tree")
 
 
 # linear

@@ -22,7 +22,7 @@ from geomclip.comparison import Comparison, Measured, Row
 from geomclip.details import Details, Neighborhood
 from geomclip.embeddings import EmbeddingSet
 from geomclip.errors import InputError, NotAvailableError
-from geomclip.maps import Map
+from geomclip.maps import Cloud, Map
 from geomclip.measurement import measure
 from geomclip.metrics import METRICS
 from geomclip.pairs import Pair, Pairs
@@ -72,7 +72,8 @@ def table(told: dict[str, Any]) -> np.ndarray[Any, Any]:
 def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of chance in place of projected ones, which take their time and other bytes of the same number."""
 
-    def project(embeddings: EmbeddingSet, method: str, **_: object) -> Map:
+    def project(cloud: Cloud, method: str, **_: object) -> Map:
+        embeddings = cloud.set
         texts = embeddings.text if embeddings.text is not None else embeddings.class_text
         assert texts is not None
         width = 3 if method == "dosnes" else 2

@@ -5,7 +5,7 @@ No n x n array is held: queries come in blocks, and beyond 10,000 points a seede
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +22,10 @@ QUERIES = 2_000
 
 ALL_PAIRS_UP_TO = 2_000
 PAIRS = 2_000_000
-"""Drawn pairs for the correlation of distances where there are more than ALL_PAIRS_UP_TO points."""
+"""Drawn pairs, about, for the correlation of distances where there are more than ALL_PAIRS_UP_TO points."""
+
+CACHED = 1 << 18
+"""Numbers of rows that are taken from others at a time: 1 MB, which the cache of a core holds."""
 
 BLOCK = 8_000_000
 """Distances held at a time: 64 MB."""
@@ -71,15 +74,34 @@ def near_kept(
     return 1 - intruders / most, 1 - torn / most
 
 
-def distances_kept(full: Tensor, drawn: Tensor, *, sphere: bool, seed: int = 0) -> tuple[float | None, float | None]:
-    """Pearson and Spearman correlation, −1 to 1, of angles in full with drawn distances, over pairs of points.
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Angles in full dimension between pairs of points, and their ranks: the same for every map of the points.
 
-    All pairs up to 2,000 points, else 2,000,000 seeded ones. None where all distances of one kind are equal.
+    All pairs up to 2,000 points, else about 2,000,000: the points are put in an order drawn by lot, and each is
+    paired with those so many places further. So every point is in as many pairs, and rows are read one after the
+    other: six times as fast as pairs from anywhere.
     """
-    n = len(full)
-    first, second = _pairs(n, seed)
-    x, y = _between(full, first, second, angles=True), _between(drawn, first, second, angles=sphere)
-    return _correlation(x, y), _correlation(rankdata(x), rankdata(y))
+
+    order: Tensor  # (n,)
+    steps: list[int]
+    full: NDArray[np.float64]  # (pairs,)
+    ranks: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, full: Tensor, *, seed: int = 0) -> Distances:
+        """Between unit rows (n, d)."""
+        order, steps = _pairs(len(full), seed)
+        apart = _between(full[order], steps, angles=True)
+        return cls(order, steps, apart, rankdata(apart))
+
+    def kept(self, drawn: Tensor, *, sphere: bool) -> tuple[float | None, float | None]:
+        """Pearson and Spearman correlation, −1 to 1, with the distances of drawn points (n, e).
+
+        None where all distances of one kind are equal.
+        """
+        apart = _between(drawn[self.order], self.steps, angles=sphere)
+        return _correlation(self.full, apart), _correlation(self.ranks, rankdata(apart))
 
 
 def gaps(full: tuple[Tensor, Tensor], drawn: tuple[Tensor, Tensor], *, sphere: bool) -> dict[str, float | None]:
@@ -121,28 +143,29 @@ def _excess(space: Tensor, shown: Tensor, k: int) -> int:
     return excess
 
 
-def _pairs(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """All pairs of different rows, or a seeded sample of them with replacement."""
+def _pairs(n: int, seed: int) -> tuple[Tensor, list[int]]:
+    """An order of n points, and how many places further, around, the others of a pair are: each pair once."""
+    furthest = n // 2
     if n <= ALL_PAIRS_UP_TO:
-        first, second = torch.triu_indices(n, n, offset=1)
-        return first, second
+        return torch.arange(n), list(range(1, furthest + 1))
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randint(n, (PAIRS,), generator=generator)
-    step = torch.randint(1, n, (PAIRS,), generator=generator)
-    return first, (first + step) % n
+    # half the way around each pair would come twice where n is even
+    steps = 1 + torch.randperm((n - 1) // 2, generator=generator)[: -(-PAIRS // n)]
+    return torch.randperm(n, generator=generator), steps.tolist()
 
 
-def _between(x: Tensor, first: Tensor, second: Tensor, *, angles: bool) -> NDArray[np.float64]:
+def _between(rows: Tensor, steps: list[int], *, angles: bool) -> NDArray[np.float64]:
     """Distances of pairs of rows, float64: angles of unit rows from their chord, which loses no digits near 0."""
+    n, block = len(rows), max(1, CACHED // rows.shape[1])
+    around = torch.cat([rows, rows[: max(steps, default=0)]])
     parts = []
-    for a, b in _blocks(first, second, BLOCK // (2 * x.shape[1])):
-        apart = torch.linalg.vector_norm(x[a] - x[b], dim=1).double()
-        parts.append(2 * torch.arcsin((apart / 2).clamp(max=1)) if angles else apart)
-    return torch.cat(parts).numpy()
-
-
-def _blocks(first: Tensor, second: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    yield from zip(first.split(max(1, size)), second.split(max(1, size)), strict=True)
+    for step in steps:
+        count = n // 2 if 2 * step == n else n
+        for first in range(0, count, block):
+            last = min(first + block, count)
+            parts.append(torch.linalg.vector_norm(rows[first:last] - around[first + step : last + step], dim=1))
+    apart = torch.cat(parts).double()
+    return np.asarray((2 * torch.arcsin((apart / 2).clamp(max=1)) if angles else apart).numpy())
 
 
 def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:

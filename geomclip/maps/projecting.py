@@ -17,6 +17,7 @@ from geomclip.console import nearest
 from geomclip.embeddings import EmbeddingSet
 from geomclip.errors import InputError
 from geomclip.maps import faithfulness
+from geomclip.maps.cloud import Cloud, as_cloud
 from geomclip.maps.record import Map
 from geomclip.projections import PROJECTIONS, Method
 
@@ -33,7 +34,7 @@ STARTED = ("dosnes", "tsne")
 
 
 def project(
-    embeddings: EmbeddingSet,
+    embeddings: EmbeddingSet | Cloud,
     method: str = "dosnes",
     *,
     n_components: int | None = None,
@@ -46,8 +47,9 @@ def project(
 
     Parameters
     ----------
-    embeddings : EmbeddingSet
-        Pairs; or images only; or images and classes, whose names are then the texts.
+    embeddings : EmbeddingSet or Cloud
+        Pairs; or images only; or images and classes, whose names are then the texts. A `Cloud` of them where
+        several maps are drawn, which then search neighbours once.
     method : str
         A name in `geomclip.projections.PROJECTIONS`: svd, pca, umap, umap-sphere, tsne, dosnes, heat-geodesic.
     n_components : int, optional
@@ -82,18 +84,18 @@ def project(
     >>> drawn
     Map(svd of 6 images and 6 texts, plane)
     """
-    cloud = _Cloud.of(embeddings, captions)
+    cloud = as_cloud(embeddings, captions)
     plan = _Plan.of(method, len(cloud.rows), n_components, random_state, options)
     say = progress or _silent
     say(f"drawing by {method}", 0, 1)
-    drawn = plan.estimator().fit_transform(cloud.rows)
+    drawn = plan.estimator().fit_transform(cloud.rows, neighbors=cloud.neighbors)
     say(f"drawing by {method}", 1, 1)
     return _map(cloud, plan, drawn, say)
 
 
 def project_pair(
-    before: EmbeddingSet,
-    after: EmbeddingSet,
+    before: EmbeddingSet | Cloud,
+    after: EmbeddingSet | Cloud,
     method: str = "dosnes",
     *,
     n_components: int | None = None,
@@ -111,7 +113,7 @@ def project_pair(
 
     Parameters
     ----------
-    before, after : EmbeddingSet
+    before, after : EmbeddingSet or Cloud
         Of the same items, in any order; dimensions may differ, but not for svd and pca.
     intersect : bool
         Draw what both have where the sets differ; else they are refused.
@@ -127,33 +129,15 @@ def project_pair(
     InputError, ValueError, NotAvailableError
         As `project`; ValueError also if the sets are not of the same items.
     """
-    before, after, told = cut(before, after, intersect=intersect)
-    clouds = (_Cloud.of(before, captions), _Cloud.of(after, captions))
+    clouds, told = _of_same_items(before, after, captions, intersect)
     plan = _Plan.of(method, len(clouds[0].rows), n_components, random_state, options)
     say = progress or _silent
     say(f"drawing by {method}", 0, 2)
-    drawn, how = _on_common_axes(plan, clouds[0].rows, clouds[1].rows, lambda: say(f"drawing by {method}", 1, 2))
+    drawn, how = _on_common_axes(plan, *clouds, lambda: say(f"drawing by {method}", 1, 2))
     say(f"drawing by {method}", 2, 2)
     notes = [*([told] if told else []), how]
     first, second = (_map(cloud, plan, points, say, notes) for cloud, points in zip(clouds, drawn, strict=True))
     return first, second
-
-
-@dataclass(frozen=True, eq=False)
-class _Cloud:
-    """All points of a set as one array, images first, and the set that they are of."""
-
-    set: EmbeddingSet
-    rows: Tensor  # (n + m, d)
-    text: Tensor | None
-
-    @classmethod
-    def of(cls, embeddings: EmbeddingSet, captions: str) -> _Cloud:
-        if captions not in ("all", "first"):
-            raise InputError(f"captions must be all or first, got {captions!r}")
-        chosen = embeddings.first_texts() if captions == "first" else embeddings
-        text = chosen.text if chosen.text is not None else chosen.class_text
-        return cls(chosen, chosen.image if text is None else torch.cat([chosen.image, text]), text)
 
 
 @dataclass(frozen=True)
@@ -218,10 +202,24 @@ def refuse_too_many(name: str, n: int) -> None:
     )
 
 
-def _on_common_axes(
-    plan: _Plan, before: Tensor, after: Tensor, between: Callable[[], None]
-) -> tuple[tuple[Any, Any], str]:
+def _of_same_items(
+    before: EmbeddingSet | Cloud, after: EmbeddingSet | Cloud, captions: str, intersect: bool
+) -> tuple[tuple[Cloud, Cloud], str]:
+    """The clouds of two sets, cut to what both have where that is asked for, and a line on what was cut."""
+    given = [each if isinstance(each, EmbeddingSet) else as_cloud(each, captions).set for each in (before, after)]
+    first, second, told = cut(*given, intersect=intersect)
+
+    def cloud(given: EmbeddingSet | Cloud, found: EmbeddingSet) -> Cloud:
+        made = Cloud.of(found, captions)
+        # what a cloud knows already is of its points in their order
+        return given if isinstance(given, Cloud) and torch.equal(given.rows, made.rows) else made
+
+    return (cloud(before, first), cloud(after, second)), told
+
+
+def _on_common_axes(plan: _Plan, one: Cloud, other: Cloud, between: Callable[[], None]) -> tuple[tuple[Any, Any], str]:
     """Both clouds drawn, and a line on how their axes were made common."""
+    before, after = one.rows, other.rows
     if plan.name in ("svd", "pca"):
         if before.shape[1] != after.shape[1]:
             raise ValueError(
@@ -234,10 +232,10 @@ def _on_common_axes(
         from geomclip.projections.umap_map import aligned
 
         return aligned(plan.estimator(), before.numpy(), after.numpy()), "axes: both sets by AlignedUMAP"
-    first = plan.estimator().fit_transform(before).numpy()
+    first = plan.estimator().fit_transform(before, neighbors=one.neighbors).numpy()
     between()
     more = {"init": first} if plan.name in STARTED else {}
-    second = plan.estimator(**more).fit_transform(after).numpy()
+    second = plan.estimator(**more).fit_transform(after, neighbors=other.neighbors).numpy()
     turned = turned_on(second, first, about_means=plan.method.kind != "sphere")
     start = "started from the first and " if more else ""
     return (first, turned), f"axes: the second is {start}turned on the first"
@@ -268,7 +266,7 @@ def turned_on(points: NDArray[Any], onto: NDArray[Any], *, about_means: bool) ->
     return np.asarray(((x - here) @ (u @ v) + there).astype(points.dtype))
 
 
-def _map(cloud: _Cloud, plan: _Plan, drawn: Any, say: Stage, notes: list[str] | None = None) -> Map:
+def _map(cloud: Cloud, plan: _Plan, drawn: Any, say: Stage, notes: list[str] | None = None) -> Map:
     """The record of drawn points (n + m, k), with what they keep."""
     points = torch.as_tensor(drawn)
     embeddings, n = cloud.set, len(cloud.set.image)
@@ -296,7 +294,7 @@ def _map(cloud: _Cloud, plan: _Plan, drawn: Any, say: Stage, notes: list[str] | 
     )
 
 
-def _kept(cloud: _Cloud, points: Tensor, kind: str, say: Stage) -> tuple[dict[str, float | None], int, list[str]]:
+def _kept(cloud: Cloud, points: Tensor, kind: str, say: Stage) -> tuple[dict[str, float | None], int, list[str]]:
     """What the drawing keeps, the neighbours looked at, and notes on samples."""
     n, sphere, sampled = len(points), kind == "sphere", []
     keeps: dict[str, float | None] = {}
@@ -310,10 +308,10 @@ def _kept(cloud: _Cloud, points: Tensor, kind: str, say: Stage) -> tuple[dict[st
             sampled.append(f"trustworthiness and continuity: of {len(queries):,} points, drawn by lot, among all")
         kept = faithfulness.near_kept(cloud.rows, points, k=k, sphere=sphere, queries=queries)
         keeps["trustworthiness"], keeps["continuity"] = kept
-        correlations = faithfulness.distances_kept(cloud.rows, points, sphere=sphere)
+        correlations = cloud.distances.kept(points, sphere=sphere)
         keeps["distance_pearson"], keeps["distance_spearman"] = correlations
         if n > faithfulness.ALL_PAIRS_UP_TO:
-            sampled.append(f"correlation of distances: over {faithfulness.PAIRS:,} pairs, drawn by lot")
+            sampled.append(f"correlation of distances: over {len(cloud.distances.full):,} pairs, drawn by lot")
     if cloud.text is not None:
         images = len(cloud.set.image)
         keeps |= faithfulness.gaps((cloud.set.image, cloud.text), (points[:images], points[images:]), sphere=sphere)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from geomclip.extras import optional
 from geomclip.projections.affinities import balanced, of_bandwidth, of_perplexity
 from geomclip.projections.base import Projection, whole
-from geomclip.projections.neighbors import nearest
+from geomclip.projections.neighbors import Neighbors
 
 if TYPE_CHECKING:
     from geomclip.projections.forces import Cells, Edges
@@ -161,12 +161,12 @@ class DOSNES(Projection):
                 f"started with up to {FULL_UP_TO:,}; a perplexity (30) joins near ones only, to 100,000 points and on"
             )
 
-    def _fit(self, x: NDArray[Any]) -> Floats:
+    def _fit(self, x: NDArray[Any], near: Neighbors) -> Floats:
         optional("numba", "DOSNES")
         from geomclip.projections import forces
 
         directions = self._start(x)
-        graph, _ = balanced(self._graph(x))
+        graph, _ = balanced(self._graph(x, near))
         n = len(x)
         exact = self.repulsion == "exact" or (self.repulsion == "auto" and n <= EXACT_UP_TO)
         self.method_ = "exact" if exact else "cells"
@@ -190,7 +190,7 @@ class DOSNES(Projection):
         self.radius_ = descent.radius
         return descent.u
 
-    def _graph(self, x: NDArray[Any]) -> Any:
+    def _graph(self, x: NDArray[Any], near: Neighbors) -> Any:
         """Symmetric affinities before they are balanced."""
         if self.bandwidth is not None:
             self.perplexity_ = None
@@ -199,8 +199,8 @@ class DOSNES(Projection):
         n = len(x)
         self.perplexity_ = min(float(self.perplexity), max(1.0, (n - 1) / 3))
         k = min(n - 1, int(np.ceil(3 * self.perplexity_)))
-        distances, indices = nearest(x, k, metric="euclidean", method=self.neighbors, random_state=self.random_state)
-        return of_perplexity(distances, indices, self.perplexity_)
+        found = near.nearest(k, metric="euclidean", method=self.neighbors, random_state=self.random_state)
+        return of_perplexity(*found, self.perplexity_)
 
     def _start(self, x: NDArray[Any]) -> Floats:
         """Unit rows (n, 3) to begin with."""

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from geomclip.geometry import normalize
 from geomclip.metrics.neighborhood import nearest_candidates
-from geomclip.projections.neighbors import nearest
+from geomclip.projections.neighbors import Neighbors
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -57,9 +57,16 @@ class Graph:
 
 
 def neighbor_graph(
-    x: NDArray[Any], *, kind: str = "alpha", k: int = 10, decay: float = 40.0, metric: str = "euclidean", seed: int = 0
+    x: NDArray[Any],
+    *,
+    kind: str = "alpha",
+    k: int = 10,
+    decay: float = 40.0,
+    metric: str = "euclidean",
+    seed: int = 0,
+    near: Neighbors | None = None,
 ) -> Graph:
-    """The graph of neighbours of the rows of x (n, d), which are all different.
+    """The graph of neighbours of the rows of x (n, d), which are all different; `near` holds those of x.
 
     "alpha": weight exp(−(d/ε)^decay), ε the distance of the k-th neighbour, and the mean of the two directions;
     "knn": 1 if one is among the k nearest of the other; "mutual": 1 if each is.
@@ -69,7 +76,8 @@ def neighbor_graph(
     Moon et al. (2019), "Visualizing structure and transitions in high-dimensional biological data" (alpha-decay).
     """
     n = len(x)
-    distances, indices = nearest(x, min(WIDEST * k, n - 1) if kind == "alpha" else k, metric=metric, random_state=seed)
+    count = min(WIDEST * k, n - 1) if kind == "alpha" else k
+    distances, indices = (near or Neighbors(x)).nearest(count, metric=metric, random_state=seed)
     lengths = np.maximum(distances.astype(np.float64), np.finfo(np.float32).tiny)  # an entry 0 would be no entry
     bandwidths = lengths[:, k - 1]
     weights = np.exp(-((lengths / bandwidths[:, None]) ** decay)) if kind == "alpha" else np.ones_like(lengths)

@@ -21,6 +21,7 @@ from geomclip.projections.graphs import (
 )
 from geomclip.projections.heat import METHODS
 from geomclip.projections.landmarks import sample
+from geomclip.projections.neighbors import Neighbors
 from geomclip.projections.scaling import classical, placed, sgd, smacof, stress, triangulated
 
 Floats = NDArray[np.float64]
@@ -277,7 +278,7 @@ class HeatGeodesic(PlacesNewPoints):
         wanted = LANDMARKS if self.n_landmarks == "auto" else int(self.n_landmarks)
         return wanted if wanted < n else None
 
-    def _fit(self, x: NDArray[Any]) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
         first, copies = different_rows(x, self.metric)
         if len(first) < self._least()[0]:
             raise ValueError(
@@ -297,7 +298,8 @@ class HeatGeodesic(PlacesNewPoints):
             weighed=self.weights == "heat",
             seed=seed,
         )
-        found = rule.of(self._graph(seed), chosen)
+        # equal points are one here: where there are some, the neighbours given are of other points
+        found = rule.of(self._graph(seed, near if len(first) == len(x) else None), chosen)
         self.t_, self.knee_, self.order_ = found.t, found.knee, found.order
         distances, heat_weights = found.distances, found.weights
         self._seen, self._weights = distances, heat_weights
@@ -309,8 +311,9 @@ class HeatGeodesic(PlacesNewPoints):
         self.distances_ = distances
         return self._map if len(first) == len(x) else self._map[copies]
 
-    def _graph(self, seed: int) -> Graph:
-        graph = neighbor_graph(self._points, kind=self.graph, k=self.k, decay=self.decay, metric=self.metric, seed=seed)
+    def _graph(self, seed: int, near: Neighbors | None = None) -> Graph:
+        options: dict[str, Any] = {"kind": self.graph, "k": self.k, "decay": self.decay, "metric": self.metric}
+        graph = neighbor_graph(self._points, **options, seed=seed, near=near)
         self.n_connected_components_, of = graph.components()
         if self.n_connected_components_ > 1:
             if self.disconnected == "error":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,11 @@ from geomclip.metrics.neighborhood import nearest_candidates
 
 EXACT_UP_TO = 30_000
 """Points for which `auto` compares all with all: 20 s of products at 512 dimensions on two cores."""
+
+METRICS = ("angular", "euclidean")
+
+UNIT = 1e-6
+"""Rows whose lengths differ from 1 by less are unit: that is what rounding to float32 leaves."""
 
 SPARE = 8
 """Candidates beyond k that are measured again, since rounding may have put the k-th behind them."""
@@ -66,20 +73,107 @@ def nearest(
     >>> distances[:, 0].tolist(), indices[:, 0].tolist()
     ([1.0, 1.0, 2.0], [1, 0, 1])
     """
-    if metric not in ("angular", "euclidean"):
+    if metric not in METRICS:
         raise ValueError(f"metric must be angular or euclidean, got {metric!r}")
-    if method not in ("auto", "exact", "approximate"):
-        raise ValueError(f"method must be auto, exact or approximate, got {method!r}")
     rows = as_tensor(x, "x")
-    n = len(rows)
+    n, exact = len(rows), _is_exact(method, len(rows))
     if not 1 <= k < n:
         raise ValueError(f"{k} neighbours need at least {k + 1} points, got {n}")
     rows = _placed(rows, rows, metric)
-    if method == "exact" or (method == "auto" and n <= EXACT_UP_TO):
+    if exact:
         candidates = _candidates(rows, rows, min(k + SPARE, n - 1), metric, exclude_self=True)
     else:
         candidates = _approximate(rows, k, random_state)
     return _measured(rows, rows, candidates, k, metric)
+
+
+class Neighbors:
+    """The neighbours of one cloud of points: searched when they are first asked for, then kept for the next.
+
+    Given to the `fit` of several projections of these points, they are searched once: those who ask for fewer get
+    the first of more. So ask for the most first (t-SNE and DOSNES three times their perplexity, UMAP 15). At most
+    one graph a metric is held, and as long as this object; of unit rows one serves both metrics, since the longer
+    of two chords spans the larger angle.
+
+    Parameters
+    ----------
+    x : array of shape (n, d)
+
+    Examples
+    --------
+    >>> near = Neighbors(np.array([[0.0], [1.0], [3.0]]))
+    >>> near.nearest(2, metric="euclidean")[1].tolist(), near.nearest(1, metric="euclidean")[1].tolist()
+    ([[1, 2], [0, 2], [1, 0]], [[1], [0], [1]])
+    """
+
+    def __init__(self, x: NDArray[Any] | Tensor) -> None:
+        self.x = x
+        self._held: dict[str, _Held] = {}
+
+    def nearest(
+        self, k: int, *, metric: str = "angular", method: str = "auto", random_state: int | None = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """As the function `nearest`, of these points; arrays that may not be written to."""
+        exact = _is_exact(method, len(self.x))
+        space = "unit" if metric in METRICS and self._has_unit_rows else metric
+        held = self._held.get(space)
+        if held is None or not held.serves(k, exact, random_state):
+            found = nearest(self.x, k, metric=metric, method=method, random_state=random_state)
+            held = self._held[space] = _Held(k, metric, exact, random_state, *found)
+        distances = _by(metric, held)[:, :k]
+        return _fixed(distances), _fixed(held.indices[:, :k])
+
+    def of(self, x: NDArray[Any]) -> Neighbors:
+        """These, if x are their points.
+
+        Raises
+        ------
+        ValueError
+            If they are not.
+        """
+        if self.x is not x and not np.array_equal(np.asarray(self.x), x):
+            raise ValueError("the neighbours given are of other points than those to be drawn")
+        return self
+
+    @cached_property
+    def _has_unit_rows(self) -> bool:
+        lengths = torch.linalg.vector_norm(as_tensor(self.x, "x").double(), dim=1)
+        return bool((lengths - 1).abs().max() < UNIT)
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A finished search."""
+
+    k: int
+    metric: str
+    exact: bool
+    seed: int | None
+    distances: NDArray[np.float32]
+    indices: NDArray[np.int32]
+
+    def serves(self, k: int, exact: bool, seed: int | None) -> bool:
+        """Whether these, or the first k of them, are what a search would find."""
+        if exact != self.exact:
+            return False
+        # of an approximate search the first k are not those that asking for k finds
+        return 1 <= k <= self.k if exact else (k, seed) == (self.k, self.seed)
+
+
+def _by(metric: str, held: _Held) -> NDArray[np.float32]:
+    """The distances found, as this metric has them."""
+    if metric == held.metric:
+        return held.distances
+    half = held.distances.astype(np.float64) / 2
+    # ½ chord = sin(½ angle)
+    turned = 2 * np.sin(half) if metric == "euclidean" else 2 * np.arcsin(np.minimum(half, 1))
+    return np.asarray(turned, dtype=np.float32)
+
+
+def _fixed(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def nearest_among(
@@ -95,6 +189,12 @@ def nearest_among(
     rows, known = _placed(rows, known, metric), _placed(known, known, metric)
     rows, known = (each.to(torch.promote_types(rows.dtype, known.dtype)) for each in (rows, known))
     return _measured(rows, known, _candidates(rows, known, min(k + SPARE, len(known)), metric), k, metric)
+
+
+def _is_exact(method: str, n: int) -> bool:
+    if method not in ("auto", "exact", "approximate"):
+        raise ValueError(f"method must be auto, exact or approximate, got {method!r}")
+    return method == "exact" or (method == "auto" and n <= EXACT_UP_TO)
 
 
 def _placed(rows: Tensor, among: Tensor, metric: str) -> Tensor:

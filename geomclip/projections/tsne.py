@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geomclip.extras import optional
 from geomclip.projections.base import PlacesNewPoints, whole
-from geomclip.projections.neighbors import nearest, nearest_among
+from geomclip.projections.neighbors import Neighbors, nearest_among
 
 EXAGGERATED = 250
 """Steps with attraction 12 times as strong, by which clusters find their places; none from drawn points."""
@@ -78,15 +78,17 @@ class TSNE(PlacesNewPoints):
             raise ValueError(f"perplexity must be at least 1, got {self.perplexity}")
         return int(3 * self.perplexity) + 1, f"perplexity={self.perplexity:g}"
 
-    def _fit(self, x: NDArray[Any]) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
         if self.n_components != 2:
             raise ValueError(f"TSNE draws planes: n_components={self.n_components} must be 2")
         start = self._start(len(x))
         open_tsne = optional("openTSNE", "TSNE")
+        k = int(3 * self.perplexity)
+        found = near.nearest(k, metric=self.metric, random_state=self.random_state)
         mapper = open_tsne.TSNE(
             n_components=2,
             perplexity=self.perplexity,
-            neighbors=_search(x, int(3 * self.perplexity), self.metric, self.random_state),
+            neighbors=_search(x, k, self.metric, [found]),
             initialization=start,
             early_exaggeration_iter=EXAGGERATED if isinstance(start, str) else 0,
             n_iter=whole("n_iter", self.n_iter, 1),
@@ -128,19 +130,19 @@ def _without_advice() -> Iterator[None]:
         log.removeFilter(other)
 
 
-def _search(x: NDArray[Any], k: int, metric: str, random_state: int | None) -> Any:
-    """An exact search among the rows of x, as openTSNE takes one."""
+def _search(x: NDArray[Any], k: int, metric: str, found: list[Any]) -> Any:
+    """An exact search among the rows of x, as openTSNE takes one; those `found` are handed over once and not kept."""
     known = optional("openTSNE.nearest_neighbors", "TSNE").KNNIndex
 
     class Exact(known):  # type: ignore[misc, valid-type]
         VALID_METRICS = ("angular", "euclidean")
 
         def build(self) -> tuple[NDArray[Any], NDArray[Any]]:
-            distances, indices = nearest(x, self.k, metric=metric, random_state=random_state)
-            return indices, distances.astype(np.float64)
+            distances, indices = found.pop()
+            return indices.copy(), distances.astype(np.float64)
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return _search, (x, k, metric, random_state)
+            return _search, (x, k, metric, [])
 
         def query(self, query: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
             distances, indices = nearest_among(query, x, k, metric=metric)

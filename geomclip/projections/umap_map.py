@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 
 from geomclip.extras import optional
 from geomclip.projections.base import PlacesNewPoints, whole
-from geomclip.projections.neighbors import nearest, nearest_among
+from geomclip.projections.neighbors import Neighbors, nearest_among
 
 OUTPUTS = ("plane", "sphere")
 TIED = 0.1
@@ -89,11 +89,11 @@ class UMAP(PlacesNewPoints):
         neighbors = whole("n_neighbors", self.n_neighbors, 2)
         return max(4, neighbors + 1), f"n_neighbors={neighbors}" if neighbors > 3 else ""
 
-    def _fit(self, x: NDArray[Any]) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
         self._check_options()
         umap = umap_learn()
         sphere = self.output == "sphere"
-        found = _found(x, self.n_neighbors, self.metric, self.random_state)
+        found = _found(x, near, self.n_neighbors, self.metric, self.random_state)
         with without_warnings():
             self._umap = umap.UMAP(
                 **options_of(self),
@@ -182,9 +182,11 @@ def _start(x: NDArray[Any], neighbors: NDArray[Any], n_components: int) -> str:
     return "pca" if min(x.shape) >= n_components else "random"
 
 
-def _found(x: NDArray[Any], n_neighbors: int, metric: str, random_state: int | None) -> tuple[Any, Any, Any]:
+def _found(
+    x: NDArray[Any], near: Neighbors, n_neighbors: int, metric: str, random_state: int | None
+) -> tuple[Any, Any, Any]:
     """Neighbours as umap-learn wants them: each row with itself first, its distances, and a search for new rows."""
-    distances, indices = nearest(x, n_neighbors - 1, metric=metric, random_state=random_state)
+    distances, indices = near.nearest(n_neighbors - 1, metric=metric, random_state=random_state)
     itself = np.arange(len(x), dtype=indices.dtype)[:, None]
     measured = np.concatenate([np.zeros((len(x), 1), np.float32), _as_umap(distances, metric)], axis=1)
     return np.concatenate([itself, indices], axis=1), measured, _search(x, metric)

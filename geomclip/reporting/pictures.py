@@ -42,16 +42,17 @@ class Picture:
 
 def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress | None) -> list[Picture]:
     """The sphere and the plane of one space, or of two side by side."""
-    from geomclip.maps import project, project_pair
+    from geomclip.maps import Cloud, project, project_pair
     from geomclip.plots import interactive
 
-    sets = [space.embeddings for space in spaces]
+    # one cloud for both maps: neighbours and distances in full dimension are found once
+    clouds = [Cloud.of(space.embeddings) for space in spaces]
 
     def drawn(method: str, one: str, two: str) -> Figure:
         given: dict[str, Any] = {"random_state": seed, "progress": progress}
-        if len(sets) == 1:
-            return quiet(getattr(interactive, one)(project(sets[0], method, **given)))
-        pair = project_pair(sets[0], sets[1], method, **given)
+        if len(clouds) == 1:
+            return quiet(getattr(interactive, one)(project(clouds[0], method, **given)))
+        pair = project_pair(clouds[0], clouds[1], method, **given)
         return quiet(getattr(interactive, two)(*pair, names=[space.name for space in spaces]))
 
     return [
