@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -66,9 +66,9 @@ def shapes(
     dict of key to (halves,) float64, NaN where undefined
     """
     drawn: dict[str, list[float]] = {}
-    makers = {name: _maker(rows, owner, halves) for name, (rows, owner) in clouds.items()}
-    for place in range(len(halves)):
-        parts = {name: maker(place) for name, maker in makers.items()}
+    of_halves = [_parts(rows, owner, halves) for rows, owner in clouds.values()]
+    for clouds_of_half in zip(*of_halves, strict=True):
+        parts = dict(zip(clouds, clouds_of_half, strict=True))
         for name, cloud in parts.items():
             values, reasons = cloud_shape(cloud, names) if cloud is not None else ({}, {})
             for key in (*values, *reasons):
@@ -79,23 +79,15 @@ def shapes(
     return {key: torch.tensor(values, dtype=torch.float64) for key, values in drawn.items()}
 
 
-def _maker(rows: Tensor, owner: Tensor, halves: Halves) -> Callable[[int], Cloud | None]:
-    """A function from the number of a half to its part of a cloud; None where it has no row."""
+def _parts(rows: Tensor, owner: Tensor, halves: Halves) -> Iterator[Cloud | None]:
+    """The part of a cloud in each half; None where it has no row."""
     group = halves.group[owner]
     if len(rows) > rows.shape[1]:
-        moments = Moments.of(rows, group, groups=halves.chosen.shape[1])
-
-        def of_groups(place: int) -> Cloud | None:
-            chosen = halves.chosen[place]
-            return moments.of_groups(chosen) if bool(moments.count[chosen].any()) else None
-
-        return of_groups
-
-    def of_rows(place: int) -> Cloud | None:
-        kept = halves.chosen[place][group]
-        return _few_rows(rows[kept].double()) if bool(kept.any()) else None
-
-    return of_rows
+        yield from Moments.of(rows, group, groups=halves.chosen.shape[1]).of_each(halves.chosen)
+        return
+    for chosen in halves.chosen:
+        kept = chosen[group]
+        yield _few_rows(rows[kept].double()) if bool(kept.any()) else None
 
 
 def _few_rows(rows: Tensor) -> FactoredCloud:

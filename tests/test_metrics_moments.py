@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from geomclip.metrics import moments
 from geomclip.metrics.gap import gap_after_centering
 from geomclip.metrics.moments import Moments
 from geomclip.metrics.spectrum import Cloud, cloud_shape
@@ -44,10 +45,24 @@ def test_only_the_named_measures_are_taken():
 
 def test_an_empty_group_adds_nothing_and_none_at_all_is_refused():
     x = random_rows(60, 4, seed=0)
-    moments = Moments.of(x, GROUP, groups=12)
+    found = Moments.of(x, GROUP, groups=12)
     alone = torch.arange(12) >= 9
     with pytest.raises(ValueError, match="no rows"):
-        moments.of_groups(alone)
-    assert moments.of_groups(alone | (torch.arange(12) == 0)).n == int((GROUP == 0).sum())
+        found.of_groups(alone)
+    assert found.of_groups(alone | (torch.arange(12) == 0)).n == int((GROUP == 0).sum())
     with pytest.raises(ValueError, match=r"\(60,\) for 59 rows"):
         Moments.of(x[:59], GROUP, groups=9)
+
+
+def test_many_choices_at_once_are_each_by_itself(monkeypatch):
+    monkeypatch.setattr(moments, "AT_ONCE", 2)
+    found = Moments.of(random_rows(60, 4, seed=0), GROUP, groups=12)
+    chosen = torch.rand(5, 12, generator=torch.Generator().manual_seed(0)) < 0.5
+    chosen[3] = torch.arange(12) >= 9  # groups without rows
+    each = list(found.of_each(chosen))
+    assert each[3] is None
+    for place in (0, 1, 2, 4):
+        alone = found.of_groups(chosen[place])
+        assert each[place].n == alone.n
+        assert (each[place].scatter - alone.scatter).abs().max() < 1e-14
+        assert torch.equal(each[place].mean, alone.mean)

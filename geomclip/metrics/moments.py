@@ -7,12 +7,16 @@ to about 1e-4 of the largest from float32 rows: for the spread of a number, not 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from geomclip.metrics.spectrum import GramCloud
+
+AT_ONCE = 10
+"""Gram matrices added up at a time: 10 MB for 512 dimensions in float32."""
 
 FEW_ROWS = 8
 """Below this many rows a dimension Gram matrices are float64: small eigenvalues matter, and it is cheap."""
@@ -55,10 +59,20 @@ class Moments:
 
     def of_groups(self, chosen: Tensor) -> GramCloud:
         """The rows of the chosen groups, a bool (g,), as one cloud."""
-        n = int(self.count[chosen].sum())
-        if n == 0:
+        cloud = next(self.of_each(chosen[None]))
+        if cloud is None:
             raise ValueError("the chosen groups have no rows")
+        return cloud
+
+    def of_each(self, chosen: Tensor) -> Iterator[GramCloud | None]:
+        """The cloud of each choice of groups, bool (c, g); None without rows. Ten are one pass over all groups."""
         d = self.total.shape[1]
-        gram = (chosen.to(self.gram.dtype) @ self.gram).view(d, d).double()
-        mean = self.total[chosen].sum(dim=0) / n
-        return GramCloud(n, mean, gram - n * torch.outer(mean, mean))
+        for some in chosen.split(AT_ONCE):
+            grams = (some.to(self.gram.dtype) @ self.gram).view(-1, d, d)
+            for groups, gram in zip(some, grams, strict=True):
+                n = int(self.count[groups].sum())
+                if n == 0:
+                    yield None
+                    continue
+                mean = self.total[groups].sum(dim=0) / n
+                yield GramCloud(n, mean, gram.double() - n * torch.outer(mean, mean))
