@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "sides": GROUND
     | {"embeddings", "measurement", "panel", "comparison", "results", "store", "pairs", "encoders", "encode", "extract"}
     | {"console"},
-    "api": GROUND | {"embeddings", "measurement", "panel", "results", "comparison", "sides"},
+    "api": GROUND | {"embeddings", "encoders", "measurement", "panel", "results", "comparison", "sides"},
     "training": GROUND
     | {"embeddings", "geometry", "metrics", "losses", "measurement", "panel", "comparison", "results", "api"}
     | {"pairs", "encoders", "encode", "extract", "cache", "arrays", "console"},
