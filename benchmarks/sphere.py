@@ -1,27 +1,31 @@
 """DOSNES beside the spherical UMAP of umap-learn, in one run: seconds, peak memory, and what the maps keep.
 
-python benchmarks/sphere.py [--points 10000] [--dim 512] [--embeddings FILE.npz] [--large 100000] [--out FILE.json]
+python benchmarks/sphere.py [--points 10000] [--dim 512] [--turns 1] [--embeddings FILE.npz] [--large 100000]
+                            [--out FILE.json]
 
-Each fit is a process of its own, timed after a smaller one that compiles what numba compiles. Quality is measured
-with great-circle neighbours, which are the Euclidean ones of unit rows, all points against all up to 20,000 points.
-NUMBA_NUM_THREADS and OMP_NUM_THREADS say how many cores are used; a seeded UMAP lays out on one.
+Each fit is a process of its own, timed after a smaller one that compiles what numba compiles; with --turns they come
+in turns, and medians are told. Quality is measured with great-circle neighbours, which are the Euclidean ones of unit
+rows, all points against all up to 20,000 points. NUMBA_NUM_THREADS and OMP_NUM_THREADS say how many cores are used; a
+seeded UMAP lays out on one.
 """
 
 import argparse
 import json
-import platform
-import re
-import subprocess
-import sys
+import statistics
 import tempfile
-import time
 import warnings
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from alone import alone, measured, memory_gb
+from goal import Goal, report
 
-GOALS = {"share_of_umap_time": 0.2}
+SHARE = 0.2
+"""Of the time of spherical UMAP that DOSNES may take, with at least its trustworthiness."""
+
 K = 15
 MEASURED_UP_TO = 20_000
 
@@ -79,58 +83,58 @@ def fit(method: str, data: Path, out: Path) -> None:
     """One map in this process: its rows to `out`, its figures as a line of JSON."""
     x = np.load(data)
     METHODS[method](x[:: max(1, len(x) // 4000)])  # compiles: 4,000 points take the paths that the whole takes
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    begin, cpu = time.perf_counter(), time.process_time()
-    rows, made_by = METHODS[method](x)
-    figures = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu}
-    figures["peak_gb"] = peak_gb()
+    (rows, made_by), figures = measured(lambda: METHODS[method](x))
+    figures["peak_gb"] = memory_gb("VmHWM")  # libraries and data included
     np.save(out, rows)
     print(json.dumps(figures | made_by))
 
 
-def peak_gb() -> float:
-    """Most memory that this process has held since it was told to forget, libraries and data included; Linux only."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**20
-
-
-def compared(x: np.ndarray, methods: list[str]) -> dict[str, dict[str, object]]:
-    """Every method on these rows, each in a process of its own."""
+def compared(name: str, x: np.ndarray, methods: list[str], turns: int) -> list[dict[str, Any]]:
+    """A row a method on these points, each fit in a process of its own."""
     from geomclip.metrics import continuity, trustworthiness
 
-    results = {}
+    fits: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
+    kept: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         data, out = Path(folder) / "x.npy", Path(folder) / "rows.npy"
         np.save(data, x)
-        for method in methods:
-            command = [sys.executable, __file__, "--fit", method, str(data), str(out)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            results[method] = json.loads(done.stdout.splitlines()[-1])
-            if len(x) <= MEASURED_UP_TO:
-                rows = np.load(out)
-                results[method]["trustworthiness"] = float(trustworthiness(x, rows, k=K))
-                results[method]["continuity"] = float(continuity(x, rows, k=K))
-    return results
+        for _ in range(turns):
+            for method, done in fits.items():
+                done.append(alone(__file__, "--fit", method, data, out))
+                if len(x) <= MEASURED_UP_TO and method not in kept:
+                    kept[method] = {"trust": float(trustworthiness(x, np.load(out), k=K))}
+                    kept[method]["contin."] = float(continuity(x, np.load(out), k=K))
+    rows = []
+    for method, done in fits.items():
+        row: dict[str, Any] = {"map": method, "data": name, "points": len(x), "dim": x.shape[1]}
+        for head, key in (("seconds", "seconds"), ("CPU s", "cpu_seconds"), ("GB", "peak_gb")):
+            row[head] = statistics.median(each[key] for each in done)
+        figures = ("seconds", "cpu_seconds", "peak_gb")
+        rows.append(row | kept.get(method, {}) | {key: each for key, each in done[0].items() if key not in figures})
+    return rows
 
 
-def shown(name: str, x: np.ndarray, results: dict[str, dict[str, object]]) -> None:
-    """One table."""
-    print(f"{name}, {len(x):,} x {x.shape[1]}", flush=True)
-    print(f"  {'':8}{'seconds':>9}{'CPU s':>9}{'peak GB':>9}{'trust':>9}{'contin.':>9}")
-    for method, result in results.items():
-        keys = ("seconds", "cpu_seconds", "peak_gb", "trustworthiness", "continuity")
-        formats = (".1f", ".1f", ".2f", ".4f", ".4f")
-        cells = [format(result[key], form) if key in result else "" for key, form in zip(keys, formats, strict=True)]
-        print(f"  {method:8}" + "".join(f"{cell:>9}" for cell in cells))
-    if len(results) == 2:
-        share = results["dosnes"]["seconds"] / results["umap"]["seconds"]
-        print(f"  dosnes takes {share:.3f} of the time of umap (goal: {GOALS['share_of_umap_time']} at most)")
+def goals(rows: list[dict[str, Any]]) -> list[Goal]:
+    """Time and truth of our map beside the other's, for each set that both have drawn."""
+    found = []
+    for umap, dosnes in pairwise(rows):
+        if (umap["map"], dosnes["map"]) != ("umap", "dosnes") or umap["data"] != dosnes["data"]:
+            continue
+        name, of = dosnes["data"], f"{dosnes['points']:,} x {dosnes['dim']}"
+        share = dosnes["seconds"] / umap["seconds"]
+        found.append(Goal(f"DOSNES, {name}", share, SHARE, why=f"of the time of spherical UMAP, {of}"))
+        if "trust" in umap:
+            why = f"of its trustworthiness, k = {K}, great circles"
+            found.append(Goal(f"its truth, {name}", dosnes["trust"] / umap["trust"], 1.0, better="higher", why=why))
+    return found
 
 
 def main() -> None:
-    """Print the tables; write them as JSON where asked."""
+    """Draw every set by every method, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--turns", type=int, default=1, help="a fit of UMAP takes a minute: one will do")
     parser.add_argument("--embeddings", type=Path, help="real vectors beside: an .npz with `image` and `text`")
     parser.add_argument("--large", type=int, help="DOSNES alone at this many points, as 100000")
     parser.add_argument("--out", type=Path)
@@ -140,24 +144,12 @@ def main() -> None:
         fit(options.fit[0], Path(options.fit[1]), Path(options.fit[2]))
         return
 
-    cases = [("two cones, made", lambda: made(options.points, options.dim), ["umap", "dosnes"])]
+    rows = compared("two cones", made(options.points, options.dim), ["umap", "dosnes"], options.turns)
     if options.embeddings is not None:
-        cases.append((options.embeddings.parent.name, lambda: read(options.embeddings), ["umap", "dosnes"]))
+        rows += compared(options.embeddings.parent.name, read(options.embeddings), ["umap", "dosnes"], options.turns)
     if options.large is not None:
-        cases.append(("two cones, made", lambda: made(options.large, options.dim), ["dosnes"]))
-    import numba
-
-    threads = f"{numba.get_num_threads()} threads"
-    tables = []
-    for name, rows, methods in cases:
-        x = rows()
-        results = compared(x, methods)
-        shown(name, x, results)
-        tables.append({"data": name, "points": len(x), "dim": x.shape[1], "k": K, "methods": results})
-    if options.out is not None:
-        machine = f"{platform.processor() or platform.machine()}, {threads}"
-        text = json.dumps({"machine": machine, "torch": torch.__version__, "tables": tables}, indent=2)
-        options.out.write_text(text + "\n", encoding="utf-8")
+        rows += compared("two cones", made(options.large, options.dim), ["dosnes"], 1)
+    report("DOSNES beside the spherical UMAP", goals(rows), rows, options.out)
 
 
 if __name__ == "__main__":
