@@ -51,6 +51,9 @@ SCRIPTS = {
         "Time and memory as the rows grow",
         toy=("--texts", "200", "400", "--dim", "16", "--fit-from", "200", "--turns", "1"),
     ),
+    "gpu": Script(
+        "The sweeps on a GPU, as a multiple of the bare products", toy=(*SMALL, "--device", "cpu", "--turns", "1")
+    ),
     "extraction": Script(
         "Images a second, as a share of the bare forward pass",
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
@@ -62,7 +65,11 @@ SCRIPTS = {
         photographs=("--data-root",),
         turns=False,
     ),
-    "finetune": Script("The cost of a step of training", toy=("--model", "demo", "--batch-size", "8", "--turns", "1")),
+    "finetune": Script(
+        "The cost of a step of training",
+        toy=("--model", "demo", "--batch-size", "8", "--turns", "1"),
+        photographs=("--data", "flickr8k", "--data-root"),
+    ),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
     "sphere": Script("DOSNES beside the spherical UMAP", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(
