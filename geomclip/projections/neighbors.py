@@ -24,6 +24,9 @@ METRICS = ("angular", "euclidean")
 UNIT = 1e-6
 """Rows whose lengths differ from 1 by less are unit: that is what rounding to float32 leaves."""
 
+CACHED = 1 << 18
+"""Numbers of differences held at a time: 1 MB, which the cache of a core holds; 64 MB take half as long again."""
+
 SPARE = 8
 """Candidates beyond k that are measured again, since rounding may have put the k-th behind them."""
 
@@ -229,14 +232,12 @@ def _measured(
     rows: Tensor, among: Tensor, candidates: Tensor, k: int, metric: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Distances to the k nearest of the candidates (n, c), and which they are, nearest first."""
-    step = max(1, (1 << 24) // (candidates.shape[1] * rows.shape[1]))  # 64 MB of differences
-    distances, indices = [], []
-    for block, some in zip(rows.split(step), candidates.sort(dim=1).values.split(step), strict=True):
-        lengths = torch.linalg.vector_norm(block[:, None] - among[some], dim=2)
-        lengths, order = lengths.sort(dim=1, stable=True)
-        distances.append(lengths[:, :k])
-        indices.append(some.gather(1, order[:, :k]))
-    found = torch.cat(distances)
+    step = max(1, CACHED // (candidates.shape[1] * rows.shape[1]))
+    candidates = candidates.sort(dim=1).values
+    blocks = zip(rows.split(step), candidates.split(step), strict=True)
+    lengths = torch.cat([torch.linalg.vector_norm(among[some] - block[:, None], dim=2) for block, some in blocks])
+    lengths, order = lengths.sort(dim=1, stable=True)
+    found = lengths[:, :k]
     if metric == "angular":
         found = 2 * torch.arcsin((found / 2).clamp(max=1))  # the angle that spans this chord
-    return found.float().numpy(), torch.cat(indices).int().numpy()
+    return found.float().contiguous().numpy(), candidates.gather(1, order[:, :k]).int().numpy()
