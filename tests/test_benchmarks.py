@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import ROOT
 
@@ -57,6 +59,16 @@ def run_here(command: list[str], **_: object) -> subprocess.CompletedProcess[str
     return subprocess.CompletedProcess(command, code, printed.getvalue(), "")
 
 
+class AnyAngles:
+    """A stand-in for umap.UMAP, which compiles for many seconds what its map does not need here."""
+
+    def __init__(self, **_: object) -> None:
+        self.draw = np.random.default_rng(0)
+
+    def fit_transform(self, x: np.ndarray) -> np.ndarray:
+        return self.draw.uniform(0, np.pi, (len(x), 2))
+
+
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, int]]]:
     """What scripts run in processes of their own runs in this one; limits of memory that they would set are kept."""
@@ -64,6 +76,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, int]]]
     monkeypatch.setattr(alone, "alone", in_this_process)
     monkeypatch.setattr(subprocess, "run", run_here)
     monkeypatch.setattr(made, "warm_up", lambda: None)
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=AnyAngles, __version__="a stand-in"))
     monkeypatch.setattr(resource, "setrlimit", lambda which, pair: asked.append((which, pair)))
     return asked
 
