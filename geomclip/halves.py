@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from geomclip.metrics.neighborhood import hubness, k_occurrence_of_subset
 from geomclip.metrics.separability import separability_of_subsets
 from geomclip.metrics.spectrum import Cloud, FactoredCloud, GramCloud, cloud_shape
 from geomclip.sweep import Pairing
+from geomclip.workers import Workers
 
 
 def dimensions(found: Mapping[str, Tensor], owner: Tensor, halves: Halves) -> Tensor:
@@ -50,7 +52,8 @@ def shapes(
     """The named spectral measures of each cloud, and the gap after centring, within each half.
 
     A cloud of more rows than dimensions is multiplied once, a group of images at a time, and the halves add
-    up those products; a smaller one is factored half by half.
+    up those products; a smaller one is factored half by half. Threads share the halves, since eigenvalues are found
+    by one thread whatever torch is given.
 
     Parameters
     ----------
@@ -65,17 +68,26 @@ def shapes(
     -------
     dict of key to (halves,) float64, NaN where undefined
     """
-    drawn: dict[str, list[float]] = {}
-    of_halves = [_parts(rows, owner, halves) for rows, owner in clouds.values()]
-    for clouds_of_half in zip(*of_halves, strict=True):
-        parts = dict(zip(clouds, clouds_of_half, strict=True))
-        for name, cloud in parts.items():
+
+    def of(parts: Sequence[Cloud | None]) -> dict[str, float]:
+        named = dict(zip(clouds, parts, strict=True))
+        found: dict[str, float] = {}
+        for name, cloud in named.items():
             values, reasons = cloud_shape(cloud, names) if cloud is not None else ({}, {})
-            for key in (*values, *reasons):
-                drawn.setdefault(f"{key}_{name}", []).append(float(values.get(key, torch.nan)))
-        image, text = parts.get("image"), parts.get("text")
+            found |= {f"{key}_{name}": float(values.get(key, torch.nan)) for key in (*values, *reasons)}
+        image, text = named.get("image"), named.get("text")
         if centering and image is not None and text is not None:
-            drawn.setdefault("gap_after_centering", []).append(float(_shape_distance(image, text)))
+            found["gap_after_centering"] = float(_shape_distance(image, text))
+        return found
+
+    of_halves = zip(*(_parts(rows, owner, halves) for rows, owner in clouds.values()), strict=True)
+    drawn: dict[str, list[float]] = {}
+    with Workers(torch.get_num_threads(), "halves") as workers:
+        # a few at a time: each half holds matrices (d, d) of its own
+        while some := [workers.add(of, parts) for parts in islice(of_halves, workers.count)]:
+            for call in some:
+                for key, value in workers.result(call).items():
+                    drawn.setdefault(key, []).append(value)
     return {key: torch.tensor(values, dtype=torch.float64) for key, values in drawn.items()}
 
 
@@ -102,8 +114,9 @@ def _few_rows(rows: Tensor) -> FactoredCloud:
 
 def _shape_distance(image: Cloud, text: Cloud) -> Tensor:
     """`gap_after_centering` of two parts, in its trace form."""
-    if isinstance(image, GramCloud) and isinstance(text, GramCloud):
-        return image.shape_distance(text)
+    for one, other in ((text, image), (image, text)):
+        if isinstance(one, GramCloud):
+            return one.shape_distance(other)
     x, y = (cloud.root / cloud.n**0.5 for cloud in (image, text))
     squared = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
     return squared.clamp(min=0).sqrt()

@@ -32,8 +32,8 @@ class Workers:
     """`count` threads that make calls in the order in which they were added.
 
     Each computes with one torch thread: several that share the processors need no barrier at which all wait for
-    the slowest, which costs a third of the time on a quiet machine and most of it on a busy one. With a count
-    of 0 each call is made when its result is asked for, in the caller's thread, with one torch thread too.
+    the slowest, which on a busy machine costs most of the time. With a count of 0 each call is made when its result
+    is asked for, in the caller's thread, with one torch thread too.
 
     Leaving the `with` block ends what is being made: a call at its next `check`, or at once where it says that it
     may be interrupted.

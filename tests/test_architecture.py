@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"geometry", "embeddings", "sweep", "exact", "kernels"},
     "losses": {"geometry"},
     "intervals": {"geometry", "sweep", "metrics"},
-    "halves": {"sweep", "metrics", "intervals"},
+    "halves": {"sweep", "metrics", "intervals", "workers"},
     "run": {"embeddings", "exact", "sweep", "metrics", "intervals", "panel"},
     "stages": {"embeddings", "exact", "sweep", "metrics", "intervals", "halves", "run", "panel"},
     "measurement": {"embeddings", "sweep", "metrics", "run", "stages", "panel"},
@@ -77,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ANYTHING = {"cli", "__init__", "__main__"}
 PURE = {
-    *("errors", "geometry", "exact", "kernels", "embeddings", "sweep", "metrics", "losses"),
+    *("errors", "geometry", "exact", "kernels", "workers", "embeddings", "sweep", "metrics", "losses"),
     *("intervals", "halves", "run", "stages", "measurement", "details"),
 }
 TOUCHES_THE_SCRIPTS = {"analyses", "benchmarks", "tests", "conftest", "helpers"}

@@ -25,6 +25,9 @@ def test_the_shape_of_chosen_groups_is_that_of_their_rows(d, dtype, rel):
         assert found[name].item() == pytest.approx(value.item(), rel=rel), name
 
 
+ONE = torch.ones(1, dtype=torch.bool)
+
+
 @pytest.mark.parametrize("d", [6, 50])  # more rows than dimensions, and fewer
 def test_the_centred_gap_of_chosen_groups_is_that_of_their_rows(d):
     x, y = random_rows(60, d, seed=0), random_rows(60, d, seed=2) * torch.linspace(0.2, 2, d)
@@ -35,6 +38,15 @@ def test_the_centred_gap_of_chosen_groups_is_that_of_their_rows(d):
     assert clouds[0].shape_distance(clouds[1]).item() == pytest.approx(
         gap_after_centering(x[kept], y[kept]).item(), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("rows", [5, 40, 60])  # fewer than dimensions: a factor of its own; and more than the other
+def test_the_centred_gap_of_a_scatter_is_the_same_beside_any_other_cloud(rows):
+    x, y = random_rows(50, 8, seed=0), random_rows(rows, 8, seed=2)
+    scatter, other = (Moments.of(z, torch.zeros(len(z), dtype=torch.int64), groups=1).of_groups(ONE) for z in (x, y))
+    expected = pytest.approx(gap_after_centering(x, y).item(), rel=1e-6)
+    for beside in (other, Cloud.of(y)):
+        assert scatter.shape_distance(beside).item() == expected
 
 
 def test_only_the_named_measures_are_taken():

@@ -144,7 +144,9 @@ def test_nothing_is_made_on_a_device_by_default():
         found = sweep(pairing_like(p), list(FOLDS.values()))
         mirrored = sweep(Pairing.within(p.text), [GaussianSums(), Hardest(), Nearest(3, unmatched=True)])
     for result, same in zip(expected, found, strict=True):
-        assert all(torch.equal(flat(same)[key].nan_to_num(9), value.nan_to_num(9)) for key, value in flat(result).items())
+        assert all(
+            torch.equal(flat(same)[key].nan_to_num(9), value.nan_to_num(9)) for key, value in flat(result).items()
+        )
     assert all(value.device.type == "cpu" for result in mirrored for value in flat(result).values())
 
 

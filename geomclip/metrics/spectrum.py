@@ -127,11 +127,18 @@ class GramCloud(Cloud):
         """Of the rows less their mean: (min(n, d),), largest first."""
         return _roots(self.scatter)[: min(self.n, self.d)]
 
-    def shape_distance(self, other: GramCloud) -> Tensor:
-        """`gap_after_centering` of the two, from the trace form."""
-        inner = self.root @ other.scatter @ self.root.T / (self.n * other.n)  # the roots of its eigenvalues
-        squared = self.scatter.trace() / self.n + other.scatter.trace() / other.n - 2 * _roots(inner).sum()
-        return squared.clamp(min=0).sqrt()
+    def shape_distance(self, other: Cloud) -> Tensor:
+        """`gap_after_centering` of the two in trace form: a factor of one cloud about the scatter of the other."""
+        # few rows are a small factor; of two scatters that of more rows is the one that Cholesky can factor
+        if isinstance(other, GramCloud) and other.n <= self.n:
+            return _trace_distance(self.root, self.n, other)
+        return _trace_distance(other.root, other.n, self)
+
+
+def _trace_distance(root: Tensor, n: int, other: GramCloud) -> Tensor:
+    inner = root @ other.scatter @ root.T / (n * other.n)  # the roots of its eigenvalues are summed
+    squared = root.square().sum() / n + other.scatter.trace() / other.n - 2 * _roots(inner).sum()
+    return squared.clamp(min=0).sqrt()
 
 
 def _roots(gram: Tensor) -> Tensor:
