@@ -2,10 +2,10 @@
 
 torch needs several passes over a block for a fold, and a temporary for each; a loop needs one and none. numba
 compiles the loops once a machine (`cache=True`) and frees the interpreter's lock while they run, so that threads
-share a block by its rows, then by its columns. The `update` of each fold is the plain reference of the same result.
+take blocks side by side. The `update` of each fold is the plain reference of the same result.
 
-A block `s` is float32 (texts, images); an entry of -inf is hidden and adds nothing. `low` and `high` bound the rows
-(`*_rows`) or columns (`*_columns`) that a call takes. Sums run in float32 over some dozen entries, then in float64.
+A block `s` is float32 (texts, images); an entry of -inf is hidden and adds nothing. `*_rows` tell what texts learn
+from their scores, `*_columns` what images do. Sums run in float32 over some dozen entries, then in float64.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def _exp(x: Any) -> Any:
     return value if x > LOWEST else ZERO
 
 
-@compiled(BLOCK, NUMBER, NUMBER, types.float64, DOUBLES)
-def gaussian_rows(s: Any, low: int, high: int, slope: float, total: Any) -> None:
+@compiled(BLOCK, types.float64, DOUBLES)
+def gaussian_rows(s: Any, slope: float, total: Any) -> None:
     """Add the sums of exp(slope (s - 1)) along rows to total (texts,)."""
     steep = np.float32(slope)
-    for row in range(low, high):
+    for row in range(len(s)):
         line = s[row]
         mass = ZERO
         for column in range(len(line)):
@@ -93,19 +93,19 @@ def gaussian_rows(s: Any, low: int, high: int, slope: float, total: Any) -> None
         total[row] += mass
 
 
-@compiled(BLOCK, NUMBER, NUMBER, types.float64, DOUBLES)
-def gaussian_columns(s: Any, low: int, high: int, slope: float, total: Any) -> None:
+@compiled(BLOCK, types.float64, DOUBLES)
+def gaussian_columns(s: Any, slope: float, total: Any) -> None:
     """Add the sums of exp(slope (s - 1)) along columns to total (images,)."""
     steep = np.float32(slope)
-    mass = np.empty(high - low, np.float32)
+    mass = np.empty(s.shape[1], np.float32)
     for first in range(0, len(s), TILE):
         mass[:] = ZERO
         for row in range(first, min(first + TILE, len(s))):
-            line = s[row, low:high]
+            line = s[row]
             for column in range(len(mass)):
                 mass[column] += _exp(steep * (line[column] - ONE))
         for column in range(len(mass)):
-            total[low + column] += mass[column]
+            total[column] += mass[column]
 
 
 @njit(inline="always", fastmath=RULES)
@@ -124,27 +124,21 @@ def _largest(line: Any, lanes: Any) -> Any:
     return top
 
 
-@compiled(BLOCK, NUMBER, NUMBER, FLOATS)
-def largest_rows(s: Any, low: int, high: int, best: Any) -> None:
+@compiled(BLOCK, FLOATS)
+def largest_rows(s: Any, best: Any) -> None:
     """Raise best (texts,) to the largest of each row."""
     lanes = np.empty(CHUNK, np.float32)
-    for row in range(low, high):
+    for row in range(len(s)):
         best[row] = max(best[row], _largest(s[row], lanes))
 
 
-@njit(inline="always", fastmath=RULES)
-def _raise_columns(s: Any, low: int, top: Any) -> None:
-    """Raise top (w,) to the largest of each of w columns."""
-    for row in range(len(s)):
-        line = s[row, low : low + len(top)]
-        for column in range(len(top)):
-            top[column] = max(top[column], line[column])
-
-
-@compiled(BLOCK, NUMBER, NUMBER, FLOATS)
-def largest_columns(s: Any, low: int, high: int, best: Any) -> None:
+@compiled(BLOCK, FLOATS)
+def largest_columns(s: Any, best: Any) -> None:
     """Raise best (images,) to the largest of each column."""
-    _raise_columns(s, low, best[low:high])
+    for row in range(len(s)):
+        line = s[row]
+        for column in range(len(best)):
+            best[column] = max(best[column], line[column])
 
 
 @njit(inline="always")
@@ -156,13 +150,11 @@ def _exact(text: Any, image: Any) -> Any:
     return score
 
 
-@compiled(BLOCK, NUMBER, NUMBER, SINGLES, SINGLES, EXACT, BLOCK, BLOCK, WHOLE)
-def reached_rows(
-    s: Any, low: int, high: int, maybe: Any, surely: Any, threshold: Any, text: Any, image: Any, count: Any
-) -> None:
+@compiled(BLOCK, SINGLES, SINGLES, EXACT, BLOCK, BLOCK, WHOLE)
+def reached_rows(s: Any, maybe: Any, surely: Any, threshold: Any, text: Any, image: Any, count: Any) -> None:
     """Add to count (texts,) the entries of each row that reach its threshold; of those between `maybe` and `surely`,
     which float32 cannot tell, the score of the rows of text (texts, d) and image (images, d) decides."""
-    for row in range(low, high):
+    for row in range(len(s)):
         line, least, most = s[row], maybe[row], surely[row]
         close, sure = np.int32(0), np.int32(0)
         for column in range(len(line)):
@@ -175,32 +167,29 @@ def reached_rows(
                     count[row] += _exact(text[row], image[column]) >= threshold[row]
 
 
-@compiled(BLOCK, NUMBER, NUMBER, SINGLES, SINGLES, EXACT, BLOCK, BLOCK, WHOLE)
-def reached_columns(
-    s: Any, low: int, high: int, maybe: Any, surely: Any, threshold: Any, text: Any, image: Any, count: Any
-) -> None:
+@compiled(BLOCK, SINGLES, SINGLES, EXACT, BLOCK, BLOCK, WHOLE)
+def reached_columns(s: Any, maybe: Any, surely: Any, threshold: Any, text: Any, image: Any, count: Any) -> None:
     """The same along columns, thresholds and count (images,); a threshold of -inf is no query and counts anything."""
-    least, most = maybe[low:high], surely[low:high]
-    close, sure = np.zeros(high - low, np.int32), np.zeros(high - low, np.int32)
+    close, sure = np.zeros(s.shape[1], np.int32), np.zeros(s.shape[1], np.int32)
     for row in range(len(s)):
-        line = s[row, low:high]
+        line = s[row]
         for column in range(len(line)):
-            close[column] += np.int32(line[column] >= least[column])
-            sure[column] += np.int32(line[column] >= most[column])
+            close[column] += np.int32(line[column] >= maybe[column])
+            sure[column] += np.int32(line[column] >= surely[column])
     for column in range(len(sure)):
-        count[low + column] += sure[column]
+        count[column] += sure[column]
         if close[column] != sure[column]:
             for row in range(len(s)):
-                if least[column] <= s[row, low + column] < most[column]:
-                    count[low + column] += _exact(text[row], image[low + column]) >= threshold[low + column]
+                if maybe[column] <= s[row, column] < surely[column]:
+                    count[column] += _exact(text[row], image[column]) >= threshold[column]
 
 
-@compiled(BLOCK, NUMBER, NUMBER, types.float64, types.boolean, DOUBLES, DOUBLES, DOUBLES)
-def masses_rows(s: Any, low: int, high: int, scale: float, squares: bool, top: Any, total: Any, square: Any) -> None:
+@compiled(BLOCK, types.float64, types.boolean, DOUBLES, DOUBLES, DOUBLES)
+def masses_rows(s: Any, scale: float, squares: bool, top: Any, total: Any, square: Any) -> None:
     """Softmax masses along rows relative to the running largest score `top`: total, and square (of p²), (texts,)."""
     slope = np.float32(scale)
     lanes = np.empty(CHUNK, np.float32)
-    for row in range(low, high):
+    for row in range(len(s)):
         line = s[row]
         most = max(np.float32(top[row]), _largest(line, lanes))
         if most == NOTHING:
@@ -220,42 +209,42 @@ def masses_rows(s: Any, low: int, high: int, scale: float, squares: bool, top: A
         square[row] = square[row] * shrink * shrink + second
 
 
-@compiled(BLOCK, NUMBER, NUMBER, types.float64, types.boolean, PLACES, DOUBLES, DOUBLES, DOUBLES, DOUBLES)
+@compiled(BLOCK, types.float64, types.boolean, PLACES, DOUBLES, DOUBLES, DOUBLES, DOUBLES)
 def masses_columns(
-    s: Any, low: int, high: int, scale: float, squares: bool, group: Any, top: Any, total: Any, square: Any, best: Any
+    s: Any, scale: float, squares: bool, group: Any, top: Any, total: Any, square: Any, best: Any
 ) -> None:
     """The same along columns, where the rows of a group (texts of one image, which are neighbours) are one class;
     best (images,) rises to the logarithm of the largest class, scale * score."""
-    width = high - low
+    width = s.shape[1]
     slope = np.float32(scale)
     most = np.empty(width, np.float32)
     for column in range(width):
-        most[column] = top[low + column]
-    _raise_columns(s, low, most)
+        most[column] = top[column]
+    largest_columns(s, most)
     for column in range(width):
         if most[column] != NOTHING:
-            shrink = np.exp(scale * (top[low + column] - most[column]))
-            total[low + column] *= shrink
-            square[low + column] *= shrink * shrink
-            top[low + column] = most[column]
+            shrink = np.exp(scale * (top[column] - most[column]))
+            total[column] *= shrink
+            square[column] *= shrink * shrink
+            top[column] = most[column]
         else:
             most[column] = ZERO
     mass, largest = np.zeros(width, np.float32), np.zeros(width, np.float32)
     for row in range(len(s)):
-        line = s[row, low:high]
+        line = s[row]
         for column in range(width):
             mass[column] += _exp(slope * (line[column] - most[column]))
         if row + 1 == len(s) or group[row + 1] != group[row]:
             for column in range(width):
-                total[low + column] += mass[column]
+                total[column] += mass[column]
                 largest[column] = max(largest[column], mass[column])
             if squares:
                 for column in range(width):
-                    square[low + column] += mass[column] * mass[column]
+                    square[column] += mass[column] * mass[column]
             mass[:] = ZERO
     for column in range(width):
         if largest[column] > ZERO:
-            best[low + column] = max(best[low + column], np.log(largest[column]) + scale * most[column])
+            best[column] = max(best[column], np.log(largest[column]) + scale * most[column])
 
 
 @njit(inline="always")
@@ -270,12 +259,12 @@ def _enter(value: Any, place: int, score: Any, index: Any) -> None:
     index[rank] = place
 
 
-@compiled(BLOCK, NUMBER, NUMBER, NUMBER, types.float32[:, ::1], types.int64[:, ::1])
-def nearest_rows(s: Any, low: int, high: int, first: int, score: Any, index: Any) -> None:
+@compiled(BLOCK, NUMBER, types.float32[:, ::1], types.int64[:, ::1])
+def nearest_rows(s: Any, first: int, score: Any, index: Any) -> None:
     """Keep the k best of each row, score and index (texts, k); the block's columns are first, first + 1, ..."""
     last = score.shape[1] - 1
     whole = s.shape[1] // CHUNK * CHUNK
-    for row in range(low, high):
+    for row in range(len(s)):
         line, worst = s[row], score[row, last]
         for begin in range(0, whole, CHUNK):
             better = np.int32(0)
@@ -292,14 +281,14 @@ def nearest_rows(s: Any, low: int, high: int, first: int, score: Any, index: Any
                 worst = score[row, last]
 
 
-@compiled(BLOCK, NUMBER, NUMBER, NUMBER, types.float32[:, ::1], types.int64[:, ::1])
-def nearest_columns(s: Any, low: int, high: int, first: int, score: Any, index: Any) -> None:
+@compiled(BLOCK, NUMBER, types.float32[:, ::1], types.int64[:, ::1])
+def nearest_columns(s: Any, first: int, score: Any, index: Any) -> None:
     """The same along columns, score and index (images, k); the block's rows are first, first + 1, ..."""
     last = score.shape[1] - 1
-    worst = score[low:high, last].copy()
-    whole = (high - low) // CHUNK * CHUNK
+    worst = score[:, last].copy()
+    whole = s.shape[1] // CHUNK * CHUNK
     for row in range(len(s)):
-        line = s[row, low:high]
+        line = s[row]
         for begin in range(0, whole, CHUNK):
             better = np.int32(0)
             for column in range(begin, begin + CHUNK):
@@ -307,9 +296,9 @@ def nearest_columns(s: Any, low: int, high: int, first: int, score: Any, index: 
             if better:
                 for column in range(begin, begin + CHUNK):
                     if line[column] > worst[column]:
-                        _enter(line[column], first + row, score[low + column], index[low + column])
-                        worst[column] = score[low + column, last]
+                        _enter(line[column], first + row, score[column], index[column])
+                        worst[column] = score[column, last]
         for column in range(whole, len(line)):
             if line[column] > worst[column]:
-                _enter(line[column], first + row, score[low + column], index[low + column])
-                worst[column] = score[low + column, last]
+                _enter(line[column], first + row, score[column], index[column])
+                worst[column] = score[column, last]

@@ -4,27 +4,28 @@ A statistic is a fold: it starts a state, takes each block of similarities once,
 `sweep` computes each block once and feeds it to all folds, so the cost is one matrix product, the memory one
 block; states of different blocks merge, so the same folds run over many processes.
 
-`update` takes a whole block by torch operations. A fold that also has `take_rows` and `take_columns` has them for
-large float32 sweeps: loops that numba compiled (`geomclip.kernels`), shared by threads, with the same result.
+`update` takes a block by torch operations. A fold that also has `take` has it for large float32 sweeps: loops that
+numba compiled (`geomclip.kernels`), with the same result, in threads side by side.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from importlib import import_module
-from itertools import pairwise
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from geomclip import exact
+from geomclip.workers import Workers
 
-CPU_BLOCK = (1250, 1000)
-"""Rows (texts) and columns (images) of a block: 5 MB in float32, which stays in the cache between the folds."""
+CPU_BLOCK = (625, 1250)
+"""Rows (texts) and columns (images) of a block: 3 MB in float32, which stays in the cache between the folds."""
 
 GPU_BLOCK = (8192, 16384)
 """Of one that fills a GPU: 0.5 GB in float32, and as much again of scratch."""
@@ -189,16 +190,10 @@ class Fold(Protocol[State, Result_co]):
 
 @runtime_checkable
 class CompiledFold(Protocol):
-    """What a fold also has where its update is compiled: the same in two halves, each of which threads can share.
+    """What a fold also has where its update is compiled."""
 
-    Both take rows or columns `low` to `high` of a float32 block on the CPU, and touch no state of others.
-    """
-
-    def take_rows(self, state: Any, block: Block, low: int, high: int) -> None:
-        """What texts learn from their scores with the images of the block."""
-
-    def take_columns(self, state: Any, block: Block, low: int, high: int) -> None:
-        """What images learn from their scores with the texts of the block."""
+    def take(self, state: Any, block: Block) -> None:
+        """As `update`, of a float32 block on the CPU; it touches only what is of the block's texts and images."""
 
 
 def merge_by(self: Any, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -224,28 +219,31 @@ def blocks(
 ) -> Iterator[Callable[[bool], Block]]:
     """The blocks of a pairing, each as a function: called with False it holds all scores, then with True
     the matched ones become -inf. Buffers are reused: a block is valid until the next one is asked for."""
-    area = text_block * image_block
-    buffers = pairing.image.new_empty(2, 0)
-    for texts, group_images in text_slices(pairing, text_block):
-        rows = texts.stop - texts.start
-        # an image with very many texts makes a tall block: it gets narrower
-        width = max(1, min(image_block, area // rows)) if rows > text_block else image_block
-        groups = pairing.own[texts] - group_images.start
-        for first in range(texts.start if pairing.mirrored else 0, pairing.n, width):
-            images = slice(first, min(first + width, pairing.n))
-            size = rows * (images.stop - images.start)
-            if buffers.shape[1] < size:
-                buffers = pairing.image.new_empty(2, size)
-            s, scratch = (buffer[:size].view(rows, -1) for buffer in buffers)
-            torch.mm(pairing.text[texts], pairing.image[images].T, out=s)
-            block = Block(pairing, s, scratch, texts, images, groups, group_images)
+    for rows in text_slices(pairing, text_block):
+        yield from _row_of_blocks(pairing, *rows, (text_block, image_block))
 
-            def ready(unmatched: bool, block: Block = block) -> Block:
-                if unmatched:
-                    _hide_matched(block)
-                return block
 
-            yield ready
+def _row_of_blocks(
+    pairing: Pairing, texts: slice, group_images: slice, size: tuple[int, int]
+) -> Iterator[Callable[[bool], Block]]:
+    text_block, image_block = size
+    rows = texts.stop - texts.start
+    # an image with very many texts makes a tall block: it gets narrower
+    width = max(1, min(image_block, text_block * image_block // rows)) if rows > text_block else image_block
+    buffers = pairing.image.new_empty(2, rows * min(width, pairing.n))
+    groups = pairing.own[texts] - group_images.start
+    for first in range(texts.start if pairing.mirrored else 0, pairing.n, width):
+        images = slice(first, min(first + width, pairing.n))
+        s, scratch = (buffer[: rows * (images.stop - images.start)].view(rows, -1) for buffer in buffers)
+        torch.mm(pairing.text[texts], pairing.image[images].T, out=s)
+        block = Block(pairing, s, scratch, texts, images, groups, group_images)
+
+        def ready(unmatched: bool, block: Block = block) -> Block:
+            if unmatched:
+                _hide_matched(block)
+            return block
+
+        yield ready
 
 
 def _hide_matched(block: Block) -> None:
@@ -280,44 +278,63 @@ def runs_compiled(pairing: Pairing, device: str | torch.device = "cpu") -> bool:
     return pairing.scores >= KERNELS_FROM and pairing.text.dtype == torch.float32 and on_cpu
 
 
-class _Updates:
-    """How blocks come to folds: by torch one fold after the other, or in compiled loops shared by threads."""
+class _Sweep:
+    """Folds with their states, and how blocks come to them.
 
-    def __init__(self, compiled: bool) -> None:
-        self.compiled = compiled
-        self.threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(self.threads) if compiled and self.threads > 1 else None
+    Threads take rows of blocks side by side, each a block behind the row above it: every text and every image meets
+    its blocks in one order, so that the number of threads changes no bit of what is learnt.
+    """
 
-    def __enter__(self) -> _Updates:
-        return self
+    def __init__(
+        self, pairing: Pairing, folds: Sequence[Fold[Any, Any]], size: tuple[int, int], compiled: bool
+    ) -> None:
+        self.pairing, self.folds, self.size, self.compiled = pairing, folds, size, compiled
+        self.states = [fold.start(pairing) for fold in folds]
+        pairs = list(zip(folds, self.states, strict=True))
+        # those that see all scores come before the matched ones are hidden
+        self.phases = [(hidden, [pair for pair in pairs if pair[0].unmatched == hidden]) for hidden in (False, True)]
+        self.rows = list(text_slices(pairing, size[0]))
+        self.done = [0] * len(self.rows)  # of each row of blocks, images that it has met
+        self.moved = threading.Condition()
+        self.alone = threading.Lock()  # for folds without loops
 
-    def __exit__(self, *exception: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown()
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
+        """Every row of blocks, in threads where there are loops that let others work meanwhile."""
+        count = min(torch.get_num_threads(), len(self.rows)) if self.compiled else 1
+        with Workers(count, "sweep") if count > 1 else nullcontext() as workers:
+            check = workers.check if workers else lambda: None
+            calls = [workers.add(self.take, place, check) for place in range(len(self.rows))] if workers else []
+            for place, (texts, _) in enumerate(self.rows):
+                workers.result(calls[place]) if workers else self.take(place, check)
+                if progress is not None:
+                    progress(texts.stop, self.pairing.m)
 
-    def take(self, block: Block, members: Sequence[tuple[Fold[Any, Any], Any]]) -> None:
-        """Show a block to folds that have their state beside them."""
-        shared = []
-        for fold, state in members:
-            if self.compiled and isinstance(fold, CompiledFold):
-                shared.append((fold, state))
-            else:
-                fold.update(state, block)
-        if shared:
-            for size, method in zip(block.s.shape, ("take_rows", "take_columns"), strict=True):
-                self._share(size, [(getattr(fold, method), state) for fold, state in shared], block)
+    def take(self, place: int, check: Callable[[], None]) -> None:
+        """One row of blocks."""
+        for ready in _row_of_blocks(self.pairing, *self.rows[place], self.size):
+            block: Block | None = None
+            for hidden, members in self.phases:
+                if not members:
+                    continue
+                block = ready(hidden)
+                self.wait(place, block.images.stop, check)
+                for fold, state in members:
+                    if self.compiled and isinstance(fold, CompiledFold):
+                        fold.take(state, block)
+                    else:
+                        with self.alone:
+                            fold.update(state, block)
+            if block is not None:
+                with self.moved:
+                    self.done[place] = block.images.stop
+                    self.moved.notify_all()
 
-    def _share(self, size: int, takers: Sequence[tuple[Callable[..., None], Any]], block: Block) -> None:
-        def part(low: int, high: int) -> None:
-            for take, state in takers:
-                take(state, block, low, high)
-
-        ends = [size * k // self.threads for k in range(self.threads + 1)]
-        if self.pool is None:
-            part(0, size)
-        else:
-            for done in [self.pool.submit(part, *some) for some in pairwise(ends)]:
-                done.result()
+    def wait(self, place: int, images: int, check: Callable[[], None]) -> None:
+        """Until the row above has met so many images; `check` raises where that row failed."""
+        with self.moved:
+            while place and self.done[place - 1] < images:
+                self.moved.wait(0.1)
+                check()
 
 
 def sweep(
@@ -364,25 +381,11 @@ def sweep(
         compiled = runs_compiled(pairing, device) and load_kernels() is None
     home, pairing = pairing.image.device, pairing.to(device)
     usual = CPU_BLOCK if pairing.image.device.type == "cpu" else GPU_BLOCK
-    size = {"text_block": text_block or usual[0], "image_block": image_block or usual[1]}
-    states = [fold.start(pairing) for fold in folds]
-    phases = [
-        (
-            hidden,
-            [(fold, state) for fold, state in zip(folds, states, strict=True) if fold.unmatched == hidden],
-        )
-        for hidden in (False, True)
-    ]
-    with _Updates(compiled) as updates:
-        for ready in blocks(pairing, **size):
-            block: Block | None = None
-            for hidden, members in phases:
-                if members:
-                    block = ready(hidden)
-                    updates.take(block, members)
-            if progress is not None and block is not None and block.images.stop == pairing.n:
-                progress(block.texts.stop, pairing.m)
-    return [_brought(fold.finish(state, pairing), home) for fold, state in zip(folds, states, strict=True)]
+    size = (text_block or usual[0], image_block or usual[1])
+    swept = _Sweep(pairing, folds, size, compiled)
+    swept.run(progress)
+    finished = (fold.finish(state, pairing) for fold, state in zip(folds, swept.states, strict=True))
+    return [_brought(result, home) for result in finished]
 
 
 def _brought(result: Any, device: torch.device) -> Any:

@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "exact": set(),
     "kernels": set(),  # numba, imported where a fold of a large sweep uses it
     "embeddings": {"geometry"},
-    "sweep": {"geometry", "embeddings", "exact", "kernels"},
+    "sweep": {"geometry", "embeddings", "exact", "kernels", "workers"},
     "metrics": {"geometry", "embeddings", "sweep", "exact", "kernels"},
     "losses": {"geometry"},
     "intervals": {"geometry", "sweep", "metrics"},

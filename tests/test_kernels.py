@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomclip import sweep as sweep_module
+from geomclip.details import Histogram
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.uniformity import GaussianSums
-from geomclip.sweep import CompiledFold, Fold, Pairing, load_kernels, runs_compiled, sweep
+from geomclip.sweep import Block, CompiledFold, Fold, Pairing, load_kernels, runs_compiled, sweep
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 kernels = pytest.importorskip("geomclip.kernels", reason="numba is not installed")
@@ -97,25 +99,59 @@ def test_the_neighbours_found_have_the_scores_that_are_told(unmatched):
     assert bool((found["text_score"].diff(dim=1) <= 0).all()), "best first"
 
 
-def test_the_number_of_threads_changes_no_bit(monkeypatch):
-    pairing = Pairing.of(*clouds("signed"))
-    results = []
-    for threads in (1, 2, 5):
-        monkeypatch.setattr(sweep_module.torch, "get_num_threads", lambda threads=threads: threads)
-        results.append([parts(each) for each in sweep(pairing, ACROSS, compiled=True, text_block=100)])
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of torch's threads; it is what it was after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def assert_no_bit_differs(results: list[list[dict[str, Tensor]]]) -> None:
     for other in results[1:]:
         for one, same in zip(results[0], other, strict=True):
             assert all(torch.equal(one[name].nan_to_num(9), same[name].nan_to_num(9)) for name in one)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_the_number_of_threads_changes_no_bit(threads, within):
+    image, text, own = clouds("signed")
+    pairing, folds = (Pairing.within(text), WITHIN) if within else (Pairing.of(image, text, own), ACROSS)
+    results = []
+    for count in (1, 2, 5):
+        threads(count)
+        found = sweep(pairing, folds, compiled=True, text_block=20, image_block=7)
+        results.append([parts(each) for each in found])
+    assert_no_bit_differs(results)
+
+
+def test_folds_without_loops_see_every_score_once_in_threads(threads):
+    threads(3)
+    image, text, own = clouds("signed")
+    (counted, _) = sweep(Pairing.of(image, text, own), [Histogram(), Hardest()], compiled=True, text_block=20)
+    assert counted.sum() == 70 * 331 - 331
+
+
+class Fails(Hardest):
+    """A fold that fails in the third row of blocks, while others wait for it."""
+
+    def take(self, state: object, block: Block) -> None:
+        if block.texts.start > 50:
+            raise RuntimeError("no more")
+
+
+def test_what_fails_in_a_thread_ends_the_sweep_with_its_error(threads):
+    threads(3)
+    with pytest.raises(RuntimeError, match="no more"):
+        sweep(Pairing.of(*clouds("signed")), [Fails()], compiled=True, text_block=20, image_block=7)
+    assert torch.get_num_threads() == 3
 
 
 def test_sweeps_may_run_at_once():
     pairing = Pairing.of(*clouds("signed"))
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(sweep, pairing, ACROSS, compiled=True, text_block=20) for _ in range(4)]
-        results = [[parts(each) for each in future.result()] for future in futures]
-    for other in results[1:]:
-        for one, same in zip(results[0], other, strict=True):
-            assert all(torch.equal(one[name].nan_to_num(9), same[name].nan_to_num(9)) for name in one)
+        assert_no_bit_differs([[parts(each) for each in future.result()] for future in futures])
 
 
 def test_the_exponential_is_right_to_three_ulp_and_0_where_float32_ends():

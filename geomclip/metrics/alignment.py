@@ -36,17 +36,12 @@ class Hardest:
         torch.maximum(text, block.s.amax(1), out=text)
         torch.maximum(image, block.s.amax(0), out=image)
 
-    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """Half of `update`, compiled."""
-        from geomclip.kernels import largest_rows
+    def take(self, state: dict[str, Tensor], block: Block) -> None:
+        """As `update`, in compiled loops."""
+        from geomclip.kernels import largest_columns, largest_rows
 
-        largest_rows(block.s.numpy(), low, high, state["text"][block.texts].numpy())
-
-    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """The other half."""
-        from geomclip.kernels import largest_columns
-
-        largest_columns(block.s.numpy(), low, high, state["image"][block.images].numpy())
+        largest_rows(block.s.numpy(), state["text"][block.texts].numpy())
+        largest_columns(block.s.numpy(), state["image"][block.images].numpy())
 
     merge = merge_by
 

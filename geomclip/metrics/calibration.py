@@ -94,19 +94,15 @@ class Masses:
         torch.add(shift[:, None] if dim == 1 else shift, block.s, alpha=self.logit_scale, out=block.scratch)
         return block.scratch.exp_(), finite
 
-    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """Half of `update`, compiled."""
-        from geomclip.kernels import masses_rows
+    def take(self, state: dict[str, Tensor], block: Block) -> None:
+        """As `update`, in compiled loops."""
+        from geomclip.kernels import masses_columns, masses_rows
 
-        sums = (state[f"text_{kind}"][block.texts].numpy() for kind in ("top", "total", "squares"))
-        masses_rows(block.s.numpy(), low, high, self.logit_scale, self.squares, *sums)
-
-    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """The other half."""
-        from geomclip.kernels import masses_columns
-
-        sums = (state[f"image_{kind}"][block.images].numpy() for kind in ("top", "total", "squares", "best"))
-        masses_columns(block.s.numpy(), low, high, self.logit_scale, self.squares, block.groups.numpy(), *sums)
+        kinds = ("top", "total", "squares")
+        of_texts = (state[f"text_{kind}"][block.texts].numpy() for kind in kinds)
+        of_images = (state[f"image_{kind}"][block.images].numpy() for kind in (*kinds, "best"))
+        masses_rows(block.s.numpy(), self.logit_scale, self.squares, *of_texts)
+        masses_columns(block.s.numpy(), self.logit_scale, self.squares, block.groups.numpy(), *of_images)
 
     def merge(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bring both to the larger maximum and add; the best of the two."""

@@ -65,21 +65,17 @@ class Nearest:
         score.copy_(values)
         index.copy_(places.gather(1, keep))
 
-    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """Half of `update`, compiled."""
-        from geomclip.kernels import nearest_rows
+    def take(self, state: dict[str, Tensor], block: Block) -> None:
+        """As `update`, in compiled loops."""
+        from geomclip.kernels import nearest_columns, nearest_rows
 
+        kinds = ("score", "index")
         if "text" in self._axes:
-            best = (state[f"text_{kind}"][block.texts].numpy() for kind in ("score", "index"))
-            nearest_rows(block.s.numpy(), low, high, block.images.start, *best)
-
-    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """The other half."""
-        from geomclip.kernels import nearest_columns
-
+            best = (state[f"text_{kind}"][block.texts].numpy() for kind in kinds)
+            nearest_rows(block.s.numpy(), block.images.start, *best)
         if "image" in self._axes:
-            best = (state[f"image_{kind}"][block.images].numpy() for kind in ("score", "index"))
-            nearest_columns(block.s.numpy(), low, high, block.texts.start, *best)
+            best = (state[f"image_{kind}"][block.images].numpy() for kind in kinds)
+            nearest_columns(block.s.numpy(), block.texts.start, *best)
 
     def merge(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
         """The k best of both."""

@@ -38,18 +38,13 @@ class Ranks:
         state["text"][texts] += _count_rows(block, block.pairing.matched[texts])
         state["image"][images] += _count_columns(block, block.pairing.best_matched[images])
 
-    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """Half of `update`, compiled."""
-        from geomclip.kernels import reached_rows
+    def take(self, state: dict[str, Tensor], block: Block) -> None:
+        """As `update`, in compiled loops."""
+        from geomclip.kernels import reached_columns, reached_rows
 
-        _count_compiled(reached_rows, block, low, high, block.pairing.matched[block.texts], state["text"][block.texts])
-
-    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """The other half."""
-        from geomclip.kernels import reached_columns
-
-        best = block.pairing.best_matched[block.images]
-        _count_compiled(reached_columns, block, low, high, best, state["image"][block.images])
+        pairing, texts, images = block.pairing, block.texts, block.images
+        _count_compiled(reached_rows, block, pairing.matched[texts], state["text"][texts])
+        _count_compiled(reached_columns, block, pairing.best_matched[images], state["image"][images])
 
     merge = merge_by
 
@@ -95,13 +90,11 @@ def _count_columns(block: Block, threshold: Tensor) -> Tensor:
     return sure
 
 
-def _count_compiled(
-    kernel: Callable[..., None], block: Block, low: int, high: int, threshold: Tensor, count: Tensor
-) -> None:
+def _count_compiled(kernel: Callable[..., None], block: Block, threshold: Tensor, count: Tensor) -> None:
     maybe, surely = ((threshold + side).float().numpy() for side in (-FLOAT32_DOUBT, FLOAT32_DOUBT))
     text, image = block.pairing.text[block.texts], block.pairing.image[block.images]
     sides = (text.numpy(), image.numpy())
-    kernel(block.s.numpy(), low, high, maybe, surely, (threshold - TIE).numpy(), *sides, count.numpy())
+    kernel(block.s.numpy(), maybe, surely, (threshold - TIE).numpy(), *sides, count.numpy())
 
 
 def _reached(s: Tensor, threshold: Tensor, out: Tensor) -> Tensor:

@@ -34,17 +34,12 @@ class GaussianSums:
         state["text"][block.texts] += kernel.sum(1)
         state["image"][block.images] += kernel.sum(0)
 
-    def take_rows(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """Half of `update`, compiled."""
-        from geomclip.kernels import gaussian_rows
+    def take(self, state: dict[str, Tensor], block: Block) -> None:
+        """As `update`, in compiled loops."""
+        from geomclip.kernels import gaussian_columns, gaussian_rows
 
-        gaussian_rows(block.s.numpy(), low, high, 2 * self.t, state["text"][block.texts].numpy())
-
-    def take_columns(self, state: dict[str, Tensor], block: Block, low: int, high: int) -> None:
-        """The other half."""
-        from geomclip.kernels import gaussian_columns
-
-        gaussian_columns(block.s.numpy(), low, high, 2 * self.t, state["image"][block.images].numpy())
+        gaussian_rows(block.s.numpy(), 2 * self.t, state["text"][block.texts].numpy())
+        gaussian_columns(block.s.numpy(), 2 * self.t, state["image"][block.images].numpy())
 
     merge = merge_by
 
