@@ -56,6 +56,7 @@ SCRIPTS = {
     ),
     "extraction": Script(
         "Images a second, as a share of the bare forward pass",
+        full=("--images", "512"),
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
@@ -145,6 +146,15 @@ def put_between_marks(text: str, table: str) -> str:
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
+def keep(records: Mapping[str, Record], results: Path | None) -> None:
+    """Write what was measured so far, so that an hour is not lost with its last script."""
+    if results is None:
+        return
+    results.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+    if results == RESULTS:
+        README.write_text(put_between_marks(README.read_text(encoding="utf-8"), markdown(records)), encoding="utf-8")
+
+
 def main() -> None:
     """Run, keep, and print the table; end with 1 where a script failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,13 +171,10 @@ def main() -> None:
         record, ended = run(name, arguments_of(SCRIPTS[name], options))
         if record is not None:
             kept[name] = record
+            kept = {each: kept[each] for each in SCRIPTS if each in kept}
+            keep(kept, results)
         if ended:
             failed.append(f"{name}.py ended with {ended}")
-    kept = {name: kept[name] for name in SCRIPTS if name in kept}
-    if results is not None:
-        results.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-        if results == RESULTS:
-            README.write_text(put_between_marks(README.read_text(encoding="utf-8"), markdown(kept)), encoding="utf-8")
     print("\n== All goals")
     for told in machines(kept):
         print(told)
