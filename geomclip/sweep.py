@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -92,6 +92,8 @@ class Pairing:
         """The same pairing on another device; itself where it lies there."""
         parts = ("image", "text", "own", "order", "starts")
         moved = {name: getattr(self, name).to(device) for name in parts}
+        if self.text is self.image:
+            moved["text"] = moved["image"]  # one cloud, there once
         if all(moved[name] is getattr(self, name) for name in parts):
             return self
         return replace(self, **moved)
@@ -288,7 +290,7 @@ class _Sweep:
     def __init__(
         self, pairing: Pairing, folds: Sequence[Fold[Any, Any]], size: tuple[int, int], compiled: bool
     ) -> None:
-        self.pairing, self.folds, self.size, self.compiled = pairing, folds, size, compiled
+        self.pairing, self.size, self.compiled = pairing, size, compiled
         self.states = [fold.start(pairing) for fold in folds]
         pairs = list(zip(folds, self.states, strict=True))
         # those that see all scores come before the matched ones are hidden
@@ -301,16 +303,19 @@ class _Sweep:
     def run(self, progress: Callable[[int, int], None] | None) -> None:
         """Every row of blocks, in threads where there are loops that let others work meanwhile."""
         count = min(torch.get_num_threads(), len(self.rows)) if self.compiled else 1
-        with Workers(count, "sweep") if count > 1 else nullcontext() as workers:
-            check = workers.check if workers else lambda: None
-            calls = [workers.add(self.take, place, check) for place in range(len(self.rows))] if workers else []
-            for place, (texts, _) in enumerate(self.rows):
-                workers.result(calls[place]) if workers else self.take(place, check)
+        with ExitStack() as stack:
+            takes: list[Callable[[], None]] = [partial(self.take, place) for place in range(len(self.rows))]
+            if count > 1:
+                workers = stack.enter_context(Workers(count, "sweep"))
+                calls = [workers.add(self.take, place, workers.check) for place in range(len(self.rows))]
+                takes = [partial(workers.result, call) for call in calls]
+            for (texts, _), take in zip(self.rows, takes, strict=True):
+                take()
                 if progress is not None:
                     progress(texts.stop, self.pairing.m)
 
-    def take(self, place: int, check: Callable[[], None]) -> None:
-        """One row of blocks."""
+    def take(self, place: int, check: Callable[[], None] = lambda: None) -> None:
+        """One row of blocks; `check` may raise to end it."""
         for ready in _row_of_blocks(self.pairing, *self.rows[place], self.size):
             block: Block | None = None
             for hidden, members in self.phases:

@@ -158,6 +158,8 @@ def pairing_like(p: Pairing) -> Pairing:
 def test_what_a_sweep_gives_lies_where_the_pairing_lies():
     p = pairing()
     assert p.to("cpu") is p
+    moved = Pairing.within(p.text).to("meta")
+    assert moved.text is moved.image, "a cloud against itself is moved once"
     (best,) = sweep(p, [Hardest()], device="cpu")
     assert best["text"].device == p.text.device
 
