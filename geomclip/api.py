@@ -31,10 +31,6 @@ def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **
     Panel
     """
     options.setdefault("null_cache", NullCache(cache_dir))
-    if "device" in options:
-        from geomclip.encoders.clip import choose_device
-
-        options["device"] = choose_device(options["device"])
     return measurement.measure(embeddings, **options)
 
 

@@ -83,7 +83,8 @@ def accelerator() -> Iterator[Finding]:
     """The device that is best here, and the precision that is fastest on it."""
     import torch
 
-    from geomclip.encoders.clip import choose_device, choose_precision
+    from geomclip.devices import choose_device
+    from geomclip.encoders.clip import choose_precision
 
     device = choose_device("auto")
     if device == "cuda":

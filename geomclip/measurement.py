@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from geomclip.devices import choose_device
 from geomclip.embeddings import EmbeddingSet
 from geomclip.metrics import METRICS
 from geomclip.panel import Panel
@@ -59,8 +60,8 @@ def measure(
     dtype : str
         "float32" or "float64": the precision of the similarities; sums are float64 in both.
     device : str
-        "cpu", or "cuda" ("cuda:1"): where the similarities of all pairs are computed and swept. What is not a sweep
-        runs on the CPU.
+        "cpu", "cuda" ("cuda:1"), or "auto", the GPU if there is one: where the similarities of all pairs are computed
+        and swept. What is not a sweep runs on the CPU.
     null_cache : mutable mapping, optional
         Where simulated nulls are looked up and kept.
     progress : callable, optional
@@ -74,6 +75,8 @@ def measure(
     ------
     ValueError
         For an unknown metric, column, dtype, paper or captions.
+    InputError, NotAvailableError
+        For a device that is unknown, or not here.
 
     Examples
     --------
@@ -83,6 +86,7 @@ def measure(
     """
     _check_options(embeddings, bootstrap, captions, paper, by, dtype)
     wanted = metric_keys(metrics)
+    device = choose_device(device)
     warnings = _norm_warnings(embeddings)
     if logit_scale is not None:
         embeddings = embeddings.replace(logit_scale=logit_scale, logit_scale_source="asked")

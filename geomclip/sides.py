@@ -126,9 +126,7 @@ def measured(
     asked = {key: options[key] for key in OF_MEASURE if key in options}
     common: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "null_cache": null_cache, "curves": curves}
     if options.get("device") is not None:
-        from geomclip.encoders.clip import choose_device
-
-        asked["device"] = choose_device(options["device"])
+        asked["device"] = options["device"]
     say = None if progress is None else _named(progress, name)
     return Measured(measure(side, **common, **asked, progress=say), side)
 

@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     # pure: arrays in, numbers out
     "errors": set(),
     "geometry": set(),
+    "devices": GROUND,
     "exact": set(),
     "kernels": set(),  # numba, imported where a fold of a large sweep uses it
     "embeddings": {"geometry"},
@@ -29,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "halves": {"sweep", "metrics", "intervals", "workers"},
     "run": {"embeddings", "exact", "sweep", "metrics", "intervals", "panel"},
     "stages": {"embeddings", "exact", "sweep", "metrics", "intervals", "halves", "run", "panel"},
-    "measurement": {"embeddings", "sweep", "metrics", "run", "stages", "panel"},
+    "measurement": {"devices", "embeddings", "sweep", "metrics", "run", "stages", "panel"},
     "details": {"embeddings", "sweep", "metrics"},
     "panel": {"metrics", "results", "tables"},  # how it is kept and shown, imported where it does
     "projections": GROUND | {"geometry", "embeddings", "metrics", "extras"},
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "shards": GROUND | {"arrays", "cache"},
     "store": GROUND | {"embeddings", "geometry", "cache", "arrays", "shards"},
     "pairs": GROUND | {"cache"},
-    "encoders": GROUND | {"embeddings", "geometry", "cache"},
+    "encoders": GROUND | {"devices", "embeddings", "geometry", "cache"},
     "workers": set(),
     "encode": GROUND | {"pairs", "encoders", "geometry", "arrays", "workers"},
     "extraction": GROUND | {"pairs", "encode", "shards", "arrays", "cache"},
@@ -54,9 +55,9 @@ ALLOWED: dict[str, set[str]] = {
     "sides": GROUND
     | {"embeddings", "measurement", "panel", "comparison", "results", "store", "pairs", "encoders", "encode", "extract"}
     | {"console"},
-    "api": GROUND | {"embeddings", "encoders", "measurement", "panel", "results", "comparison", "sides"},
+    "api": GROUND | {"embeddings", "measurement", "panel", "results", "comparison", "sides"},
     "training": GROUND
-    | {"embeddings", "geometry", "metrics", "losses", "measurement", "panel", "comparison", "results", "api"}
+    | {"devices", "embeddings", "geometry", "metrics", "losses", "measurement", "panel", "comparison", "results", "api"}
     | {"pairs", "encoders", "encode", "extract", "cache", "arrays", "console"},
     "exporting": GROUND | {"encoders", "cache"},
     "maps": GROUND
@@ -66,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "reading": {"panel"},
     "console": GROUND,
     "options": {"training"},
-    "doctor": GROUND | {"cache", "encoders"},
+    "doctor": GROUND | {"cache", "devices", "encoders"},
     "reporting": GROUND
     | {"embeddings", "metrics", "panel", "results", "comparison", "sides", "details", "maps", "plots"}
     | {"reading", "tables", "pairs", "encode", "training", "cache", "console", "extras"},
@@ -77,7 +78,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ANYTHING = {"cli", "__init__", "__main__"}
 PURE = {
-    *("errors", "geometry", "exact", "kernels", "workers", "embeddings", "sweep", "metrics", "losses"),
+    *("errors", "geometry", "devices", "exact", "kernels", "workers", "embeddings", "sweep", "metrics", "losses"),
     *("intervals", "halves", "run", "stages", "measurement", "details"),
 }
 TOUCHES_THE_SCRIPTS = {"analyses", "benchmarks", "tests", "conftest", "helpers"}

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomclip.devices import choose_device
 from geomclip.encoders import checkpoint, hub, names, saved, towers
 from geomclip.encoders.checkpoint import Contents
-from geomclip.encoders.clip import PRECISIONS, Encoder, choose_device, choose_precision
+from geomclip.encoders.clip import PRECISIONS, Encoder, choose_precision
 from geomclip.encoders.saved import Own
 from geomclip.errors import InputError, NotAvailableError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomclip.cache import Lock, clear_leftovers
+from geomclip.devices import choose_device
 from geomclip.encoders import Encoder, load_encoder
-from geomclip.encoders.clip import choose_device
 from geomclip.errors import InputError
 from geomclip.training import runs
 from geomclip.training.methods import Method, method_named
