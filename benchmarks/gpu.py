@@ -12,30 +12,15 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from goal import Goal, report
-from made import made
+from made import folds, made, multiply, pairings
 
-from geomclip.metrics.alignment import Hardest
-from geomclip.metrics.calibration import Masses
-from geomclip.metrics.nearest import Nearest
-from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.uniformity import GaussianSums
-from geomclip.sweep import CPU_BLOCK, GPU_BLOCK, Fold, Pairing, sweep
+from geomclip.sweep import CPU_BLOCK, GPU_BLOCK, Pairing
 
 LIMIT, MEMORY = 2.0, 8.0
 NAMES = ("sweeps on a GPU", "memory on a GPU")
-
-
-def products(pairings: list[Pairing], block: tuple[int, int]) -> None:
-    """The bare blocked products of the sweeps, mirrored blocks and all."""
-    buffer = pairings[0].image.new_empty(block[0] * block[1])
-    for pairing in pairings:
-        for some in pairing.text.split(block[0]):
-            for others in pairing.image.split(block[1]):
-                torch.mm(some, others.T, out=buffer[: len(some) * len(others)].view(len(some), -1))
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -75,31 +60,22 @@ def main() -> None:
         return
 
     embeddings = made(options.images, options.texts_per_image, options.dim)
-    assert embeddings.text is not None
-    across = Pairing.of(embeddings.image, embeddings.text, embeddings.image_of_text).to(device)
-    pairings = [across, Pairing.within(across.image), Pairing.within(across.text)]
+    swept_here = pairings(embeddings, device)
+    across = swept_here[0]
     block = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
-    inside: list[Fold[Any, Any]] = [GaussianSums(), Nearest(4, unmatched=True)]
-    between: list[Fold[Any, Any]] = [Hardest(), GaussianSums(), Ranks(), Masses(100.0), Nearest(11)]
-    found: list[dict[str, torch.Tensor]] = []
-
-    def folds() -> None:
-        found[:] = [sweep(pairings[0], between, device=device)[-1]]
-        for pairing in pairings[1:]:
-            sweep(pairing, inside, device=device)
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    folds()  # first use of every operation
-    bare = [seconds(lambda: products(pairings, block), device) for _ in range(options.turns)]
-    swept = [seconds(folds, device) for _ in range(options.turns)]
+    found = folds(swept_here, device)  # first use of every operation
+    bare = [seconds(lambda: multiply(across.image, across.text, *block), device) for _ in range(options.turns)]
+    swept = [seconds(lambda: folds(swept_here, device), device) for _ in range(options.turns)]
     ratio = statistics.median(own / limit for own, limit in zip(swept, bare, strict=True))
     memory = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
     rows: list[dict[str, object]] = [
         {"work": "bare products", "seconds": statistics.median(bare)},
         {"work": "all folds", "seconds": statistics.median(swept), "of the products": ratio},
     ]
-    error = largest_error(pairings[0], found[0])
+    error = largest_error(across, found)
     rows.append({"largest error of a score, against float64": f"{error:.1e}"})
     rehearsal = "rehearsed on the processor" if device.type == "cpu" else ""
     goals = [

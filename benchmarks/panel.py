@@ -13,39 +13,23 @@ import json
 import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 from alone import alone, measured
 from goal import Goal, report
-from made import made, products, warm_up
+from made import folds, made, pairings, products, warm_up
 
 from geomclip.embeddings import EmbeddingSet
 from geomclip.measurement import measure
-from geomclip.metrics.alignment import Hardest
-from geomclip.metrics.calibration import Masses
-from geomclip.metrics.nearest import Nearest
-from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.uniformity import GaussianSums
-from geomclip.sweep import Fold, Pairing, load_kernels, sweep
+from geomclip.sweep import load_kernels
 
 APART = ("nulls", "temperature", "curves", "kernels")
 """Stages that are timed apart from the panel: cached, asked for, or paid once."""
 
 
-def folds(embeddings: EmbeddingSet) -> float:
-    """Seconds of every fold of the default panel, in its three sweeps."""
+def seconds_of_folds(embeddings: EmbeddingSet) -> float:
+    """Of every fold of the default panel, in its three sweeps."""
     begin = time.perf_counter()
-    assert embeddings.text is not None
-    across: list[Fold[Any, Any]] = [
-        Hardest(),
-        GaussianSums(),
-        Ranks(),
-        Masses(float(embeddings.logit_scale)),
-        Nearest(11),
-    ]
-    sweep(Pairing.of(embeddings.image, embeddings.text, embeddings.image_of_text), across)
-    for rows in (embeddings.image, embeddings.text):
-        sweep(Pairing.within(rows), [GaussianSums(), Nearest(4, unmatched=True)])
+    folds(pairings(embeddings))
     return time.perf_counter() - begin
 
 
@@ -87,7 +71,7 @@ def main() -> None:
     turns: list[dict[str, float]] = []
     stages: dict[str, dict[str, float]] = {}
     for _ in range(options.turns):
-        turn = {"products": products(embeddings), "folds": folds(embeddings)}
+        turn = {"products": products(embeddings), "folds": seconds_of_folds(embeddings)}
         for name, bootstrap in (("panel", 0), ("panel with 1,000 resamples", 1000)):
             turn[name], stages[name] = panel(embeddings, bootstrap)
         turns.append(turn)
