@@ -39,6 +39,17 @@ def random_rows(n: int, d: int, *, seed: int) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=1)
 
 
+def assert_same_rows(found: Tensor, expected: Tensor) -> None:
+    """Float32 rows by two ways through one tower: equal but for rounding.
+
+    Weights that may learn, as open_clip gives them, and frozen ones, as an `Encoder` has them, are multiplied by
+    different kernels even without gradients, and which ones give the same last bits depends on the processor. A few
+    layers then differ by some 1e-7 of the largest entry; another activation or pooling by more than 1e-3.
+    """
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
 def small_set(n: int = 12, per_image: int = 3, d: int = 16, *, seed: int = 0, apart: float = 0.5) -> EmbeddingSet:
     """n images with `per_image` texts near each, the two modalities shifted apart along one direction."""
     image = random_rows(n, d, seed=seed)

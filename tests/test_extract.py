@@ -94,7 +94,7 @@ def test_the_layout_is_what_autofaiss_and_clip_retrieval_read(tmp_path):
             rows = np.load(out / f"{kind}_emb" / vector_file, mmap_mode="r")
             assert rows.dtype == np.float32
             assert rows.shape == (pq.read_metadata(out / table / table_file).num_rows, DIM)
-            assert np.abs(np.linalg.norm(rows, axis=1) - 1).max() < 2e-7
+            assert np.abs(np.linalg.norm(rows, axis=1) - 1).max() < 5e-7  # 4 ulp: made unit and summed in float32
     columns = pq.read_table(out / "metadata/metadata_0000.parquet").to_pydict()
     assert {"image_path", "image_id", "label", "caption"} <= columns.keys()
     assert columns["caption"][0] == "picture 0"

@@ -257,7 +257,7 @@ def test_small_angles_keep_all_their_digits(theta):
     a, b = on_circle(math.degrees(theta)), on_circle(0)
     x, y = geodesic_mixup(a, b, 0.3)[0].tolist()
     assert y == pytest.approx(math.sin(0.3 * theta), rel=2e-14, abs=0)
-    assert x == pytest.approx(math.cos(0.3 * theta), rel=1e-15)
+    assert x == pytest.approx(math.cos(0.3 * theta), rel=2e-15)  # two products, their sum and both shares round
 
 
 @pytest.mark.parametrize("other", ["signed", "same", "opposite"])
@@ -509,8 +509,9 @@ def test_uniformity_and_alignment_are_those_of_the_panel():
 def test_consistency_is_zero_where_the_texts_are_turned_images():
     x, _ = pairs()
     turn = torch.linalg.qr(random_rows(5, 5, seed=9)).Q
+    # squares of differences of cosines, each of which is off by 1e-16; nor need x·yᵀ come out symmetric to the last bit
     assert losses.in_modal_consistency(x, x @ turn).item() == pytest.approx(0, abs=1e-28)
-    assert losses.cross_modal_consistency(x, x).item() == 0
+    assert losses.cross_modal_consistency(x, x).item() == pytest.approx(0, abs=1e-28)
     assert losses.cross_modal_consistency(x, x @ turn).item() > 0.1
 
 

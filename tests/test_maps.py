@@ -258,7 +258,8 @@ def test_duplicates_are_drawn_at_one_place_by_linear_maps_and_near_by_others() -
     rows = random_rows(30, 8, seed=0)
     rows[1] = rows[0]
     drawn = project(EmbeddingSet(rows), "svd")
-    assert np.array_equal(drawn.image[0], drawn.image[1])
+    # a matrix product need not sum each of its rows in one order
+    assert drawn.image[0] == pytest.approx(drawn.image[1], rel=1e-6)
     assert np.isfinite(project(EmbeddingSet(rows), "dosnes").image).all()
 
 

@@ -66,7 +66,7 @@ def test_the_gradients_of_ft_are_those_of_clips_own_loss():
     )
     loss.backward()
     got, record = gradients(tiny_trainer(module=module, clip_norm=0.0))
-    assert record["loss"] == pytest.approx(loss.item(), rel=1e-6)
+    assert record["loss"] == pytest.approx(loss.item(), rel=1e-5)  # float32 sums in another order
     assert off(got, {name: p.grad for name, p in plain.named_parameters() if name in got}) < 1e-4
     assert set(got) == {name for name, p in plain.named_parameters() if p.grad is not None}
 
