@@ -6,11 +6,12 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test lint bench figures clean
+.PHONY: help venv demo test test-kernels lint bench figures clean
 
 help:
 	@echo "make demo    the panel of the demo model on the built-in data"
 	@echo "make test    the tests (GEOMCLIP_SLOW=1: the slow ones too)"
+	@echo "make test-kernels  the numeric tests by the kernels of older processors"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
 	@echo "make figures the pictures of the demo model, from the numbers in figures/"
@@ -33,6 +34,20 @@ demo: $(STAMP)
 # two processes of one thread each: twice as fast on two cores as one of two, since most tests wait for others
 test: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# Stand-ins for other processors: each library is kept from the newer instructions of this one. The last digits then
+# differ as they do there; tests of numbers (pytest's marker `numeric`) must hold all the same. x86 alone knows these.
+# What takes long for another reason, as umap-learn compiling itself, is left out.
+#            torch                       MKL                      oneDNN                      numpy's and scipy's BLAS
+NEHALEM = ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \
+	NUMBA_CPU_NAME=nehalem NUMBA_CPU_FEATURES= NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"
+HASWELL = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
+	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
+NUMERIC = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m numeric -k 'not compiled_towers'
+
+test-kernels: $(STAMP)
+	@$(NEHALEM) $(NUMERIC)
+	@$(HASWELL) $(NUMERIC)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

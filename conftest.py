@@ -24,7 +24,10 @@ settings.load_profile("geomclip")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the slow tests out unless GEOMCLIP_SLOW=1."""
+    """Count examples as numeric: they print what they compute. Leave the slow tests out unless GEOMCLIP_SLOW=1."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("numeric")
     if os.environ.get("GEOMCLIP_SLOW") == "1":
         return
     skip = pytest.mark.skip(reason="slow: GEOMCLIP_SLOW=1 runs it")

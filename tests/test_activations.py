@@ -10,6 +10,8 @@ from geomclip.errors import InputError
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.parameters import freeze_statistics, lock
 
+pytestmark = pytest.mark.numeric
+
 CANNOT = {
     "resnet": "an OpenAI ResNet",
     "custom-blocks": "custom attention blocks",

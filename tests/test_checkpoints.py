@@ -24,6 +24,8 @@ from torch import Tensor
 from geomclip.encoders import Encoder, load_encoder, open_clip_name, save_checkpoint, saved, towers, with_weights
 from geomclip.errors import GeomclipError, InputError
 
+pytestmark = pytest.mark.numeric
+
 MADE = {"method": "m2mix", "settings": {"lr": 1e-5, "betas": (0.9, 0.98)}, "step": 300, "data": {"dataset": "emoji"}}
 TEXTS = ["a dog", "two red buses and so many other words that nothing of the rest is left", "rain"]
 

@@ -25,6 +25,8 @@ from geomclip.measurement import measure
 from geomclip.metrics import METRICS
 from geomclip.panel import Panel
 
+pytestmark = pytest.mark.numeric
+
 N = 30
 
 

@@ -23,6 +23,8 @@ from geomclip.encoders import load_encoder
 from geomclip.metrics import retrieval
 from geomclip.pairs.emoji import emoji_pairs
 
+pytestmark = pytest.mark.numeric
+
 FOLDER = Path(geomclip.__file__).parent / "encoders" / "demo"
 RECALLS = [
     f"{way}_retrieval_recall@{k}" for way in ("text", "image") for k in (1, 5, 10)

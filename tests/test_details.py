@@ -14,6 +14,8 @@ from geomclip.metrics.neighborhood import k_occurrence
 from geomclip.metrics.spectrum import effective_rank
 from geomclip.sweep import Pairing, sweep
 
+pytestmark = pytest.mark.numeric
+
 
 def set_of(n: int, per_image: int, dtype: torch.dtype, *, seed: int = 0) -> EmbeddingSet:
     """Texts in an order of their own, one image without text."""

@@ -19,6 +19,8 @@ from geomclip.projections.dosnes import Descent
 from geomclip.projections.forces import Cells, Edges, exact
 from geomclip.projections.neighbors import nearest
 
+pytestmark = pytest.mark.numeric
+
 
 def two_cones(n: int, d: int = 32, *, seed: int = 0) -> np.ndarray:
     """n unit rows: n/2 in clusters about one direction, n/2 of the same clusters about another."""

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as arrays
 from geomclip.embeddings import EmbeddingSet, as_tensor
 from geomclip.geometry import normalize
 
+pytestmark = pytest.mark.numeric
+
 
 def test_rows_become_unit_rows_and_their_lengths_are_kept():
     made = EmbeddingSet(np.array([[3.0, 4.0], [0.0, 2.0]]), np.eye(2), logit_scale=1)

@@ -23,6 +23,8 @@ from torch import Tensor
 from geomclip.encoders import Encoder, checkpoint, clip, load_encoder, metadata, names, towers
 from geomclip.errors import GeomclipError, InputError, NotAvailableError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:

@@ -8,6 +8,8 @@ import torch
 from geomclip import exact
 from tests.helpers import random_rows
 
+pytestmark = pytest.mark.numeric
+
 OWN = torch.tensor([3, 3, 0, 7, 1])
 
 

@@ -21,6 +21,8 @@ from geomclip import exporting
 from geomclip.encoders import Encoder, how_to_load, load_encoder, save_checkpoint, towers
 from geomclip.errors import GeomclipError, InputError
 
+pytestmark = pytest.mark.numeric
+
 MADE = {"method": "m2mix", "settings": {"lr": 1e-5}, "step": 300, "data": {"dataset": "emoji"}}
 TEXTS = [
     "a dog",

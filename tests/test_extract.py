@@ -21,6 +21,8 @@ from geomclip.extraction import Extraction
 from geomclip.pairs.record import Pairs
 from geomclip.store import load
 
+pytestmark = pytest.mark.numeric
+
 
 def extracted(folder, pairs, encoder=None, **options):
     return extract(encoder or TinyEncoder(), pairs, folder, **{"batch_size": 4, "shard_rows": 8, **options})

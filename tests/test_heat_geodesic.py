@@ -10,6 +10,8 @@ from scipy.spatial.distance import cdist
 from geomclip.projections.graphs import laplacian
 from geomclip.projections.heat_geodesic import HeatGeodesic
 
+pytestmark = pytest.mark.numeric
+
 
 def sheet(n: int = 300, noise: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Points of a rolled-up sheet (n, 3), and the same laid flat (n, 2)."""

@@ -34,6 +34,8 @@ from geomclip.projections.varadhan import (
     varadhan,
 )
 
+pytestmark = pytest.mark.numeric
+
 METHODS = ["series", "exact", "chebyshev", "euler"]
 
 

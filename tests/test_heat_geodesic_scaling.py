@@ -11,6 +11,8 @@ from sklearn.manifold import smacof as reference
 
 from geomclip.projections.scaling import classical, placed, rescaled, sgd, smacof, stress, triangulated
 
+pytestmark = pytest.mark.numeric
+
 
 def cloud(n: int, d: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, d)) * 5

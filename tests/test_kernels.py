@@ -22,6 +22,8 @@ from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.uniformity import GaussianSums
 from geomclip.sweep import Block, CompiledFold, Fold, Pairing, load_kernels, runs_compiled, sweep
 
+pytestmark = pytest.mark.numeric
+
 numba = pytest.importorskip("numba", reason="numba is not installed")
 kernels = pytest.importorskip("geomclip.kernels", reason="numba is not installed")
 

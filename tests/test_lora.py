@@ -18,6 +18,8 @@ from geomclip.training.lora import _adapter_class, adapt, adaptable, merged
 from geomclip.training.parameters import JOINT, freeze_statistics, lock, parameter_groups, tower_of, trained
 from geomclip.training.settings import Settings
 
+pytestmark = pytest.mark.numeric
+
 needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")
 
 

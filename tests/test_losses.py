@@ -16,6 +16,8 @@ from torch import Tensor
 from geomclip import losses, metrics
 from geomclip.losses import contrastive, geodesic_mixup, hcl, l_mix, m2_cosines, m2_mix, siglip, v_mix, vl_mix
 
+pytestmark = pytest.mark.numeric
+
 HALF = (torch.float16, torch.bfloat16)
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -17,6 +17,8 @@ from geomclip.measurement import measure
 from geomclip.metrics import METRICS
 from geomclip.results import NullCache, items_path
 
+pytestmark = pytest.mark.numeric
+
 # Real CLIP ViT-B/32 vectors of 100 Flickr8k photos x 5 captions, logit scale 100
 FLICKR = {
     "alignment": 1.3494413, "relative_alignment_text_to_image": -0.0672101111,

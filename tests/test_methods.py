@@ -28,6 +28,8 @@ from geomclip.training.methods import (
 )
 from geomclip.training.settings import WEIGHTS, Settings, preset
 
+pytestmark = pytest.mark.numeric
+
 TRAINED = [name for name, method in METHODS.items() if method.stage == "train"]
 
 

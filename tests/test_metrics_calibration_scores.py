@@ -24,6 +24,8 @@ from geomclip.metrics.calibration_scores import (
     wilson_interval,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 def queries(n: int, *, seed: int, power: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Confidences, and hits with probability confidence**power: calibrated where power is 1."""

@@ -24,6 +24,8 @@ from geomclip.metrics.spectrum import Cloud
 from geomclip.metrics.uniformity import uniformity_joint
 from tests.helpers import on_circle, random_rows, shared
 
+pytestmark = pytest.mark.numeric
+
 OWN = torch.tensor([0, 0, 2, 3, 3, 3, 2])  # image 1 of 4 has no text; the texts are not sorted by image
 
 

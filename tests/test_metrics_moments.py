@@ -11,6 +11,8 @@ from geomclip.metrics.moments import Moments
 from geomclip.metrics.spectrum import Cloud, cloud_shape
 from tests.helpers import random_rows
 
+pytestmark = pytest.mark.numeric
+
 GROUP = torch.arange(60) * 7 % 9
 
 

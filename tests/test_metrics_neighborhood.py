@@ -29,6 +29,8 @@ from geomclip.metrics.neighborhood import (
 from geomclip.sweep import Pairing, sweep
 from tests.helpers import on_circle, random_rows, shared
 
+pytestmark = pytest.mark.numeric
+
 
 def brute_counts(x: torch.Tensor, y: torch.Tensor, k: int) -> np.ndarray:
     """k-occurrence by sorting each float64 row, ties within 1e-9 of the k-th sharing what is left."""

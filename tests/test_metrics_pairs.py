@@ -25,6 +25,8 @@ from geomclip.metrics.null import chance, closed_form
 from geomclip.metrics.retrieval import chance_recall
 from geomclip.sweep import Pairing, sweep
 
+pytestmark = pytest.mark.numeric
+
 
 def rows_of(n: int = 14, per_image: int = 3, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Signed rows, texts in shuffled order, the last image without text."""

@@ -19,6 +19,8 @@ from geomclip.metrics.similarity import (
 )
 from tests.helpers import on_circle, random_rows
 
+pytestmark = pytest.mark.numeric
+
 ALL = [linear_cka, linear_cka_biased, mutual_knn, procrustes_distance]
 
 

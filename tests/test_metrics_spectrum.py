@@ -22,6 +22,8 @@ from geomclip.metrics.spectrum import (
 )
 from tests.helpers import on_circle, random_rows, shared
 
+pytestmark = pytest.mark.numeric
+
 ALL = [
     effective_rank,
     effective_rank_centered,

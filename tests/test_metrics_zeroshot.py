@@ -14,6 +14,8 @@ from geomclip.metrics.gap import modality_gap
 from geomclip.metrics.zeroshot import zeroshot, zeroshot_queries
 from tests.helpers import class_set, on_circle, random_rows, shared
 
+pytestmark = pytest.mark.numeric
+
 
 def values(image, labels, class_text, logit_scale=10.0):
     found = zeroshot(image, labels, class_text, logit_scale=logit_scale)

@@ -23,6 +23,8 @@ from geomclip.training.parameters import (
 )
 from geomclip.training.settings import Settings
 
+pytestmark = pytest.mark.numeric
+
 BOTH = {"logit_scale"}
 HEADS = {
     "openai": {"visual.proj", "text_projection"},

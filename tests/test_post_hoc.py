@@ -19,6 +19,8 @@ from geomclip.metrics.gap_curves import SHIFTS, gap_shift_curve
 from geomclip.training import post_hoc
 from geomclip.training.post_hoc import shift_of, sweep_es, sweep_wise_ft, wise_ft
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:

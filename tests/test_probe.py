@@ -15,6 +15,8 @@ from geomclip.encode import unit_rows
 from geomclip.errors import InputError
 from geomclip.training.probe import NUMBERS, Probe
 
+pytestmark = pytest.mark.numeric
+
 
 class Towers(nn.Module):
     """Two linear towers of which the image's has dropout and batch statistics; the text tower may be locked."""

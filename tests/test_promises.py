@@ -15,6 +15,8 @@ from geomclip.metrics import GROUPS, METRICS, Metric
 from geomclip.metrics.contributions import FORMULAS
 from geomclip.panel import Panel
 
+pytestmark = pytest.mark.numeric
+
 OF_CLASSES = [key for key in METRICS if key.startswith("zeroshot_")]
 OF_PAIRS = [key for key in METRICS if key not in OF_CLASSES and key != "truncated_text_share"]
 SEEDED = {"temperature", "ece_calibrated", "linear_separability"}

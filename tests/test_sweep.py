@@ -16,6 +16,8 @@ from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.uniformity import GaussianSums
 from geomclip.sweep import Block, Pairing, blocks, sweep, text_slices
 
+pytestmark = pytest.mark.numeric
+
 
 def pairing(n: int = 9, m: int = 31, d: int = 6, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Pairing:
     """Random owners: some images have many texts, some none."""

@@ -11,6 +11,8 @@ from torch import nn
 
 from geomclip.training.attention import SHORT, SelfAttention, kernel, quicken
 
+pytestmark = pytest.mark.numeric
+
 
 def pair(dtype, *, width=24, heads=3, **more):
     """The same weights as torch has them, and quick."""

@@ -13,6 +13,8 @@ from geomclip.errors import InputError
 from geomclip.training.methods import METHODS
 from geomclip.training.trainer import NotFinite, in_bf16, learning_rate_factor
 
+pytestmark = pytest.mark.numeric
+
 TRAINING = [name for name, method in METHODS.items() if method.stage == "train"]
 
 
