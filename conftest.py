@@ -10,6 +10,8 @@ import pytest
 # before anything imports torch or the hub client, which read them once; subprocesses inherit them
 _cache = tempfile.TemporaryDirectory(prefix="geomclip-tests-", ignore_cleanup_errors=True)
 os.environ["GEOMCLIP_CACHE"] = _cache.name
+# torch takes from its own what it compiled for other instructions, which need not compile with these
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(_cache.name, "inductor")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = os.path.join(_cache.name, "hub")
 os.environ.setdefault("OMP_NUM_THREADS", "2")

