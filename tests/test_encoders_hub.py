@@ -123,6 +123,12 @@ def server(tmp_path_factory) -> Iterator[Hub]:
     (pickled / "open_clip_model.safetensors").unlink()
     (folder / "org/transformers").mkdir()
     (folder / "org/transformers/config.json").write_text("{}")
+    text = {"context_length": 12, "vocab_size": 9, "width": 16, "heads": 2, "hf_tokenizer_name": "org/coded"}
+    tiny_model(folder / "org/names", text_cfg=text)
+    (folder / "org/coded").mkdir()
+    (folder / "org/coded/tokenizer.json").write_text("{}")
+    mapped = {"auto_map": {"AutoTokenizer": ["words.Words", None]}}
+    (folder / "org/coded/tokenizer_config.json").write_text(json.dumps(mapped))
     served = Hub(folder)
     threading.Thread(target=served.serve_forever, daemon=True).start()
     yield served
@@ -157,6 +163,13 @@ def test_a_hub_model_is_fetched_once_and_then_needs_no_network(server, tmp_path,
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_encoder("hf-hub:org/whole", cache_dir=tmp_path).weights_sha256 == expected
+
+
+def test_a_tokenizer_that_brings_code_is_refused_once_its_settings_are_fetched(server, tmp_path):
+    (answer,) = ask(tmp_path, "hf-hub:org/names", HF_ENDPOINT=server.address)
+    assert answer["error"] == "InputError"
+    assert "tokenizer_config.json: asks to run code of its own (auto_map): refused" in answer["said"]
+    assert not [name for name in server.seen if name.endswith("words.py")]
 
 
 def test_what_the_hub_cannot_give_is_one_line_within_seconds(server, tmp_path):

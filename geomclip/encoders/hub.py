@@ -80,6 +80,26 @@ def get(repo: str, names: Sequence[str], *, cache_dir: Path | None, what: str) -
     )
 
 
+def those_there(repo: str, names: Sequence[str], *, cache_dir: Path | None) -> list[Path]:
+    """Those of these files that the repository has; without network, those that are on this machine."""
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    found, network = [], True
+    for name in names:
+        here = cached(repo, (name,), cache_dir)
+        absent = try_to_load_from_cache(repo, name, cache_dir=cache_folder(cache_dir)) is _CACHED_NO_EXIST
+        if here is None and network and not absent:
+            try:
+                here = get(repo, (name,), cache_dir=cache_dir, what=repo)
+            except NotAvailableError:
+                network = False  # for whoever asks next too
+            except InputError:
+                continue  # the repository has none
+        if here is not None:
+            found.append(here)
+    return found
+
+
 def placed_by_hand(file: Path, repo: str, cache_dir: Path | None) -> bool:
     """Whether a file lies where the messages here tell people to place it, outside the hub's own layout."""
     return file.parent == repository_folder(repo, cache_dir)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from geomclip.devices import choose_device
-from geomclip.encoders import checkpoint, hub, names, saved, towers
+from geomclip.encoders import checkpoint, foreign_code, hub, names, saved, towers
 from geomclip.encoders.checkpoint import Contents
 from geomclip.encoders.clip import PRECISIONS, Encoder, choose_precision
 from geomclip.encoders.saved import Own
@@ -154,15 +154,20 @@ def _recipe(choice: names.Choice, cache_dir: Path | None) -> Recipe:
 
 
 def _with_parts(recipe: Recipe, cache_dir: Path | None, what: str) -> Recipe:
-    """Make sure of the tokenizer or text tower of transformers, whose own failures take minutes offline."""
-    text_cfg = recipe.model_cfg["text_cfg"]
-    tokenizer, tower = text_cfg.get("hf_tokenizer_name"), text_cfg.get("hf_model_name")
-    if tower and not Path(tower).is_dir():  # open_clip reads it from the hub's own cache, whatever cache_dir is
-        hub.get(tower, ("config.json",), cache_dir=None, what=f"the text tower of {what}")
-    if tokenizer and not recipe.tokenizer_source:
+    """Make sure of a tokenizer of transformers, whose own failures take minutes offline, and that it runs no code."""
+    tokenizer = recipe.model_cfg["text_cfg"].get("hf_tokenizer_name")
+    if not tokenizer:
+        return recipe
+    if not recipe.tokenizer_source:
         file = hub.get(tokenizer, TOKENIZER_FILES, cache_dir=cache_dir, what=f"the tokenizer of {what}")
         if hub.placed_by_hand(file, tokenizer, cache_dir):
-            return replace(recipe, tokenizer_source=str(file.parent))
+            recipe = replace(recipe, tokenizer_source=str(file.parent))
+    if recipe.tokenizer_source:
+        settings = [Path(recipe.tokenizer_source) / name for name in foreign_code.SETTINGS]
+    else:
+        settings = hub.those_there(tokenizer, foreign_code.SETTINGS, cache_dir=cache_dir)
+    for file in settings:
+        foreign_code.refuse(file)
     return recipe
 
 

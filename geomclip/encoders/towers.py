@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from geomclip.encoders import foreign_code
 from geomclip.errors import GeomclipError, InputError, NotAvailableError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
 MAX_SIDE = 8192  # pixels that a checkpoint may ask for, a side
+_LEADS_ASIDE = {"tokenizer_type", "subfolder", "revision", "code_revision", "gguf_file"}  # in settings of a tokenizer
 Tokenizer = Callable[..., torch.Tensor]
 
 
@@ -103,12 +105,13 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, se
     Raises
     ------
     InputError, NotAvailableError
-        If open_clip cannot build it (`where` opens the message), or a package or file it needs is absent.
+        If open_clip cannot build it (`where` opens the message), a package or file it needs is absent, or its text
+        tower asks to run code.
     """
     import open_clip
 
     with (
-        _as_folder(model_cfg, preprocess_cfg) as folder,
+        _as_folder(model_cfg, preprocess_cfg, where) as folder,
         quiet(),
         torch.random.fork_rng(devices=[]),
         _ZeroedMemory(),
@@ -132,7 +135,7 @@ def outline(model_cfg: Mapping[str, Any], *, where: str) -> torch.nn.Module:
     import open_clip
 
     with (
-        _as_folder(model_cfg, {}) as folder,
+        _as_folder(model_cfg, {}, where) as folder,
         quiet(),
         torch.random.fork_rng(devices=[]),
         _said_in_one_line(where),
@@ -178,6 +181,8 @@ def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
     asked = model_cfg["text_cfg"].get("tokenizer_kwargs") or {}
     if not isinstance(asked, dict) or asked.get("trust_remote_code"):
         raise InputError(f"{where}: its 'tokenizer_kwargs' ask to run code (trust_remote_code): refused")
+    if aside := sorted(_LEADS_ASIDE & asked.keys()):
+        raise InputError(f"{where}: its 'tokenizer_kwargs' lead to other files than are checked ({aside[0]}): refused")
     return dict(model_cfg)
 
 
@@ -252,24 +257,28 @@ def image_transform(
 
 
 def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | None, where: str) -> Tokenizer:
-    """The tokenizer that a configuration asks for; one of transformers is read from `source` if given."""
-    import open_clip
-    from open_clip.tokenizer import HFTokenizer
+    """The tokenizer that a configuration asks for; one of transformers is read from `source` if given.
+
+    No code of the source's is run; `foreign_code.refuse` says beforehand where it asks for some.
+    """
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     text_cfg = model_cfg["text_cfg"]
     name = text_cfg.get("hf_tokenizer_name")
     if name and importlib.util.find_spec("transformers") is None:
         raise NotAvailableError(f"{where}: its tokenizer needs the transformers package: pip install transformers")
+    length = text_cfg.get("context_length", CONTEXT_LENGTH)
+    settings = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "trust_remote_code"}
     with quiet(), _said_in_one_line(f"{where}: its tokenizer"):
         if not name:
-            with _as_folder(model_cfg, {}) as folder:
-                return open_clip.get_tokenizer(f"local-dir:{folder}")
+            return SimpleTokenizer(context_length=length, **settings)
         return HFTokenizer(
             source or name,
-            context_length=text_cfg.get("context_length", CONTEXT_LENGTH),
+            context_length=length,
             cache_dir=str(cache_dir) if cache_dir else None,
             tokenizer_mode=text_cfg.get("tokenizer_mode"),
-            **(text_cfg.get("tokenizer_kwargs") or {}),
+            trust_remote_code=False,
+            **settings,
         )
 
 
@@ -289,12 +298,38 @@ class _ZeroedMemory(TorchFunctionMode):
 
 
 @contextmanager
-def _as_folder(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> Iterator[Path]:
+def _as_folder(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where: str) -> Iterator[Path]:
     """A folder in open_clip's local-dir layout: the one public way to build from a configuration in hand."""
     with tempfile.TemporaryDirectory(prefix="geomclip-") as folder:
-        text = json.dumps({"model_cfg": dict(model_cfg), "preprocess_cfg": dict(preprocess_cfg)})
+        kept = _with_checked_tower(model_cfg, Path(folder) / "text", where)
+        text = json.dumps({"model_cfg": kept, "preprocess_cfg": dict(preprocess_cfg)})
         (Path(folder) / CONFIG_FILE).write_text(text, encoding="utf-8")
         yield Path(folder)
+
+
+def _with_checked_tower(model_cfg: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """The configuration with its text tower of transformers read from `folder`, which is given the checked config.json.
+
+    open_clip passes no `trust_remote_code` on: so that it reads what was checked and no other file, whatever the
+    tower's own folder or repository holds.
+    """
+    text_cfg = model_cfg["text_cfg"]
+    name = text_cfg.get("hf_model_name")
+    if not name:
+        return dict(model_cfg)
+    if importlib.util.find_spec("transformers") is None:
+        raise NotAvailableError(f"{where}: its text tower needs the transformers package: pip install transformers")
+    from geomclip.encoders import hub  # which imports this module
+
+    name = str(name)
+    here = Path(name) / "config.json"
+    file = (
+        here if Path(name).is_dir() else hub.get(name, (here.name,), cache_dir=None, what=f"the text tower of {where}")
+    )
+    content = foreign_code.checked_tower(file)
+    folder.mkdir()
+    (folder / here.name).write_bytes(content)
+    return {**model_cfg, "text_cfg": {**text_cfg, "hf_model_name": str(folder)}}
 
 
 @contextmanager
@@ -310,6 +345,8 @@ def _said_in_one_line(where: str) -> Iterator[None]:
             raise NotAvailableError(
                 f"{where}: its text tower needs the transformers package: pip install transformers"
             ) from error
+        if "trust_remote_code" in str(error):
+            raise InputError(f"{where}: asks to run code of its own (trust_remote_code): refused") from error
         if isinstance(error, OSError):
             raise NotAvailableError(f"{where}: something it needs cannot be had: {first_line(error)}") from error
         raise InputError(f"{where}: open_clip cannot use it: {type(error).__name__}: {first_line(error)}") from error
