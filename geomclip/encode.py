@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from geomclip.arrays import one_line
-from geomclip.errors import GeomclipError, NotAvailableError
+from geomclip.errors import InputError, NotAvailableError
 from geomclip.geometry import normalize
-from geomclip.pairs.record import Pair
+from geomclip.pairs.record import NO_SUCH_IMAGE, Pair, machine_fault
 from geomclip.workers import Call, Workers
 
 if TYPE_CHECKING:
@@ -220,19 +220,27 @@ class Encoding:
             content = pair.image.read()
             return self._prepare(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
 
-        return value_or_reason(read)
+        return value_or_reason(read, name=pair.image.path)
 
 
-def value_or_reason(read: Callable[[], Out]) -> Out | str:
-    """What `read` makes of an image; if the image cannot be used, the reason."""
+def value_or_reason(read: Callable[[], Out], *, name: str) -> Out | str:
+    """What `read` makes of an image; if the image cannot be used, the reason.
+
+    Raises
+    ------
+    GeomclipError
+        If the machine failed and not the image: a disk, a network, too many open files, memory, permission.
+    """
     try:
         return read()
     except NotAvailableError:
         raise  # a missing package is no property of this image
-    except OSError as problem:
-        # without the path, which would tie the manifest to this machine
-        return problem.strerror or one_line(problem)
-    except (GeomclipError, MemoryError) as problem:
+    except (OSError, MemoryError) as problem:
+        if isinstance(problem, OSError) and problem.errno in NO_SUCH_IMAGE:
+            # without the path, which would tie the manifest to this machine
+            return problem.strerror or one_line(problem)
+        raise machine_fault(name, problem) from problem
+    except InputError as problem:
         return one_line(problem)
 
 

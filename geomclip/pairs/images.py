@@ -53,6 +53,8 @@ def decode(data: bytes, *, name: str) -> Image.Image:
     InputError
         One line: not an image, a format that is not read, cut short, damaged, or of more than `MAX_PIXELS`
         declared pixels (found before anything of that size is allocated).
+    MemoryError, OSError
+        If the machine fails, which says nothing of the image.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -75,8 +77,15 @@ def decode(data: bytes, *, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise InputError(f"{name} is not an image that is read (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM)") from error
     except Exception as error:
+        if _of_the_machine(error):
+            raise
         # Pillow's parsers raise whatever they stumble over: struct.error, SyntaxError, IndexError, ...
         raise InputError(f"{name} is damaged or cut short: {one_line(error)}") from error
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether the machine failed and not the image, of which Pillow's OSErrors tell by a message alone."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -102,8 +111,10 @@ def _orientation(image: Image.Image) -> int:
         with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a damaged EXIF block says nothing of the pixels, which are fine
-        return 1
+    except Exception as error:
+        if _of_the_machine(error):
+            raise
+        return 1  # a damaged EXIF block says nothing of the pixels, which are fine
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

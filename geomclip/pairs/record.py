@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
+
+from geomclip.errors import GeomclipError
+
+NO_SUCH_IMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""Errors of a file that the data name and that is none; every other one is a fault of the machine."""
+
+
+def machine_fault(name: str, problem: OSError | MemoryError) -> GeomclipError:
+    """What ends a run that cannot read an image which may be whole: skipping it would change the numbers for good."""
+    if isinstance(problem, MemoryError):
+        return GeomclipError(f"{name}: memory ran out while it was read: make room and run the same command again")
+    where, reason = problem.filename or name, problem.strerror or str(problem) or type(problem).__name__
+    if isinstance(problem, PermissionError):
+        way_out = "make it readable for this user, or take it out of the data"
+    else:
+        way_out = "a fault of the machine, not of the image; mend it"
+    return GeomclipError(
+        " ".join(f"{where} cannot be read ({reason}): {way_out}, and run the same command again".split())
+    )
 
 
 class ImageSource(Protocol):
@@ -18,7 +39,10 @@ class ImageSource(Protocol):
         """What manifests and messages call the image."""
 
     def read(self) -> bytes:
-        """The encoded image (JPEG, PNG, ...); OSError or InputError if it cannot be had."""
+        """The encoded image (JPEG, PNG, ...); OSError or InputError if it cannot be had.
+
+        An InputError, or an OSError of `NO_SUCH_IMAGE`, is a property of the data: the image is skipped.
+        """
 
     def identity(self) -> str:
         """Something cheap that changes when the bytes change (size and time of a file)."""
@@ -42,11 +66,18 @@ class ImageFile:
 
     def identity(self) -> str:
         """Size and modification time; 'absent' for a file that is not there."""
-        try:
-            stat = self.file.stat()
-        except OSError:
-            return "absent"
-        return f"{stat.st_size}:{stat.st_mtime_ns}"
+        stat = stat_if_there(self.file)
+        return f"{stat.st_size}:{stat.st_mtime_ns}" if stat else "absent"
+
+
+def stat_if_there(file: Path) -> os.stat_result | None:
+    """What the system says of a file; None if there is none. A GeomclipError where the machine fails."""
+    try:
+        return file.stat()
+    except OSError as problem:
+        if problem.errno in NO_SUCH_IMAGE:
+            return None
+        raise machine_fault(str(file), problem) from problem
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from geomclip.errors import InputError
 from geomclip.pairs.imagenet_folder import class_prompts, distinct, read_class_names
-from geomclip.pairs.record import Pair, Pairs
+from geomclip.pairs.record import Pair, Pairs, stat_if_there
 from geomclip.pairs.source import (
     IMAGE_SUFFIXES,
     MAX_TEXT_BYTES,
@@ -61,9 +61,8 @@ class TarMember:
 
     def identity(self) -> str:
         """Size and modification time of the tar, and the place within; 'absent' for a tar that is gone."""
-        try:
-            stat = self.tar.stat()
-        except OSError:
+        stat = stat_if_there(self.tar)
+        if stat is None:
             return "absent"
         return f"{stat.st_size}:{stat.st_mtime_ns}:{self.offset}:{self.size}"
 

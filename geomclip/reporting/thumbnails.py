@@ -63,6 +63,8 @@ def thumbnails(
     ------
     InputError
         If data that `of_data` names cannot be used.
+    GeomclipError
+        If the machine fails while an image is read.
     """
     try:
         pairs = _pairs(embeddings, of_data, cache_dir)
@@ -77,7 +79,9 @@ def thumbnails(
         )
 
     def make(source: ImageSource | None) -> bytes | str:
-        return "its id is not in the data set" if source is None else value_or_reason(lambda: shrunk(source))
+        if source is None:
+            return "its id is not in the data set"
+        return value_or_reason(lambda: shrunk(source), name=source.path)
 
     webp, lost = [], []
     with ThreadPoolExecutor(default_workers()) as pool:  # Pillow decodes without the interpreter's lock

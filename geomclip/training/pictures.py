@@ -69,7 +69,9 @@ class Pictures:
         if image in self.lost:
             return None
         source = self.pairs[image].image
-        pixels = value_or_reason(lambda: self.preprocess(part(decode(source.read(), name=source.path))))
+        pixels = value_or_reason(
+            lambda: self.preprocess(part(decode(source.read(), name=source.path))), name=source.path
+        )
         if not isinstance(pixels, str):
             return pixels
         with self._lock:
