@@ -8,10 +8,11 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -146,10 +147,49 @@ def make_folder(folder: str | Path) -> Path:
     return folder
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Delete the unfinished files of a writer that was killed; the caller holds the folder's lock."""
-    for leftover in folder.glob(_LEFTOVER):
-        leftover.unlink(missing_ok=True)
+def refuse_links(folder: str | Path, *names: str) -> None:
+    """See that nothing of these names in `folder` is a link, nor a folder on the way to it.
+
+    The folder itself is the user's and may be one. What geomclip makes in it never is: a link there leads writing and
+    deleting to another place.
+
+    Raises
+    ------
+    InputError
+        Naming the link.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "checkpoints").symlink_to("elsewhere")
+    ...     refuse_links(folder, "img_emb", "checkpoints/step-000001")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    geomclip.errors.InputError: ...checkpoints is a link, which is never written through: ...
+    """
+    for name in names:
+        place = Path(folder)
+        for part in PurePath(name).parts:
+            place /= part
+            if place.is_symlink():
+                raise _linked(place)
+
+
+def clear_leftovers(folder: Path, *parts: str) -> None:
+    """Delete the unfinished files of a writer that was killed, in a folder and these of its subfolders.
+
+    The caller holds the folder's lock.
+
+    Raises
+    ------
+    InputError
+        If a subfolder is a link, before anything is deleted.
+    """
+    refuse_links(folder, *parts)
+    for place in (folder, *(folder / part for part in parts)):
+        for leftover in place.glob(_LEFTOVER):
+            leftover.unlink(missing_ok=True)
 
 
 def is_ours(name: str) -> bool:
@@ -174,7 +214,8 @@ class Lock:
     Raises
     ------
     InputError
-        On entering without `wait`, if another process (or another Lock of this one) holds the folder: names it.
+        On entering without `wait`, if another process (or another Lock of this one) holds the folder: names it. If
+        the lock file is a link, or no plain file.
     """
 
     def __init__(self, folder: str | Path, *, wait: bool = False) -> None:
@@ -211,13 +252,20 @@ class Lock:
             raise NotAvailableError("locking a folder needs a Unix system: run geomclip under WSL") from None
         path = self.folder / LOCK_NAME
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except OSError as problem:
-            raise _explained(path, problem) from problem
+            raise (_linked(path) if path.is_symlink() else _explained(path, problem)) from problem
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise InputError(f"{path} is no plain file of its own: take it away, or name another folder")
+        except BaseException:
+            os.close(descriptor)
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if self.wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
-                same = os.path.samestat(os.fstat(descriptor), os.stat(path))
+                same = os.path.samestat(os.fstat(descriptor), os.lstat(path))
             except FileNotFoundError:
                 same = False
             if same:
@@ -262,6 +310,13 @@ def _sync_folder(folder: Path) -> None:
     with suppress(OSError):
         os.fsync(descriptor)
     os.close(descriptor)
+
+
+def _linked(place: Path) -> InputError:
+    return InputError(
+        f"{place} is a link, which is never written through: put what it leads to in its place, take it away, "
+        "or name another folder"
+    )
 
 
 def _explained(path: Path, problem: OSError) -> GeomclipError:

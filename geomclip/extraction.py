@@ -128,8 +128,7 @@ class Extraction:
 
     def _begin(self, folder: Path) -> None:
         """A new manifest; or the one that is there, without the shards that have been damaged since."""
-        for part in (".", *(f"{kind}_emb" for kind in KINDS), *KINDS.values()):
-            clear_leftovers(folder / part)
+        clear_leftovers(folder, *(f"{kind}_emb" for kind in KINDS), *KINDS.values())
         if not (folder / MANIFEST).exists():
             # whatever differs between machines and days is in `written`, and only there
             written = {

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.arrays import check_rows, npy_chunks, one_line, read_npy
-from geomclip.cache import atomic_write
+from geomclip.cache import atomic_write, refuse_links
 from geomclip.errors import InputError
 
 SCHEMA = "geomclip.store/1"
@@ -58,6 +58,7 @@ def write_part(folder: Path, kind: str, number: str, rows: NDArray[Any], table: 
         (f"{KINDS[kind]}/{KINDS[kind]}_{number}.parquet", [buffer.getbuffer()]),
     ):
         digest, size = hashlib.sha256(), 0
+        refuse_links(folder, str(PurePosixPath(name).parent))
         with atomic_write(folder / name) as file:
             for chunk in chunks:
                 digest.update(chunk)

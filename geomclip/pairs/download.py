@@ -123,6 +123,7 @@ def download(
         return target
     cache.make_folder(target.parent)
     part = target.with_name(target.name + ".part")
+    cache.refuse_links(part.parent, part.name)
     failures = 0
     while True:
         before = _size(part)
@@ -272,6 +273,7 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
     has its name.
     """
     fresh = root / f".{archive.name}.unpacked"
+    cache.refuse_links(root, fresh.name)
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as content:

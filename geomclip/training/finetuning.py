@@ -139,8 +139,8 @@ def finetune(
     work.check()
     if processes.first:
         with Lock(folder):
-            clear_leftovers(folder)
             kept = runs.begin(folder, work.config(), resume=resume, override=override, log=work.log)
+            clear_leftovers(folder)
             result = work.lead(kept, sinks={"tensorboard": tensorboard, "wandb": wandb})
     else:
         result = work.follow(resume=resume)

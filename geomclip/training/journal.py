@@ -84,7 +84,7 @@ class Journal:
         self._there = {_about(json.loads(line)) for line in kept}
         atomic_bytes(self.path, b"".join(kept))
         self._end = sum(map(len, kept))
-        self._file: int | None = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        self._file: int | None = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         if resumed_at is not None:
             self._append({"resumed": resumed_at})
             self._tell(f"resumed at step {resumed_at}")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from geomclip import __version__
-from geomclip.cache import atomic_json, is_ours, make_folder
+from geomclip.cache import atomic_json, is_ours, make_folder, refuse_links
 from geomclip.encoders import towers
 from geomclip.errors import InputError
 from geomclip.training import snapshots
@@ -89,9 +89,10 @@ def begin(folder: Path, config: Config, *, resume: bool, override: bool, log: Ca
     ------
     InputError
         If the folder is not empty and `resume` is not given, holds something else, or a run that began with other
-        settings, another base or other data (and `override` is not given).
+        settings, another base or other data (and `override` is not given); if its folder of snapshots is a link.
     """
     make_folder(folder)
+    refuse_links(folder, snapshots.FOLDER)
     others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
     if not others:
         if resume:

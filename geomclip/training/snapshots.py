@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.cache import atomic_json, atomic_write, make_folder
+from geomclip.cache import atomic_json, atomic_write, make_folder, refuse_links
 from geomclip.errors import InputError
 
 FOLDER = "checkpoints"
@@ -43,13 +43,17 @@ def save(run: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], known:
 
     Raises
     ------
+    InputError
+        If the folder of snapshots, or something of this one's name in it, is a link.
     GeomclipError
         If the disk is full or fails: earlier snapshots stay.
     """
     from safetensors.torch import save as to_bytes
 
-    folder = make_folder(run / FOLDER)
+    folder = run / FOLDER
     final, making = folder / f"step-{step:06d}", folder / f"{_UNFINISHED}{step:06d}.geomclip-tmp"
+    refuse_links(run, *(f"{FOLDER}/{each.name}" for each in (final, making)))
+    make_folder(folder)
     shutil.rmtree(making, ignore_errors=True)
     sizes = {}
     try:
@@ -68,6 +72,7 @@ def save(run: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], known:
 
 def newest(run: Path) -> Path | None:
     """The last snapshot of a run whose files are all there; None if there is none. Unfinished ones are removed."""
+    refuse_links(run, FOLDER)
     for leftover in (run / FOLDER).glob(f"{_UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for folder in reversed(_found(run)):

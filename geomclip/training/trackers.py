@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from geomclip.cache import atomic_bytes, make_folder
+from geomclip.cache import atomic_bytes, make_folder, refuse_links
 from geomclip.console import one_line
 from geomclip.errors import NotAvailableError
 
@@ -26,7 +26,11 @@ class Tracker(Protocol):
 def trackers(
     folder: Path, resumed_at: int | None, config: Mapping[str, Any], *, tensorboard: bool, wandb: bool
 ) -> list[Tracker]:
-    """Those asked for, begun; NotAvailableError, with the command that helps, if one cannot be."""
+    """Those asked for, begun; NotAvailableError, with the command that helps, if one cannot be.
+
+    InputError if the folder that one writes to is a link.
+    """
+    refuse_links(folder, *["tensorboard"] * tensorboard, *["wandb"] * wandb)
     begun: list[Tracker] = []
     if tensorboard:
         begun.append(TensorBoard(folder / "tensorboard", resumed_at, config))
