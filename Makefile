@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test test-kernels lint bench figures clean
+.PHONY: help venv demo test test-kernels lint bench figures clean ways
 
 help:
 	@echo "make demo    the panel of the demo model on the built-in data"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-kernels  the numeric tests by the kernels of older processors"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
+	@echo "make ways    through how many files four things pass, before and now (WAYS=-v: which)"
 	@echo "make figures the pictures of the demo model, from the numbers in figures/"
 	@echo "make venv    only the environment, in $(VENV)"
 	@echo "make clean   remove the environment"
@@ -56,6 +57,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/goals.py $(BENCH)
+
+# reads the code alone
+ways:
+	@$(PYTHON) benchmarks/ways.py $(WAYS)
 
 figures: $(STAMP)
 	@$(BIN)/python analyses/figures.py
