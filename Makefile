@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test test-kernels lint bench figures clean ways
+.PHONY: help venv demo test test-kernels lint bench figures clean ways surface
 
 help:
 	@echo "make demo    the panel of the demo model on the built-in data"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-kernels  the numeric tests by the kernels of older processors"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
+	@echo "make surface keep the public names, options and keys as they are now, in tests/surface.json"
 	@echo "make ways    through how many files four things pass, before and now (WAYS=-v: which)"
 	@echo "make figures the pictures of the demo model, from the numbers in figures/"
 	@echo "make venv    only the environment, in $(VENV)"
@@ -57,6 +58,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/goals.py $(BENCH)
+
+surface: $(STAMP)
+	@$(BIN)/python tests/surface.py
 
 # reads the code alone
 ways:
