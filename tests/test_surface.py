@@ -22,18 +22,24 @@ def changes(name: str, now: Any) -> str:
     return "\n".join(["if this change is meant, `make surface` keeps it:", *diff]) if diff else ""
 
 
+def assert_kept(name: str, now: Any) -> None:
+    """Fail with the whole difference, which an assertion would cut."""
+    if told := changes(name, now):
+        pytest.fail(told, pytrace=False)
+
+
 def test_public_names_and_signatures_are_those_that_were_kept() -> None:
     for package in surface.PACKAGES:
         pytest.importorskip(package)
-    assert changes("python", surface.python_surface()) == ""
+    assert_kept("python", surface.python_surface())
 
 
 def test_commands_and_options_are_those_that_were_kept() -> None:
-    assert changes("commands", surface.commands_surface()) == ""
+    assert_kept("commands", surface.commands_surface())
 
 
 def test_keys_of_results_stores_runs_and_comparisons_are_those_that_were_kept(tmp_path: Path) -> None:
-    assert changes("records", surface.records_surface(tmp_path)) == ""
+    assert_kept("records", surface.records_surface(tmp_path))
 
 
 def test_a_change_is_shown_as_a_line_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
