@@ -348,10 +348,6 @@ class _Reader(ast.NodeVisitor):
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
-    def visit_Expr(self, node: ast.Expr) -> None:
-        if not isinstance(node.value, ast.Constant):  # a docstring
-            self.generic_visit(node)
-
     def visit_arg(self, node: ast.arg) -> None:
         if node.arg in self.names:
             self.hit(node, f"parameter {node.arg}", node.arg)
