@@ -21,9 +21,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 import geomclip as gc
-from geomclip.cache import atomic_bytes
-from geomclip.maps import Map
+from geomclip.machine.files import atomic_bytes
 from geomclip.plots import static
+from geomclip.projections.maps import Map
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
 NUMBERS = "demo_space.json"
@@ -38,9 +38,9 @@ STEPS = 60
 # %%
 def measured(*, steps: int = STEPS, seed: int = 0, data: str = "emoji", limit: int | None = None) -> dict[str, Any]:
     """Everything that is drawn: panel, details, maps before and after, and the path of the training between them."""
-    from geomclip.details import details_of
-    from geomclip.maps import project_pair
-    from geomclip.training.journal import read_log
+    from geomclip.panels.details import details_of
+    from geomclip.projections.maps import project_pair
+    from geomclip.training.watching.journal import read_log
 
     before = gc.embed("demo", data, limit=limit)
     panel = gc.measure(before, curves=True, seed=seed)

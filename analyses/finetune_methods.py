@@ -101,7 +101,7 @@ def prepare(data: str, folder: Path, *, data_root: Path | None, limit: int | Non
 
     Pictures that are not files are written as PNG once: rendering them in every run would take longer than it.
     """
-    from geomclip.errors import InputError
+    from geomclip.machine.errors import InputError
     from geomclip.pairs import load_pairs
 
     train, held_out = (
@@ -121,7 +121,7 @@ def prepare(data: str, folder: Path, *, data_root: Path | None, limit: int | Non
 
 def write_table(file: Path, splits: dict[str, list[Any]]) -> None:
     """A csv that `--data csv:FILE` reads: filepath, title, split; a row a caption."""
-    from geomclip.cache import atomic_bytes, atomic_write
+    from geomclip.machine.files import atomic_bytes, atomic_write
     from geomclip.pairs import ImageFile
 
     rows = [("filepath", "title", "split")]
@@ -151,7 +151,7 @@ def trained_base(folder: Path, *, steps: int, batch_size: int) -> str:
     from safetensors.torch import save_file
 
     from geomclip.encoders import towers
-    from geomclip.training.finetuning import finetune
+    from geomclip.training.finetune import finetune
 
     start, run = folder / "base-start", folder / "base"
     if not (start / "open_clip_model.safetensors").exists():
@@ -192,9 +192,9 @@ def run(study: Study, trial: Trial) -> None:
     """Make one run, and keep its numbers as JSON; its weights too where others are made from them (ft)."""
     import torch
 
-    from geomclip.cache import atomic_json
-    from geomclip.training.finetuning import finetune
-    from geomclip.training.journal import read_log
+    from geomclip.machine.files import atomic_json
+    from geomclip.training.finetune import finetune
+    from geomclip.training.watching.journal import read_log
 
     torch.set_num_threads(study.threads)
     began = time.monotonic()
@@ -244,7 +244,7 @@ def run(study: Study, trial: Trial) -> None:
 
 def hardness_of(model: str, study: Study) -> dict[str, float]:
     """`hardness` on test, one caption an image."""
-    from geomclip.extract import embed
+    from geomclip.encoders.extraction.calls import embed
 
     kept = embed(model, study.table, split="test", cache_dir=study.folder / "cache").first_texts()
     assert kept.text is not None
@@ -378,7 +378,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.seeds,
         threads=max(1, CORES // args.jobs),
     )
-    from geomclip.extract import embed
+    from geomclip.encoders.extraction.calls import embed
 
     for split in ("test", "train"):  # once, before the runs look for them at the same time
         embed(base, study.table, split=split, cache_dir=folder / "cache")

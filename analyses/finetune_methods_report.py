@@ -114,7 +114,7 @@ def number(value: float | None) -> float:
 
 def report(study: Path, out: Path) -> None:
     """Write OUT/finetune_methods*.md, .csv and .png for every data set of a study."""
-    from geomclip.cache import atomic_bytes
+    from geomclip.machine.files import atomic_bytes
 
     for folder in sorted(each for each in study.iterdir() if (each / "runs").is_dir()):
         kept = [json.loads(file.read_text("utf-8")) for file in sorted((folder / "runs").glob("*.json"))]
@@ -252,7 +252,7 @@ def draw(runs: Runs, file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from geomclip.cache import atomic_write
+    from geomclip.machine.files import atomic_write
 
     plt.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7})
     figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.9), layout="constrained")

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 import geomclip as gc
 from geomclip.metrics.projection import continuity, trustworthiness
 from geomclip.projections import TSNE, UMAP, HeatGeodesic
-from geomclip.projections.graphs import neighbor_graph
+from geomclip.projections.heat.graphs import neighbor_graph
 
 K = 15
 AT_MOST = 1500

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from geomclip.plots.canvas import in_style, save
+from geomclip.plots.static.canvas import in_style, save
 
 COLUMN, PAGE = 85 / 25.4, 180 / 25.4  # inches, of print
 # Okabe and Ito's colours; the marker tells apart what a reader's eye or a printer does not

@@ -14,8 +14,8 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from geomclip.projections import TSNE, HeatGeodesic
-from geomclip.projections.graphs import laplacian, neighbor_graph
-from geomclip.projections.heat import chebyshev_order, heat_kernels, largest_eigenvalue
+from geomclip.projections.heat.graphs import laplacian, neighbor_graph
+from geomclip.projections.heat.kernels import chebyshev_order, heat_kernels, largest_eigenvalue
 
 SEED = 47
 N = 1000

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import kneighbors_graph
 
 from geomclip import projections
-from geomclip.projections.scaling import classical, smacof
+from geomclip.projections.heat.scaling import classical, smacof
 
 FLOOR = 1e-16
 """Of the powers of a walk before their logarithm, as heatgeo has it."""

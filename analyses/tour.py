@@ -17,10 +17,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import geomclip as gc
-from geomclip.details import details_of
-from geomclip.maps import project, project_pair
+from geomclip.panels.details import details_of
 from geomclip.plots import static
-from geomclip.training.journal import read_log
+from geomclip.projections.maps import project, project_pair
+from geomclip.training.watching.journal import read_log
 
 parser = argparse.ArgumentParser(description="Measure, see, fine-tune, compare.")
 parser.add_argument("--model", default="demo")

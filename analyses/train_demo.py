@@ -31,19 +31,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geomclip.console import progress_bar
+from geomclip.machine.console import progress_bar
 from geomclip.pairs.emoji import emoji_pairs
 from geomclip.pairs.record import Pair, Pairs
 from geomclip.training import snapshots
 from geomclip.training.batches import Batch
-from geomclip.training.journal import Journal, read_log
+from geomclip.training.folder import BEST
 from geomclip.training.loop import course_of
 from geomclip.training.loop import train as run_training
 from geomclip.training.methods import Features
-from geomclip.training.runs import BEST
 from geomclip.training.seeds import generator
 from geomclip.training.settings import Settings
 from geomclip.training.trainer import Loss, Trainer
+from geomclip.training.watching.journal import Journal, read_log
 
 MODEL = {
     "embed_dim": 128,

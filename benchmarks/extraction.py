@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 from goal import Goal, report
 
-from geomclip.encode import ON_A_GPU, Encoding
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.encoders.clip import PRECISIONS
-from geomclip.extract import extract
+from geomclip.encoders.extraction.batches import ON_A_GPU, Encoding
+from geomclip.encoders.extraction.calls import extract
+from geomclip.machine.threads import Workers
 from geomclip.pairs import load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.record import Pair, Pairs
-from geomclip.workers import Workers
 
 LIMITS = {"cpu fp32": 0.95, "cpu bf16": 0.85, "cuda": 0.90}
 

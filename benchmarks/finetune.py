@@ -37,10 +37,10 @@ from geomclip.pairs import load_pairs
 from geomclip.training.batches import Batch, Batches, Order, PairBatches
 from geomclip.training.methods import METHODS, Features, draws, method_objective, objective
 from geomclip.training.pictures import Pictures
-from geomclip.training.probe import Probe
 from geomclip.training.seeds import generator
 from geomclip.training.settings import Settings
 from geomclip.training.trainer import Trainer, choose_training_precision
+from geomclip.training.watching.probe import Probe
 
 LIMITS = {"m2mix": 1.03, "m3mix": 1.08}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

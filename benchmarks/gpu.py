@@ -17,7 +17,7 @@ import torch
 from goal import Goal, report
 from made import folds, made, multiply, pairings
 
-from geomclip.sweep import CPU_BLOCK, GPU_BLOCK, Pairing
+from geomclip.metrics.sweep import CPU_BLOCK, GPU_BLOCK, Pairing
 
 LIMIT, MEMORY = 2.0, 8.0
 NAMES = ("sweeps on a GPU", "memory on a GPU")

@@ -46,7 +46,7 @@ def one(options: argparse.Namespace, method: str, n: int, d: int) -> dict[str, o
 
         estimator = Isomap(n_neighbors=10)
     else:
-        from geomclip.projections.heat_geodesic import HeatGeodesic
+        from geomclip.projections.heat.heat_geodesic import HeatGeodesic
 
         estimator = HeatGeodesic(random_state=options.seed)
     drawn = estimator.fit_transform(x)

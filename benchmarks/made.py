@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.embeddings import EmbeddingSet
-from geomclip.measurement import measure
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.retrieval import Ranks
+from geomclip.metrics.sweep import Fold, Pairing, sweep
 from geomclip.metrics.uniformity import GaussianSums
-from geomclip.sweep import Fold, Pairing, sweep
+from geomclip.panels.measurement import measure
 
 
 def made(images: int, texts_per_image: int, dim: int) -> EmbeddingSet:

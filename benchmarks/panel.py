@@ -18,9 +18,9 @@ from alone import alone, measured
 from goal import Goal, report
 from made import folds, made, pairings, products, warm_up
 
-from geomclip.embeddings import EmbeddingSet
-from geomclip.measurement import measure
-from geomclip.sweep import load_kernels
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.metrics.sweep import load_kernels
+from geomclip.panels.measurement import measure
 
 APART = ("nulls", "temperature", "curves", "kernels")
 """Stages that are timed apart from the panel: cached, asked for, or paid once."""

@@ -31,8 +31,8 @@ from alone import alone, measured, memory_gb
 from goal import Goal, report
 from made import made, products, warm_up
 
-from geomclip.embeddings import EmbeddingSet
-from geomclip.measurement import measure
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.panels.measurement import measure
 
 FASTER = 10.0
 MEMORY_LIMIT_GB = 8.0

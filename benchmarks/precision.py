@@ -20,10 +20,10 @@ from goal import Goal, report
 
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.encoders.clip import choose_precision
-from geomclip.extract import embed
-from geomclip.measurement import measure
+from geomclip.encoders.extraction.calls import embed
 from geomclip.pairs import Pairs, load_pairs
-from geomclip.panel import Panel
+from geomclip.panels.measurement import measure
+from geomclip.panels.record import Panel
 
 CASES = ("demo:own:emoji:100000",)
 PHOTOGRAPHS = ("demo:own:flickr8k:500", "ViT-B-32:random:flickr8k:200")

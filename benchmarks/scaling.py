@@ -21,7 +21,7 @@ from alone import alone, measured
 from goal import Goal, report
 from made import made, products, warm_up
 
-from geomclip.measurement import measure
+from geomclip.panels.measurement import measure
 
 STEEPEST = 1.05
 APART = ("nulls",)

@@ -26,7 +26,7 @@ from typing import Any
 from goal import Goal, report
 from made import made
 
-from geomclip.store import save
+from geomclip.embeddings.store import save
 
 HELP, MEASURE = 0.15, 1.5
 """Seconds: `--help` above an empty Python, `measure` above `import torch`, its sweeps left out."""

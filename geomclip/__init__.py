@@ -12,26 +12,26 @@ __version__ = "0.1.0"
 
 # public name: module that has it; an empty string makes the module itself public
 _PUBLIC = {
-    "EmbeddingSet": "embeddings",
-    "embed": "extract",
-    "load": "store",
-    "save": "store",
-    "measure": "api",
-    "Panel": "panel",
-    "compare": "api",
-    "Comparison": "comparison",
-    "report": "reporting",
-    "plot_sphere": "spheres",
+    "EmbeddingSet": "embeddings.record",
+    "embed": "encoders.extraction.calls",
+    "load": "embeddings.store",
+    "save": "embeddings.store",
+    "measure": "panels",
+    "Panel": "panels.record",
+    "compare": "panels",
+    "Comparison": "panels.comparison",
+    "report": "reports",
+    "plot_sphere": "plots.globe",
     "metrics": "",
     "losses": "",
     "plots": "",
     "projections": "",
-    "project": "maps",
-    "project_pair": "maps",
-    "Map": "maps",
-    "finetune": "training.finetuning",
-    "InputError": "errors",
-    "GeomclipError": "errors",
+    "project": "projections.maps",
+    "project_pair": "projections.maps",
+    "Map": "projections.maps",
+    "finetune": "training.finetune",
+    "InputError": "machine.errors",
+    "GeomclipError": "machine.errors",
 }
 
 if TYPE_CHECKING:
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
     from geomclip import metrics as metrics
     from geomclip import plots as plots
     from geomclip import projections as projections
-    from geomclip.api import compare as compare
-    from geomclip.api import measure as measure
-    from geomclip.comparison import Comparison as Comparison
-    from geomclip.embeddings import EmbeddingSet as EmbeddingSet
-    from geomclip.errors import GeomclipError as GeomclipError
-    from geomclip.errors import InputError as InputError
-    from geomclip.extract import embed as embed
-    from geomclip.maps import Map as Map
-    from geomclip.maps import project as project
-    from geomclip.maps import project_pair as project_pair
-    from geomclip.panel import Panel as Panel
-    from geomclip.reporting import report as report
-    from geomclip.spheres import plot_sphere as plot_sphere
-    from geomclip.store import load as load
-    from geomclip.store import save as save
-    from geomclip.training.finetuning import finetune as finetune
+    from geomclip.embeddings.record import EmbeddingSet as EmbeddingSet
+    from geomclip.embeddings.store import load as load
+    from geomclip.embeddings.store import save as save
+    from geomclip.encoders.extraction.calls import embed as embed
+    from geomclip.machine.errors import GeomclipError as GeomclipError
+    from geomclip.machine.errors import InputError as InputError
+    from geomclip.panels import compare as compare
+    from geomclip.panels import measure as measure
+    from geomclip.panels.comparison import Comparison as Comparison
+    from geomclip.panels.record import Panel as Panel
+    from geomclip.plots.globe import plot_sphere as plot_sphere
+    from geomclip.projections.maps import Map as Map
+    from geomclip.projections.maps import project as project
+    from geomclip.projections.maps import project_pair as project_pair
+    from geomclip.reports import report as report
+    from geomclip.training.finetune import finetune as finetune
 
 __all__ = [
     "Comparison",

@@ -2,7 +2,7 @@
 
 import sys
 
-from geomclip.cli import main
+from geomclip.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

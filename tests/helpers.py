@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geomclip.embeddings import EmbeddingSet
+from geomclip.embeddings.record import EmbeddingSet
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,7 +110,7 @@ class Done(NamedTuple):
 
 def run_cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> Done:
     """One command in this process."""
-    from geomclip.cli import main
+    from geomclip.cli.app import main
 
     capsys.readouterr()
     code = main([str(argument) for argument in arguments])

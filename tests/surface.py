@@ -157,7 +157,7 @@ def shown(value: Any) -> str:
 
 def commands_surface() -> dict[str, Any]:
     """Every command with its arguments and options."""
-    from geomclip.cli import app
+    from geomclip.cli.app import app
 
     found: dict[str, Any] = {}
 
@@ -199,8 +199,8 @@ def records_surface(folder: Path) -> dict[str, Any]:
     from tiny_models import tiny_model
     from toy_pairs import toy_csv
 
-    from geomclip.cli import app
-    from geomclip.store import save
+    from geomclip.cli.app import app
+    from geomclip.embeddings.store import save
 
     model = f"local-dir:{tiny_model(folder / 'model')}"
     data = toy_csv(folder / "pictures")
@@ -242,7 +242,7 @@ def records_surface(folder: Path) -> dict[str, Any]:
 
 def called(*words: object) -> str:
     """What a command prints, run in this process."""
-    from geomclip.cli import main
+    from geomclip.cli.app import main
 
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()) as told:
         code = main([str(word) for word in words])

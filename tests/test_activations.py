@@ -6,7 +6,7 @@ import pytest
 import torch
 from tower_kinds import KINDS, inputs, module_of, rows
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.parameters import freeze_statistics, lock
 

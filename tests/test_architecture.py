@@ -150,13 +150,13 @@ def test_a_layer_imports_only_what_the_design_allows(path: Path) -> None:
 @pytest.mark.parametrize(
     "planted",
     [
-        "import geomclip.cache",
+        "import geomclip.machine.files",
         "from geomclip import cache",
-        "from geomclip.cache import Lock",
-        "from geomclip.cache import (\n    Lock,\n)",
+        "from geomclip.machine.files import Lock",
+        "from geomclip.machine.files import (\n    Lock,\n)",
         "from ..cache import Lock",
         "from .. import cache",
-        "def late():\n    import geomclip.cache as c\n",
+        "def late():\n    import geomclip.machine.files as c\n",
     ],
 )
 def test_a_planted_import_is_seen(planted: str) -> None:
@@ -211,7 +211,7 @@ def imported_at_start(name: str) -> set[str]:
 def test_nothing_heavy_is_loaded_before_a_command_runs(arguments: list[str]) -> None:
     code = (
         "import sys\n"
-        "from geomclip.cli import main\n"
+        "from geomclip.cli.app import main\n"
         f"main({arguments!r})\n"
         f"sys.exit(' '.join(name for name in {HEAVY!r} if name in sys.modules) or None)"
     )

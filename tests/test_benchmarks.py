@@ -27,7 +27,7 @@ import peers
 import scaling
 from goal import MARKS, WIDTH, Goal, goal_lines, report, table
 
-from geomclip.cli import main
+from geomclip.cli.app import main
 
 FOLDER = ROOT / "benchmarks"
 

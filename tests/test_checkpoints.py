@@ -22,7 +22,7 @@ from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_m
 from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder, open_clip_name, save_checkpoint, saved, towers, with_weights
-from geomclip.errors import GeomclipError, InputError
+from geomclip.machine.errors import GeomclipError, InputError
 
 pytestmark = pytest.mark.numeric
 

@@ -18,7 +18,7 @@ from helpers import Done, answer_to_control_c, assert_one_line, folder_of_pairs,
 from tiny_models import tiny_model
 
 import geomclip
-from geomclip import cli, options
+from geomclip.cli import app, options
 
 Cli = Callable[..., Done]
 
@@ -30,7 +30,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from geomclip.store import save
+    from geomclip.embeddings.store import save
 
     file = tmp_path_factory.mktemp("vectors") / "toy.npz"
     save(small_set(), file)
@@ -40,15 +40,15 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """What `measure` handed to `embed`; measuring stops there."""
-    import geomclip.extract
+    import geomclip.encoders.extraction.calls
 
     seen: dict[str, dict[str, Any]] = {}
 
     def embed(**given: Any) -> None:
         seen["embed"] = given
-        raise geomclip.errors.GeomclipError("seen")
+        raise geomclip.machine.errors.GeomclipError("seen")
 
-    monkeypatch.setattr(geomclip.extract, "embed", embed)
+    monkeypatch.setattr(geomclip.encoders.extraction.calls, "embed", embed)
     return seen
 
 
@@ -72,7 +72,7 @@ def test_no_command_shows_the_help(run: Cli) -> None:
     assert "Commands:" in bare.out
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.app.commands), ["data", "download"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in app.app.commands), ["data", "download"]])
 def test_help_shows_examples_that_parse(run: Cli, command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.code == 0
@@ -84,7 +84,7 @@ def test_help_shows_examples_that_parse(run: Cli, command: list[str]) -> None:
         if "COMMAND" in arguments:
             continue
         name, *rest = arguments
-        parsed = cli.app.commands[name].make_context(name, rest, parent=cli.app.make_context("geomclip", [name]))
+        parsed = app.app.commands[name].make_context(name, rest, parent=app.app.make_context("geomclip", [name]))
         assert parsed.command.name == name
 
 
@@ -95,15 +95,15 @@ def test_the_flags_of_the_interface_are_there() -> None:
         *("json", "quiet", "debug", "metrics", "curves", "paper", "captions", "by"),
         *("image-column", "text-column", "image-id-column"),
     ]
-    flags = {flag for option in cli.app.commands["measure"].params for flag in option.opts}
+    flags = {flag for option in app.app.commands["measure"].params for flag in option.opts}
     assert {f"--{name}" for name in promised} <= flags
     assert {"--out", "--shard-rows", "--raw"} <= {
-        flag for option in cli.app.commands["extract"].params for flag in option.opts
+        flag for option in app.app.commands["extract"].params for flag in option.opts
     }
 
 
 def test_every_option_has_a_help_text() -> None:
-    for name, command in cli.app.commands.items():
+    for name, command in app.app.commands.items():
         for option in command.params:
             if option.param_type_name == "option":  # what an argument is, the command's own text says
                 assert getattr(option, "help", None), f"{name} {option.opts}"
@@ -341,19 +341,19 @@ def test_doctor_looks_and_never_fails(run: Cli, tmp_path: Path) -> None:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    import geomclip.store
+    import geomclip.embeddings.store
 
     def load(path: Path, **_: object) -> None:
         raise error
 
-    monkeypatch.setattr(geomclip.store, "load", load)
+    monkeypatch.setattr(geomclip.embeddings.store, "load", load)
 
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (geomclip.errors.InputError("no such file\nreally"), 2, "no such file really"),
-        (geomclip.errors.GeomclipError("failed"), 1, "failed"),
+        (geomclip.machine.errors.InputError("no such file\nreally"), 2, "no such file really"),
+        (geomclip.machine.errors.GeomclipError("failed"), 1, "failed"),
         (ValueError("row 3 is zero"), 2, "row 3 is zero"),
         (OSError(28, "No space left on device", "r.json"), 1, "No space left on device: r.json"),
         (MemoryError(), 1, "memory ran out"),
@@ -389,7 +389,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", broken_pipe())
-    assert cli.main(arguments) == 0
+    assert app.main(arguments) == 0
     sys.stdout.close()  # flushes, as Python does at exit
     assert capsys.readouterr().err == ""
 
@@ -410,7 +410,7 @@ def test_a_full_disk_behind_a_table_is_one_line(
 ) -> None:
     with suppress(OSError), open("/dev/full", "w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
-        assert cli.main(["models"]) == 1
+        assert app.main(["models"]) == 1
     assert capsys.readouterr().err == "geomclip: error: No space left on device\n"
 
 
@@ -437,9 +437,9 @@ def interrupted(ready: Path, code: str) -> Iterator[subprocess.Popen[str]]:
 def test_control_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     code = (
-        "import pathlib, sys, time, geomclip.store\n"
-        "from geomclip.cli import main\n"
-        f"geomclip.store.load = lambda path, **_: (pathlib.Path({str(ready)!r}).touch(), time.sleep(60))\n"
+        "import pathlib, sys, time, geomclip.embeddings.store\n"
+        "from geomclip.cli.app import main\n"
+        f"geomclip.embeddings.store.load = lambda path, **_: (pathlib.Path({str(ready)!r}).touch(), time.sleep(60))\n"
         "sys.exit(main(['measure', '--embeddings', 'x.npz']))\n"
     )
     for child in interrupted(ready, code):
@@ -471,7 +471,7 @@ class Terminal:
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_bars_show_on_a_terminal_unless_quiet(monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
-    from geomclip.console import progress_bar
+    from geomclip.machine.console import progress_bar
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -487,7 +487,7 @@ def test_bars_show_on_a_terminal_unless_quiet(monkeypatch: pytest.MonkeyPatch, q
 
 
 def test_without_a_terminal_only_lines_are_written(capsys: pytest.CaptureFixture[str]) -> None:
-    from geomclip.console import progress_bar
+    from geomclip.machine.console import progress_bar
 
     with progress_bar(quiet=False) as report:
         report.images(5, 20, 0)

@@ -13,8 +13,8 @@ from helpers import Done, assert_one_line, class_set, folder_of_pairs, random_ro
 from tiny_models import tiny_model
 
 import geomclip as gc
-from geomclip import sides
-from geomclip.measurement import measure
+from geomclip.panels import sources
+from geomclip.panels.measurement import measure
 
 Cli = Callable[..., Done]
 
@@ -86,8 +86,8 @@ def test_models_are_extracted_on_the_data_and_measured(run: Cli, tmp_path: Path)
 def test_a_file_of_weights_takes_the_architecture_and_a_name_the_tag(
     run: Cli, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import geomclip.encoders.extraction.calls
     import geomclip.encoders.names
-    import geomclip.extract
 
     seen = []
     monkeypatch.setattr(geomclip.encoders.names, "resolve", lambda name, **options: None)
@@ -96,7 +96,7 @@ def test_a_file_of_weights_takes_the_architecture_and_a_name_the_tag(
         seen.append((model, given.get("arch"), given.get("pretrained"), given["batch_size"]))
         return small_set(4)
 
-    monkeypatch.setattr(geomclip.extract, "embed", embed)
+    monkeypatch.setattr(geomclip.encoders.extraction.calls, "embed", embed)
     data = ["--data", f"folder:{folder_of_pairs(place / 'data', 3)}", "--batch-size", 7, "--bootstrap", 0]
     assert run("x.pt", "RN50", "--arch", "ViT-B-32", "--pretrained", "openai", *data).code == 0
     assert seen == [("x.pt", "ViT-B-32", None, 7), ("RN50", None, "openai", 7)]
@@ -105,7 +105,7 @@ def test_a_file_of_weights_takes_the_architecture_and_a_name_the_tag(
 def test_what_a_side_is_shows_in_its_name_or_in_the_folder(place: Path) -> None:
     (place / "run").mkdir(exist_ok=True)
     names = ["a.json", "a.npz", "a.npy", "x.pt", "x.safetensors", "store", "run"]
-    assert [sides.kind(place / name) for name in names] == [
+    assert [sources.kind(place / name) for name in names] == [
         "result",
         "vectors",
         "vectors",
@@ -114,8 +114,8 @@ def test_what_a_side_is_shows_in_its_name_or_in_the_folder(place: Path) -> None:
         "vectors",
         "model",
     ]
-    assert sides.kind("ViT-B-32:laion2b_s34b_b79k") == "model"
-    assert sides.kind("hf-hub:org/repo.json-clip") == "model"
+    assert sources.kind("ViT-B-32:laion2b_s34b_b79k") == "model"
+    assert sources.kind("hf-hub:org/repo.json-clip") == "model"
 
 
 # --- what it gives

@@ -17,8 +17,8 @@ from browser import Opened, browser
 from helpers import Done, assert_one_line, class_set, random_rows, run_cli, shared, small_set
 
 import geomclip as gc
-from geomclip.embeddings import EmbeddingSet
-from geomclip.measurement import measure
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.panels.measurement import measure
 
 Cli = Callable[..., Done]
 HOSTILE = "<script>alert(1)</script> </script> <b>bold</b> <a href='javascript:alert(1)'>x</a> \u2028 end"

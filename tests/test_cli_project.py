@@ -12,9 +12,9 @@ import torch
 from helpers import Done, assert_one_line, class_set, random_rows, run_cli, small_set
 
 import geomclip as gc
-from geomclip import drawings
-from geomclip.embeddings import EmbeddingSet
-from geomclip.measurement import measure
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.panels.measurement import measure
+from geomclip.plots import drawing
 
 Cli = Callable[..., Done]
 MAGIC = {".html": b"<!doctype html>", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
@@ -120,9 +120,9 @@ def test_one_text_an_image_and_classes(run: Cli, place: Path) -> None:
 
 def test_options_go_to_the_methods_that_have_them() -> None:
     given = {"neighbors": 9, "perplexity": None, "min_dist": None}
-    assert drawings.options_of("umap", **given) == {"n_neighbors": 9}
-    assert drawings.options_of("heat-geodesic", **given) == {"k": 9}
-    assert drawings.options_of("dosnes", perplexity=4.0) == {"perplexity": 4.0}
+    assert drawing.options_of("umap", **given) == {"n_neighbors": 9}
+    assert drawing.options_of("heat-geodesic", **given) == {"k": 9}
+    assert drawing.options_of("dosnes", perplexity=4.0) == {"perplexity": 4.0}
 
 
 @pytest.mark.parametrize(

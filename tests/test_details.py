@@ -7,12 +7,12 @@ import pytest
 import torch
 from helpers import class_set, on_circle, random_rows, small_set
 
-from geomclip import details
-from geomclip.details import CELLS, Histogram, details_of
-from geomclip.embeddings import EmbeddingSet
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics.neighborhood import k_occurrence
 from geomclip.metrics.spectrum import effective_rank
-from geomclip.sweep import Pairing, sweep
+from geomclip.metrics.sweep import Pairing, sweep
+from geomclip.panels import details
+from geomclip.panels.details import CELLS, Histogram, details_of
 
 pytestmark = pytest.mark.numeric
 

@@ -9,8 +9,8 @@ import pytest
 from helpers import ROOT, small_set
 
 import geomclip as gc
-from geomclip.measurement import measure
 from geomclip.metrics import GROUPS, METRICS, Metric
+from geomclip.panels.measurement import measure
 
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.M | re.S)

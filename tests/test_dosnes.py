@@ -11,12 +11,12 @@ import torch
 from helpers import shared
 from scipy import sparse
 
-from geomclip.errors import NotAvailableError
+from geomclip.machine.errors import NotAvailableError
 from geomclip.metrics import trustworthiness
 from geomclip.projections import DOSNES
-from geomclip.projections import affinities as aff
-from geomclip.projections.dosnes import Descent
-from geomclip.projections.forces import Cells, Edges, exact
+from geomclip.projections.dosnes import affinities as aff
+from geomclip.projections.dosnes.dosnes import Descent
+from geomclip.projections.dosnes.forces import Cells, Edges, exact
 from geomclip.projections.neighbors import nearest
 
 pytestmark = pytest.mark.numeric

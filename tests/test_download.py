@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pair_files import COCO, KARPATHY, jpeg
 
-from geomclip.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.pairs import datasets, load_pairs
 from geomclip.pairs import download as downloading
 from geomclip.pairs.datasets import Dataset, Remote

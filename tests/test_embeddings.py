@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from geomclip.embeddings import EmbeddingSet, as_tensor
-from geomclip.geometry import normalize
+from geomclip.embeddings.geometry import normalize
+from geomclip.embeddings.record import EmbeddingSet, as_tensor
 
 pytestmark = pytest.mark.numeric
 

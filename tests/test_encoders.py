@@ -21,7 +21,7 @@ from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_m
 from torch import Tensor
 
 from geomclip.encoders import Encoder, checkpoint, clip, load_encoder, metadata, names, towers
-from geomclip.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 
 pytestmark = pytest.mark.numeric
 

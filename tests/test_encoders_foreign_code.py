@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from tiny_models import CONFIG, tiny_model
 
 from geomclip.encoders import hub, load_encoder
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from tiny_models import tiny_model
 
 from geomclip.encoders import checkpoint, hub, load_encoder
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

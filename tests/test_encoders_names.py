@@ -3,7 +3,7 @@
 import pytest
 
 from geomclip.encoders import list_models, names, towers
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 
 
 @pytest.mark.parametrize(("name", "plain"), names.OPENAI.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geomclip import exact
+from geomclip.embeddings import exact
 from tests.helpers import random_rows
 
 pytestmark = pytest.mark.numeric

@@ -17,9 +17,9 @@ from PIL import Image
 from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
 from torch import Tensor
 
-from geomclip import exporting
 from geomclip.encoders import Encoder, how_to_load, load_encoder, save_checkpoint, towers
-from geomclip.errors import GeomclipError, InputError
+from geomclip.encoders import export as exporting
+from geomclip.machine.errors import GeomclipError, InputError
 
 pytestmark = pytest.mark.numeric
 

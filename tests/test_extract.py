@@ -12,14 +12,14 @@ import pytest
 import torch
 from tiny import CONTEXT, DIM, SIDE, TinyEncoder, png, tiny_pairs, tiny_preprocess, tree
 
-from geomclip.cache import Lock
-from geomclip.embeddings import EmbeddingSet
-from geomclip.encode import Encoding
-from geomclip.errors import InputError, NotAvailableError
-from geomclip.extract import embed, extract
-from geomclip.extraction import Extraction
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.embeddings.store import load
+from geomclip.encoders.extraction.batches import Encoding
+from geomclip.encoders.extraction.calls import embed, extract
+from geomclip.encoders.extraction.plan import Extraction
+from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.files import Lock
 from geomclip.pairs.record import Pairs
-from geomclip.store import load
 
 pytestmark = pytest.mark.numeric
 

@@ -13,9 +13,9 @@ import pytest
 from helpers import answer_to_control_c
 from tiny import TinyEncoder, tiny_pairs, tree
 
-from geomclip.errors import GeomclipError, InputError
-from geomclip.extract import extract
-from geomclip.store import load
+from geomclip.embeddings.store import load
+from geomclip.encoders.extraction.calls import extract
+from geomclip.machine.errors import GeomclipError, InputError
 
 SCRIPT = Path(__file__).with_name("tiny.py")
 

@@ -14,9 +14,9 @@ from helpers import ROOT, small_set
 sys.path.insert(0, str(ROOT / "analyses"))
 
 import figures
-from geomclip.details import details_of
-from geomclip.maps import Map
+from geomclip.panels.details import details_of
 from geomclip.plots import static
+from geomclip.projections.maps import Map
 
 TOUR = ("cosines", "confidence", "hubs", "gap", "sphere", "path", "before-after")
 

@@ -19,10 +19,10 @@ from tiny_models import tiny_model
 from toy_pairs import toy_csv
 
 import geomclip as gc
-from geomclip.cache import Lock
-from geomclip.errors import GeomclipError
+from geomclip.machine.errors import GeomclipError
+from geomclip.machine.files import Lock
 from geomclip.training import methods
-from geomclip.training.journal import read_log
+from geomclip.training.watching.journal import read_log
 
 Cli = Callable[..., Done]
 FAST = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", "bootstrap": 20, "workers": 0}

@@ -14,7 +14,7 @@ from helpers import answer_to_control_c
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
 
-from geomclip.training.journal import read_log
+from geomclip.training.watching.journal import read_log
 
 STEPS = 60
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
 
-from geomclip.training.journal import read_log
+from geomclip.training.watching.journal import read_log
 
 
 def finetune(*arguments: object, processes: int) -> subprocess.CompletedProcess[str]:

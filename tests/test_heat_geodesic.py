@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from geomclip.projections.graphs import laplacian
-from geomclip.projections.heat_geodesic import HeatGeodesic
+from geomclip.projections.heat.graphs import laplacian
+from geomclip.projections.heat.heat_geodesic import HeatGeodesic
 
 pytestmark = pytest.mark.numeric
 

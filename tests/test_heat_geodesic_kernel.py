@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import ive
 from scipy.stats import spearmanr
 
-from geomclip.projections.graphs import (
+from geomclip.projections.heat.graphs import (
     Graph,
     even_density,
     join,
@@ -21,10 +21,10 @@ from geomclip.projections.graphs import (
     neighbor_graph,
     row_weights,
 )
-from geomclip.projections.heat import chebyshev_order, heat_kernels, largest_eigenvalue
-from geomclip.projections.landmarks import log_diagonal
-from geomclip.projections.stopping import entropy, entropy_knee, knee, relaxation_time
-from geomclip.projections.varadhan import (
+from geomclip.projections.heat.kernels import chebyshev_order, heat_kernels, largest_eigenvalue
+from geomclip.projections.heat.landmarks import log_diagonal
+from geomclip.projections.heat.stopping import entropy, entropy_knee, knee, relaxation_time
+from geomclip.projections.heat.varadhan import (
     completed,
     completed_to_landmarks,
     filled,
@@ -431,7 +431,7 @@ def test_nystrom_gives_what_stays_at_points_near_landmarks() -> None:
 
 
 def test_an_edge_has_the_length_that_heat_gives_it_and_else_its_own_in_the_unit_of_heat() -> None:
-    from geomclip.projections.geodesics import edge_distances
+    from geomclip.projections.heat.geodesics import edge_distances
 
     lengths = csr_array(np.eye(4, k=1) + np.eye(4, k=-1))
     graph = Graph(lengths, lengths, np.ones(4))

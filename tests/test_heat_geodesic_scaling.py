@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.manifold import smacof as reference
 
-from geomclip.projections.scaling import classical, placed, rescaled, sgd, smacof, stress, triangulated
+from geomclip.projections.heat.scaling import classical, placed, rescaled, sgd, smacof, stress, triangulated
 
 pytestmark = pytest.mark.numeric
 

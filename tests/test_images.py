@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from geomclip import doctor
-from geomclip.errors import InputError
+from geomclip.cli import doctor
+from geomclip.machine.errors import InputError
 from geomclip.pairs.images import MAX_PIXELS, decode
 
 

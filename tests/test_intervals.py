@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers import random_rows, small_set
 
-from geomclip import intervals
-from geomclip.intervals import Halves, basic_interval, half_interval, percentile_interval, weighted_median
-from geomclip.measurement import measure
+from geomclip.panels import intervals
+from geomclip.panels.intervals import Halves, basic_interval, half_interval, percentile_interval, weighted_median
+from geomclip.panels.measurement import measure
 
 
 def test_each_resample_draws_as_many_images_as_there_are():
@@ -56,7 +56,7 @@ def test_a_bootstrap_of_a_recall_covers_it():
 def test_the_gap_of_two_random_clouds_is_not_told_from_its_null_by_a_biased_interval():
     # the norm of a mean is biased upwards: resampled gaps lie above the gap, the basic interval turns that round
     image, text = random_rows(60, 30, seed=0), random_rows(60, 30, seed=1)
-    from geomclip.embeddings import EmbeddingSet
+    from geomclip.embeddings.record import EmbeddingSet
 
     panel = measure(EmbeddingSet(image, text, logit_scale=1), metrics=["modality_gap"], bootstrap=300)
     low, high = panel.ci["modality_gap"]

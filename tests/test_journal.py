@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from geomclip.console import Report, progress_bar
-from geomclip.errors import GeomclipError, InputError, NotAvailableError
-from geomclip.training.journal import Journal, read_log, scalars, summary
+from geomclip.machine.console import Report, progress_bar
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.training.watching.journal import Journal, read_log, scalars, summary
 
 
 def record(step: int, **changes) -> dict:
@@ -356,7 +356,7 @@ def test_wandb_without_a_login_is_one_line_and_asks_nothing(tmp_path: Path) -> N
     # its own process: W&B reads the environment once
     code = (
         "import sys\n"
-        "from geomclip.training.journal import Journal\n"
+        "from geomclip.training.watching.journal import Journal\n"
         "try:\n    Journal(sys.argv[1], wandb=True)\n"
         "except Exception as error:\n    print(type(error).__name__, error)\n"
     )

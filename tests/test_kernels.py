@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from geomclip import sweep as sweep_module
-from geomclip.details import Histogram
+from geomclip.metrics import sweep as sweep_module
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.retrieval import Ranks
+from geomclip.metrics.sweep import Block, CompiledFold, Fold, Pairing, load_kernels, runs_compiled, sweep
 from geomclip.metrics.uniformity import GaussianSums
-from geomclip.sweep import Block, CompiledFold, Fold, Pairing, load_kernels, runs_compiled, sweep
+from geomclip.panels.details import Histogram
 
 pytestmark = pytest.mark.numeric
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
-kernels = pytest.importorskip("geomclip.kernels", reason="numba is not installed")
+kernels = pytest.importorskip("geomclip.metrics.kernels", reason="numba is not installed")
 
 ACROSS = [Hardest(), GaussianSums(), Ranks(), Masses(100.0), Masses(1.0, squares=True), Nearest(5)]
 WITHIN = [Hardest(), GaussianSums(), Nearest(7, unmatched=True)]

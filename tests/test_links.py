@@ -14,13 +14,14 @@ from helpers import assert_one_line, folder_of_pairs, run_cli
 from tiny import TinyEncoder, tiny_pairs
 from tiny_models import tiny_model
 
-from geomclip.cache import Lock, clear_leftovers
-from geomclip.errors import InputError
-from geomclip.extract import extract
+from geomclip.encoders.extraction.calls import extract
+from geomclip.machine.errors import InputError
+from geomclip.machine.files import Lock, clear_leftovers
 from geomclip.pairs.download import download, unpack
-from geomclip.training import runs, snapshots
-from geomclip.training.journal import Journal
+from geomclip.training import folder as runs
+from geomclip.training import snapshots
 from geomclip.training.settings import Settings
+from geomclip.training.watching.journal import Journal
 
 KEPT = "somebody else's"
 PARTS = ("img_emb", "metadata", "text_emb", "text_metadata", "class_emb", "class_metadata")
@@ -182,7 +183,7 @@ def test_a_log_that_becomes_a_link_as_it_is_opened_is_not_followed(
 ) -> None:
     (tmp_path / "run").mkdir()
     link = lambda path, _: Path(path).symlink_to(other / "file")  # noqa: E731
-    monkeypatch.setattr("geomclip.training.journal.atomic_bytes", link)
+    monkeypatch.setattr("geomclip.training.watching.journal.atomic_bytes", link)
     with pytest.raises(OSError, match="symbolic links"):
         Journal(tmp_path / "run")
     assert (other / "file").read_text() == KEPT

@@ -13,7 +13,7 @@ from test_parameters import HEADS
 from torch import Tensor, nn
 from tower_kinds import KINDS, inputs, module_of, rows
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.training.lora import _adapter_class, adapt, adaptable, merged
 from geomclip.training.parameters import JOINT, freeze_statistics, lock, parameter_groups, tower_of, trained
 from geomclip.training.settings import Settings

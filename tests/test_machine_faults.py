@@ -14,14 +14,14 @@ from pair_files import write_tar
 from tiny import TinyEncoder, tiny_pairs, tree
 from tiny_models import tiny_model
 
-from geomclip.encode import value_or_reason
-from geomclip.errors import GeomclipError, InputError
-from geomclip.extract import embed, extract
+from geomclip.embeddings.store import read_manifest
+from geomclip.encoders.extraction.batches import value_or_reason
+from geomclip.encoders.extraction.calls import embed, extract
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.pairs import load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.record import ImageFile
-from geomclip.reporting.thumbnails import thumbnails
-from geomclip.store import read_manifest
+from geomclip.reports.thumbnails import thumbnails
 from geomclip.training.pictures import Pictures
 
 

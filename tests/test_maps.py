@@ -14,13 +14,13 @@ from helpers import class_set, random_rows, small_set
 from scipy.stats import pearsonr, spearmanr
 
 import geomclip as gc
-from geomclip.embeddings import EmbeddingSet
-from geomclip.errors import InputError
-from geomclip.maps import Cloud, Map, faithfulness, project, project_pair
-from geomclip.maps.projecting import refuse_too_many, turned_on
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.errors import InputError
 from geomclip.metrics import continuity, modality_gap, trustworthiness
-from geomclip.panel import Panel
+from geomclip.panels.record import Panel
 from geomclip.projections import neighbors
+from geomclip.projections.maps import Cloud, Map, faithfulness, project, project_pair
+from geomclip.projections.maps.draw import refuse_too_many, turned_on
 
 FAST = ("svd", "pca", "dosnes", "heat-geodesic")
 OF_ONE_GRAPH = {"tsne": {"perplexity": 10}, "dosnes": {"perplexity": 10}, "heat-geodesic": {"k": 6}}
@@ -159,9 +159,9 @@ def test_maps_of_one_cloud_search_its_neighbours_once(monkeypatch: pytest.Monkey
 
 
 def test_two_maps_of_a_page_search_once_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    from geomclip.details import details_of
-    from geomclip.reporting.items import Space
-    from geomclip.reporting.pictures import maps_of
+    from geomclip.panels.details import details_of
+    from geomclip.reports.cards import Space
+    from geomclip.reports.figures import maps_of
 
     spaces = []
     for name in ("before", "after"):

@@ -12,10 +12,10 @@ import torch
 from helpers import class_set, random_rows, shared, small_set
 
 import geomclip as gc
-from geomclip.embeddings import EmbeddingSet
-from geomclip.measurement import measure
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics import METRICS
-from geomclip.results import NullCache, items_path
+from geomclip.panels.files import NullCache, items_path
+from geomclip.panels.measurement import measure
 
 pytestmark = pytest.mark.numeric
 
@@ -282,7 +282,7 @@ def test_nulls_are_simulated_once_and_kept(tmp_path, monkeypatch):
     cache = NullCache(tmp_path)
     first = measure(small_set(), bootstrap=0, null_cache=cache)
     assert len(cache) == 1
-    monkeypatch.setattr("geomclip.stages.simulated", lambda *_, **__: pytest.fail("simulated again"))
+    monkeypatch.setattr("geomclip.panels.stages.simulated", lambda *_, **__: pytest.fail("simulated again"))
     assert measure(small_set(), bootstrap=0, null_cache=cache).null == first.null
 
 

@@ -14,7 +14,7 @@ from helpers import random_rows
 from torch import Tensor
 
 from geomclip import losses
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.training.batches import Batch
 from geomclip.training.methods import (
     BETA,

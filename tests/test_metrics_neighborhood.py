@@ -8,7 +8,7 @@ import skdim
 import torch
 from scipy.stats import skew
 
-from geomclip.geometry import normalize
+from geomclip.embeddings.geometry import normalize
 from geomclip.metrics import intrinsic_dimension, neighborhood
 from geomclip.metrics.intrinsic_dimension import (
     different_rows,
@@ -26,7 +26,7 @@ from geomclip.metrics.neighborhood import (
     nearest_candidates,
     robin_hood,
 )
-from geomclip.sweep import Pairing, sweep
+from geomclip.metrics.sweep import Pairing, sweep
 from tests.helpers import on_circle, random_rows, shared
 
 pytestmark = pytest.mark.numeric

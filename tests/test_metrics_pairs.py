@@ -23,7 +23,7 @@ from geomclip.metrics import (
 from geomclip.metrics.calibration import Masses, calibrated
 from geomclip.metrics.null import chance, closed_form
 from geomclip.metrics.retrieval import chance_recall
-from geomclip.sweep import Pairing, sweep
+from geomclip.metrics.sweep import Pairing, sweep
 
 pytestmark = pytest.mark.numeric
 

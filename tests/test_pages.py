@@ -13,7 +13,7 @@ from browser import Opened, browser
 from helpers import folder_of_pairs, random_rows, small_set
 
 import geomclip as gc
-from geomclip.embeddings import EmbeddingSet
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.pairs import load_pairs
 
 pytest.importorskip("plotly", reason="reports need the extra viz")

@@ -13,7 +13,7 @@ import pytest
 from helpers import shared
 from pair_files import COCO, KARPATHY, jpeg, write, write_tar
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs import DATASETS, list_datasets, load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.wds import expand_braces

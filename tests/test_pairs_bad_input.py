@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pair_files import COCO, KARPATHY, jpeg, write, write_tar
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs import Pairs, load_pairs
 
 quick = settings(

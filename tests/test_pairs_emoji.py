@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs import emoji as module
 from geomclip.pairs.emoji import EMOJI_SPLITS, EmojiImage, emoji_pairs
 from geomclip.pairs.record import Pair

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from tower_kinds import KINDS, inputs, module_of, rows
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.training.parameters import (
     JOINT,
     depths,

@@ -16,9 +16,9 @@ import pytest
 from browser import Opened, browser
 from numpy.typing import NDArray
 
-from geomclip.maps import Map
 from geomclip.plots import interactive, offline, theme
 from geomclip.plots.arcs import along, ball, graticule, great_circles
+from geomclip.projections.maps import Map
 
 HOSTILE = "<script>alert(1)</script> </script> <b>bold</b> <a href='javascript:alert(1)'>x</a> \u2028 %{x} $a$ &amp;"
 KEEPS = {

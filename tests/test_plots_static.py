@@ -21,13 +21,13 @@ from matplotlib.patches import Rectangle, StepPatch
 from matplotlib.text import Text
 from PIL import Image
 
-from geomclip.errors import GeomclipError
-from geomclip.maps import Map
+from geomclip.machine.errors import GeomclipError
 from geomclip.plots import static
-from geomclip.plots.canvas import COLUMN, MISSING, PAGE, legible, width_of, wrapped
-from geomclip.plots.marks import linked
-from geomclip.plots.orthographic import broken, camera, great_circles, net, turned
+from geomclip.plots.static.canvas import COLUMN, MISSING, PAGE, legible, width_of, wrapped
+from geomclip.plots.static.marks import linked
+from geomclip.plots.static.orthographic import broken, camera, great_circles, net, turned
 from geomclip.plots.theme import IMAGE, TEXT
+from geomclip.projections.maps import Map
 
 HOSTILE = (
     "a $x_1^{2$ \\frac{1} title & <script>alert(1)</script> \U0001f3f3\ufe0f\u200d\U0001f308 of \u4e2d\u6587\x00\n"

@@ -12,9 +12,9 @@ from helpers import random_rows, small_set
 from tiny_models import tiny_model
 from torch import Tensor
 
-from geomclip.embeddings import EmbeddingSet
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder, load_encoder, save_checkpoint, with_weights
-from geomclip.errors import GeomclipError, InputError
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.metrics.gap_curves import SHIFTS, gap_shift_curve
 from geomclip.training import post_hoc
 from geomclip.training.post_hoc import shift_of, sweep_es, sweep_wise_ft, wise_ft

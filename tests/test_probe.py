@@ -11,9 +11,9 @@ from tiny import TinyEncoder, tiny_pairs
 from torch import Tensor, nn
 
 from geomclip import metrics
-from geomclip.encode import unit_rows
-from geomclip.errors import InputError
-from geomclip.training.probe import NUMBERS, Probe
+from geomclip.encoders.extraction.batches import unit_rows
+from geomclip.machine.errors import InputError
+from geomclip.training.watching.probe import NUMBERS, Probe
 
 pytestmark = pytest.mark.numeric
 

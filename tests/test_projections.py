@@ -18,7 +18,7 @@ from geomclip.projections.base import Projection
 from geomclip.projections.linear import PCA, SVD
 from geomclip.projections.neighbors import Neighbors, nearest, nearest_among
 from geomclip.projections.tsne import TSNE
-from geomclip.projections.umap_map import UMAP, on_sphere
+from geomclip.projections.umap import UMAP, on_sphere
 
 OURS = {
     "SVD": SVD(),

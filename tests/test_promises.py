@@ -9,11 +9,11 @@ import pytest
 import torch
 from helpers import class_set, random_rows, small_set
 
-from geomclip.embeddings import EmbeddingSet
-from geomclip.measurement import measure
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics import GROUPS, METRICS, Metric
 from geomclip.metrics.contributions import FORMULAS
-from geomclip.panel import Panel
+from geomclip.panels.measurement import measure
+from geomclip.panels.record import Panel
 
 pytestmark = pytest.mark.numeric
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from geomclip.metrics import GROUPS
-from geomclip.panel import Panel
-from geomclip.reading import READINGS, percent, read, wilson
+from geomclip.panels.record import Panel
+from geomclip.panels.sentences import READINGS, percent, read, wilson
 
 
 def test_every_group_of_metrics_has_a_reading() -> None:

@@ -18,22 +18,22 @@ import torch
 from helpers import Done, assert_one_line, class_set, folder_of_pairs, picture, random_rows, run_cli, small_set
 
 import geomclip as gc
-from geomclip.comparison import Comparison, Measured, Row
-from geomclip.details import Details, Neighborhood
-from geomclip.embeddings import EmbeddingSet
-from geomclip.errors import InputError, NotAvailableError
-from geomclip.maps import Cloud, Map
-from geomclip.measurement import measure
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.metrics import METRICS
 from geomclip.pairs import Pair, Pairs
-from geomclip.panel import Panel
-from geomclip.reporting import numbers, thumbnails
-from geomclip.reporting.page import html
-from geomclip.reporting.paths import path_of
-from geomclip.reporting.pictures import pictures_of
-from geomclip.reporting.single import page_of
-from geomclip.reporting.text import plain
-from geomclip.reporting.views import Asked, view_of
+from geomclip.panels.comparison import Comparison, Measured, Row
+from geomclip.panels.details import Details, Neighborhood
+from geomclip.panels.measurement import measure
+from geomclip.panels.record import Panel
+from geomclip.projections.maps import Cloud, Map
+from geomclip.reports import numbers, thumbnails
+from geomclip.reports.course import path_of
+from geomclip.reports.figures import pictures_of
+from geomclip.reports.one import page_of
+from geomclip.reports.page import html
+from geomclip.reports.signs import plain
+from geomclip.reports.views import Asked, view_of
 
 pytest.importorskip("plotly", reason="reports need the extra viz")
 pytest.importorskip("jinja2", reason="reports need the extra viz")
@@ -81,9 +81,9 @@ def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
         own = None if embeddings.image_of_text is None else embeddings.image_of_text.numpy()
         return Map(one, other, own, "sphere" if width == 3 else "plane", method)
 
-    monkeypatch.setattr("geomclip.maps.project", project)
+    monkeypatch.setattr("geomclip.projections.maps.project", project)
     monkeypatch.setattr(
-        "geomclip.maps.project_pair", lambda a, b, method, **_: (project(a, method), project(b, method))
+        "geomclip.projections.maps.project_pair", lambda a, b, method, **_: (project(a, method), project(b, method))
     )
 
 
@@ -102,7 +102,7 @@ def written(panel: Panel, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a small set, drawn as it is for users."""
     path = tmp_path_factory.mktemp("report") / "r.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geomclip.sides.measure", lambda *_, **__: panel)  # once for all tests
+        patch.setattr("geomclip.panels.sources.measure", lambda *_, **__: panel)  # once for all tests
         return gc.report(small_set(30, 2), path, bootstrap=20, by="source").read_text()
 
 
@@ -351,7 +351,7 @@ def test_a_thousand_pairs_with_thumbnails_take_less_than_15_megabytes(
     quick_maps(monkeypatch)
     worst = thumbnails.shrunk(Bytes(picture(0, (300, 300))))  # noise: a photo takes half of that
     webp = [np.random.default_rng(i).bytes(len(worst)) for i in range(1000)]  # all different
-    monkeypatch.setattr("geomclip.reporting.views.thumbnails", lambda *_, **__: thumbnails.Thumbnails(webp, (), ""))
+    monkeypatch.setattr("geomclip.reports.views.thumbnails", lambda *_, **__: thumbnails.Thumbnails(webp, (), ""))
     made = small_set(1000, 1, 32).replace(
         caption=[f"a caption of fifty letters, as most photos have, {i}" for i in range(1000)]
     )
@@ -363,7 +363,7 @@ def test_ten_thousand_pairs_without_thumbnails_take_less_than_5_megabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick_maps(monkeypatch)
-    monkeypatch.setattr("geomclip.reporting.views.details_of", details_of_chance)
+    monkeypatch.setattr("geomclip.reports.views.details_of", details_of_chance)
     words = [f"caption {i} {hash_of(i)} of fifty letters, as photos have" for i in range(10_000)]
     made = small_set(10_000, 1, 8).replace(caption=words)
     panel = Panel({}, items={kind: ranks(kind) for kind in ("image", "text")}, n_images=10_000, n_texts=10_000)
@@ -480,7 +480,7 @@ def test_a_missing_package_is_named_with_the_way_to_it(
     monkeypatch.chdir(tmp_path)
     Panel({"alignment": 1.0}).save("a.json")
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    from geomclip.reporting import page
+    from geomclip.reports import page
 
     page._environment.cache_clear()
     assert_one_line(run("a.json"), 2, "needs jinja2: pip install 'geomclip[viz]'")
@@ -525,7 +525,7 @@ def test_the_way_of_a_training_is_drawn_from_its_log(tmp_path: Path, monkeypatch
     (drawn,) = pictures_of({"": panel}, [], tmp_path)
     assert "The line is the way of the training" in drawn.caption
     assert drawn.figure["data"][0]["name"] == "training"
-    monkeypatch.setattr("geomclip.training.journal.read_log", refuse)
+    monkeypatch.setattr("geomclip.training.watching.journal.read_log", refuse)
     (drawn,) = pictures_of({"": panel}, [], tmp_path)
     assert "No path of the training: " in drawn.caption
     assert "log.jsonl cannot be read (Permission denied)" in drawn.caption

@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_pairs
 from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
 
+from geomclip.embeddings.store import save
 from geomclip.encoders import load_encoder, remembered, save_checkpoint, towers
 from geomclip.encoders.clip import Encoder
+from geomclip.encoders.extraction.calls import embed
 from geomclip.encoders.remembered import RememberedEncoder
-from geomclip.errors import GeomclipError, NotAvailableError
-from geomclip.extract import embed
+from geomclip.machine.errors import GeomclipError, NotAvailableError
 from geomclip.metrics.null import closed_form
-from geomclip.store import save
 
 BEYOND = ("open_clip", "transformers", "torchvision", "timm", "scipy", "sklearn", "pandas", "matplotlib", "PIL")
 """What measuring vectors or a cached store imports none of: a second or more together."""
@@ -235,7 +235,7 @@ def test_measuring_vectors_imports_nothing_beyond_what_it_uses(tmp_path: Path) -
     save(small_set(30), tmp_path / "store")
     code = (
         "import sys\n"
-        "from geomclip.cli import main\n"
+        "from geomclip.cli.app import main\n"
         f"code = main(['measure', '--embeddings', {str(tmp_path / 'store')!r}, '--bootstrap', '20', '--quiet'])\n"
         f"found = ' '.join(name for name in {BEYOND!r} if name in sys.modules)\n"
         "sys.exit(found or code)"

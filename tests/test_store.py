@@ -14,9 +14,9 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from geomclip.embeddings import EmbeddingSet
-from geomclip.errors import InputError
-from geomclip.store import load, save
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.embeddings.store import load, save
+from geomclip.machine.errors import InputError
 
 
 def rows(n, d=4, seed=0, dtype=np.float32):

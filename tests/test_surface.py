@@ -43,7 +43,7 @@ def test_keys_of_results_stores_runs_and_comparisons_are_those_that_were_kept(tm
 
 
 def test_a_change_is_shown_as_a_line_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geomclip.api.measure", lambda embeddings, *, cache_dir="x", **options: None)
+    monkeypatch.setattr("geomclip.panels.measure", lambda embeddings, *, cache_dir="x", **options: None)
     told = changes("python", surface.python_surface())
     assert "make surface" in told
     assert '- "measure": "(embeddings, *, cache_dir=None, **options)",' in told
@@ -51,7 +51,7 @@ def test_a_change_is_shown_as_a_line_and_says_what_to_do(monkeypatch: pytest.Mon
 
 
 def test_an_option_that_changes_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    from geomclip.cli import app
+    from geomclip.cli.app import app
 
     limit = next(option for option in app.commands["measure"].params if "--limit" in option.opts)
     monkeypatch.setattr(limit, "type", click.IntRange(min=3))

@@ -13,8 +13,8 @@ from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.retrieval import Ranks
+from geomclip.metrics.sweep import Block, Pairing, blocks, sweep, text_slices
 from geomclip.metrics.uniformity import GaussianSums
-from geomclip.sweep import Block, Pairing, blocks, sweep, text_slices
 
 pytestmark = pytest.mark.numeric
 

@@ -10,13 +10,13 @@ import pytest
 from helpers import small_set
 from rich.console import Console
 
-from geomclip import tables
-from geomclip.doctor import Finding
+from geomclip.cli.doctor import Finding
 from geomclip.encoders import ModelInfo
-from geomclip.measurement import measure
 from geomclip.metrics import METRICS
 from geomclip.pairs import DatasetInfo
-from geomclip.panel import Panel
+from geomclip.panels import tables
+from geomclip.panels.measurement import measure
+from geomclip.panels.record import Panel
 
 ALL_KEYS = {key: (-123.456 if metric.low < 0 else 0.5) for key, metric in METRICS.items()}
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs.record import Pair
 from geomclip.training.batches import Order, PairBatches
 from geomclip.training.pictures import Pictures, random_crop

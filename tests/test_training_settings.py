@@ -8,8 +8,8 @@ from dataclasses import fields
 
 import pytest
 
-from geomclip.errors import InputError
-from geomclip.options import TRAINING
+from geomclip.cli.options import TRAINING
+from geomclip.machine.errors import InputError
 from geomclip.training.settings import CHOICES, DEMO, PRESETS, RANGES, Settings, differences, preset
 
 

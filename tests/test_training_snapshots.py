@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from geomclip.errors import GeomclipError, InputError
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.training import snapshots
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_training import NoiseBatches, tiny_module, tiny_trainer
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.training.methods import METHODS
 from geomclip.training.trainer import NotFinite, in_bf16, learning_rate_factor
 

@@ -153,7 +153,7 @@ def test_a_case_brings_those_that_it_needs() -> None:
 
 
 def test_every_command_is_a_case() -> None:
-    from geomclip.cli import app
+    from geomclip.cli.app import app
 
     helped = next(case for case in CASES if case.name == "help").commands
     assert [name for name in app.commands if f"{name} --help" not in helped] == []

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from geomclip.workers import Stopped, Workers
+from geomclip.machine.threads import Stopped, Workers
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -24,7 +24,7 @@ def tiny_preprocess(image):
 
 
 class TinyEncoder:
-    """Has what `geomclip.encode.Encodes` asks for; no weights from anywhere."""
+    """Has what `geomclip.encoders.extraction.batches.Encodes` asks for; no weights from anywhere."""
 
     dim, logit_scale, logit_bias = DIM, 20.0, None
 
@@ -100,7 +100,7 @@ def tree(folder):
 
 
 if __name__ == "__main__":
-    from geomclip.extract import extract
+    from geomclip.encoders.extraction.calls import extract
 
     images, out, seconds, workers = sys.argv[1:]
     torch.set_num_threads(1)

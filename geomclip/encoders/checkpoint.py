@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from geomclip.encoders import towers
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"

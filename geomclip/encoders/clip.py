@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from geomclip.encoders import towers
-from geomclip.errors import GeomclipError, InputError
+from geomclip.machine.errors import GeomclipError, InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 
 SETTINGS = ("tokenizer_config.json", "config.json")
 """The files of a tokenizer that can name code."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geomclip.encoders import towers
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 
 ANSWER_SECONDS = 8  # for the first request; a hub that is slower than this is as good as absent
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

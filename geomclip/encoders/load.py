@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.devices import choose_device
 from geomclip.encoders import checkpoint, foreign_code, hub, names, saved, towers
 from geomclip.encoders.checkpoint import Contents
 from geomclip.encoders.clip import PRECISIONS, Encoder, choose_precision
 from geomclip.encoders.saved import Own
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.devices import choose_device
+from geomclip.machine.errors import InputError, NotAvailableError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json")
 RANDOM_NOTE = "random weights (seed {}): the numbers say nothing about a trained model"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from geomclip.encoders import towers
 from geomclip.encoders.checkpoint import SUFFIXES
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 
 DEMO = "demo"
 RANDOM = "random"

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from geomclip import __version__
-from geomclip.cache import atomic_json
-from geomclip.cache import cache_dir as default_cache
 from geomclip.encoders import hub, names, towers
 from geomclip.encoders.load import load_encoder
-from geomclip.errors import GeomclipError
+from geomclip.machine.errors import GeomclipError
+from geomclip.machine.files import atomic_json
+from geomclip.machine.files import cache_dir as default_cache
 
 if TYPE_CHECKING:
     from geomclip.encoders.clip import Encoder, Preprocess

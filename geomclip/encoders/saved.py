@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from geomclip import __version__
-from geomclip.cache import atomic_write
 from geomclip.encoders import checkpoint, towers
 from geomclip.encoders.checkpoint import METADATA_KEY, SCHEMA, Contents
 from geomclip.encoders.clip import Encoder, shift_sha256
-from geomclip.errors import GeomclipError, InputError
+from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.files import atomic_write
 
 SHIFT = "geomclip_shift"
 _TYPES = {

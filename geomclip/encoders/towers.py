@@ -24,7 +24,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from geomclip.encoders import foreign_code
-from geomclip.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ computed so even under autocast. Nothing is larger than M x M or M x D.
 
 from __future__ import annotations
 
-from geomclip.geometry import geodesic_mixup
+from geomclip.embeddings.geometry import geodesic_mixup
 from geomclip.losses.mixup import contrastive, l_mix, m2_cosines, m2_mix, v_mix, vl_mix
 from geomclip.losses.rivals import hcl, siglip
 from geomclip.losses.shape import alignment, cross_modal_consistency, cross_uniformity, in_modal_consistency, uniformity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geomclip.geometry import geodesic_mixup
+from geomclip.embeddings.geometry import geodesic_mixup
 from geomclip.losses.batch import cosines, cross_entropy, own, own_entropy, paired, partners, per_row, scaled
 
 VL_TARGETS = ("identity", "both")

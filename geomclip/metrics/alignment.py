@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.kinds import same_kind
-from geomclip.sweep import Block, Pairing, merge_by, sweep
+from geomclip.metrics.sweep import Block, Pairing, merge_by, sweep
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Hardest:
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
-        from geomclip.kernels import largest_columns, largest_rows
+        from geomclip.metrics.kernels import largest_columns, largest_rows
 
         largest_rows(block.s.numpy(), state["text"][block.texts].numpy())
         largest_columns(block.s.numpy(), state["image"][block.images].numpy())

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from geomclip import exact
+from geomclip.embeddings import exact
 from geomclip.metrics.calibration_scores import BINS, ece, fit_logit_scale
 from geomclip.metrics.kinds import same_kind
-from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, sweep
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, sweep
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Masses:
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
-        from geomclip.kernels import masses_columns, masses_rows
+        from geomclip.metrics.kernels import masses_columns, masses_rows
 
         kinds = ("top", "total", "squares")
         of_texts = (state[f"text_{kind}"][block.texts].numpy() for kind in kinds)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomclip.exact import dots, total
+from geomclip.embeddings.exact import dots, total
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
 from geomclip.metrics.calibration_scores import BINS, bin_of
-from geomclip.sweep import Pairing
+from geomclip.metrics.sweep import Pairing
 
 Columns = dict[str, Tensor]
 """Name to (n,) float64."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geomclip import exact
+from geomclip.embeddings import exact
 from geomclip.metrics.kinds import same_kind
 from geomclip.metrics.spectrum import Cloud
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from geomclip.geometry import normalize
+from geomclip.embeddings.geometry import normalize
 from geomclip.metrics.gap import modality_gap, owners
 from geomclip.metrics.kinds import same_kind
 from geomclip.metrics.retrieval import retrieval

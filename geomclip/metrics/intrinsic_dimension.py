@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geomclip import exact
+from geomclip.embeddings import exact
 from geomclip.metrics.kinds import same_kind
 from geomclip.metrics.neighborhood import BLOCK, nearest_candidates
-from geomclip.sweep import FLOAT32_DOUBT, TIE
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
 DISCARDED = 0.1
 """Facco et al. (2017): the tenth of the points with the largest ratios is left out of the fit."""

@@ -9,8 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from torch import Tensor
 
-from geomclip.embeddings import as_tensor
-from geomclip.geometry import normalize
+from geomclip.embeddings.geometry import normalize
+from geomclip.embeddings.record import as_tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")

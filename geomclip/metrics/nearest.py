@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomclip.exact import first_equal
+from geomclip.embeddings.exact import first_equal
 from geomclip.metrics.intrinsic_dimension import two_nearest, twonn_from_neighbors
 from geomclip.metrics.neighborhood import occurrences
-from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Nearest:
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
-        from geomclip.kernels import nearest_columns, nearest_rows
+        from geomclip.metrics.kernels import nearest_columns, nearest_rows
 
         kinds = ("score", "index")
         if "text" in self._axes:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.kinds import same_kind
-from geomclip.sweep import FLOAT32_DOUBT, TIE
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
 BLOCK = 4_000_000
 """Scores held at a time: 16 MB in float32, 32 MB in float64."""

@@ -15,7 +15,7 @@ from geomclip.metrics.neighborhood import hubness, k_occurrence
 from geomclip.metrics.retrieval import chance_recall
 from geomclip.metrics.similarity import mutual_knn_chance
 from geomclip.metrics.spectrum import Cloud, cloud_shape
-from geomclip.sweep import Pairing
+from geomclip.metrics.sweep import Pairing
 
 NULL_ROWS = 2000
 """Simulated clouds have at most this many rows; numbers that depend on the count are then those of 2,000."""

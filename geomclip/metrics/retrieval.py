@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.kinds import same_kind
-from geomclip.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, merge_by, sweep
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, merge_by, sweep
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Ranks:
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
-        from geomclip.kernels import reached_columns, reached_rows
+        from geomclip.metrics.kernels import reached_columns, reached_rows
 
         pairing, texts, images = block.pairing, block.texts, block.images
         _count_compiled(reached_rows, block, pairing.matched[texts], state["text"][texts])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomclip import exact
+from geomclip.embeddings import exact
 from geomclip.metrics.gap import owners
 from geomclip.metrics.kinds import same_kind
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from geomclip import exact
+from geomclip.embeddings import exact
 from geomclip.metrics.kinds import same_kind
 
 ROWS = 8192

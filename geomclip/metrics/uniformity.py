@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.kinds import same_kind
-from geomclip.sweep import Block, Pairing, merge_by, sweep
+from geomclip.metrics.sweep import Block, Pairing, merge_by, sweep
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class GaussianSums:
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
-        from geomclip.kernels import gaussian_columns, gaussian_rows
+        from geomclip.metrics.kernels import gaussian_columns, gaussian_rows
 
         gaussian_rows(block.s.numpy(), 2 * self.t, state["text"][block.texts].numpy())
         gaussian_columns(block.s.numpy(), 2 * self.t, state["image"][block.images].numpy())

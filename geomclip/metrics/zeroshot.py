@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geomclip.metrics.calibration_scores import BINS, ace, brier, class_bin_gaps, ece, mce, smece
 from geomclip.metrics.kinds import same_kind
-from geomclip.sweep import TIE
+from geomclip.metrics.sweep import TIE
 
 CELLS = 4_000_000
 """Scores held at a time: 32 MB."""

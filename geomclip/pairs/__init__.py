@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs.datasets import DATASETS, Dataset, find_folder, folder_or_explain, folders_searched
 from geomclip.pairs.record import ImageFile, ImageSource, Pair, Pairs
 from geomclip.pairs.source import Request, expanded, one_line
@@ -78,7 +78,7 @@ def load_pairs(
     >>> load_pairs("emojis")
     Traceback (most recent call last):
         ...
-    geomclip.errors.InputError: unknown data 'emojis': did you mean emoji? (`geomclip data` lists all names)
+    geomclip.machine.errors.InputError: unknown data 'emojis': did you mean emoji? (`geomclip data` lists all names)
     """
     dataset, where = _resolve(data)
     name = dataset.name.removesuffix(":")

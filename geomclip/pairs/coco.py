@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 from geomclip.pairs.source import Request, caption, choose_split, counted, inside, need, read_json
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs import coco, folder, imagenet_folder, karpathy, table, wds
 from geomclip.pairs.record import Pairs
 from geomclip.pairs.source import Request, choose_split, expanded
@@ -166,9 +166,9 @@ def folders_searched(dataset: Dataset, *, data_root: Path | None, cache_dir: Pat
     if data_root is not None:
         root = expanded(data_root)
         return (root, root / dataset.name)
-    from geomclip import cache
+    from geomclip.machine import files
 
-    return (cache.cache_dir(cache_dir) / "data" / dataset.name,)
+    return (files.cache_dir(cache_dir) / "data" / dataset.name,)
 
 
 def find_folder(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> Path | None:

@@ -19,8 +19,8 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from geomclip import cache
-from geomclip.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine import files
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.pairs.datasets import DATASETS, Remote, find_folder, folders_searched
 from geomclip.pairs.source import inside, one_line
 
@@ -65,7 +65,7 @@ def download_dataset(
         raise InputError(f"{name} has no split {split!r}; it has {', '.join(sorted(splits))}")
     found = find_folder(dataset, data_root=data_root, cache_dir=cache_dir)
     root = found or folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)[-1]
-    with cache.Lock(root):
+    with files.Lock(root):
         for remote in dataset.remotes:
             if remote.split in (None, split) and not (root / remote.provides).exists():
                 fetch_and_unpack(remote, root, progress=progress)
@@ -121,9 +121,9 @@ def download(
     if target.exists():
         _check(target, target, sha256=sha256, size=size, url=url)
         return target
-    cache.make_folder(target.parent)
+    files.make_folder(target.parent)
     part = target.with_name(target.name + ".part")
-    cache.refuse_links(part.parent, part.name)
+    files.refuse_links(part.parent, part.name)
     failures = 0
     while True:
         before = _size(part)
@@ -179,7 +179,7 @@ def _fetch(url: str, part: Path, *, size: int | None, progress: Progress | None,
             raise GeomclipError(f"{url} needs {total - start} bytes and {part.parent} has {free}; make room")
         etag = answer.headers.get("ETag", "")
         validator = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified", "")
-        cache.atomic_json(_note(part), {"url": url, "validator": validator, "total": total})
+        files.atomic_json(_note(part), {"url": url, "validator": validator, "total": total})
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             done = start
@@ -273,7 +273,7 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
     has its name.
     """
     fresh = root / f".{archive.name}.unpacked"
-    cache.refuse_links(root, fresh.name)
+    files.refuse_links(root, fresh.name)
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as content:

@@ -23,7 +23,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from geomclip.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs.record import Pair, Pairs
 
 EMOJI_LICENCE = (

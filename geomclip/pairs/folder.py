@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 from geomclip.pairs.source import (
     Request,

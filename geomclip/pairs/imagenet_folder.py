@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 from geomclip.pairs.source import (
     Request,

@@ -7,7 +7,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs.source import one_line
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from geomclip.errors import GeomclipError
+from geomclip.machine.errors import GeomclipError
 
 NO_SUCH_IMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a file that the data name and that is none; every other one is a fault of the machine."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 from geomclip.pairs.source import (
     Request,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs.imagenet_folder import class_prompts, distinct, read_class_names
 from geomclip.pairs.record import Pair, Pairs, stat_if_there
 from geomclip.pairs.source import (

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geomclip.geometry import geodesic_mixup
+from geomclip.embeddings.geometry import geodesic_mixup
 
 Rows = NDArray[np.float32]
 

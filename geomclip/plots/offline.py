@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from geomclip.extras import optional
+from geomclip.machine.extras import optional
 from geomclip.plots.theme import MODES, template
 
 if TYPE_CHECKING:

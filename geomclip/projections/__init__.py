@@ -38,16 +38,14 @@ class Method:
 PROJECTIONS: dict[str, Method] = {
     "svd": Method("linear:SVD", "plane", "first singular directions, not centred: the gap stays to be seen"),
     "pca": Method("linear:PCA", "plane", "the directions of largest variance"),
-    "umap": Method("umap_map:UMAP", "plane", "neighbours, by a graph of them", 1_000_000, 17, 1.2),
-    "umap-sphere": Method(
-        "umap_map:UMAP", "sphere", "neighbours, on a sphere", 50_000, 62, 1.2, (("output", "sphere"),)
-    ),
+    "umap": Method("umap:UMAP", "plane", "neighbours, by a graph of them", 1_000_000, 17, 1.2),
+    "umap-sphere": Method("umap:UMAP", "sphere", "neighbours, on a sphere", 50_000, 62, 1.2, (("output", "sphere"),)),
     "tsne": Method("tsne:TSNE", "plane", "near neighbours, by t-SNE", 100_000, 43, 1.1),
     "dosnes": Method(
-        "dosnes:DOSNES", "sphere", "near neighbours, on a sphere, without a crowd in the middle", 100_000, 9, 1.3
+        "dosnes.dosnes:DOSNES", "sphere", "near neighbours, on a sphere, without a crowd in the middle", 100_000, 9, 1.3
     ),
     "heat-geodesic": Method(
-        "heat_geodesic:HeatGeodesic", "plane", "distances along the data, by heat", 50_000, 31, 1.2
+        "heat.heat_geodesic:HeatGeodesic", "plane", "distances along the data, by heat", 50_000, 31, 1.2
     ),
 }
 """Every method by its name, the linear ones first."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
-from geomclip.geometry import normalize
+from geomclip.embeddings.geometry import normalize
 from geomclip.projections.base import PlacesNewPoints, whole
 from geomclip.projections.neighbors import Neighbors
 

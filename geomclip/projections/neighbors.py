@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geomclip.embeddings import as_tensor
-from geomclip.extras import optional
-from geomclip.geometry import normalize
+from geomclip.embeddings.geometry import normalize
+from geomclip.embeddings.record import as_tensor
+from geomclip.machine.extras import optional
 from geomclip.metrics.neighborhood import nearest_candidates
 
 EXACT_UP_TO = 30_000

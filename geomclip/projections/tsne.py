@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.extras import optional
+from geomclip.machine.extras import optional
 from geomclip.projections.base import PlacesNewPoints, whole
 from geomclip.projections.neighbors import Neighbors, nearest_among
 

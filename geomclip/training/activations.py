@@ -6,7 +6,7 @@ import warnings
 
 from torch import nn
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.training.parameters import has_moving_statistics
 
 OPTION = "--grad-checkpointing"

@@ -9,13 +9,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from geomclip.embeddings import EmbeddingSet
-from geomclip.encode import default_workers
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder
-from geomclip.errors import InputError
-from geomclip.measurement import measure
+from geomclip.encoders.extraction.batches import default_workers
+from geomclip.machine.errors import InputError
 from geomclip.metrics import METRICS
 from geomclip.pairs.record import Pairs
+from geomclip.panels.measurement import measure
 from geomclip.training.pictures import Pictures
 
 SHOWN = (
@@ -113,7 +113,7 @@ def deciding(metric: str) -> tuple[str, ...]:
     InputError
         For an unknown key, or one of which neither high nor low is better.
     """
-    from geomclip.measurement import metric_keys
+    from geomclip.panels.measurement import metric_keys
 
     keys = tuple(metric.replace(",", " ").split())
     try:

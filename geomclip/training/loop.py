@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from geomclip.errors import GeomclipError
+from geomclip.machine.errors import GeomclipError
 from geomclip.training import snapshots
-from geomclip.training.journal import Journal
 from geomclip.training.settings import Settings
 from geomclip.training.trainer import NotFinite, Trainer
+from geomclip.training.watching.journal import Journal
 
 
 class Validation(Protocol):

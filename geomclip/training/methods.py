@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from geomclip.console import nearest
-from geomclip.errors import InputError
+from geomclip.machine.console import nearest
+from geomclip.machine.errors import InputError
 from geomclip.training.settings import WEIGHTS, Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.training.settings import Settings
 
 JOINT = ("logit_scale", "logit_bias")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from geomclip.encode import MOST_SKIPPED, value_or_reason
-from geomclip.errors import InputError
+from geomclip.encoders.extraction.batches import MOST_SKIPPED, value_or_reason
+from geomclip.machine.errors import InputError
 from geomclip.pairs.record import Pair
 
 if TYPE_CHECKING:

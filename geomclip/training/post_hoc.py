@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from geomclip.embeddings import EmbeddingSet
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder, with_weights
-from geomclip.errors import GeomclipError, InputError
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.metrics.gap_curves import SHIFTS
 
 ALPHAS = tuple(step / 10 for step in range(11))

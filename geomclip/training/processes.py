@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 
 
 def is_told_elsewhere() -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 
 MAX_LOGIT_SCALE = 100.0
 """CLIP clamps its learned scale here (Radford et al. 2021, section 2.5)."""

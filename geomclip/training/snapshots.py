@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.cache import atomic_json, atomic_write, make_folder, refuse_links
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
+from geomclip.machine.files import atomic_json, atomic_write, make_folder, refuse_links
 
 FOLDER = "checkpoints"
 KEPT = 2

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 from geomclip.pairs import load_pairs
 from geomclip.pairs.record import Pairs
 from geomclip.pairs.source import ALL

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from geomclip.embeddings.geometry import normalize
 from geomclip.encoders.clip import choose_precision
-from geomclip.errors import GeomclipError, InputError
-from geomclip.geometry import normalize
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.attention import kernel, quicken
 from geomclip.training.batches import Batch, Batches

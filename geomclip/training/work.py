@@ -11,32 +11,32 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from geomclip import results
-from geomclip.api import measure
-from geomclip.comparison import Comparison, compare
-from geomclip.embeddings import EmbeddingSet
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder, how_to_load, load_encoder, save_checkpoint
-from geomclip.errors import InputError
-from geomclip.extract import embed
+from geomclip.encoders.extraction.calls import embed
+from geomclip.machine.errors import InputError
 from geomclip.pairs.record import Pairs
-from geomclip.training import runs, snapshots
+from geomclip.panels import files, measure
+from geomclip.panels.comparison import Comparison, compare
+from geomclip.training import folder as runs
+from geomclip.training import snapshots
 from geomclip.training.batches import Order, PairBatches
 from geomclip.training.held_out import HeldOut, deciding
-from geomclip.training.journal import Journal
 from geomclip.training.loop import Course, course_of, train
 from geomclip.training.methods import Method, method_objective
 from geomclip.training.parameters import trained
 from geomclip.training.pictures import Pictures
 from geomclip.training.post_hoc import Sweep, sweep_es, sweep_wise_ft
-from geomclip.training.probe import Probe
 from geomclip.training.processes import Processes
 from geomclip.training.settings import Settings
 from geomclip.training.splits import Splits
 from geomclip.training.trainer import Trainer
+from geomclip.training.watching.journal import Journal
+from geomclip.training.watching.probe import Probe
 
 if TYPE_CHECKING:
-    from geomclip.console import Report
-    from geomclip.panel import Panel
+    from geomclip.machine.console import Report
+    from geomclip.panels.record import Panel
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Work:
 
     def result(self, chosen: Mapping[str, Any]) -> Result:
         """Before, after and their difference, as the run folder has them."""
-        before, after = (results.load(self.folder / name) for name in (runs.BEFORE, runs.AFTER))
+        before, after = (files.load(self.folder / name) for name in (runs.BEFORE, runs.AFTER))
         difference = compare(before, after, bootstrap=self.panels["bootstrap"], seed=self.settings.seed)
         notes = [self.about(chosen), *self.splits.notes, self.how_to_use()]
         return Result(self.folder, self.settings, before, after, difference, dict(chosen), tuple(filter(None, notes)))

@@ -14,7 +14,7 @@ from geomclip.plots.theme import template
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from geomclip.maps import Map
+    from geomclip.projections.maps import Map
 
 LINE_HEIGHT = 1.3
 """Of plotly's text, in font sizes."""

@@ -13,7 +13,7 @@ from geomclip.plots.interactive.traces import Hover, directions, facts, gap_arro
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from geomclip.maps import Map
+    from geomclip.projections.maps import Map
 
 
 def plane(map: Map, *, links: bool | None = None, title: str = "", hover: Hover | None = None) -> Figure:

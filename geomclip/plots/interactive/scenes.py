@@ -15,7 +15,7 @@ from geomclip.plots.theme import LINK
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from geomclip.maps import Map
+    from geomclip.projections.maps import Map
 
 BODY = 0.985
 """Radius of the translucent body, a little below the dots, so that it dims those behind it and cuts none in two."""

@@ -16,7 +16,7 @@ from geomclip.plots.interactive.traces import Hover, directions, facts, gap_arro
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from geomclip.maps import Map
+    from geomclip.projections.maps import Map
 
 MOST_VALUES = 2_000_000
 """Coordinates in all frames of a morph, 4 bytes each: with many points there are fewer frames."""

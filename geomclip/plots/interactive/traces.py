@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.extras import optional
+from geomclip.machine.extras import optional
 from geomclip.plots.arcs import great_circles
 from geomclip.plots.theme import GAP, IMAGE, LINK, TEXT
 
 if TYPE_CHECKING:
-    from geomclip.maps import Map
+    from geomclip.projections.maps import Map
 
 go = optional("plotly.graph_objects", "an interactive picture")
 

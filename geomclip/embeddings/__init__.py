@@ -1,0 +1,1 @@
+"""Embeddings: the frozen record of one set, its geometry, exact arithmetic, and stores of it."""

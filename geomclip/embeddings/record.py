@@ -1,0 +1,270 @@
+"""EmbeddingSet: the one frozen, checked record that stages pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geomclip.embeddings.geometry import normalize
+
+Array = Tensor | NDArray[Any]
+"""What public functions take: torch or numpy."""
+
+ASSUMED_LOGIT_SCALE = 100.0
+"""1/0.01, where OpenAI's CLIP clamps its learned scale; used, and said so, where a file names none."""
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingSet:
+    """Unit image rows and unit text rows, which text describes which image, and what they were made from.
+
+    Several texts an image are normal. Rows are normalised on the way in (the lengths found are kept in
+    `image_norms` and `text_norms`); half types become float32, float64 stays float64. Class data have
+    `labels` and `class_text` in place of `text`.
+
+    Parameters
+    ----------
+    image : array of shape (n, d)
+        One row an image, n at least 2; no row zero or with NaN.
+    text : array of shape (m, d), optional
+        One row a text.
+    image_of_text : integer array of shape (m,), optional
+        Row of the image that each text describes. Left out: text i describes image i, and m must be n.
+    logit_scale : float, optional
+        1/temperature of the model, as a factor (not a logarithm). Left out: 100 is assumed and recorded so.
+    logit_bias : float, optional
+        What a SigLIP model adds to its logits.
+    labels : integer array of shape (n,), optional
+        Class of each image; goes with `class_text`.
+    class_text : array of shape (c, d), optional
+        One row a class.
+    classes : sequence of c str, optional
+        Names of the classes.
+    image_id, image_path : sequences of n str, optional
+        `image_id` defaults to the row numbers.
+    caption_id, caption : sequences of m str, optional
+        `caption_id` defaults to the row numbers.
+    truncated : bool array of shape (m,), optional
+        Which texts were cut at the model's context length, where that is known.
+    columns : mapping of name to n str, optional
+        Anything else known of each image (label, source), for panels by group.
+    made_from : mapping, optional
+        Model, data, precision: whatever is to be carried into results.
+
+    Raises
+    ------
+    ValueError
+        If shapes, index ranges or lengths do not agree, or a row has no direction; the message names the row.
+
+    Examples
+    --------
+    >>> pairs = EmbeddingSet(np.eye(3), np.eye(3)[[0, 0, 1, 2]], image_of_text=[0, 0, 1, 2])
+    >>> pairs
+    EmbeddingSet(3 images, 4 texts, 3 dimensions, logit scale 100 (assumed))
+    """
+
+    image: Tensor
+    text: Tensor | None = None
+    image_of_text: Tensor | None = None
+    _: KW_ONLY
+    logit_scale: float = None  # type: ignore[assignment]  # always a float after __post_init__
+    logit_bias: float | None = None
+    labels: Tensor | None = None
+    class_text: Tensor | None = None
+    classes: tuple[str, ...] | None = None
+    image_id: tuple[str, ...] = ()
+    image_path: tuple[str, ...] | None = None
+    caption_id: tuple[str, ...] = ()
+    caption: tuple[str, ...] | None = None
+    truncated: Tensor | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+    logit_scale_source: str = ""
+    image_norms: Tensor = field(init=False)
+    text_norms: Tensor | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        image, norms = _unit_rows(self.image, "image")
+        put("image", image)
+        put("image_norms", norms)
+        put("text_norms", None)
+        if len(image) < 2:
+            raise ValueError(f"at least 2 images are needed, got {len(image)}")
+        if self.text is not None:
+            if self.class_text is not None:
+                raise ValueError("give text or class_text, not both")
+            text, text_norms = _unit_rows(self.text, "text")
+            if text.shape[1] != image.shape[1]:
+                raise ValueError(f"image rows have {image.shape[1]} dimensions, text rows {text.shape[1]}")
+            if len(text) < 2:
+                raise ValueError(f"at least 2 texts are needed, got {len(text)}")
+            put("text", text.to(image.dtype))
+            put("text_norms", text_norms)
+            put("image_of_text", _owner(self.image_of_text, n=len(image), m=len(text)))
+        elif self.image_of_text is not None:
+            raise ValueError("image_of_text is given but text is not")
+        if (self.class_text is None) != (self.labels is None):
+            raise ValueError("labels and class_text go together")
+        if self.class_text is not None and self.labels is not None:
+            class_text, _ = _unit_rows(self.class_text, "class_text")
+            if class_text.shape[1] != image.shape[1]:
+                raise ValueError(f"image rows have {image.shape[1]} dimensions, class_text rows {class_text.shape[1]}")
+            labels = _index(self.labels, "labels", below=len(class_text), below_name="class_text rows")
+            if len(labels) != len(image):
+                raise ValueError(f"{len(labels)} labels for {len(image)} images")
+            put("class_text", class_text.to(image.dtype))
+            put("labels", labels)
+            if self.classes is not None and len(self.classes) != len(class_text):
+                raise ValueError(f"{len(self.classes)} class names for {len(class_text)} class_text rows")
+        if self.logit_scale is None:
+            put("logit_scale", ASSUMED_LOGIT_SCALE)
+            put("logit_scale_source", "assumed")
+        elif not self.logit_scale_source:
+            put("logit_scale_source", "given")
+        put("logit_scale", float(self.logit_scale))
+        if not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
+            raise ValueError(f"logit_scale must be positive and finite, got {self.logit_scale}")
+        n, m = len(image), 0 if self.text is None else len(self.text)
+        for name, length in (
+            ("image_id", n),
+            ("image_path", n),
+            ("caption_id", m),
+            ("caption", m),
+            ("classes", None),
+        ):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if len(value) == 0 and name.endswith("_id"):
+                value = tuple(map(str, range(length or 0)))
+            if length is not None and len(value) != length:
+                raise ValueError(f"{len(value)} entries in {name} for {length} rows")
+            put(name, tuple(map(str, value)))
+        if self.truncated is not None:
+            truncated = as_tensor(self.truncated, "truncated").bool()
+            if truncated.shape != (m,):
+                raise ValueError(f"truncated must be ({m},), got {tuple(truncated.shape)}")
+            put("truncated", truncated)
+        columns = {str(key): tuple(map(str, column)) for key, column in self.columns.items()}
+        for key, column in columns.items():
+            if len(column) != n:
+                raise ValueError(f"{len(column)} entries in column {key!r} for {n} images")
+        put("columns", columns)
+        put("made_from", dict(self.made_from))
+
+    def __repr__(self) -> str:
+        texts = f"{len(self.text)} texts" if self.text is not None else "no texts"
+        if self.class_text is not None:
+            texts = f"{len(self.class_text)} classes"
+        assumed = " (assumed)" if self.logit_scale_source == "assumed" else ""
+        return (
+            f"EmbeddingSet({len(self.image)} images, {texts}, {self.image.shape[1]} dimensions, "
+            f"logit scale {self.logit_scale:g}{assumed})"
+        )
+
+    def replace(self, **changes: Any) -> EmbeddingSet:
+        """The same set with some fields changed, checked again."""
+        return replace(self, **changes)
+
+    def first_texts(self) -> EmbeddingSet:
+        """The one-caption protocol: each image with the first of its texts; images without text stay."""
+        if self.text is None or self.image_of_text is None:
+            return self
+        # stable sort by image: the first of each run is the image's first text
+        order = torch.argsort(self.image_of_text, stable=True)
+        own = self.image_of_text[order]
+        first = order[torch.cat([own.new_ones(1, dtype=torch.bool), own[1:] != own[:-1]])]
+        return self.select_texts(first)
+
+    def select_texts(self, rows: Tensor) -> EmbeddingSet:
+        """The same images with only these text rows, in this order."""
+        assert self.text is not None
+        assert self.image_of_text is not None
+        kept = rows.tolist()
+        return self.replace(
+            text=self.text[rows],
+            image_of_text=self.image_of_text[rows],
+            caption_id=tuple(self.caption_id[j] for j in kept),
+            caption=None if self.caption is None else tuple(self.caption[j] for j in kept),
+            truncated=None if self.truncated is None else self.truncated[rows],
+        )
+
+    def select_images(self, rows: Tensor) -> EmbeddingSet:
+        """Only these images, in this order, with the texts that describe them (in their old order)."""
+        kept = rows.tolist()
+        changes: dict[str, Any] = {
+            "image": self.image[rows],
+            "image_id": tuple(self.image_id[i] for i in kept),
+            "image_path": None if self.image_path is None else tuple(self.image_path[i] for i in kept),
+            "columns": {key: tuple(column[i] for i in kept) for key, column in self.columns.items()},
+        }
+        if self.labels is not None:
+            changes["labels"] = self.labels[rows]
+        if self.text is not None and self.image_of_text is not None:
+            place = torch.full((len(self.image),), -1, dtype=torch.int64)
+            place[rows] = torch.arange(len(rows))
+            texts = (place[self.image_of_text] >= 0).nonzero()[:, 0]
+            changes["text"] = self.text[texts]
+            changes["image_of_text"] = place[self.image_of_text[texts]]
+            changes["caption_id"] = tuple(self.caption_id[j] for j in texts.tolist())
+            changes["caption"] = None if self.caption is None else tuple(self.caption[j] for j in texts.tolist())
+            changes["truncated"] = None if self.truncated is None else self.truncated[texts]
+        return self.replace(**changes)
+
+
+def as_tensor(value: Array, name: str) -> Tensor:
+    """A torch view (or copy, where numpy's layout or byte order asks for one) of a numeric array, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the value is not numeric (object arrays are refused, never unpickled).
+    """
+    if isinstance(value, Tensor):
+        return value.detach()
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be numeric, got dtype {array.dtype}")
+    if not array.flags.writeable or not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+        array = np.array(array, dtype=array.dtype.newbyteorder("="))
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _unit_rows(value: Array, name: str) -> tuple[Tensor, Tensor]:
+    rows = as_tensor(value, name)
+    if not rows.is_floating_point():
+        rows = rows.double()
+    return normalize(rows, name=name)
+
+
+def _index(value: Array, name: str, *, below: int, below_name: str) -> Tensor:
+    index = as_tensor(value, name)
+    if index.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {tuple(index.shape)}")
+    if index.is_floating_point() or index.dtype == torch.bool:
+        raise ValueError(f"{name} must hold whole numbers, got {index.dtype}")
+    index = index.long()
+    if len(index) and (index.min() < 0 or index.max() >= below):
+        bad = int(((index < 0) | (index >= below)).nonzero()[0])
+        raise ValueError(f"{name} entry {bad} is {int(index[bad])}, outside the {below} {below_name}")
+    return index
+
+
+def _owner(image_of_text: Array | Sequence[int] | None, *, n: int, m: int) -> Tensor:
+    if image_of_text is None:
+        if m != n:
+            raise ValueError(f"{m} texts for {n} images: say which image each describes with image_of_text")
+        return torch.arange(n)
+    own = _index(image_of_text, "image_of_text", below=n, below_name="image rows")  # type: ignore[arg-type]
+    if len(own) != m:
+        raise ValueError(f"{len(own)} entries in image_of_text for {m} texts")
+    return own

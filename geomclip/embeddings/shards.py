@@ -1,0 +1,237 @@
+"""The files of a store folder: vectors, the tables beside them, and the manifest that vouches for both."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomclip.machine.array_files import check_rows, npy_chunks, one_line, read_npy
+from geomclip.machine.errors import InputError
+from geomclip.machine.files import atomic_write, refuse_links
+
+SCHEMA = "geomclip.store/1"
+MANIFEST = "manifest.json"
+KINDS = {"img": "metadata", "text": "text_metadata", "class": "class_metadata"}
+"""What is embedded -> the folder of its table; the vectors of `img` lie in img_emb/."""
+RESERVED = ("image_path", "image_id", "label", "caption", "image_sha256", "class_index")
+"""Columns of metadata with a meaning of their own; every other one is a column of the data set's."""
+
+_RECORD = {"rows", "bytes", "sha256"}
+UNKNOWN: Mapping[str, Any] = {
+    "dataset": "",
+    "split": "",
+    "model": "",
+    "pretrained": "",
+    "language": "",
+    "precision": "",
+    "licence": "",
+    "weights_sha256": "",
+    "preprocessing": {},
+    "data_sha256": "",
+    "skipped": [],
+    "notes": [],
+}
+"""What `made_from` says of a file that does not say what it was made from."""
+
+_KIND_OF_COLUMN = {"image_row": "int64", "class_index": "int64", "truncated": "bool"}
+
+Table = Mapping[str, Sequence[str] | Sequence[int]]
+Record = dict[str, Any]
+"""What the manifest says of one file: rows, bytes, sha256."""
+
+
+def write_part(folder: Path, kind: str, number: str, rows: NDArray[Any], table: Table) -> dict[str, Record]:
+    """Write the vectors of one kind of one shard and the table beside them; returns file -> its record."""
+    records = {}
+    buffer = io.BytesIO()
+    _write_table(table, buffer)
+    for name, chunks in (
+        (f"{kind}_emb/{kind}_emb_{number}.npy", npy_chunks(rows)),
+        (f"{KINDS[kind]}/{KINDS[kind]}_{number}.parquet", [buffer.getbuffer()]),
+    ):
+        digest, size = hashlib.sha256(), 0
+        refuse_links(folder, str(PurePosixPath(name).parent))
+        with atomic_write(folder / name) as file:
+            for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+                size += len(chunk)
+        records[name] = {"rows": len(rows), "bytes": size, "sha256": digest.hexdigest()}
+    return records
+
+
+def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
+    """The file that a manifest names; InputError if it is outside or not as recorded (size, sha256)."""
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name or not pure.parts:
+        raise InputError(f"{folder / MANIFEST}: entry {name[:80]!r} leaves the folder; refused")
+    path = folder / pure
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != record["bytes"]:
+                raise InputError(f"{path} is cut short or changed: {size} bytes, written were {record['bytes']}")
+            if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
+                raise InputError(f"{path} is damaged or changed: its sha256 is not the one recorded")
+    except OSError as problem:
+        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+    return path
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a store folder; InputError if it is no JSON, no manifest, or of another version."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except OSError as problem:
+        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+    except (ValueError, RecursionError) as problem:
+        raise InputError(f"{path} is no whole JSON ({one_line(problem)}): the store must be made again") from problem
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {str(schema)[:60]!r}; this version reads {SCHEMA!r}")
+    if not _is_whole(manifest):
+        raise InputError(f"{path} is malformed: the store must be made again")
+    return dict(manifest)
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether all is there, and of its type, that reading and continuing a store take for granted."""
+    lists = [manifest.get(name, []) for name in ("class_shards", "shards", "skipped")]
+    if not all(isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in lists):
+        return False
+    classes, shards, skipped = lists
+    files = [entry.get("files") for entry in (*classes, *shards)]
+    return (
+        isinstance(manifest.get("made_from"), dict)
+        and isinstance(manifest.get("done"), bool)
+        and all(type(entry.get(name)) is int for entry in shards for name in ("number", "first_row", "image_rows"))
+        and all(type(entry.get("input")) is int for entry in skipped)
+        and all(
+            isinstance(own, dict)
+            and all(isinstance(record, dict) and record.keys() >= _RECORD for record in own.values())
+            for own in files
+        )
+    )
+
+
+def fields_of_store(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of EmbeddingSet, every file verified; vectors as one array a shard, not yet joined."""
+    vectors: dict[str, list[NDArray[Any]]] = {kind: [] for kind in KINDS}
+    tables: dict[str, dict[str, list[Any]]] = {kind: {} for kind in KINDS}
+    kind_of = {f"{kind}_emb": kind for kind in KINDS} | {table: kind for kind, table in KINDS.items()}
+    for shard in [*manifest["shards"], *manifest.get("class_shards", [])]:
+        for name, record in shard["files"].items():
+            path = verify(folder, name, record)
+            kind = kind_of[PurePosixPath(name).parts[0]]
+            if path.suffix == ".npy":
+                vectors[kind].append(check_rows(read_npy(path), str(path)))
+                found = len(vectors[kind][-1])
+            else:
+                table = read_table(path)
+                found = len(next(iter(table.values()), ()))
+                for column, values in table.items():
+                    tables[kind].setdefault(column, []).extend(values)
+            if found != record["rows"]:
+                raise InputError(f"{path} has {found} rows, the manifest says {record['rows']}")
+    images, texts, classes = tables["img"], tables["text"], tables["class"]
+    known = {key: manifest[key] for key in ("skipped", "truncated_texts", "data_sha256") if key in manifest}
+    fields = image_fields(images) | {
+        "image": vectors["img"],
+        "logit_scale": manifest["logit_scale"],
+        "logit_bias": manifest.get("logit_bias"),
+        "logit_scale_source": manifest.get("logit_scale_source", ""),
+        "made_from": {**UNKNOWN, **manifest["made_from"], **known},
+    }
+    if vectors["text"]:
+        fields |= {"text": vectors["text"], "image_of_text": np.array(texts["image_row"], dtype=np.int64)}
+        fields["caption_id"] = texts["caption_id"]
+        if any(texts["caption"]):
+            fields["caption"] = texts["caption"]
+        if "truncated" in texts:
+            fields["truncated"] = np.array(texts["truncated"], dtype=np.bool_)
+    if vectors["class"]:
+        fields |= {"class_text": vectors["class"], "classes": classes["class_name"]}
+        fields["labels"] = np.array(images["class_index"], dtype=np.int64)
+    return fields
+
+
+def image_fields(table: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """What the metadata table says of the images, as arguments of EmbeddingSet."""
+    columns = {name: values for name, values in table.items() if name not in RESERVED}
+    if any(table.get("label", ())):
+        columns["label"] = table["label"]
+    fields: dict[str, Any] = {"columns": columns}
+    for name in ("image_id", "image_path"):
+        if any(table.get(name, ())):
+            fields[name] = table[name]
+    return fields
+
+
+def data_sha256(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """sha256 over ids, labels, captions and image bytes of all that was encoded, whatever the shards."""
+    digest = hashlib.sha256()
+    for record in [*manifest["class_shards"], *manifest["shards"]]:
+        tables = {name.split("/")[0]: read_table(folder / name) for name in record["files"] if name.endswith("parquet")}
+        if "class_metadata" in tables:
+            digest.update(json.dumps(tables["class_metadata"]).encode())
+            continue
+        images, texts = tables["metadata"], tables.get("text_metadata", {})
+        captions: dict[int, list[list[str]]] = {}
+        for row, *text in zip(*(texts.get(name, ()) for name in ("image_row", "caption_id", "caption")), strict=True):
+            captions.setdefault(row, []).append(text)
+        columns = (images["image_id"], images["image_sha256"], images["label"])
+        for row, image in enumerate(zip(*columns, strict=True), start=record["first_row"]):
+            digest.update(json.dumps([*image, captions.get(row, [])]).encode())
+    return digest.hexdigest()
+
+
+def column_name(name: str) -> str:
+    """What a column of the data set's is called in the table: its own name, unless that has another meaning.
+
+    Examples
+    --------
+    >>> column_name("source"), column_name("label")
+    ('source', 'label_')
+    """
+    return f"{name}_" if name in RESERVED else name
+
+
+def read_table(path: Path) -> dict[str, list[Any]]:
+    """The columns of a parquet file; nested ones are left out."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            nested = {field.name for field in file.schema_arrow if pa.types.is_nested(field.type)}
+            names = [name for name in file.schema_arrow.names if name not in nested]
+            return dict(file.read(columns=names).to_pydict())
+    except Exception as problem:
+        # pyarrow raises its own kinds, OSError and plain ValueErrors, by what it meets in the bytes
+        raise InputError(f"{path} is not a readable parquet file ({one_line(problem)})") from problem
+
+
+def _write_table(table: Table, buffer: io.BytesIO) -> None:
+    """The same bytes for the same table: no times, no order but the given one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        name: pa.array(values, _KIND_OF_COLUMN.get(name, "string"))
+        for name, values in ((name, [_storable(value) for value in column]) for name, column in table.items())
+    }
+    pq.write_table(pa.table(columns), buffer, compression="snappy")
+
+
+def _storable(value: str | int) -> str | int:
+    # a file name may hold bytes that are no UTF-8; parquet holds only UTF-8
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -1,0 +1,260 @@
+"""A fine-tuned model for other tools: a folder of open_clip, or one of transformers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from geomclip.encoders import Encoder, load_encoder
+from geomclip.encoders.saved import metadata_of, write_safetensors
+from geomclip.encoders.towers import CONFIG_FILE, complete
+from geomclip.machine.errors import InputError
+from geomclip.machine.files import atomic_bytes, atomic_folder, atomic_json, atomic_write
+
+FORMATS = ("openclip", "hf")
+START, END = "<|startoftext|>", "<|endoftext|>"
+VOCABULARY = 49408  # of OpenAI's tokenizer; its last two entries are START and END
+_RESAMPLE = {"bilinear": 2, "bicubic": 3, "random": 3}  # PIL's numbers; open_clip draws none at inference
+
+
+def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cache_dir: Path | None = None) -> str:
+    """Write a model as a folder that another library loads; the line of Python that loads it is returned.
+
+    Parameters
+    ----------
+    model : str
+        A checkpoint, a run folder, or any other name of a model.
+    to : str
+        "openclip": a folder for `open_clip.create_model_and_transforms("local-dir:OUT")`, of any model.
+        "hf": a folder for `transformers.CLIPModel.from_pretrained(OUT)`, of the towers that class has (OpenAI's
+        ViT). Same encodings of the same pixels and tokens, up to rounding; texts are cleaned in transformers'
+        own way, and images resized so unless its PIL backend is asked for.
+    out : path
+        A new or empty folder; it is written whole or not at all.
+    arch, cache_dir
+        As `geomclip.encoders.load_encoder` takes them.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be loaded or cannot be expressed there, or `out` holds something.
+    """
+    if to not in FORMATS:
+        raise InputError(f"--to {to!r}: use one of {', '.join(FORMATS)}")
+    out = Path(out).expanduser()
+    if out.is_dir() and any(out.iterdir()):  # before the work; atomic_folder has the last word
+        raise InputError(f"{out} is there already: name a new or empty folder")
+    encoder = load_encoder(model, arch=arch, cache_dir=cache_dir)
+    if encoder.shift is not None:
+        raise InputError(
+            f"{model}: moves its rows along the gap after encoding (method es), which neither open_clip nor "
+            "transformers can do: use it through geomclip, or export the model it was made from"
+        )
+    write = {"openclip": _write_openclip, "hf": _write_hf}[to]
+    write(encoder, out)
+    if to == "openclip":
+        return f"open_clip.create_model_and_transforms({f'local-dir:{out}'!r})"
+    return f"transformers.CLIPModel.from_pretrained({str(out)!r})"
+
+
+def _write_openclip(encoder: Encoder, out: Path) -> None:
+    with atomic_folder(out) as folder:
+        config = {"model_cfg": dict(encoder.model_cfg), "preprocess_cfg": dict(encoder.preprocessing)}
+        atomic_json(folder / CONFIG_FILE, config)
+        _write_weights(folder / "open_clip_model.safetensors", encoder.module.state_dict(), metadata_of(encoder))
+        if encoder.model_cfg["text_cfg"].get("hf_tokenizer_name"):
+            encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]  # open_clip's HFTokenizer
+
+
+def _write_hf(encoder: Encoder, out: Path) -> None:
+    config = hf_config(encoder)
+    processor = hf_processor(encoder)
+    vocabulary, merges = _vocabulary(encoder)
+    with atomic_folder(out) as folder:
+        atomic_json(folder / "config.json", config)
+        # transformers refuses a file that does not name its framework
+        _write_weights(folder / "model.safetensors", hf_state(encoder), {"format": "pt", **metadata_of(encoder)})
+        atomic_json(folder / "preprocessor_config.json", processor)
+        atomic_json(folder / "vocab.json", vocabulary, indent=None)
+        atomic_bytes(folder / "merges.txt", ("#version: 0.2\n" + "\n".join(merges) + "\n").encode())
+        special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+        atomic_json(folder / "special_tokens_map.json", special)
+        length = {"model_max_length": encoder.context_length, "do_lower_case": True, "add_prefix_space": False}
+        atomic_json(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", **special, **length})
+
+
+def _write_weights(file: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    with atomic_write(file) as out:
+        write_safetensors(out, state, metadata)
+
+
+def hf_config(encoder: Encoder) -> dict[str, Any]:
+    """The `config.json` of transformers' CLIPModel for this encoder.
+
+    Raises
+    ------
+    InputError
+        If a setting of the encoder has no counterpart there; the message names it.
+    """
+    settings = complete(encoder.model_cfg)
+    vision, text = settings["vision_cfg"], settings["text_cfg"]
+    _refuse_what_clip_model_lacks(encoder, settings)
+    activation = "quick_gelu" if settings["quick_gelu"] else "gelu"
+
+    def tower(part: Mapping[str, Any], heads: int) -> dict[str, Any]:
+        return {
+            "hidden_size": part["width"],
+            "intermediate_size": int(part["width"] * part["mlp_ratio"]),
+            "num_hidden_layers": part["layers"],
+            "num_attention_heads": heads,
+            "hidden_act": activation,
+            "layer_norm_eps": (part["norm_kwargs"] or {}).get("eps", 1e-5),
+            "projection_dim": encoder.dim,
+        }
+
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": encoder.dim,
+        "logit_scale_init_value": math.log(encoder.logit_scale),
+        "torch_dtype": "float32",
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            **tower(vision, vision["width"] // vision["head_width"]),
+            "image_size": encoder.preprocessing["size"][0],
+            "patch_size": vision["patch_size"],
+        },
+        "text_config": {
+            "model_type": "clip_text_model",
+            **tower(text, text["heads"]),
+            "max_position_embeddings": encoder.context_length,
+            "vocab_size": VOCABULARY,
+            "bos_token_id": VOCABULARY - 2,
+            "eos_token_id": VOCABULARY - 1,
+            "pad_token_id": VOCABULARY - 1,
+        },
+    }
+
+
+def _refuse_what_clip_model_lacks(encoder: Encoder, settings: Mapping[str, Any]) -> None:
+    """Every setting must be one that CLIPModel has too, or have the value that CLIPModel is built for."""
+    vision, text = settings["vision_cfg"], settings["text_cfg"]
+    square = len(set(encoder.preprocessing["size"])) == 1
+    blocks = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
+    plain: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        **{name: lambda part, name=name: not part[name] for name in blocks},  # type: ignore[misc]
+        "block_type": lambda part: part["block_type"] in (None, "default"),
+        "ls_init_value": lambda part: part["ls_init_value"] is None,
+        "act_kwargs": lambda part: not part["act_kwargs"],
+        "norm_kwargs": lambda part: set(part["norm_kwargs"] or ()) <= {"eps"},
+        "output_tokens": lambda part: not part["output_tokens"],
+    }
+    found = {
+        "a tower of timm": bool(vision["timm_model_name"]),
+        "a residual network": isinstance(vision["layers"], list | tuple),
+        "a text tower of transformers": bool(text["hf_model_name"]),
+        "a caption decoder": "multimodal_cfg" in settings,
+        "a logit bias": settings["logit_bias"],
+        "an image that is not square": not square,
+        "attentional pooling": bool(vision["attentional_pool"]),
+        "no norm before the transformer": vision["no_ln_pre"],
+        f"image pooling {vision['pool_type']!r}": vision["pool_type"] != "tok",
+        f"text pooling {text['pool_type']!r}": text["pool_type"] != "argmax"
+        and (text["pool_type"], text["eos_id"]) != ("eos", VOCABULARY - 1),
+        "a text class token": text["embed_cls"],
+        "a text tower that looks ahead": text["no_causal_mask"],
+        "another text projection": text["proj_type"] != "linear" or text["proj_bias"],
+        "a tokenizer of its own": bool(text["hf_tokenizer_name"] or text["tokenizer_kwargs"] or text["tokenizer_mode"])
+        or text["vocab_size"] != VOCABULARY,
+        **{f"{name} {part[name]!r}": not test(part) for part in (vision, text) for name, test in plain.items()},
+    }
+    lacking = [what for what, has in found.items() if has]
+    if lacking:
+        raise InputError(f"{encoder.model}: has {lacking[0]}, which transformers' CLIPModel has not: use --to openclip")
+
+
+def hf_processor(encoder: Encoder) -> dict[str, Any]:
+    """The `preprocessor_config.json` of transformers' CLIPImageProcessor for this encoder's preprocessing."""
+    own = encoder.preprocessing
+    side = own["size"][0]
+    if own["resize_mode"] == "longest":
+        raise InputError(
+            f"{encoder.model}: pads its images to a square, which transformers' CLIPImageProcessor cannot: "
+            "use --to openclip"
+        )
+    square = {"height": side, "width": side}
+    crop = own["resize_mode"] == "shortest"
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": side} if crop else square,
+        "resample": _RESAMPLE[own["interpolation"]],
+        "do_center_crop": crop,
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(own["mean"]),
+        "image_std": list(own["std"]),
+    }
+
+
+def hf_state(encoder: Encoder) -> dict[str, Tensor]:
+    """The weights under the names and in the shapes of transformers' CLIPModel."""
+    state = {name.removeprefix("text."): value for name, value in encoder.module.state_dict().items()}
+    renamed = {
+        "logit_scale": state["logit_scale"].reshape(()),
+        "visual_projection.weight": state["visual.proj"].T,
+        "text_projection.weight": state["text_projection"].T,
+        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
+        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
+        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
+        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
+        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
+    }
+    norms = {
+        "visual.ln_pre": "vision_model.pre_layrnorm",  # transformers' spelling
+        "visual.ln_post": "vision_model.post_layernorm",
+        "ln_final": "text_model.final_layer_norm",
+    }
+    for ours, theirs in norms.items():
+        for part in ("weight", "bias"):
+            renamed[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
+    for ours, theirs in (("visual.transformer", "vision_model"), ("transformer", "text_model")):
+        for name, value in state.items():
+            if name.startswith(f"{ours}.resblocks."):
+                layer, _, part = name.removeprefix(f"{ours}.resblocks.").partition(".")
+                for new, tensor in _block(part, value).items():
+                    renamed[f"{theirs}.encoder.layers.{layer}.{new}"] = tensor
+    return renamed
+
+
+def _block(part: str, value: Tensor) -> dict[str, Tensor]:
+    """One tensor of a block: renamed, or, of the joint input projection of attention, cut in three."""
+    if part.startswith("attn.in_proj_"):
+        kind = part.removeprefix("attn.in_proj_")
+        return {f"self_attn.{name}_proj.{kind}": cut for name, cut in zip("qkv", value.chunk(3), strict=True)}
+    names = {
+        "attn.out_proj": "self_attn.out_proj",
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+    }
+    module, _, kind = part.rpartition(".")
+    return {f"{names[module]}.{kind}": value}
+
+
+def _vocabulary(encoder: Encoder) -> tuple[dict[str, int], list[str]]:
+    """OpenAI's byte pairs from open_clip's tokenizer, the two special tokens under the names transformers uses."""
+    tokenizer: Any = encoder.tokenizer
+    words: dict[str, int] = tokenizer.encoder
+    special = {VOCABULARY - 2: START, VOCABULARY - 1: END}
+    vocabulary: dict[str, int] = {special.get(number, word): number for word, number in words.items()}
+    ranks: dict[tuple[str, str], int] = tokenizer.bpe_ranks
+    return vocabulary, [" ".join(pair) for pair in sorted(ranks, key=lambda pair: ranks[pair])]

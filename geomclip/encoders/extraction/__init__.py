@@ -1,0 +1,1 @@
+"""Extraction: pairs through an encoder into a store, in batches that a kill cannot spoil."""

@@ -1,0 +1,268 @@
+"""Pairs to rows, a batch at a time: each worker reads, decodes, resizes and encodes batches of its own.
+
+A batch is a fixed range of inputs at fixed places, encoded by one thread: an image that cannot be read leaves its
+place empty. So the rows of the others depend neither on it, nor on the number of workers or processors, nor on
+where a run was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from geomclip.embeddings.geometry import normalize
+from geomclip.machine.array_files import one_line
+from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.threads import Call, Workers
+from geomclip.pairs.record import NO_SUCH_IMAGE, Pair, machine_fault
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST_SKIPPED = 0.10
+"""Share of the images, and of the texts, that may be lost before extraction or training fails."""
+
+ON_A_GPU = 2
+"""Batches on a GPU at a time: one is copied while the other is computed."""
+
+Item = TypeVar("Item")
+Out = TypeVar("Out")
+
+
+class Encodes(Protocol):
+    """What extraction asks of an encoder; `geomclip.encoders.Encoder` is one.
+
+    `encode_image` and `encode_text` are called from several threads at a time. An encoder whose rows are made
+    elsewhere than on the CPU says so in an attribute `device`, as torch names it ("cuda:0").
+    """
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a row."""
+
+    @property
+    def logit_scale(self) -> float:
+        """1/temperature, as a factor."""
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What a SigLIP model adds to its logits."""
+
+    def preprocess(self) -> Callable[[Image], Tensor]:
+        """From a picture to pixels (3, h, w); called in worker threads.
+
+        If what is returned has a method `uint8`, that is called instead: its bytes go to `encode_image`.
+        """
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokens (m, context) and which texts were truncated (m,)."""
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Rows (b, d) on the CPU."""
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Rows (m, d) on the CPU."""
+
+    def made_from(self) -> Mapping[str, Any]:
+        """Everything about the encoder that its rows depend on, and its names."""
+
+
+@dataclass
+class Encoded:
+    """Rows of a range of inputs: those that could be encoded, and why the others could not."""
+
+    rows: Tensor  # (kept, d) float32
+    inputs: int = 0
+    kept: list[int] = field(default_factory=list)  # place in the range, ascending
+    reasons: dict[int, str] = field(default_factory=dict)  # place in the range -> why it is not kept
+    sha256: list[str] = field(default_factory=list)  # of the bytes of each image kept
+    truncated: set[int] = field(default_factory=set)  # place of each text longer than the context
+
+
+Coming = Sequence[Call[Encoded]]
+"""The batches of a range of inputs, of which the first are being encoded."""
+
+
+class Encoding:
+    """An encoder with its workers: `with Encoding(encoder, batch=64) as encoding: encoding.images(...)`.
+
+    Threads, not processes: reading, decoding, resizing and the model run outside Python's lock, nothing is copied
+    between address spaces, and nothing outlives the run however it ends.
+
+    Parameters
+    ----------
+    encoder : Encodes
+    batch : int
+        Size of every batch; a shorter one is filled up with zeros.
+    workers : int, optional
+        Threads that each take whole batches; with 0 the calling thread does, when a result is asked for. Left
+        out: as many as torch has threads, for an encoder on a GPU as there are processors.
+    raw : bool
+        Keep the lengths of the rows; else they are unit rows.
+    """
+
+    def __init__(self, encoder: Encodes, *, batch: int, workers: int | None = None, raw: bool = False) -> None:
+        self.encoder, self.batch, self.raw = encoder, batch, raw
+        device = torch.device(getattr(encoder, "device", "cpu"))
+        self._on_gpu = device.type == "cuda"
+        if workers is None:
+            workers = _processors() if self._on_gpu else torch.get_num_threads()
+        self.workers = workers
+        prepare = encoder.preprocess()
+        self._prepare: Callable[[Image], Tensor] = getattr(prepare, "uint8", prepare)
+        self._calls = Workers(workers, "encode")
+        self._tokenizing = threading.Lock()  # tokenizers are not all safe to share between threads
+        self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+        for _ in range(ON_A_GPU if self._on_gpu else 0):
+            self._streams.put(torch.cuda.Stream(device))
+
+    def __enter__(self) -> Encoding:
+        self._calls.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._calls.__exit__(kind, error, trace)
+
+    def images(self, pairs: Sequence[Pair]) -> Coming:
+        """Begin to encode images; `finished` waits for them."""
+        return [self._calls.add(self._image_batch, some) for some in _batches(pairs, self.batch)]
+
+    def texts(self, texts: Sequence[str]) -> Coming:
+        """Begin to encode texts; `finished` waits for them."""
+        return [self._calls.add(self._text_batch, some) for some in _batches(texts, self.batch)]
+
+    def finished(self, coming: Coming, tick: Callable[[int, dict[int, str]], None]) -> Encoded:
+        """The rows of what was begun; `tick(number done, reasons so far)` after each batch may raise to stop."""
+        whole, parts = Encoded(torch.empty(0, self.encoder.dim)), []
+        for call in coming:
+            part, start = self._calls.result(call), whole.inputs
+            parts.append(part.rows)
+            whole.inputs += part.inputs
+            whole.kept += [start + place for place in part.kept]
+            whole.reasons |= {start + place: reason for place, reason in part.reasons.items()}
+            whole.sha256 += part.sha256
+            whole.truncated |= {start + place for place in part.truncated}
+            tick(part.inputs, whole.reasons)
+        rows = torch.cat([whole.rows, *parts])
+        whole.rows = rows if self.raw or not len(rows) else unit_rows(rows)
+        return whole
+
+    def _image_batch(self, pairs: Sequence[Pair]) -> Encoded:
+        reasons: dict[int, str] = {}
+        digests: dict[int, str] = {}
+        batch: Tensor | None = None
+        for place, pair in enumerate(pairs):
+            self._calls.check()
+            read = self._pixels(pair)
+            if isinstance(read, str):
+                reasons[place] = read
+                continue
+            pixels, digests[place] = read
+            if batch is None:
+                # pinned memory is copied to a GPU without the processor
+                batch = torch.zeros(self.batch, *pixels.shape, dtype=pixels.dtype, pin_memory=self._on_gpu)
+            batch[place] = pixels
+        if batch is None:
+            return Encoded(torch.empty(0, self.encoder.dim), len(pairs), reasons=reasons)
+        encoded = self._encoded(self.encoder.encode_image, batch, list(digests), len(pairs))
+        encoded.reasons |= reasons
+        encoded.sha256 = [digests[place] for place in encoded.kept]
+        return encoded
+
+    def _text_batch(self, texts: Sequence[str]) -> Encoded:
+        with self._tokenizing:
+            tokens, truncated = self.encoder.tokenize(texts)
+        batch = tokens.new_zeros(self.batch, *tokens.shape[1:])
+        batch[: len(tokens)] = tokens
+        encoded = self._encoded(self.encoder.encode_text, batch, range(len(texts)), len(texts))
+        encoded.truncated = set(truncated.nonzero()[:, 0].tolist())
+        return encoded
+
+    def _encoded(
+        self, encode: Callable[[Tensor], Tensor], batch: Tensor, filled: Sequence[int], inputs: int
+    ) -> Encoded:
+        with self._turn(), self._calls.interruptible():
+            rows = encode(batch).float()
+        lost = set(_without_direction(rows, filled))
+        kept = [place for place in filled if place not in lost]
+        return Encoded(rows[kept], inputs, kept, dict.fromkeys(sorted(lost), "its embedding is zero or not finite"))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """On a GPU: one of the few batches that are there at a time, in a stream of its own."""
+        if not self._on_gpu:
+            yield
+            return
+        stream = self._streams.get()
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            self._streams.put(stream)
+
+    def _pixels(self, pair: Pair) -> tuple[Tensor, str] | str:
+        """Pixels and the sha256 of the bytes; if there are none, the reason."""
+        from geomclip.pairs.images import decode
+
+        def read() -> tuple[Tensor, str]:
+            content = pair.image.read()
+            return self._prepare(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
+
+        return value_or_reason(read, name=pair.image.path)
+
+
+def value_or_reason(read: Callable[[], Out], *, name: str) -> Out | str:
+    """What `read` makes of an image; if the image cannot be used, the reason.
+
+    Raises
+    ------
+    GeomclipError
+        If the machine failed and not the image: a disk, a network, too many open files, memory, permission.
+    """
+    try:
+        return read()
+    except NotAvailableError:
+        raise  # a missing package is no property of this image
+    except (OSError, MemoryError) as problem:
+        if isinstance(problem, OSError) and problem.errno in NO_SUCH_IMAGE:
+            # without the path, which would tie the manifest to this machine
+            return problem.strerror or one_line(problem)
+        raise machine_fault(name, problem) from problem
+    except InputError as problem:
+        return one_line(problem)
+
+
+def default_workers() -> int:
+    """Threads that read and decode: one a processor that this process may use, 4 at most."""
+    return min(4, _processors())
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows at length 1 in float32, divided in float64 so that only the last rounding is float32's."""
+    return normalize(rows.double())[0].float()
+
+
+def _without_direction(rows: Tensor, places: Iterable[int]) -> list[int]:
+    largest = rows.abs().amax(dim=1)
+    bad = ~(torch.isfinite(largest) & (largest > 0))
+    return [place for place in places if bad[place]] if bad.any() else []

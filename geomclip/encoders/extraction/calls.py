@@ -1,0 +1,156 @@
+"""Pairs + encoder -> store, resumable; and the embeddings of any model and data by name, cached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.embeddings.store import load
+from geomclip.encoders.extraction.batches import Encodes
+from geomclip.encoders.extraction.plan import Extraction, Log, Progress
+from geomclip.machine.files import cache_dir as default_cache
+from geomclip.pairs.record import Pairs
+
+
+def embed(
+    model: str | Encodes = "demo",
+    data: str | Pairs = "emoji",
+    *,
+    split: str | None = None,
+    pretrained: str | None = None,
+    arch: str | None = None,
+    data_root: Path | None = None,
+    cache_dir: Path | None = None,
+    batch_size: int = 64,
+    workers: int | None = None,
+    precision: str = "fp32",
+    device: str = "cpu",
+    limit: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    image_column: str = "filepath",
+    text_column: str = "title",
+    image_id_column: str | None = None,
+    progress: Progress | None = None,
+    log: Log | None = None,
+) -> EmbeddingSet:
+    """Embeddings of a data set under a model, from the cache where the same have been made before.
+
+    The cache (`embeddings/` in `cache_dir`) knows them by the weights, preprocessing, precision, batch size
+    and data (ids, captions, size and time of every image file), and by the names of model and data. A model
+    whose files are what they were is not loaded for that (`geomclip.encoders.remembered`).
+
+    Parameters
+    ----------
+    model : str or encoder
+        A name that `geomclip models` lists or explains, or an encoder already loaded.
+    data : str or Pairs
+        A name that `geomclip data` lists or explains, or pairs already read.
+    split : str, optional
+        Left out: test if the set has one, else val.
+    pretrained, arch, precision, device, seed
+        Of the model, as `geomclip.encoders.load_encoder` takes them.
+    data_root, image_column, text_column, image_id_column
+        Of the data, as `geomclip.pairs.load_pairs` takes them.
+    cache_dir : path, optional
+        Left out: see `geomclip.machine.files.cache_dir`.
+    batch_size, workers : int
+        See `extract`.
+    limit : int, optional
+        Only the first images.
+    out : path, optional
+        Folder to keep the store in, instead of the cache.
+    progress, log : callables, optional
+        See `extract`.
+
+    Returns
+    -------
+    EmbeddingSet
+        With `made_from` telling model, data, precision and what was skipped.
+
+    Raises
+    ------
+    InputError
+        If a name or a file cannot be used, or more than a tenth of the images cannot be read.
+    """
+    if isinstance(data, str):
+        from geomclip.pairs import load_pairs
+
+        data = load_pairs(
+            data,
+            split=split,
+            data_root=data_root,
+            cache_dir=cache_dir,
+            image_column=image_column,
+            text_column=text_column,
+            image_id_column=image_id_column,
+        )
+    if isinstance(model, str):
+        from geomclip.encoders.remembered import remembered
+
+        model = remembered(
+            model,
+            pretrained=pretrained,
+            arch=arch,
+            precision=precision,
+            device=device,
+            cache_dir=cache_dir,
+            seed=seed,
+        )
+    run = Extraction(model, data.limited(limit), batch_size=batch_size, progress=progress, log=log)
+    folder = Path(out).expanduser() if out is not None else default_cache(cache_dir) / "embeddings" / run.key()
+    return load(run.into(folder, workers=workers, wait=out is None))
+
+
+def extract(
+    encoder: Encodes,
+    pairs: Pairs,
+    out: str | Path,
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+    shard_rows: int = 1024,
+    raw: bool = False,
+    progress: Progress | None = None,
+    log: Log | None = None,
+) -> Path:
+    """Encode all pairs into a store folder; continues one that was begun, leaves a finished one as it is.
+
+    A shard is a fixed range of inputs, a batch a fixed range of a shard, so the bytes do not depend on where
+    earlier runs were stopped. An image that cannot be read is skipped and named in the manifest.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    pairs : Pairs
+    out : path
+        A new or empty folder, or one that the same extraction began.
+    batch_size : int
+        Images (or texts) that the model sees at once; on a CPU that many for each worker.
+    workers : int, optional
+        Threads that each read, decode, resize and encode batches of their own; 0: the calling thread alone.
+        Left out: as many as torch has threads, with a model on a GPU as there are processors.
+    shard_rows : int
+        Images a shard; a killed run loses those of the shard that it was making, and the few begun after it.
+    raw : bool
+        Keep the lengths of the rows.
+    progress : callable, optional
+        Called with (images and texts done, of how many, images skipped so far).
+    log : callable, optional
+        Called with a line of text: what is used again, what was skipped.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else, another extraction, or is being written; if more than a tenth
+        of the images cannot be read.
+    GeomclipError
+        If the disk is full. What is finished stays, and the same call goes on from there.
+    """
+    run = Extraction(encoder, pairs, batch_size=batch_size, shard_rows=shard_rows, raw=raw, progress=progress, log=log)
+    return run.into(Path(out).expanduser(), workers=workers)

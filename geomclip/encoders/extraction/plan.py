@@ -1,0 +1,390 @@
+"""One extraction: what is encoded with what, how far its store is, and how it goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geomclip import __version__
+from geomclip.embeddings.shards import (
+    KINDS,
+    MANIFEST,
+    SCHEMA,
+    Record,
+    column_name,
+    data_sha256,
+    read_manifest,
+    verify,
+    write_part,
+)
+from geomclip.encoders.extraction.batches import MOST_SKIPPED, Coming, Encodes, Encoding, unit_rows
+from geomclip.machine.errors import InputError
+from geomclip.machine.files import Lock, atomic_json, clear_leftovers, is_ours
+from geomclip.pairs.record import Pair, Pairs
+
+Progress = Callable[[int, int, int], None]
+"""Called with (images and texts done, of how many, images skipped so far)."""
+Log = Callable[[str], None]
+"""Called with one line of text."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A shard that is being encoded."""
+
+    start: int  # its first input
+    pairs: Sequence[Pair]
+    texts: Sequence[tuple[int, str, str]]  # place of the image, id, caption
+    images: Coming
+    coming_texts: Coming
+
+
+class Extraction:
+    """What is encoded with what (`head`), and how far it is (`manifest`); arguments as of `extract`."""
+
+    def __init__(
+        self,
+        encoder: Encodes,
+        pairs: Pairs,
+        *,
+        batch_size: int = 64,
+        shard_rows: int = 1024,
+        raw: bool = False,
+        progress: Progress | None = None,
+        log: Log | None = None,
+    ) -> None:
+        if not len(pairs):
+            raise InputError(f"{pairs.name or 'the data set'} ({pairs.split or 'no split'}) has no images")
+        if batch_size < 1 or shard_rows < 1:
+            raise InputError(f"batch size and shard rows must be at least 1, got {batch_size} and {shard_rows}")
+        self.encoder, self.pairs, self.raw, self.shard_rows = encoder, pairs, raw, shard_rows
+        self.batch = min(batch_size, shard_rows, len(pairs))
+        self.progress: Progress = progress or (lambda done, total, skipped: None)
+        self.log: Log = log or (lambda line: None)
+        self.fingerprint = pairs.fingerprint()
+        self.columns = list(dict.fromkeys(name for pair in pairs.pairs for name, _ in pair.columns))
+        self.class_index = _class_index(pairs)
+        self.n_prompts = sum(map(len, pairs.class_prompts or ()))
+        self.n_texts = 0 if pairs.classes is not None else sum(len(pair.captions) for pair in pairs.pairs)
+        self.shards = range(-(-len(pairs) // shard_rows))
+        self.head = self._head()
+        self.manifest: dict[str, Any] = {}
+        self.done = 0
+
+    def key(self) -> str:
+        """Names this extraction in a cache: the same for the same data, encoder and settings."""
+        known = json.dumps([self.head, self.fingerprint], sort_keys=True)
+        return hashlib.sha256(known.encode()).hexdigest()[:32]
+
+    def into(self, folder: Path, *, workers: int | None = None, wait: bool = False) -> Path:
+        """Fill the folder, alone, from wherever it is; see `extract`. `wait` for another that fills it now."""
+        if workers is not None and workers < 0:
+            raise InputError(f"workers must be 0 or more, got {workers}")
+        _refuse_foreign(folder)
+        with Lock(folder, wait=wait):
+            self._begin(folder)
+            if self.manifest["done"]:
+                self.log(f"{folder} is finished: nothing to do")
+                return folder
+            try:
+                with Encoding(self.encoder, batch=self.batch, workers=workers, raw=self.raw) as encoding:
+                    self._fill(folder, encoding)
+            except KeyboardInterrupt:
+                finished = f"{len(self.manifest['shards'])} of {len(self.shards)} shards"
+                raise KeyboardInterrupt(f"{finished} are in {folder}; the same command continues") from None
+        return folder
+
+    def _head(self) -> dict[str, Any]:
+        """What must agree before a begun store is continued, in the form it has after a trip through JSON."""
+        encoder, pairs = dict(self.encoder.made_from()), self.pairs
+        data = {
+            "dataset": pairs.name,
+            "split": pairs.split,
+            "language": pairs.language,
+            "licence": pairs.licence,
+        }
+        head = {
+            "schema": SCHEMA,
+            "inputs": len(pairs),
+            "shard_rows": self.shard_rows,
+            "batch_size": self.batch,
+            "dtype": "float32",
+            "normalised": not self.raw,
+            "dim": self.encoder.dim,
+            "logit_scale": self.encoder.logit_scale,
+            "logit_bias": self.encoder.logit_bias,
+            "logit_scale_source": "model",
+            "made_from": {**data, **encoder, "notes": [*pairs.notes, *encoder.get("notes", ())]},
+        }
+        return dict(json.loads(json.dumps(head)))
+
+    def _begin(self, folder: Path) -> None:
+        """A new manifest; or the one that is there, without the shards that have been damaged since."""
+        clear_leftovers(folder, *(f"{kind}_emb" for kind in KINDS), *KINDS.values())
+        if not (folder / MANIFEST).exists():
+            # whatever differs between machines and days is in `written`, and only there
+            written = {
+                "host": socket.gethostname(),
+                "started": _now(),
+                "geomclip": __version__,
+                "torch": str(torch.__version__),
+                "data_fingerprint": self.fingerprint,
+            }
+            self.manifest = {**self.head, "done": False, "class_shards": [], "shards": [], "skipped": []}
+            self.manifest["written"] = written
+            atomic_json(folder / MANIFEST, self.manifest)
+            return
+        self.manifest = read_manifest(folder)
+        self._refuse_another(folder)
+        for group in ("class_shards", "shards"):
+            sound = [record for record in self.manifest[group] if self._is_sound(folder, record)]
+            self.manifest["done"] &= len(sound) == len(self.manifest[group])
+            self.manifest[group] = sound
+        if not self.manifest["done"]:
+            again = len(self.manifest["shards"])
+            self.log(f"continuing {folder}: {again} of {len(self.shards)} shards are finished and used again")
+
+    def _refuse_another(self, folder: Path) -> None:
+        """InputError, saying what differs, unless the manifest is that of this extraction."""
+        there = self.manifest
+        try:
+            differing = _differences({**there, **there["made_from"]}, {**self.head, **self.head["made_from"]})
+            if not differing and there["written"]["data_fingerprint"] != self.fingerprint:
+                differing = ["the data: its ids, captions, or the size or time of an image file"]
+        except (KeyError, TypeError) as problem:
+            raise InputError(f"{folder / MANIFEST} is no manifest of an extraction: name a new folder") from problem
+        if differing:
+            raise InputError(f"{folder} holds another extraction ({'; '.join(differing[:3])}): name a new folder")
+
+    def _is_sound(self, folder: Path, record: Mapping[str, Any]) -> bool:
+        try:
+            for name, entry in record["files"].items():
+                verify(folder, name, entry)
+        except InputError as problem:
+            self.log(f"made again: {problem}")
+            return False
+        return True
+
+    def _fill(self, folder: Path, encoding: Encoding) -> None:
+        """Make what is missing, shard after shard, the manifest renewed after each."""
+        if self.class_index:
+            if not self.manifest["class_shards"]:
+                self.manifest["class_shards"] = [{"files": self._class_part(folder, encoding)}]
+            else:
+                self._advance(self.n_prompts)
+        finished = {record["number"]: record for record in self.manifest["shards"]}
+        missing = [number for number in self.shards if number not in finished]
+        begun: dict[int, Begun] = {}
+        first_row = 0
+        for number in self.shards:
+            start, stop = number * self.shard_rows, (number + 1) * self.shard_rows
+            pairs = self.pairs.pairs[start:stop]
+            record = finished.get(number)
+            # image rows count over all shards: if one made again has changed its length, the later ones move
+            if record is None or record["first_row"] != first_row:
+                # what an earlier try at this shard skipped is forgotten
+                others = [entry for entry in self.manifest["skipped"] if not start <= entry["input"] < stop]
+                self.manifest["skipped"] = others
+                missing = [other for other in missing if other > number]
+                for wanted in [number, *missing[:1]]:  # the next is begun before this one ends
+                    if wanted not in begun:
+                        begun[wanted] = self._begun(wanted, encoding)
+                record, lost = self._shard(folder, number, first_row, encoding, begun.pop(number))
+                finished[number] = record
+                self.manifest["skipped"] = sorted([*others, *lost], key=lambda entry: entry["input"])
+                self.manifest["shards"] = [finished[key] for key in sorted(finished)]
+                self.manifest["done"] = False
+                atomic_json(folder / MANIFEST, self.manifest)
+            else:
+                self._advance(len(pairs) + (sum(len(pair.captions) for pair in pairs) if self.n_texts else 0))
+            first_row += record["image_rows"]
+        self._finish(folder)
+
+    def _begun(self, number: int, encoding: Encoding) -> Begun:
+        """A shard with its images and texts on their way; of images that will be skipped too, and dropped then."""
+        start = number * self.shard_rows
+        pairs = self.pairs.pairs[start : start + self.shard_rows]
+        texts = [(place, *text) for place, pair in enumerate(pairs) for text in _texts(pair)] if self.n_texts else []
+        return Begun(start, pairs, texts, encoding.images(pairs), encoding.texts([caption for _, _, caption in texts]))
+
+    def _shard(
+        self, folder: Path, number: int, first_row: int, encoding: Encoding, begun: Begun
+    ) -> tuple[Record, list[Record]]:
+        """Encode and write one shard; its record for the manifest, and what was skipped."""
+        start, pairs, name = begun.start, begun.pairs, self._file_number(number)
+
+        def tick(done: int, reasons: Mapping[int, str]) -> None:
+            now = [_skip(start + i, pairs[i], why) for i, why in reasons.items()]
+            lost = [*self._skipped_images(), *now]
+            _refuse_losses(lost, "images", of=len(self.pairs), data=self.pairs.name)
+            self._advance(done, len(lost))
+
+        images = encoding.finished(begun.images, tick)
+        lost = [_skip(start + i, pairs[i], why) for i, why in images.reasons.items()]
+        table = self._image_table([pairs[i] for i in images.kept], images.sha256)
+        record = {
+            "number": number,
+            "inputs": [start, start + len(pairs)],
+            "first_row": first_row,
+            "image_rows": len(images.kept),
+            "files": write_part(folder, "img", name, images.rows.numpy(), table),
+        }
+        if self.n_texts:
+            row_of = {place: first_row + i for i, place in enumerate(images.kept)}
+            texts, lost_texts = self._text_part(folder, number, row_of, encoding, begun)
+            record |= texts | {"files": record["files"] | texts["files"]}
+            lost += lost_texts
+        return record, lost
+
+    def _text_part(
+        self, folder: Path, number: int, row_of: Mapping[int, int], encoding: Encoding, begun: Begun
+    ) -> tuple[Record, list[Record]]:
+        """The texts of a shard's images, without those of images that were skipped."""
+        start, pairs, texts = begun.start, begun.pairs, begun.texts
+        skipped = len(self._skipped_images()) + len(pairs) - len(row_of)
+        encoded = encoding.finished(begun.coming_texts, lambda done, _: self._advance(done, skipped))
+        lost = [
+            _skip(start + texts[i][0], pairs[texts[i][0]], why) | {"caption_id": texts[i][1]}
+            for i, why in encoded.reasons.items()
+        ]
+        earlier = [entry for entry in self.manifest["skipped"] if "caption_id" in entry]
+        _refuse_losses([*earlier, *lost], "texts", of=self.n_texts, data=self.pairs.name)
+        chosen = [i for i, j in enumerate(encoded.kept) if texts[j][0] in row_of]  # rows of `encoded`
+        kept = [texts[encoded.kept[i]] for i in chosen]
+        table: dict[str, Any] = {
+            "caption": [caption for _, _, caption in kept],
+            "caption_id": [caption_id for _, caption_id, _ in kept],
+            "image_row": [row_of[place] for place, _, _ in kept],
+            "truncated": [encoded.kept[i] in encoded.truncated for i in chosen],
+        }
+        record = {
+            "text_rows": len(kept),
+            "truncated_texts": sum(table["truncated"]),
+            "files": write_part(folder, "text", self._file_number(number), encoded.rows[chosen].numpy(), table),
+        }
+        return record, lost
+
+    def _image_table(self, pairs: Sequence[Pair], sha256: Sequence[str]) -> dict[str, list[Any]]:
+        known = [dict(pair.columns) for pair in pairs]
+        table: dict[str, list[Any]] = {
+            "image_path": [pair.image.path for pair in pairs],
+            "image_id": [pair.image_id for pair in pairs],
+            "label": [pair.label for pair in pairs],
+            "caption": [pair.captions[0] if pair.captions else "" for pair in pairs],
+            **{column_name(name): [columns.get(name, "") for columns in known] for name in self.columns},
+            "image_sha256": list(sha256),
+        }
+        if self.class_index:
+            table["class_index"] = [self.class_index[pair.label] for pair in pairs]
+        return table
+
+    def _class_part(self, folder: Path, encoding: Encoding) -> Record:
+        """One row a class: the mean of the unit rows of its prompts, at length 1 unless raw."""
+        prompts = self.pairs.class_prompts or ()
+        flat = [prompt for own in prompts for prompt in own]
+        encoded = encoding.finished(encoding.texts(flat), lambda done, _: self._advance(done))
+        if encoded.reasons:
+            place, why = next(iter(encoded.reasons.items()))
+            raise InputError(f"the prompt {flat[place]!r} cannot be used: {why}")
+        parts = torch.split(unit_rows(encoded.rows).double(), [len(own) for own in prompts])
+        means = torch.stack([part.mean(dim=0) for part in parts])
+        table = {"class_name": list(self.class_index), "prompts": [json.dumps(own) for own in prompts]}
+        rows = means.float() if self.raw else unit_rows(means)
+        return write_part(folder, "class", self._file_number(0), rows.numpy(), table)
+
+    def _finish(self, folder: Path) -> None:
+        shards, skipped = self.manifest["shards"], self.manifest["skipped"]
+        self.manifest |= {
+            "n_images": sum(record["image_rows"] for record in shards),
+            "n_texts": sum(record.get("text_rows", 0) for record in shards),
+            "truncated_texts": sum(record.get("truncated_texts", 0) for record in shards),
+            "data_sha256": data_sha256(folder, self.manifest),
+            "done": True,
+        }
+        self.manifest["written"]["finished"] = _now()
+        atomic_json(folder / MANIFEST, self.manifest)
+        if skipped:
+            self.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {_named(skipped[:1])}")
+
+    def _advance(self, done: int, skipped: int | None = None) -> None:
+        self.done += done
+        total = len(self.pairs) + self.n_texts + self.n_prompts
+        self.progress(self.done, total, len(self._skipped_images()) if skipped is None else skipped)
+
+    def _skipped_images(self) -> list[Record]:
+        return [entry for entry in self.manifest["skipped"] if "caption_id" not in entry]
+
+    def _file_number(self, number: int) -> str:
+        # zeros in front, because other readers take the files in the order of their names
+        return str(number).zfill(max(4, len(str(len(self.shards) - 1))))
+
+
+def _class_index(pairs: Pairs) -> dict[str, int]:
+    """Name of each class -> its row; empty where there are no classes."""
+    if pairs.classes is None:
+        return {}
+    index = {name: i for i, name in enumerate(pairs.classes)}
+    if len(index) < len(pairs.classes):
+        twice = next(name for i, name in enumerate(pairs.classes) if index[name] != i)
+        raise InputError(f"{pairs.name}: the class name {twice!r} stands twice; labels could mean either")
+    prompts = pairs.class_prompts or ()
+    if len(prompts) != len(index) or not all(prompts):
+        raise InputError(f"{pairs.name}: every one of the {len(index)} classes needs a prompt")
+    for pair in pairs.pairs:
+        if pair.label not in index:
+            raise InputError(f"{pairs.name}: image {pair.image_id} has the label {pair.label!r}, which is no class")
+    return index
+
+
+def _texts(pair: Pair) -> Iterable[tuple[str, str]]:
+    """Id and text of each caption; an id made from the image's where the data set has none."""
+    ids = pair.caption_ids or tuple(f"{pair.image_id}#{k}" for k in range(len(pair.captions)))
+    return zip(ids, pair.captions, strict=True)
+
+
+def _skip(place: int, pair: Pair, reason: str) -> Record:
+    return {"input": place, "image_id": pair.image_id, "path": pair.image.path, "reason": reason}
+
+
+def _named(entries: Sequence[Record]) -> str:
+    return ", ".join(f"{entry['path'] or entry['image_id']} ({entry['reason']})" for entry in entries)
+
+
+def _refuse_losses(lost: Sequence[Record], what: str, *, of: int, data: str) -> None:
+    """InputError as soon as it is certain that more than a tenth will be missing."""
+    if len(lost) > MOST_SKIPPED * of:
+        raise InputError(
+            f"{data}: {len(lost)} of {of} {what} cannot be used, more than a tenth; first: {_named(lost[:3])}"
+        )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """InputError if the folder is a file, or holds something and no manifest."""
+    if not folder.exists() or (folder / MANIFEST).exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a folder")
+    others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
+    if others:
+        raise InputError(f"{folder} is not empty ({others[0]}) and no embedding store: name a new folder")
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    brief: Callable[[Any], str] = lambda value: str(value)[:60]  # noqa: E731
+    return [
+        f"{key}: {brief(there.get(key))} there, {brief(value)} here"
+        for key, value in here.items()
+        if key != "made_from" and there.get(key) != value
+    ]
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,0 +1,1 @@
+"""machine: the ground that everything stands on: errors, files, threads, devices, words."""

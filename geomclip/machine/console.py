@@ -1,0 +1,168 @@
+"""What stands between a command and its terminal: error lines, progress bars, outputs that can be written."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geomclip.machine.errors import GeomclipError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+MAX_WIDTH = 110
+"""A line of prose much longer than this is hard to read, however wide the terminal."""
+
+
+def one_line(message: object) -> str:
+    """The text of a message or exception with all white space, line ends too, made single spaces."""
+    return " ".join(str(message).split())
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """'; did you mean a or b?' with up to three known names like this word, '' if none is.
+
+    Examples
+    --------
+    >>> nearest("mesure", ["measure", "models"])
+    '; did you mean measure?'
+    >>> nearest("zzz", ["measure", "models"])
+    ''
+    """
+    close = get_close_matches(word, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """The one line that a person is told of an exception, and the exit code that goes with it."""
+    if isinstance(error, GeomclipError):
+        return one_line(error), error.exit_code
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return one_line(f"{error.strerror or error}{where}"), 1
+    if isinstance(error, MemoryError):
+        return "memory ran out; a smaller --batch-size or --limit needs less", 1
+    if isinstance(error, ValueError):
+        return one_line(error), 2
+    return one_line(f"{type(error).__name__}: {error} (--debug shows where)"), 1
+
+
+def stdout_console() -> Console:
+    """A console for results: at least 80 columns, colour only on a terminal without NO_COLOR."""
+    from rich.console import Console
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to `main`, which exits with 0: whoever reads has seen enough."""
+            raise BrokenPipeError
+
+    width = max(80, min(Console().width, MAX_WIDTH))
+    return Results(width=width, highlight=False, markup=False, emoji=False)
+
+
+class Report:
+    """What long work tells of itself on stderr; without bars (quiet, no terminal) only its lines, if any."""
+
+    def __init__(self, bars: Progress | None, *, quiet: bool) -> None:
+        self.bars = bars
+        self.quiet = quiet
+        self.tasks: dict[str, TaskID] = {}
+
+    def stage(self, what: str, done: int, total: int | None) -> None:
+        """Progress of a stage of a measurement."""
+        self._show(what, what, done, total)
+
+    def fetched(self, done: int, total: int | None, what: str) -> None:
+        """Bytes of a download."""
+        self._show(what, what, done, total)
+
+    def images(self, done: int, total: int, skipped: int) -> None:
+        """Progress of an extraction."""
+        what = f"encoding, {skipped} skipped" if skipped else "encoding"
+        self._show("encoding", what, done, total)
+
+    def training(self, what: str, done: int, total: int | None) -> None:
+        """Progress of a training run in steps; `what` tells its numbers."""
+        self._show("training", what, done, total)
+
+    def log(self, line: str) -> None:
+        """A line that stays, above the bars."""
+        if self.bars is not None:
+            self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        elif not self.quiet:
+            sys.stderr.write(f"{line}\n")
+
+    def _show(self, key: str, what: str, done: int, total: int | None) -> None:
+        if self.bars is None:
+            return
+        if key not in self.tasks:
+            # what an earlier run had done counts, but not as done in no time
+            self.tasks[key] = self.bars.add_task(what, total=total, completed=done)
+        self.bars.update(self.tasks[key], description=what, completed=done, total=total)
+
+
+@contextmanager
+def progress_bar(*, quiet: bool, of_bytes: bool = False) -> Iterator[Report]:
+    """A report whose bars, with rate and remaining time, are on stderr while the block runs."""
+    if quiet or not sys.stderr.isatty():
+        yield Report(None, quiet=quiet)
+        return
+    from rich import progress
+    from rich.console import Console
+    from rich.text import Text
+
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.1f}/s")
+
+    counts = (
+        (progress.DownloadColumn(), progress.TransferSpeedColumn())
+        if of_bytes
+        else (progress.MofNCompleteColumn(), Rate())
+    )
+    columns = (progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), *counts)
+    console = Console(stderr=True)
+    with progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True) as bars:
+        yield Report(bars, quiet=quiet)
+
+
+def check_output_file(path: Path, suffix: str | None = None) -> None:
+    """Refuse, before any long work, an output file that could not be written at its end.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in `suffix`, is a folder, or its folder is absent or cannot be written.
+    """
+    if suffix is not None and path.suffix != suffix:
+        raise InputError(f"--out {path} must be a file whose name ends in {suffix}")
+    if path.is_dir():
+        raise InputError(f"--out {path} is a folder: name a file in it")
+    check_output_folder(path.parent)
+
+
+def check_output_folder(folder: Path) -> None:
+    """Refuse a folder in which no file can be made: absent, not a folder, read-only or full.
+
+    Raises
+    ------
+    InputError
+        With the reason the system gives.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if os.path.lexists(folder) else "does not exist: make it first"
+        raise InputError(f"the folder {folder} {what}")
+    try:
+        # only a try tells: permission bits say nothing to root or of a read-only file system
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write in {folder}: {error.strerror}") from error

@@ -1,0 +1,32 @@
+"""Which device a name means on this machine."""
+
+from __future__ import annotations
+
+import torch
+
+from geomclip.machine.errors import InputError, NotAvailableError
+
+
+def choose_device(device: str) -> str:
+    """The device in use: "auto" is the GPU if there is one.
+
+    Raises
+    ------
+    NotAvailableError
+        If a GPU is asked for and torch sees none.
+    InputError
+        If it is none of cpu, cuda, cuda:N, auto.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise InputError(f"unknown device {device!r}: use cpu, cuda, cuda:N or auto")
+    if kind == "cuda":
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= seen:
+            raise NotAvailableError(
+                f"--device {device}: torch {torch.__version__} sees {seen} GPUs here; use --device cpu, or "
+                "install a build of torch with CUDA"
+            )
+    return device

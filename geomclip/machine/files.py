@@ -1,0 +1,340 @@
+"""Where geomclip keeps things on this machine, and how it writes: whole or not at all, one at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+
+LOCK_NAME = ".geomclip.lock"
+_LEFTOVER = ".*.geomclip-tmp"
+
+
+def cache_dir(explicit: str | Path | None = None) -> Path:
+    """The folder for weights, data and embeddings; it need not exist yet.
+
+    The first that is set: `explicit`, the variable GEOMCLIP_CACHE, `geomclip` under XDG_CACHE_HOME,
+    `~/.cache/geomclip`. Nothing in it is ever deleted by geomclip: all of it can be made again.
+
+    Examples
+    --------
+    >>> cache_dir("/data/geomclip").as_posix()
+    '/data/geomclip'
+    """
+    if explicit is not None:
+        return Path(explicit).expanduser()
+    if named := os.environ.get("GEOMCLIP_CACHE"):
+        return Path(named).expanduser()
+    # the XDG specification asks to ignore a relative path
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "geomclip"
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write bytes to; `path` appears, complete and on disk, when the block ends without an error.
+
+    Until then, and for good if the block fails, `path` is what it was before. Missing folders are made.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be written to.
+    GeomclipError
+        If the disk is full or fails; the message names the file and the free space.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_write(Path(folder) / "numbers.txt") as file:
+    ...         _ = file.write(b"1 2 3")
+    ...     (Path(folder) / "numbers.txt").read_text()
+    '1 2 3'
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.geomclip-tmp")
+    try:
+        # open, not tempfile.mkstemp: the file shall get the permissions of the user's umask
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as problem:
+        # an error of another file, raised by the caller's block, is the caller's to explain
+        if problem.filename not in (None, str(temporary)):
+            raise
+        raise _explained(path, problem) from problem
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to fill; `path` appears, with all that was put into it, when the block ends without an error.
+
+    Until then, and for good if the block fails, nothing is at `path`.
+
+    Raises
+    ------
+    InputError
+        If `path` holds something already, or the place cannot be written to.
+    GeomclipError
+        If the disk is full or fails.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     with atomic_folder(Path(place) / "both") as folder:
+    ...         atomic_bytes(folder / "one", b"1")
+    ...         atomic_bytes(folder / "two", b"2")
+    ...     sorted(file.name for file in (Path(place) / "both").iterdir())
+    ['one', 'two']
+    """
+    path = Path(path)
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path} is there already: name a new or empty folder")
+    make_folder(path.parent)
+    # absolute, for a path such as "." has no name to be derived from
+    whole = path.resolve()
+    temporary = whole.with_name(f".{whole.name}.{secrets.token_hex(4)}.geomclip-tmp")
+    try:
+        yield make_folder(temporary)
+        os.replace(temporary, whole)  # an empty folder in its place gives way
+        _sync_folder(whole.parent)
+    except OSError as problem:
+        raise _explained(path, problem) from problem
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def atomic_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all; raises as `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def atomic_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write `value` as JSON, whole or not at all; NaN and infinity, which JSON has not, are a ValueError."""
+    # ASCII, because a file name may hold bytes that are no UTF-8 and must still come back as it was
+    atomic_bytes(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode("ascii"))
+
+
+def make_folder(folder: str | Path) -> Path:
+    """The folder, made with its parents where it is missing; InputError if it cannot be."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise _explained(folder, problem) from problem
+    return folder
+
+
+def refuse_links(folder: str | Path, *names: str) -> None:
+    """See that nothing of these names in `folder` is a link, nor a folder on the way to it.
+
+    The folder itself is the user's and may be one. What geomclip makes in it never is: a link there leads writing and
+    deleting to another place.
+
+    Raises
+    ------
+    InputError
+        Naming the link.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "checkpoints").symlink_to("elsewhere")
+    ...     refuse_links(folder, "img_emb", "checkpoints/step-000001")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    geomclip.machine.errors.InputError: ...checkpoints is a link, which is never written through: ...
+    """
+    for name in names:
+        place = Path(folder)
+        for part in PurePath(name).parts:
+            place /= part
+            if place.is_symlink():
+                raise _linked(place)
+
+
+def clear_leftovers(folder: Path, *parts: str) -> None:
+    """Delete the unfinished files of a writer that was killed, in a folder and these of its subfolders.
+
+    The caller holds the folder's lock.
+
+    Raises
+    ------
+    InputError
+        If a subfolder is a link, before anything is deleted.
+    """
+    refuse_links(folder, *parts)
+    for place in (folder, *(folder / part for part in parts)):
+        for leftover in place.glob(_LEFTOVER):
+            leftover.unlink(missing_ok=True)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is a lock or an unfinished file of geomclip's, not content.
+
+    Examples
+    --------
+    >>> is_ours(".geomclip.lock"), is_ours("manifest.json")
+    (True, False)
+    """
+    return name == LOCK_NAME or (name.startswith(".") and name.endswith(".geomclip-tmp"))
+
+
+class Lock:
+    """One writer a folder: `with Lock(folder): ...`.
+
+    The lock is the kernel's (flock), so it ends with its holder however that dies, and a lock file found
+    without a living holder is taken over. What the file says (process, host, since when) is for the message;
+    process numbers, which are used again, decide nothing. With `wait` a folder that is held is waited for: what two
+    processes need of a cache is made once.
+
+    Raises
+    ------
+    InputError
+        On entering without `wait`, if another process (or another Lock of this one) holds the folder: names it. If
+        the lock file is a link, or no plain file.
+    """
+
+    def __init__(self, folder: str | Path, *, wait: bool = False) -> None:
+        self.folder, self.wait = Path(folder), wait
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Lock:
+        make_folder(self.folder)
+        while self._descriptor is None:
+            self._descriptor = self._claim()
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, json.dumps(holder).encode())
+        except OSError as problem:
+            self._release()
+            raise _explained(self.folder / LOCK_NAME, problem) from problem
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def _claim(self) -> int | None:
+        """The locked file's descriptor; None if its last holder removed the file meanwhile: try again."""
+        try:
+            import fcntl
+        except ImportError:
+            raise NotAvailableError("locking a folder needs a Unix system: run geomclip under WSL") from None
+        path = self.folder / LOCK_NAME
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        except OSError as problem:
+            raise (_linked(path) if path.is_symlink() else _explained(path, problem)) from problem
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise InputError(f"{path} is no plain file of its own: take it away, or name another folder")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if self.wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                same = os.path.samestat(os.fstat(descriptor), os.lstat(path))
+            except FileNotFoundError:
+                same = False
+            if same:
+                return descriptor
+        except BlockingIOError:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise InputError(
+                f"{self.folder} is being written by {holder}: wait for it to end, or name another folder"
+            ) from None
+        except OSError as problem:
+            os.close(descriptor)
+            raise InputError(
+                f"{self.folder}: files here cannot be locked ({problem.strerror}): use another disk"
+            ) from problem
+        os.close(descriptor)
+        return None
+
+    def _release(self) -> None:
+        if self._descriptor is not None:
+            # removed while still held: whoever opened the old file sees that it is gone and starts over
+            (self.folder / LOCK_NAME).unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        # between taking the lock and writing its name into it
+        return "another process"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself survive a power cut, where the file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    with suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _linked(place: Path) -> InputError:
+    return InputError(
+        f"{place} is a link, which is never written through: put what it leads to in its place, take it away, "
+        "or name another folder"
+    )
+
+
+def _explained(path: Path, problem: OSError) -> GeomclipError:
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return GeomclipError(
+            f"{path}: the disk is full ({_free_space(path)} free): make room and run the same command again"
+        )
+    reason = problem.strerror or str(problem)
+    if problem.errno == errno.EIO:
+        return GeomclipError(f"{path}: writing failed ({reason})")
+    return InputError(f"{path} cannot be written ({reason}): name a place that can")
+
+
+def _free_space(path: Path) -> str:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        free = shutil.disk_usage(path).free
+    except OSError:
+        return "unknown space"
+    return f"{free / 1e6:.1f} MB"

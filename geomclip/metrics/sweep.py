@@ -1,0 +1,402 @@
+"""One pass over the similarity matrix, in blocks, for every statistic that needs it.
+
+A statistic is a fold: it starts a state, takes each block of similarities once, and finishes with numbers.
+`sweep` computes each block once and feeds it to all folds, so the cost is one matrix product, the memory one
+block; states of different blocks merge, so the same folds run over many processes.
+
+`update` takes a block by torch operations. A fold that also has `take` has it for large float32 sweeps: loops that
+numba compiled (`geomclip.metrics.kernels`), with the same result, in threads side by side.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property, partial
+from importlib import import_module
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from geomclip.embeddings import exact
+from geomclip.machine.threads import Workers
+
+CPU_BLOCK = (625, 1250)
+"""Rows (texts) and columns (images) of a block: 3 MB in float32, which stays in the cache between the folds."""
+
+GPU_BLOCK = (8192, 16384)
+"""Of one that fills a GPU: 0.5 GB in float32, and as much again of scratch."""
+
+FLOAT32_DOUBT = 2e-6
+"""A float32 product of two unit rows lies this close to the exact one; closer calls go to float64."""
+
+TIE = 1e-9
+"""Scores this close count as equal, whatever rounding says."""
+
+KERNELS_FROM = 2**25
+"""Scores from which a sweep is worth loading compiled loops, which takes a third of a second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Two clouds of unit rows and which row of the second belongs to which of the first.
+
+    The texts are kept sorted by their image, so that those of one image are neighbours; `order` leads back.
+    A single cloud against itself (`Pairing.within`) is `mirrored`: its matrix is symmetric, so of two different rows
+    only the score of the first as text with the second as image comes, and half of the matrix is never computed.
+
+    Parameters
+    ----------
+    image : Tensor of shape (n, d)
+    text : Tensor of shape (m, d)
+        In any order.
+    image_of_text : Tensor of shape (m,), int64
+    """
+
+    image: Tensor
+    text: Tensor
+    own: Tensor  # (m,) image of each sorted text
+    order: Tensor  # (m,) place of each sorted text in the input
+    starts: Tensor  # (n + 1,) texts starts[i]:starts[i + 1] describe image i
+    mirrored: bool = False  # one cloud against itself
+
+    @classmethod
+    def of(cls, image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Pairing:
+        """The pairing of images with their texts (text i with image i if no owner is given)."""
+        if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1]:
+            raise ValueError(f"image and text must be (n, d) and (m, d), got {tuple(image.shape)}, {tuple(text.shape)}")
+        if image_of_text is None:
+            if len(image) != len(text):
+                raise ValueError(f"{len(text)} texts for {len(image)} images: image_of_text must say which is whose")
+            image_of_text = torch.arange(len(image), device=image.device)
+        if image_of_text.shape != (len(text),):
+            raise ValueError(f"image_of_text must be ({len(text)},), got {tuple(image_of_text.shape)}")
+        order = torch.argsort(image_of_text, stable=True)
+        own = image_of_text[order]
+        if len(own) and (own[0] < 0 or own[-1] >= len(image)):
+            raise ValueError(f"image_of_text holds {int(own[0])} to {int(own[-1])} for {len(image)} images")
+        counts = torch.bincount(own, minlength=len(image))
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        in_place = bool((order[1:] > order[:-1]).all())
+        return cls(image.contiguous(), text.contiguous() if in_place else text[order], own, order, starts)
+
+    @classmethod
+    def within(cls, x: Tensor) -> Pairing:
+        """Different rows of one cloud against each other, each pair of rows once."""
+        return replace(cls.of(x, x), mirrored=True)
+
+    def to(self, device: str | torch.device) -> Pairing:
+        """The same pairing on another device; itself where it lies there."""
+        parts = ("image", "text", "own", "order", "starts")
+        moved = {name: getattr(self, name).to(device) for name in parts}
+        if self.text is self.image:
+            moved["text"] = moved["image"]  # one cloud, there once
+        if all(moved[name] is getattr(self, name) for name in parts):
+            return self
+        return replace(self, **moved)
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.image)
+
+    @property
+    def m(self) -> int:
+        """Number of texts."""
+        return len(self.text)
+
+    @property
+    def scores(self) -> int:
+        """Number of scores that a sweep computes, but for some on the diagonal of a cloud against itself."""
+        return self.n * (self.n - 1) // 2 if self.mirrored else self.n * self.m
+
+    @cached_property
+    def texts_of_image(self) -> Tensor:
+        """(n,) number of texts that describe each image."""
+        return self.starts.diff()
+
+    @cached_property
+    def matched(self) -> Tensor:
+        """(m,) float64: the score of each sorted text with its own image."""
+        return exact.matched(self.image, self.text, self.own)
+
+    @cached_property
+    def best_matched(self) -> Tensor:
+        """(n,) float64: the best score of each image with its own texts; -inf without text."""
+        best = self.matched.new_full((self.n,), -torch.inf)
+        return best.scatter_reduce(0, self.own, self.matched, "amax")
+
+    def per_image(self, per_text: Tensor) -> Tensor:
+        """(n,) sums over the texts of each image of a quantity (m,) in sorted order; float64."""
+        sums = per_text.new_zeros(self.n, dtype=torch.float64)
+        return sums.index_add_(0, self.own, per_text.double())
+
+    def unsorted(self, per_text: Tensor) -> Tensor:
+        """A quantity (m, ...) in sorted order, back in the order of the input."""
+        back = torch.empty_like(per_text)
+        back[self.order] = per_text
+        return back
+
+
+@dataclass(eq=False)
+class Block:
+    """Similarities of some consecutive texts (rows) with some consecutive images (columns).
+
+    `s` is shared by all folds: none may write to it. `scratch` is a buffer of its shape that any fold may
+    write to and none may keep. All texts of an image lie in the same blocks.
+    """
+
+    pairing: Pairing
+    s: Tensor  # (t, i)
+    scratch: Tensor  # (t, i)
+    texts: slice
+    images: slice
+    groups: Tensor  # (t,) 0, 0, 1, ...: which of the block's groups each text belongs to
+    group_images: slice  # images whose texts are the rows of this block
+
+    def exact(self, texts: Tensor | slice, images: Tensor | slice) -> Tensor:
+        """The same scores as float64 products, of these rows and columns (of the whole pairing)."""
+        return self.pairing.text[texts].double() @ self.pairing.image[images].double().T
+
+
+State = TypeVar("State")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Fold(Protocol[State, Result_co]):
+    """A statistic of all blocks: start, take each block, merge states of different blocks, finish.
+
+    `unmatched` folds see matched entries as -inf; the others see all entries. Of a cloud against itself all folds are
+    `unmatched`, and entries on and below the diagonal are -inf.
+    """
+
+    @property
+    def unmatched(self) -> bool:
+        """Whether matched entries are hidden from this fold."""
+
+    def start(self, pairing: Pairing) -> State:
+        """The state before any block."""
+
+    def update(self, state: State, block: Block) -> None:
+        """Take one block into the state."""
+
+    def merge(self, first: State, second: State) -> State:
+        """The state after the blocks of both."""
+
+    def finish(self, state: State, pairing: Pairing) -> Result_co:
+        """What the fold is for."""
+
+
+@runtime_checkable
+class CompiledFold(Protocol):
+    """What a fold also has where its update is compiled."""
+
+    def take(self, state: Any, block: Block) -> None:
+        """As `update`, of a float32 block on the CPU; it touches only what is of the block's texts and images."""
+
+
+def merge_by(self: Any, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The merge of folds whose state is a dictionary of tensors: `self.rules` has one rule for each."""
+    return {key: rule(first[key], second[key]) for key, rule in self.rules.items()}
+
+
+def text_slices(pairing: Pairing, size: int) -> Iterator[tuple[slice, slice]]:
+    """Consecutive texts, about `size` of them, that never split the texts of one image; and those images."""
+    ends = pairing.starts[1:]
+    first_image, first_text = 0, 0
+    while first_text < pairing.m:
+        # the last image whose texts still fit, at least one image that has texts
+        stop = int(torch.searchsorted(ends, first_text + size, right=True))
+        stop = max(stop, int(torch.searchsorted(ends, first_text, right=True)) + 1)
+        last_text = int(ends[stop - 1])
+        yield slice(first_text, last_text), slice(first_image, stop)
+        first_image, first_text = stop, last_text
+
+
+def blocks(
+    pairing: Pairing, *, text_block: int = CPU_BLOCK[0], image_block: int = CPU_BLOCK[1]
+) -> Iterator[Callable[[bool], Block]]:
+    """The blocks of a pairing, each as a function: called with False it holds all scores, then with True
+    the matched ones become -inf. Buffers are reused: a block is valid until the next one is asked for."""
+    for rows in text_slices(pairing, text_block):
+        yield from _row_of_blocks(pairing, *rows, (text_block, image_block))
+
+
+def _row_of_blocks(
+    pairing: Pairing, texts: slice, group_images: slice, size: tuple[int, int]
+) -> Iterator[Callable[[bool], Block]]:
+    text_block, image_block = size
+    rows = texts.stop - texts.start
+    # an image with very many texts makes a tall block: it gets narrower
+    width = max(1, min(image_block, text_block * image_block // rows)) if rows > text_block else image_block
+    buffers = pairing.image.new_empty(2, rows * min(width, pairing.n))
+    groups = pairing.own[texts] - group_images.start
+    for first in range(texts.start if pairing.mirrored else 0, pairing.n, width):
+        images = slice(first, min(first + width, pairing.n))
+        s, scratch = (buffer[: rows * (images.stop - images.start)].view(rows, -1) for buffer in buffers)
+        torch.mm(pairing.text[texts], pairing.image[images].T, out=s)
+        block = Block(pairing, s, scratch, texts, images, groups, group_images)
+
+        def ready(unmatched: bool, block: Block = block) -> Block:
+            if unmatched:
+                _hide_matched(block)
+            return block
+
+        yield ready
+
+
+def _hide_matched(block: Block) -> None:
+    low, high = block.images.start, block.images.stop
+    if block.pairing.mirrored:
+        if low < block.texts.stop:
+            below = torch.ones_like(block.s, dtype=torch.bool).tril(block.texts.start - low)
+            block.s.masked_fill_(below, -torch.inf)
+        return
+    first = max(low, block.group_images.start)
+    last = min(high, block.group_images.stop)
+    if first >= last:
+        return
+    starts = block.pairing.starts
+    rows = torch.arange(int(starts[first]), int(starts[last]), device=starts.device)
+    block.s[rows - block.texts.start, block.pairing.own[rows] - low] = -torch.inf
+
+
+@cache
+def load_kernels() -> str | None:
+    """Compile the loops of the folds, or read them from the cache of an earlier run; why not, where it cannot be."""
+    try:
+        import_module("geomclip.metrics.kernels")
+    except ImportError as missing:
+        return f"numba cannot be used ({missing}): pip install numba"
+    return None
+
+
+def runs_compiled(pairing: Pairing, device: str | torch.device = "cpu") -> bool:
+    """Whether a sweep of this pairing is large enough for compiled loops, and of their kind: float32 on the CPU."""
+    on_cpu = torch.device(device).type == "cpu"
+    return pairing.scores >= KERNELS_FROM and pairing.text.dtype == torch.float32 and on_cpu
+
+
+class _Sweep:
+    """Folds with their states, and how blocks come to them.
+
+    Threads take rows of blocks side by side, each a block behind the row above it: every text and every image meets
+    its blocks in one order, so that the number of threads changes no bit of what is learnt.
+    """
+
+    def __init__(
+        self, pairing: Pairing, folds: Sequence[Fold[Any, Any]], size: tuple[int, int], compiled: bool
+    ) -> None:
+        self.pairing, self.size, self.compiled = pairing, size, compiled
+        self.states = [fold.start(pairing) for fold in folds]
+        pairs = list(zip(folds, self.states, strict=True))
+        # those that see all scores come before the matched ones are hidden
+        self.phases = [(hidden, [pair for pair in pairs if pair[0].unmatched == hidden]) for hidden in (False, True)]
+        self.rows = list(text_slices(pairing, size[0]))
+        self.done = [0] * len(self.rows)  # of each row of blocks, images that it has met
+        self.moved = threading.Condition()
+        self.alone = threading.Lock()  # for folds without loops
+
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
+        """Every row of blocks, in threads where there are loops that let others work meanwhile."""
+        count = min(torch.get_num_threads(), len(self.rows)) if self.compiled else 1
+        with ExitStack() as stack:
+            takes: list[Callable[[], None]] = [partial(self.take, place) for place in range(len(self.rows))]
+            if count > 1:
+                workers = stack.enter_context(Workers(count, "sweep"))
+                calls = [workers.add(self.take, place, workers.check) for place in range(len(self.rows))]
+                takes = [partial(workers.result, call) for call in calls]
+            for (texts, _), take in zip(self.rows, takes, strict=True):
+                take()
+                if progress is not None:
+                    progress(texts.stop, self.pairing.m)
+
+    def take(self, place: int, check: Callable[[], None] = lambda: None) -> None:
+        """One row of blocks; `check` may raise to end it."""
+        for ready in _row_of_blocks(self.pairing, *self.rows[place], self.size):
+            block: Block | None = None
+            for hidden, members in self.phases:
+                if not members:
+                    continue
+                block = ready(hidden)
+                self.wait(place, block.images.stop, check)
+                for fold, state in members:
+                    if self.compiled and isinstance(fold, CompiledFold):
+                        fold.take(state, block)
+                    else:
+                        with self.alone:
+                            fold.update(state, block)
+            if block is not None:
+                with self.moved:
+                    self.done[place] = block.images.stop
+                    self.moved.notify_all()
+
+    def wait(self, place: int, images: int, check: Callable[[], None]) -> None:
+        """Until the row above has met so many images; `check` raises where that row failed."""
+        with self.moved:
+            while place and self.done[place - 1] < images:
+                self.moved.wait(0.1)
+                check()
+
+
+def sweep(
+    pairing: Pairing,
+    folds: Sequence[Fold[Any, Any]],
+    *,
+    text_block: int | None = None,
+    image_block: int | None = None,
+    device: str | torch.device = "cpu",
+    compiled: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Any]:
+    """What each fold finishes with, from one pass over all n x m similarities.
+
+    Parameters
+    ----------
+    pairing : Pairing
+        Unit rows in float32 or float64; blocks are computed in that precision, sums across blocks in float64.
+    folds : sequence of Fold
+    text_block, image_block : int, optional
+        Rows and columns of a block; no result depends on them beyond rounding. Left out: what the device likes.
+    device : str or torch.device
+        Where blocks are computed and taken; what comes out lies where the pairing lies.
+    compiled : bool, optional
+        Whether folds take blocks in compiled loops; left out: where that is faster and numba is there.
+    progress : callable, optional
+        Called with (texts done, texts) after each row of blocks.
+
+    Returns
+    -------
+    list
+        One result a fold, in their order.
+
+    Raises
+    ------
+    ValueError
+        If a fold of a cloud against itself would see matched entries, or compiled loops are asked for and not there.
+    """
+    if pairing.mirrored and not all(fold.unmatched for fold in folds):
+        raise ValueError("folds of a cloud against itself must be unmatched: the matched entries are no scores")
+    if compiled and (why := load_kernels()):
+        raise ValueError(f"no compiled loops: {why}")
+    if compiled is None:
+        compiled = runs_compiled(pairing, device) and load_kernels() is None
+    home, pairing = pairing.image.device, pairing.to(device)
+    usual = CPU_BLOCK if pairing.image.device.type == "cpu" else GPU_BLOCK
+    size = (text_block or usual[0], image_block or usual[1])
+    swept = _Sweep(pairing, folds, size, compiled)
+    swept.run(progress)
+    finished = (fold.finish(state, pairing) for fold, state in zip(folds, swept.states, strict=True))
+    return [_brought(result, home) for result in finished]
+
+
+def _brought(result: Any, device: torch.device) -> Any:
+    """What a fold finished with, its tensors on a device."""
+    if isinstance(result, Tensor):
+        return result.to(device)
+    if isinstance(result, dict):
+        return {key: _brought(each, device) for key, each in result.items()}
+    return replace(result, **{field.name: _brought(getattr(result, field.name), device) for field in fields(result)})

@@ -1,0 +1,107 @@
+"""measure and compare as notebooks and the command line call them: with the nulls simulated before, and by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.panels import comparison, measurement, sources
+from geomclip.panels.comparison import Comparison
+from geomclip.panels.files import NullCache
+from geomclip.panels.record import Panel
+from geomclip.panels.sources import Side
+
+
+def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **options: Any) -> Panel:
+    """Every number of one set of embeddings, with intervals and nulls.
+
+    Options and errors are those of `geomclip.panels.measurement.measure`: metrics, bootstrap, seed, curves, captions,
+    paper, by, logit_scale, dtype, device, progress. Simulated nulls are kept under `cache_dir`.
+
+    Parameters
+    ----------
+    embeddings : EmbeddingSet
+    cache_dir : path, optional
+        Left out: the folder that `geomclip doctor` names.
+
+    Returns
+    -------
+    Panel
+    """
+    options.setdefault("null_cache", NullCache(cache_dir))
+    return measurement.measure(embeddings, **options)
+
+
+def compare(
+    before: Side,
+    after: Side,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    intersect: bool = False,
+    cache_dir: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    log: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Comparison:
+    """What changed from one side to the other: paired differences with intervals and verdicts.
+
+    Parameters
+    ----------
+    before, after : Panel, EmbeddingSet, encoder, path or name
+        A result (`.json`, with the items beside it), a store, `.npz` or `.npy`, or what `--model` takes: a
+        name, a checkpoint, a run folder. Vectors are measured, models first extracted on `data`.
+    bootstrap, seed : int
+        Resamples of images for the intervals, 0 for none; and their seed.
+    intersect : bool
+        Compare what both have where the sets differ; else they are refused. Sets of vectors are cut to it
+        before they are measured; of results, what each image adds stays as it was computed.
+    cache_dir : path, optional
+        Left out: the folder that `geomclip doctor` names.
+    progress, log : callables, optional
+        Called with (stage, done, of), and with a line of text.
+    **options
+        Of `embed` for models: data, split, data_root, limit, image_column, text_column, image_id_column,
+        batch_size, workers, precision, device; pretrained (of named models), arch (of files of weights). Of
+        `measure` for what is not a result: metrics, captions, logit_scale, dtype, by.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If a file or name cannot be used, or an option has nothing to do with these sides.
+    ValueError
+        If the sets differ and `intersect` is not asked for, or have nothing in common.
+
+    Examples
+    --------
+    >>> import torch
+    >>> before, after = (EmbeddingSet(torch.eye(4), torch.eye(4)[turn]) for turn in ([0, 1, 3, 2], [0, 1, 2, 3]))
+    >>> compare(before, after, metrics="alignment", bootstrap=0)["alignment"].difference
+    -1.0
+    """
+    cache = None if cache_dir is None else Path(cache_dir)
+    one, other, notes = sources.panels(
+        before,
+        after,
+        intersect=intersect,
+        bootstrap=bootstrap,
+        seed=seed,
+        cache_dir=cache,
+        null_cache=NullCache(cache),
+        progress=progress,
+        log=log,
+        options=options,
+    )
+    result = comparison.compare(one.panel, other.panel, bootstrap=bootstrap, seed=seed, intersect=intersect)
+    named = {
+        name: {**told, "name": str(side)}
+        for name, told, side in (("before", result.before, before), ("after", result.after, after))
+        if isinstance(side, str | Path)
+    }
+    return result.replace(notes=[*notes, *result.notes], sides=(one, other), **named)

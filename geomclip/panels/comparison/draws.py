@@ -1,0 +1,116 @@
+"""Draws: the resampled differences of two panels, and their numbers on the images that they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from geomclip.metrics.contributions import FORMULAS, Columns, value_of
+from geomclip.panels import intervals
+from geomclip.panels.comparison.matching import Matched
+from geomclip.panels.intervals import Interval
+from geomclip.panels.record import Panel
+
+
+def defined(value: float | None) -> float | None:
+    """The value, None if it is NaN."""
+    return None if value is None or math.isnan(value) else value
+
+
+def columns_of(panel: Panel, rows: Sequence[int]) -> Columns:
+    """What each of these images adds, from the items of a panel."""
+    chosen = torch.tensor(rows)
+    return {
+        name.removeprefix("sum."): torch.tensor(column, dtype=torch.float64)[chosen]
+        for name, column in panel.items["image"].items()
+        if name.startswith("sum.")
+    }
+
+
+def medians_of(panel: Panel, rows: Sequence[int]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The statistics that ranks give, as functions from counts of these images (b, s) to values (b,)."""
+    image, text = panel.items["image"], panel.items.get("text", {})
+    if "rank" not in image or "rank" not in text:
+        return {}
+    of_images = torch.tensor(image["rank"], dtype=torch.float64)[torch.tensor(rows)]
+    queries = (of_images > 0).nonzero()[:, 0]  # an image without text asks nothing
+    place = {image["image_id"][row]: place for place, row in enumerate(rows)}
+    if len(place) < len(rows):  # ids that occur twice do not say whose a text is
+        return {}
+    kept = [(rank, place[own]) for rank, own in zip(text["rank"], text["image_id"], strict=True) if own in place]
+    of_texts = torch.tensor([rank for rank, _ in kept], dtype=torch.float64)
+    owner = torch.tensor([own for _, own in kept], dtype=torch.int64)
+    medians = {
+        "text_retrieval_median_rank": intervals.weighted_median(of_images[queries], queries),
+        "image_retrieval_median_rank": intervals.weighted_median(of_texts, owner),
+    }
+    return {key: median for key, median in medians.items() if defined(panel.values.get(key)) is not None}
+
+
+def of_images(panel: Panel, rows: Sequence[int]) -> Panel:
+    """The panel with its numbers on some of its images, as far as sums and ranks give them; None for the others."""
+    columns, medians = columns_of(panel, rows), medians_of(panel, rows)
+    once = torch.ones(1, len(rows), dtype=torch.float64)
+    values: dict[str, float | None] = {}
+    for key, whole in panel.values.items():
+        values[key] = None
+        if defined(whole) is not None and key in medians:
+            values[key] = float(medians[key](once))
+        elif defined(whole) is not None and key in FORMULAS:
+            values[key] = value_of(key, columns)
+    return panel.replace(values=values, ci={})
+
+
+def differences(
+    before: Panel, after: Panel, images: Matched, *, bootstrap: int, seed: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Of each key that can be paired: differences after - before of its resampled values, and of its halves.
+
+    Sums and ranks are resampled here, with the same images drawn for both. What a panel has no sums of is
+    taken as it was drawn when the panel was made: the same seed draws the same images from as many.
+    """
+    sides = []
+    for panel, rows in ((before, images.before), (after, images.after)):
+        columns = columns_of(panel, rows)
+        keys = [key for key in FORMULAS if defined(panel.values.get(key)) is not None]
+        options: dict[str, int] = {"n": len(rows), "resamples": bootstrap, "seed": seed}
+        sides.append(intervals.bootstrap(columns, keys, medians_of(panel, rows), **options) if columns else {})
+    drawn = {key: sides[1][key] - sides[0][key] for key in sides[0] if key in sides[1]}
+    if not images.aligned or before.seed != after.seed:
+        return drawn, {}
+    return {**kept_differences(before, after, "resample"), **drawn}, kept_differences(before, after, "half")
+
+
+def kept_differences(before: Panel, after: Panel, kind: str) -> dict[str, Tensor]:
+    """Differences of the values that both panels kept of their draws, where both made as many."""
+    sides = [
+        {key: torch.tensor(column, dtype=torch.float64) for key, column in panel.items.get(kind, {}).items()}
+        for panel in (before, after)
+    ]
+    both = (key for key in sides[0] if key in sides[1] and len(sides[0][key]) == len(sides[1][key]))
+    return {key: sides[1][key] - sides[0][key] for key in both}
+
+
+def unpaired_interval(before: float, ci_before: Interval, after: float, ci_after: Interval) -> Interval:
+    """Interval of after - before from the two of their own, as if the samples were independent.
+
+    The distance of each end is the root of the summed squares of the distances of the ends it comes from.
+    Panels of the same images are not independent: their difference is surer than this says.
+
+    References
+    ----------
+    Zou and Donner (2008), "Construction of confidence limits about effect measures: a general approach",
+    Statistics in Medicine 27(10).
+
+    Examples
+    --------
+    >>> low, high = unpaired_interval(1.0, (0.7, 1.3), 2.0, (1.6, 2.4))
+    >>> round(low, 9), round(high, 9)
+    (0.5, 1.5)
+    """
+    down = math.hypot(max(0.0, after - ci_after[0]), max(0.0, ci_before[1] - before))
+    up = math.hypot(max(0.0, ci_after[1] - after), max(0.0, before - ci_before[0]))
+    return after - before - down, after - before + up

@@ -1,0 +1,315 @@
+"""What pictures show beyond the numbers of a panel: distributions, spectra, hubs, best and worst pairs, neighbours.
+
+From one pass over the similarities of images and texts, and one over those within each modality; no n x m array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates
+from geomclip.metrics.retrieval import Ranks
+from geomclip.metrics.spectrum import Cloud
+from geomclip.metrics.sweep import Block, Fold, Pairing, merge_by, sweep
+
+CELLS = 4096
+"""Cells of [-1, 1] in which similarities are counted, before they are joined into the bins that are shown."""
+
+WITHIN_ROWS = 10_000
+"""Rows of a modality, evenly spread over it, between which its own similarities are counted: 10⁸ of them."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedPairs:
+    """Some images with one text of each: rows (p,) int64 of both, cosine (p,) float64, rank (p,) int64 from 1.
+
+    The rank is that of the image among all images that its text could mean; of the right class for class data.
+    """
+
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
+    cosine: NDArray[np.float64]
+    rank: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rank)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighborhood:
+    """The nearest items of each query, best first: rows (q, k) int64 of the other modality, cosine (q, k) float32."""
+
+    row: NDArray[np.int64]
+    cosine: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Details:
+    """What pictures show of one set. Mappings have the keys "image" and "text"; rows are those of the set.
+
+    Parameters
+    ----------
+    edges : array of shape (b + 1,), float64
+        Of the bins of `similarities`, rising.
+    similarities : mapping of name to array of shape (b,), int64
+        How many cosines lie in each bin: "matched", "unmatched", "within images", "within texts". The last two
+        count every pair of different rows once, of at most `WITHIN_ROWS` rows.
+    singular_values : mapping of modality to array
+        Of the rows as they are, largest first, summing to 1: the exponential of their entropy is `effective_rank`.
+    k : int
+        Of `k_occurrence`.
+    k_occurrence : mapping of modality to array of shape (n,) or (m,), float64
+        How often each image is among the k nearest of a text, each text among those of an image.
+    nearest : mapping of modality to Neighborhood
+        Of each image the nearest texts, of each text the nearest images.
+    best, worst : MatchedPairs, optional
+        First and last, by rank and then by cosine; each image at most once.
+    notes : mapping of str to str
+        What is absent, or counted of a part, and why.
+
+    For class data the texts are the classes; a set of images alone has no pairs.
+    """
+
+    edges: NDArray[np.float64]
+    similarities: Mapping[str, NDArray[np.int64]]
+    singular_values: Mapping[str, NDArray[np.float64]]
+    k: int
+    k_occurrence: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    nearest: Mapping[str, Neighborhood] = field(default_factory=dict)
+    best: MatchedPairs | None = None
+    worst: MatchedPairs | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def hubs(self, modality: str, count: int = 12) -> NDArray[np.int64]:
+        """Rows of the items that are neighbours most often, most first; empty where that is not known."""
+        found = self.k_occurrence.get(modality)
+        return np.zeros(0, np.int64) if found is None else np.argsort(-found, kind="stable")[:count]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Fold: how many cosines lie in each of `CELLS` equal cells of [-1, 1]; int64."""
+
+    unmatched: bool = True
+    rules: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {"count": torch.add}
+
+    def start(self, pairing: Pairing) -> dict[str, Tensor]:
+        """Nothing counted."""
+        return {"count": torch.zeros(CELLS, dtype=torch.int64)}
+
+    def update(self, state: dict[str, Tensor], block: Block) -> None:
+        """Count the block; histc leaves out what is hidden (−∞), and what rounding puts below −1."""
+        torch.clamp(block.s, max=1.0, out=block.scratch)
+        state["count"] += torch.histc(block.scratch, CELLS, -1.0, 1.0).long()
+
+    merge = merge_by
+
+    def finish(self, state: dict[str, Tensor], pairing: Pairing) -> Tensor:
+        """Counts (`CELLS`,); what rounding put below −1 is in the first."""
+        count = state["count"].clone()
+        hidden = pairing.m if self.unmatched and not pairing.mirrored else 0
+        count[0] += pairing.scores - hidden - count.sum()
+        return count
+
+
+def details_of(
+    embeddings: EmbeddingSet,
+    *,
+    k: int = 10,
+    neighbors: int = 10,
+    bins: int | None = None,
+    pairs: int = 24,
+    progress: Progress | None = None,
+) -> Details:
+    """What pictures show of a set: see `Details`.
+
+    Parameters
+    ----------
+    embeddings : EmbeddingSet
+    k : int
+        Neighbours in whose lists an item is counted, as in `k_occurrence` and hubness.
+    neighbors : int
+        Nearest items to keep of every row; all there are, where there are fewer.
+    bins : int, optional
+        At most so many bins of similarities, over the range in which there are any. Left out: 20 to 100, as the
+        matched pairs, which are fewest, fill them.
+    pairs : int
+        Best and worst pairs to keep.
+    progress : callable, optional
+        Called with (stage, rows done, rows).
+
+    Returns
+    -------
+    Details
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1.
+
+    Examples
+    --------
+    >>> details = details_of(EmbeddingSet(np.eye(3), np.eye(3)), k=1)
+    >>> int(details.similarities["matched"].sum()), int(details.similarities["unmatched"].sum())
+    (3, 6)
+    >>> details.k_occurrence["image"].tolist(), details.nearest["text"].row[:, 0].tolist()
+    ([1.0, 1.0, 1.0], [0, 1, 2])
+    """
+    for name, value in (("k", k), ("neighbors", neighbors), ("bins", bins), ("pairs", pairs)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    notes: dict[str, str] = {}
+    clouds = {"image": embeddings.image}
+    if (texts := _texts(embeddings)) is not None:
+        clouds["text"] = texts
+    counts, across = {}, {}
+    if (pairing := _pairing(embeddings)) is not None:
+        across = _across(embeddings, pairing, notes, k=k, neighbors=neighbors, pairs=pairs, progress=progress)
+        counts = across.pop("similarities")
+    for modality, rows in clouds.items():
+        counts[f"within {modality}s"] = _within(rows, modality, notes, progress)
+    fewest = min(int(each.sum()) for each in counts.values())
+    edges, similarities = joined(counts, _bins(fewest) if bins is None else bins)
+    spectra = {modality: Cloud.of(rows).singular_values for modality, rows in clouds.items()}
+    shares = {modality: (values / values.sum()).numpy() for modality, values in spectra.items()}
+    return Details(edges, similarities, shares, k, notes=notes, **across)
+
+
+def _texts(embeddings: EmbeddingSet) -> Tensor | None:
+    return embeddings.text if embeddings.text is not None else embeddings.class_text
+
+
+def _pairing(embeddings: EmbeddingSet) -> Pairing | None:
+    """Images with their texts; of class data the classes with their images, which are many to one as texts are."""
+    if embeddings.text is not None:
+        return Pairing.of(embeddings.image, embeddings.text, embeddings.image_of_text)
+    if embeddings.class_text is not None:
+        return Pairing.of(embeddings.class_text, embeddings.image, embeddings.labels)
+    return None
+
+
+def _across(
+    embeddings: EmbeddingSet,
+    pairing: Pairing,
+    notes: dict[str, str],
+    *,
+    k: int,
+    neighbors: int,
+    pairs: int,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Everything that one pass over images against texts gives: fields of Details, `similarities` in cells."""
+    # what the two sides of the pairing are to the set, and the row there of each row here
+    as_rows = {"image": torch.arange(pairing.n), "text": pairing.order}
+    told = {"image": "image", "text": "text"} if embeddings.text is not None else {"image": "text", "text": "image"}
+    folds: list[Fold[Any, Any]] = [Histogram(), Nearest(max(k + 1, neighbors)), Ranks()]
+    unmatched, found, ranks = sweep(pairing, folds, progress=_stage(progress, "images and texts"))
+    matched = torch.histc(pairing.matched.clamp(-1, 1), CELLS, -1.0, 1.0).long()
+    occurrence, nearest = {}, {}
+    for query, item in (("text", "image"), ("image", "text")):
+        items = len(as_rows[item])
+        kept = min(neighbors, items)
+        place, score = (pairing.unsorted(each) if query == "text" else each for each in (
+            found[f"{query}_index"][:, :kept], found[f"{query}_score"][:, :kept]
+        ))  # fmt: skip
+        nearest[told[query]] = Neighborhood(as_rows[item][place].numpy(), score.clamp(-1, 1).float().numpy())
+        if items <= k:
+            notes[f"k_occurrence {told[item]}"] = f"of {items} {told[item]}s all are among the {k} nearest"
+            continue
+        counts = k_occurrence_of_candidates(pairing, found, query, k=k)
+        occurrence[told[item]] = (pairing.unsorted(counts) if item == "text" else counts).numpy()
+    order = _in_order(ranks["text"], pairing.matched)
+    rows = {told["image"]: pairing.own, told["text"]: pairing.order}
+    kept_pairs = {}
+    for name, sequence in (("best", order), ("worst", order.flip(0))):
+        first = _first_of_each(rows["image"][sequence], pairs)
+        chosen = sequence[first]
+        kept_pairs[name] = MatchedPairs(
+            rows["image"][chosen].numpy(),
+            rows["text"][chosen].numpy(),
+            pairing.matched[chosen].numpy(),
+            ranks["text"][chosen].numpy(),
+        )
+    return {
+        "similarities": {"matched": matched, "unmatched": unmatched},
+        "k_occurrence": occurrence,
+        "nearest": nearest,
+        **kept_pairs,
+    }
+
+
+def _in_order(rank: Tensor, cosine: Tensor) -> Tensor:
+    """Places of the pairs, best first: by rank, among equals by cosine, then as they come."""
+    by_cosine = torch.argsort(cosine, descending=True, stable=True)
+    return by_cosine[torch.argsort(rank[by_cosine], stable=True)]
+
+
+def _first_of_each(labels: Tensor, count: int) -> Tensor:
+    """Places of the first `count` different labels (q,), in order."""
+    seen, places = set(), []
+    for place, label in enumerate(labels.tolist()):
+        if label not in seen:
+            seen.add(label)
+            places.append(place)
+            if len(places) == count:
+                break
+    return torch.tensor(places, dtype=torch.int64)
+
+
+def _within(rows: Tensor, modality: str, notes: dict[str, str], progress: Progress | None) -> Tensor:
+    """Cosines between different rows of one modality, in cells, every pair once."""
+    n = len(rows)
+    if n > WITHIN_ROWS:
+        rows = rows[torch.arange(WITHIN_ROWS) * n // WITHIN_ROWS]
+        notes[f"within {modality}s"] = f"between {WITHIN_ROWS:,} of {n:,} {modality}s, evenly spread"
+    (count,) = sweep(Pairing.within(rows), [Histogram()], progress=_stage(progress, f"within {modality}s"))
+    return count
+
+
+def joined(counts: Mapping[str, Tensor], bins: int) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
+    """Counts in cells (`CELLS`,), brought into at most `bins` equal bins over the range that any of them fills.
+
+    Returns
+    -------
+    edges : array of shape (b + 1,)
+        b at most `bins`; the last may lie beyond 1, by less than a bin.
+    counts : dict of arrays of shape (b,)
+
+    Examples
+    --------
+    >>> cells = torch.zeros(CELLS, dtype=torch.int64)
+    >>> cells[2048:2060] = 1  # cosines from 0 to 0.0059
+    >>> edges, counts = joined({"some": cells}, bins=6)
+    >>> edges.tolist()[:2], counts["some"].tolist()
+    ([0.0, 0.0009765625], [2, 2, 2, 2, 2, 2])
+    """
+    filled = torch.stack(list(counts.values())).sum(0).nonzero()[:, 0]
+    first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, CELLS)
+    width = -(-(last - first) // bins)
+    size = -(-(last - first) // width)
+    edges = np.asarray((first + width * np.arange(size + 1)) * (2 / CELLS) - 1, dtype=np.float64)
+    room = size * width
+    return edges, {
+        name: torch.nn.functional.pad(each[first:last], (0, room - (last - first))).view(size, width).sum(1).numpy()
+        for name, each in counts.items()
+    }
+
+
+def _bins(count: int) -> int:
+    """Three times Rice's 2 n^(1/3), since the narrowest of the distributions fills about a third of the range."""
+    return min(100, max(20, round(6 * count ** (1 / 3))))
+
+
+def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else partial(progress, name)

@@ -1,0 +1,153 @@
+"""The items of a panel on disk: a row an image, a text or a draw, in parquet; read from strangers within bounds."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from geomclip.machine import json_files
+from geomclip.machine.errors import InputError
+from geomclip.panels.record import Panel
+
+KINDS = ("image", "text", "resample", "half")
+"""What a row of the items can be of."""
+STRINGS = ["kind", "image_id", "image_path", "caption_id"]
+# items may unfold to 200 times their size (bins that stay empty and columns of another kind are that regular),
+# or to 64 MiB whatever their size: beyond lies what was made to fill the memory
+_LARGEST_RATIO = 200
+_ALWAYS_ALLOWED = 64 << 20
+
+
+def parquet(items: Mapping[str, Mapping[str, Sequence[Any]]]) -> bytes:
+    """The bytes of a parquet file with these items."""
+    import pyarrow
+    import pyarrow.parquet
+
+    tables = []
+    for kind, columns in items.items():
+        if columns:
+            table = pyarrow.table({name: list(column) for name, column in columns.items()})
+            tables.append(table.add_column(0, "kind", [[kind] * len(table)]))
+    joined = pyarrow.concat_tables(tables, promote_options="permissive")
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(joined, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def read_items(path: Path, panel: Panel) -> dict[str, dict[str, list[Any]]]:
+    """The items of a panel from a parquet file: columns of "image", "text", "resample" and "half".
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, unfolds to far more than its size, or does not belong to the panel: other
+        counts, texts of unknown images, or sums that do not give the panel's numbers.
+    """
+    try:
+        items = _columns_by_kind(path)
+        _check(items, panel)
+    except InputError:
+        raise
+    except ValueError as problem:
+        raise InputError(f"{path} does not belong to its result: {problem}") from problem
+    return items
+
+
+def _columns_by_kind(path: Path) -> dict[str, dict[str, list[Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        size = path.stat().st_size
+        ids = [name for name in pyarrow.parquet.read_schema(path).names if name in STRINGS]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=ids) as file:
+            cells = file.metadata.num_rows * file.metadata.num_columns
+            if 8 * cells > max(_ALWAYS_ALLOWED, _LARGEST_RATIO * size):
+                raise InputError(f"{path}: {size} bytes claim to unfold to {cells} numbers: refused")
+            odd = [field.name for field in file.schema_arrow if not _is_plain(field)]
+            if odd or "kind" not in file.schema_arrow.names:
+                why = f"column {odd[0]!r} is neither ids nor numbers" if odd else "it has no column 'kind'"
+                raise InputError(f"{path} is no file of items: {why}")
+            table = file.read()
+        kinds = [kind for kind in KINDS if kind in table["kind"].unique().to_pylist()]
+        return {kind: _of_kind(table, kind) for kind in kinds}
+    except InputError:
+        raise
+    except Exception as problem:
+        # pyarrow raises its own kinds, OSError and plain ValueErrors, by what it meets in the bytes
+        raise InputError(f"{path} is not a readable parquet file ({_first_line(problem)})") from problem
+
+
+def _is_plain(field: Any) -> bool:
+    from pyarrow import types
+
+    kind = field.type
+    if field.name in STRINGS:
+        return bool(types.is_dictionary(kind) and types.is_string(kind.value_type))
+    numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+    return bool(numeric and not types.is_float16(kind))
+
+
+def _of_kind(table: Any, kind: str) -> dict[str, list[Any]]:
+    """The columns that rows of this kind have: ids as shared strings, numbers as they are, missing ones as NaN."""
+    import pyarrow.compute
+
+    rows = table.filter(pyarrow.compute.equal(table["kind"].cast("string"), kind)).drop_columns(["kind"])
+    found = {}
+    for name in rows.column_names:
+        column = rows[name]
+        if column.null_count == len(column):
+            continue
+        if name in STRINGS:
+            # a long string that every row repeats stays one string
+            words = [(chunk.dictionary.to_pylist(), chunk.indices.to_pylist()) for chunk in column.chunks]
+            found[name] = [None if i is None else known[i] for known, at in words for i in at]
+        else:
+            found[name] = [math.nan if each is None else each for each in column.to_pylist()]
+    return found
+
+
+def _check(items: Mapping[str, Mapping[str, list[Any]]], panel: Panel) -> None:
+    """ValueError unless the items are those of the panel."""
+    from geomclip.metrics.contributions import FORMULAS, value_of
+
+    image, text = items.get("image", {}), items.get("text", {})
+    images = image.get("image_id", [])
+    if None in images or len(images) != panel.n_images:
+        raise ValueError(f"ids of {len(images)} images for {panel.n_images}")
+    texts = panel.n_texts if panel.task == "retrieval" else 0
+    for name in ("caption_id", "image_id"):
+        ids = text.get(name, [])
+        if None in ids or len(ids) != texts:
+            raise ValueError(f"{name} of {len(ids)} texts for {texts}")
+    if not set(text.get("image_id", ())) <= set(images):
+        raise ValueError("a text of an image that is not there")
+    for kind in ("image", "text"):
+        ranks = items.get(kind, {}).get("rank", [])
+        if not (json_files.is_finite(ranks) and all(rank >= 0 for rank in ranks)):
+            raise ValueError(f"{kind}: rank holds what is no rank")
+    columns = _sums(image)
+    for key in FORMULAS:
+        value, given = panel.values.get(key), value_of(key, columns)
+        # sums of float64 in one order or another, far from what another set would give
+        if value is not None and given is not None and not math.isclose(value, given, rel_tol=1e-5, abs_tol=1e-6):
+            raise ValueError(f"its sums give {key} {given:.6g}, the result says {value:.6g}")
+
+
+def _sums(image: Mapping[str, list[Any]]) -> dict[str, Any]:
+    import torch
+
+    columns = {}
+    for name, column in image.items():
+        if name.startswith("sum."):
+            columns[name.removeprefix("sum.")] = sums = torch.tensor(column, dtype=torch.float64)
+            if not bool(sums.isfinite().all()):
+                raise ValueError(f"{name} holds what is no finite number")
+    return columns
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

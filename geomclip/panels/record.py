@@ -1,0 +1,140 @@
+"""Panel: the numbers of one set, with their intervals, nulls, notes, and what they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = "geomclip.measure/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """All numbers of one set of embeddings.
+
+    Behaves like a mapping from key to value (`panel["modality_gap"]`); a key that is undefined for this set is
+    None, with its reason in `notes`. Shows as a table in a notebook.
+    """
+
+    values: Mapping[str, float | None]
+    ci: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    null: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    reliability: Mapping[str, list[dict[str, float | None]]] = field(default_factory=dict)
+    curves: Mapping[str, Any] = field(default_factory=dict)
+    items: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)  # "image", "text": columns
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, Any] = field(default_factory=dict)
+    n_images: int = 0
+    n_texts: int = 0
+    dim: int = 0
+    logit_scale: float = 100.0
+    logit_scale_source: str = ""
+    task: str = "retrieval"
+    seed: int = 0
+    features_sha256: str = ""
+    groups: Mapping[str, Panel] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> float | None:
+        try:
+            return self.values[key]
+        except KeyError:
+            reason = self.notes.get(key)
+            raise KeyError(f"{key}: {reason}" if reason else f"{key} is not in this panel") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.values
+
+    def keys(self) -> list[str]:
+        """The keys, in the order of the panel."""
+        return list(self.values)
+
+    def replace(self, **changes: Any) -> Panel:
+        """The same panel with some fields changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as `measure --out` writes it: JSON types only, a superset of CLIP_benchmark's."""
+        made = self.made_from
+        result: dict[str, Any] = {
+            "schema": SCHEMA,
+            **{key: str(made.get(key) or "") for key in ("dataset", "model", "pretrained", "language")},
+            "split": str(made.get("split") or ""),
+            "task": self.task,
+            "n_images": self.n_images,
+            "n_texts": self.n_texts,
+            "dim": self.dim,
+            "logit_scale": self.logit_scale,
+            "logit_scale_source": self.logit_scale_source,
+            "precision": str(made.get("precision") or ""),
+            "metrics": dict(self.values),
+            "ci": {key: list(ends) for key, ends in self.ci.items()},
+            "null": dict(self.null),
+            "reliability": dict(self.reliability),
+            "curves": dict(self.curves),
+            "notes": dict(self.notes),
+            "warnings": list(self.warnings),
+            "skipped": list(made.get("skipped") or []),
+            "params": dict(self.params),
+            "env": dict(self.env),
+            "seed": self.seed,
+            "seconds": dict(self.seconds),
+            "data_sha256": str(made.get("data_sha256") or ""),
+            "features_sha256": self.features_sha256,
+            "made_from": {key: value for key, value in made.items() if key != "skipped"},
+        }
+        if self.groups:
+            result["groups"] = {name: group.to_dict() for name, group in self.groups.items()}
+        return result
+
+    def save(self, path: str | Path) -> Path:
+        """Write PATH (JSON) and beside it PATH with `.items.parquet`, each whole or not at all."""
+        from geomclip.panels.files import save
+
+        return save(self, path)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row a key: value, interval, null, direction, note."""
+        import pandas
+
+        from geomclip.metrics import METRICS
+
+        rows = {
+            key: {
+                "value": value,
+                "low": self.ci.get(key, (None, None))[0],
+                "high": self.ci.get(key, (None, None))[1],
+                "null": self.null.get(key),
+                "better": METRICS[key].better if key in METRICS else "",
+                "note": self.notes.get(key, ""),
+            }
+            for key, value in self.values.items()
+        }
+        return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+    def __str__(self) -> str:
+        from geomclip.panels.tables import panel_text
+
+        return panel_text(self)
+
+    def __repr__(self) -> str:
+        return f"Panel({len(self.values)} numbers of {self.n_images} images and {self.n_texts} texts)"
+
+    def _repr_html_(self) -> str:
+        from geomclip.panels.tables import panel_html
+
+        return panel_html(self)

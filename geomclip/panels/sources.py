@@ -1,0 +1,238 @@
+"""Sides: what BEFORE and AFTER name (results, vectors, models), and both as panels, measured alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.console import nearest
+from geomclip.machine.errors import InputError
+from geomclip.panels.comparison import Measured
+from geomclip.panels.comparison.matching import cut
+from geomclip.panels.measurement import measure, metric_keys
+from geomclip.panels.record import Panel
+
+if TYPE_CHECKING:
+    from geomclip.encoders.extraction.batches import Encodes
+
+Side: TypeAlias = "Panel | EmbeddingSet | Encodes | str | Path"
+"""A panel, a set or an encoder at hand; or a result (.json), a store, .npz or .npy, or a model's name."""
+Stage: TypeAlias = Callable[[str, int, int], None]
+"""Called with (stage, done, of)."""
+
+OF_MODELS = ("pretrained",)
+OF_FILES = ("arch",)
+OF_DATA = ("data", "split", "data_root", "limit", "image_column", "text_column", "image_id_column")
+OF_IMAGES = tuple(name for name in OF_DATA if name != "limit")
+"""Those that say where the images of vectors lie, too."""
+OF_WORK = ("batch_size", "workers", "precision", "device")
+OF_MEASURE = ("metrics", "captions", "logit_scale", "dtype", "by")
+OPTIONS = (*OF_MODELS, *OF_FILES, *OF_DATA, *OF_WORK, *OF_MEASURE)
+SIDES = ("before", "after")
+
+
+def kind(side: Side) -> str:
+    """'result', 'vectors', 'file' (of weights) or 'model': what a side is, by its type, name or what lies there."""
+    from geomclip.encoders.checkpoint import SUFFIXES
+
+    if isinstance(side, Panel):
+        return "result"
+    if isinstance(side, EmbeddingSet):
+        return "vectors"
+    if not isinstance(side, str | Path):
+        return "model"
+    path = Path(side).expanduser()
+    if path.suffix == ".json":
+        return "result"
+    if path.suffix in (".npz", ".npy"):
+        return "vectors"
+    if path.suffix.lower() in SUFFIXES:
+        return "file"
+    if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "img_emb", "text_metadata")):
+        return "vectors"
+    return "model"
+
+
+def panels(
+    before: Side,
+    after: Side,
+    *,
+    intersect: bool,
+    bootstrap: int,
+    seed: int,
+    cache_dir: Path | None,
+    null_cache: Any,
+    progress: Stage | None,
+    log: Callable[[str], None] | None,
+    options: Mapping[str, Any],
+) -> tuple[Measured, Measured, list[str]]:
+    """Both sides measured, and lines on what was done to compare them; see `geomclip.panels.compare`.
+
+    Two sets of vectors are cut to what they share, and put in one order, before they are measured.
+    """
+    common: dict[str, Any] = {"seed": seed, "options": options}
+    found = loaded((before, after), SIDES, cache_dir=cache_dir, progress=progress, log=log, **common)
+    notes = []
+    if isinstance(found[0], EmbeddingSet) and isinstance(found[1], EmbeddingSet):
+        *found, told = cut(found[0], found[1], intersect=intersect)
+        notes = [told] if told else []
+    common |= {"bootstrap": bootstrap, "null_cache": null_cache, "progress": progress}
+    one, other = (measured(side, name, **common) for side, name in zip(found, SIDES, strict=True))
+    return one, other, notes
+
+
+def loaded(
+    sides: Sequence[Side],
+    names: Sequence[str],
+    *,
+    seed: int,
+    cache_dir: Path | None,
+    progress: Stage | None,
+    log: Callable[[str], None] | None,
+    options: Mapping[str, Any],
+    pictures: bool = False,
+) -> list[Panel | EmbeddingSet]:
+    """What each side names: a panel, or vectors; models are extracted, all on the same data.
+
+    `names` are what progress calls them ('' if there is only one); `pictures` as in `check_options`.
+    """
+    kinds = [kind(side) for side in sides]
+    check_options(options, kinds, pictures=pictures)
+    found: list[Any] = [_at_hand(side, what, options.get("dtype")) for side, what in zip(sides, kinds, strict=True)]
+    if any(what in ("model", "file") for what in kinds):
+        of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress, "log": log}
+        found = _embedded(found, kinds, names, options, **of_data)
+    return found
+
+
+def measured(
+    side: Panel | EmbeddingSet,
+    name: str,
+    *,
+    bootstrap: int,
+    seed: int,
+    null_cache: Any,
+    progress: Stage | None,
+    options: Mapping[str, Any],
+    curves: bool = False,
+) -> Measured:
+    """The panel of a side that was loaded, with its vectors if it has them."""
+    if isinstance(side, Panel):
+        return Measured(side)
+    asked = {key: options[key] for key in OF_MEASURE if key in options}
+    common: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "null_cache": null_cache, "curves": curves}
+    if options.get("device") is not None:
+        asked["device"] = options["device"]
+    say = None if progress is None else _named(progress, name)
+    return Measured(measure(side, **common, **asked, progress=say), side)
+
+
+def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures: bool = False) -> None:
+    """Refuse, before any long work, an option that has nothing to do with sides of these kinds, or is unknown.
+
+    With `pictures`, the options of data say of vectors where their images lie.
+
+    Raises
+    ------
+    InputError
+        With the options and the reason.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise InputError(f"no option {name!r}{nearest(name, list(OPTIONS))}")
+    extracted = {"model", "file"}
+    alone = len(kinds) == 1
+    neither, results = (
+        ("the source is not", "it is a result") if alone else ("neither side is", "both sides are results")
+    )
+    of_images = OF_IMAGES if pictures else ()
+    of_work = [name for name in (*OF_DATA, *OF_WORK) if name not in of_images]
+    for group, needs, why in (
+        (of_images, {*extracted, "vectors"}, f"where images lie, and {results}"),
+        (of_work, extracted, f"how to extract, and {neither} a model"),
+        (OF_MODELS, {"model"}, f"which weights a named model has, and {neither} one"),
+        (OF_FILES, {"file"}, f"what a file of weights is, and {neither} one"),
+        (OF_MEASURE, {*extracted, "vectors"}, f"how to measure, and {results}"),
+    ):
+        idle = [f"--{name.replace('_', '-')}" for name in group if options.get(name) is not None]
+        if idle and needs.isdisjoint(kinds):
+            says = "says" if len(idle) == 1 else "say"
+            raise InputError(f"{', '.join(idle)} {says} {why}: leave {'it' if len(idle) == 1 else 'them'} out")
+    if "metrics" in options:
+        metric_keys(options["metrics"])  # names can be mistyped
+
+
+def _at_hand(side: Side, what: str, dtype: str | None) -> Any:
+    """The side, loaded if it is a result or vectors; a model stays as it is named."""
+    if isinstance(side, str | Path):
+        if what == "result":
+            from geomclip.panels.files import load
+
+            return load(side)
+        if what == "vectors":
+            from geomclip.embeddings.store import load as load_vectors
+
+            # float64 rows are unit to 1e-16, which float32 rows made unit and then widened are not
+            return load_vectors(side, dtype=getattr(torch, dtype or "float32"))
+    return side
+
+
+def _embedded(
+    sides: Sequence[Any],
+    kinds: Sequence[str],
+    names: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    seed: int,
+    cache_dir: Path | None,
+    progress: Stage | None,
+    log: Callable[[str], None] | None,
+) -> list[Any]:
+    """The sides with the models in place of their names replaced by embeddings of one and the same data."""
+    from geomclip.encoders.extraction.calls import embed
+    from geomclip.encoders.names import resolve
+    from geomclip.pairs import load_pairs
+
+    of_model: dict[str, dict[str, Any]] = {
+        what: {name: options.get(name) for name in names} for what, names in (("model", OF_MODELS), ("file", OF_FILES))
+    }
+    for side, what in zip(sides, kinds, strict=True):
+        if what in of_model and isinstance(side, str | Path):
+            _refuse_unknown_folder(side)
+            resolve(str(side), **of_model[what])  # a name that means nothing is told before the first is encoded
+    of_data = {name: options[name] for name in OF_DATA if options.get(name) is not None}
+    limit = of_data.pop("limit", None)
+    data = of_data.pop("data", "emoji")
+    pairs = load_pairs(data, **of_data, cache_dir=cache_dir)
+    work = {name: options[name] for name in OF_WORK if options.get(name) is not None}
+    embedded = []
+    for side, what, name in zip(sides, kinds, names, strict=True):
+        if what not in of_model:
+            embedded.append(side)
+            continue
+        say = None if progress is None else _encoding(progress, name)
+        model = str(side) if isinstance(side, Path) else side
+        own: dict[str, Any] = of_model[what] if isinstance(model, str) else {}
+        common: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": say, "log": log}
+        embedded.append(embed(model, pairs, limit=limit, **work, **own, **common))
+    return embedded
+
+
+def _refuse_unknown_folder(side: str | Path) -> None:
+    folder = Path(side).expanduser()
+    models = ("best.safetensors", "model.safetensors", "open_clip_config.json")
+    if folder.is_dir() and not any((folder / name).is_file() for name in models) and str(side) != "demo":
+        raise InputError(f"{side} is a folder, but no store of embeddings, no run of finetune and no model")
+
+
+def _named(progress: Stage, side: str) -> Stage:
+    return (lambda stage, done, of: progress(f"{side}: {stage}", done, of)) if side else progress
+
+
+def _encoding(progress: Stage, side: str) -> Callable[[int, int, int], None]:
+    say = _named(progress, side)
+    return lambda done, of, skipped: say(f"encoding{f', {skipped} skipped' if skipped else ''}", done, of)

@@ -1,0 +1,217 @@
+"""plot_sphere: both modalities on a sphere, as a figure to turn and as files: a page that works offline, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.console import check_output_file, nearest
+from geomclip.machine.errors import InputError
+from geomclip.machine.extras import optional
+from geomclip.machine.files import atomic_bytes
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from geomclip.projections.maps import Map
+
+METHODS = {"dosnes": "dosnes", "umap": "umap-sphere", "umap-sphere": "umap-sphere"}
+"""What may be asked for, and the projection that it means: those that place points on a sphere."""
+
+STATIC = (".png", ".svg", ".pdf")
+WRITTEN = (".html", *STATIC)
+DEFAULT_OUT = (Path("geomclip-sphere.html"), Path("geomclip-sphere.png"))
+"""What `geomclip plot-sphere` writes where no --out says otherwise."""
+
+MADE_FROM = ("model", "pretrained", "weights_sha256", "dataset", "split", "precision")
+"""What of a set the foot of the page tells, where it is known."""
+
+Stage = Callable[[str, int, int], None]
+
+
+def plot_sphere(
+    embeddings: EmbeddingSet,
+    after: EmbeddingSet | None = None,
+    *,
+    method: str = "dosnes",
+    captions: str = "all",
+    links: bool | None = None,
+    morph: bool = False,
+    intersect: bool = False,
+    out: str | Path | Sequence[str | Path] | None = None,
+    title: str | None = None,
+    random_state: int = 0,
+    command: str = "",
+    progress: Stage | None = None,
+    **options: Any,
+) -> Figure:
+    """Both modalities on a sphere: pairs joined along great circles, mean directions, the gap as an arrow.
+
+    Parameters
+    ----------
+    embeddings : EmbeddingSet
+        Before, if there is an `after`.
+    after : EmbeddingSet, optional
+        The same images and texts, in any order: both are drawn on common axes.
+    method : str
+        "dosnes" or "umap": the methods that place points on a sphere.
+    captions : str
+        "all", or "first": one text an image.
+    links : bool, optional
+        All, or none. Left out: an even share of at most a few hundred, and the legend says so.
+    morph : bool
+        With `after`: return one globe with a slider in place of two side by side; a page has both.
+    intersect : bool
+        With `after`: draw what both have where the sets differ; else they are refused.
+    out : path or sequence of paths, optional
+        Files to write too: .html (a page that needs no network), .png, .svg, .pdf. Each whole or not at all.
+    title : str, optional
+        Left out: model and data.
+    random_state : int
+        Same seed, same machine: same picture.
+    command : str
+        What the foot of the page says that it was made with.
+    progress : callable, optional
+        Called with (stage, done, of).
+    **options
+        Of the estimator in `geomclip.projections`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Shows itself in a notebook. `figure.show()` opens it elsewhere.
+
+    Raises
+    ------
+    InputError
+        If the method or a file's extension is unknown, a file cannot be written, or a package is missing.
+    ValueError
+        If there are too few points, or both sets are not of the same items.
+    """
+    if after is None and (morph or intersect):
+        raise InputError(f"{'morph' if morph else 'intersect'} is of two sets: give after, too")
+    files = check([out] if isinstance(out, str | Path) else out or (), method)
+    options |= {"captions": captions, "random_state": random_state, "progress": progress}
+    maps = _maps(embeddings, after, METHODS[method], intersect=intersect, **options)
+    title = title_of(embeddings, after) if title is None else title
+    for path in files:
+        _write(path, maps, links=links, title=title, command=command)
+    return _figure(maps, links=links, title=title, morph=morph)
+
+
+def check(out: Sequence[str | Path], method: str = "dosnes") -> list[Path]:
+    """The files to write, once it is sure that they can be: before any long work.
+
+    Raises
+    ------
+    InputError
+        If the method or the extension of a file is unknown (with what there is), a file is named twice or cannot be
+        written to, or a package is missing.
+    """
+    if method not in METHODS:
+        raise InputError(_no_sphere(method))
+    files = [Path(path).expanduser() for path in out]
+    for path in files:
+        if path.suffix.lower() not in WRITTEN:
+            raise InputError(f"{path} must end in {', '.join(WRITTEN[:-1])} or {WRITTEN[-1]}")
+        if files.count(path) > 1:
+            raise InputError(f"--out {path} is given twice")
+        check_output_file(path)
+    kinds = {path.suffix.lower() for path in files}
+    wanted = {"plotly.graph_objects": True, "jinja2": ".html" in kinds, "matplotlib": not kinds.isdisjoint(STATIC)}
+    for module in (name for name, needed in wanted.items() if needed):
+        optional(module, "plot-sphere")
+    return files
+
+
+def _no_sphere(method: str) -> str:
+    from geomclip.projections import PROJECTIONS
+
+    there = "dosnes or umap"
+    if method in PROJECTIONS:
+        # directions of its coordinates could be drawn, but they are no longer what the method is for
+        plane = f"geomclip project --method {method} draws it"
+        return f"{method} places points on a plane, not on a sphere: {plane}; here {there}"
+    return f"no method {method!r}{nearest(method, list(METHODS)) or f'; for a sphere {there}'}"
+
+
+def _maps(
+    embeddings: EmbeddingSet, after: EmbeddingSet | None, method: str, *, intersect: bool, **options: Any
+) -> list[Map]:
+    """One map, or those of both sets on common axes."""
+    from geomclip.projections.maps import project, project_pair
+
+    if after is None:
+        return [project(embeddings, method, **options)]
+    return list(project_pair(embeddings, after, method, intersect=intersect, **options))
+
+
+def _figure(maps: Sequence[Map], *, links: bool | None, title: str, morph: bool) -> Figure:
+    from geomclip.plots import interactive
+
+    if len(maps) == 1:
+        return interactive.sphere(maps[0], links=links, title=title)
+    return interactive.sphere_pair(maps[0], maps[1], links=links, title=title, morph=morph)
+
+
+def _write(path: Path, maps: Sequence[Map], *, links: bool | None, title: str, command: str) -> None:
+    if path.suffix.lower() == ".html":
+        write_page(path, _figures(maps, links=links), maps, title=title, command=command)
+        return
+    from geomclip.plots import static
+    from geomclip.plots.static.canvas import PAGE
+
+    draw = static.sphere if len(maps) == 1 else static.sphere_pair
+    static.save(draw(*maps, links=links, title=title, width=PAGE), path)
+
+
+def _figures(maps: Sequence[Map], *, links: bool | None) -> dict[str, Figure]:
+    """The figures of a page by their headings."""
+    if len(maps) == 1:
+        return {"": _figure(maps, links=links, title="", morph=False)}
+    return {
+        "Before and after": _figure(maps, links=links, title="", morph=False),
+        "The way from before to after (its ends are the maps; what lies between is only the way)": _figure(
+            maps, links=links, title="", morph=True
+        ),
+    }
+
+
+def write_page(path: Path, figures: Mapping[str, Figure], maps: Sequence[Map], *, title: str, command: str) -> None:
+    """A page with these figures, what is noted of their maps, and what they were made from; whole or not at all."""
+    from geomclip.plots import offline
+
+    notes = list(dict.fromkeys(note for drawn in maps for note in drawn.notes))
+    page = offline.page(figures, title, notes, foot=foot_of(maps, command))
+    atomic_bytes(path, page.encode("utf-8", "surrogateescape"))
+
+
+def foot_of(maps: Sequence[Map], command: str) -> dict[str, str]:
+    """What the pictures were made from, by name; where both sides differ, both."""
+    from geomclip import __version__
+
+    foot = {}
+    for key in MADE_FROM:
+        told = list(dict.fromkeys(str(map.made_from[key]) for map in maps if map.made_from.get(key)))
+        if told:
+            foot[key.replace("_", " ")] = " → ".join(told)
+    foot["drawn by"] = f"geomclip {__version__}, {maps[0].method}" + "".join(
+        f", {name} {value}" for name, value in maps[0].params.items() if isinstance(value, int | float | str)
+    )
+    return foot | ({"command": command} if command else {})
+
+
+def title_of(embeddings: EmbeddingSet, after: EmbeddingSet | None) -> str:
+    """Model and data, as far as they are known."""
+    sets = [each.made_from for each in (embeddings, after) if each is not None]
+    models = [_known(made, "model") or _known(made, "file") for made in sets]
+    model = " → ".join(dict.fromkeys(name for name in models if name)) or "Images and texts"
+    data, split = (_known(embeddings.made_from, key) for key in ("dataset", "split"))
+    return model + (f" on {data}" if data else "") + (f" ({split})" if data and split else "")
+
+
+def _known(made_from: Mapping[str, Any], key: str) -> str:
+    value = str(made_from.get(key) or "")
+    return "" if value == "unknown" else value

@@ -1,0 +1,1 @@
+"""DOSNES: neighbours on a sphere from doubly stochastic affinities."""

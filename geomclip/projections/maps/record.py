@@ -1,0 +1,211 @@
+"""Map: the record that pictures take — where each image and text is drawn, and what the drawing keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIMENSIONS = {"plane": 2, "sphere": 3, "space": 3}
+"""Coordinates of a drawn point by the kind of map."""
+
+KEEPS = (
+    "trustworthiness",
+    "continuity",
+    "distance_pearson",
+    "distance_spearman",
+    "gap",
+    "gap_drawn",
+    "gap_relative",
+    "gap_drawn_relative",
+)
+"""What `Map.keeps` may have; None or absent where it is not defined for the map."""
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Where each image and text of a set is drawn, and how far the drawing can be trusted.
+
+    Parameters
+    ----------
+    image : array of shape (n, k)
+        k = 2 for a plane; 3 for a sphere, with rows of length 1, and for a space. Kept as float32.
+    text : array of shape (m, k), optional
+        Texts, or the names of the classes.
+    image_of_text : integer array of shape (m,), optional
+        Row of the image that each text describes; None for the names of classes, which describe many.
+    kind : str
+        "plane", "sphere" or "space".
+    method : str
+        As in `geomclip.projections.PROJECTIONS`.
+    params : mapping
+        What the estimator was made with.
+    made_from : mapping
+        Of the set.
+    keeps : mapping of str to float or None
+        trustworthiness, continuity (0 to 1, of the `k` nearest), distance_pearson, distance_spearman (of angles
+        in full dimension with drawn distances, great circles on a sphere), gap (distance of the mean image from
+        the mean text in full dimension, 0 to 2), gap_drawn (the same on the drawn sphere, None on planes), and
+        gap_relative, gap_drawn_relative (each divided by the root mean square distance of two points).
+    notes : sequence of str
+        What else is to be known: samples, options that the size decided.
+    k : int
+        Neighbours that trustworthiness and continuity look at.
+    dim : int
+        Dimensions of the set.
+    image_id, text_id : sequences of str
+        Names of the rows; default the row numbers.
+    caption : sequence of m str, optional
+        What the texts say.
+
+    Raises
+    ------
+    ValueError
+        If shapes, index ranges or lengths do not agree, or a point on a sphere is not at length 1.
+
+    Examples
+    --------
+    >>> drawn = Map([[0, 0], [2, 0]], [[0, 1], [2, 3]], [0, 1], "plane", "svd", keeps={"trustworthiness": 0.9}, k=1)
+    >>> drawn.image_mean.tolist(), drawn.text_mean.tolist()
+    ([1.0, 0.0], [1.0, 2.0])
+    >>> drawn.facts()
+    ['svd of 2 images and 2 texts', 'trustworthiness 0.900 (k = 1)']
+    """
+
+    image: NDArray[np.float32]
+    text: NDArray[np.float32] | None
+    image_of_text: NDArray[np.int64] | None
+    kind: str
+    method: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+    keeps: Mapping[str, float | None] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    _: KW_ONLY
+    k: int = 15
+    dim: int = 0
+    image_id: Sequence[str] = ()
+    text_id: Sequence[str] = ()
+    caption: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        if self.kind not in DIMENSIONS:
+            raise ValueError(f"kind must be one of {', '.join(DIMENSIONS)}, got {self.kind!r}")
+        put("image", self._points("image", self.image))
+        if self.text is not None:
+            put("text", self._points("text", self.text))
+        n, m = len(self.image), 0 if self.text is None else len(self.text)
+        if self.image_of_text is not None:
+            own = np.asarray(self.image_of_text)
+            if own.dtype.kind not in "iu" or own.shape != (m,):
+                raise ValueError(f"image_of_text must be {m} whole numbers, got {own.dtype} {own.shape}")
+            if m and not 0 <= own.min() <= own.max() < n:
+                raise ValueError(f"image_of_text holds {own.min()} to {own.max()} for {n} images")
+            put("image_of_text", own.astype(np.int64))
+        if unknown := set(self.keeps) - set(KEEPS):
+            raise ValueError(f"keeps has no {', '.join(sorted(unknown))}; it may have {', '.join(KEEPS)}")
+        put("image_id", tuple(map(str, self.image_id or range(n))))
+        put("text_id", tuple(map(str, self.text_id or range(m))))
+        put("caption", None if self.caption is None else tuple(map(str, self.caption)))
+        put("notes", tuple(self.notes))
+        for name, length in (("image_id", n), ("text_id", m), ("caption", m)):
+            value = getattr(self, name)
+            if value is not None and len(value) != length:
+                raise ValueError(f"{len(value)} entries in {name} for {length} rows")
+
+    def _points(self, name: str, value: Any) -> NDArray[np.float32]:
+        points = np.ascontiguousarray(value, dtype=np.float32)
+        if points.ndim != 2 or points.shape[1] != DIMENSIONS[self.kind]:
+            raise ValueError(f"{name} of a {self.kind} must be (rows, {DIMENSIONS[self.kind]}), got {points.shape}")
+        finite = np.isfinite(points).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"{name} row {int(np.argmin(finite))} holds NaN or infinity")
+        if self.kind == "sphere":
+            off = np.abs(np.linalg.norm(points, axis=1) - 1)
+            if len(off) and off.max() > 1e-4:
+                row = int(off.argmax())
+                raise ValueError(f"{name} row {row} is not on the sphere: its length differs from 1 by {off[row]:.2g}")
+        return points
+
+    @property
+    def image_mean(self) -> NDArray[np.float32]:
+        """Mean of the drawn images (k,); on a sphere its direction, all 0 where it has none."""
+        return self._mean(self.image)
+
+    @property
+    def text_mean(self) -> NDArray[np.float32] | None:
+        """Mean of the drawn texts (k,), as `image_mean`; None without texts."""
+        return None if self.text is None else self._mean(self.text)
+
+    def _mean(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        mean = points.mean(axis=0, dtype=np.float64)
+        length = np.linalg.norm(mean)
+        if self.kind == "sphere" and length > 0:
+            mean /= length
+        return mean.astype(np.float32)
+
+    def facts(self) -> list[str]:
+        """Short lines that every picture prints on itself: the method, and what it keeps and does not."""
+        told = [self._what()]
+        near = [
+            f"{name} {_number(value)}"
+            for name in ("trustworthiness", "continuity")
+            if (value := self.keeps.get(name)) is not None
+        ]
+        if near:
+            told.append(f"{', '.join(near)} (k = {self.k})")
+        far = [
+            f"{name} {_number(value)}"
+            for name in ("Pearson", "Spearman")
+            if (value := self.keeps.get(f"distance_{name.lower()}")) is not None
+        ]
+        if far:
+            told.append(f"correlation of distances: {', '.join(far)}")
+        gap, drawn = self.keeps.get("gap"), self.keeps.get("gap_drawn")
+        if gap is not None and drawn is not None:
+            told.append(f"gap {gap:.2f} in {self.dim} dimensions, drawn {drawn:.2f}")
+        elif gap is not None:
+            told.append(f"gap {gap:.2f} in {self.dim} dimensions")
+            apart, apart_drawn = self.keeps.get("gap_relative"), self.keeps.get("gap_drawn_relative")
+            if apart is not None and apart_drawn is not None:
+                told.append(f"that is {apart:.2f} of a typical distance, drawn {apart_drawn:.2f}")
+        return told
+
+    def _what(self) -> str:
+        texts = "texts" if self.image_of_text is not None else "classes"
+        both = f" and {len(self.text):,} {texts}" if self.text is not None else ""
+        return f"{self.method} of {len(self.image):,} images{both}"
+
+    def replace(self, **changes: Any) -> Map:
+        """The same map with some fields changed, checked again."""
+        return replace(self, **changes)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the coordinates to PATH, whole or not at all: .csv, .parquet, .npz or .json by its name.
+
+        All have a row a point with its kind, id, image (of texts) and caption; `.json`, `.npz` and the metadata of
+        `.parquet` also have what the map keeps and was made from.
+
+        Raises
+        ------
+        InputError, GeomclipError
+            If the name ends in none of them, the place cannot be written to, or the disk is full.
+        """
+        from geomclip.projections.maps.files import save
+
+        return save(self, Path(path))
+
+    def __repr__(self) -> str:
+        return f"Map({self._what()}, {self.kind})"
+
+
+def _number(value: float) -> str:
+    """Three decimals, and never 1.000 for what is below 1."""
+    return f"{min(value, 0.999):.3f}" if value < 1 else f"{value:.3f}"

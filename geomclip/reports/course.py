@@ -1,0 +1,37 @@
+"""The way of a training run across the plane of alignment and uniformity, from its log."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+LOG = "log.jsonl"
+KEYS = ("alignment", "uniformity_joint")
+
+
+def path_of(source: object) -> list[tuple[int, float, float]]:
+    """(step, alignment, uniformity) of the probe pairs, where the source is the folder of a training run; else none.
+
+    Raises
+    ------
+    ValueError
+        If the log that lies there cannot be read.
+    """
+    if not isinstance(source, str | Path) or not (log := Path(source).expanduser() / LOG).is_file():
+        return []
+    from geomclip.training.watching.journal import read_log
+
+    try:
+        return [point for record in read_log(log) if (point := _point(record)) is not None]
+    except OSError as problem:
+        raise ValueError(f"{log} cannot be read ({problem.strerror})") from problem
+
+
+def _point(record: dict[str, Any]) -> tuple[int, float, float] | None:
+    step, probe = record.get("step"), record.get("probe")
+    if not isinstance(step, int) or not isinstance(probe, dict):
+        return None
+    place = [probe.get(key) for key in KEYS]
+    numbers = [value for value in place if isinstance(value, int | float) and math.isfinite(value)]
+    return (step, numbers[0], numbers[1]) if len(numbers) == len(KEYS) else None

@@ -1,0 +1,189 @@
+"""The pictures of a page: which there are, what each is called and says, drawn by `geomclip.plots.interactive`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from geomclip.machine.errors import NotAvailableError
+from geomclip.panels.record import Panel
+from geomclip.reports.cards import Space
+from geomclip.reports.course import KEYS, path_of
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+QUERIES = {
+    "image_retrieval": "texts looking for their image",
+    "text_retrieval": "images looking for their texts",
+    "zeroshot": "images looking for their class",
+}
+SPHERE = (
+    "Each dot lies on the unit sphere, as the vectors do in their many dimensions; neighbours in the full space were "
+    "made neighbours here as far as that can be. What the picture keeps of it is told below it."
+)
+PLANE = "The two directions in which the vectors vary most: nothing is bent, much is left out."
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with what is said of it; or, in its place, why there is none."""
+
+    name: str
+    heading: str
+    caption: str
+    figure: Any = None  # as JSON has it
+    absent: str = ""
+    wide: bool = False
+
+
+def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress | None) -> list[Picture]:
+    """The sphere and the plane of one space, or of two side by side."""
+    from geomclip.plots import interactive
+    from geomclip.projections.maps import Cloud, project, project_pair
+
+    # one cloud for both maps: neighbours and distances in full dimension are found once
+    clouds = [Cloud.of(space.embeddings) for space in spaces]
+
+    def drawn(method: str, one: str, two: str) -> Figure:
+        given: dict[str, Any] = {"random_state": seed, "progress": progress}
+        if len(clouds) == 1:
+            return quiet(getattr(interactive, one)(project(clouds[0], method, **given)))
+        pair = project_pair(clouds[0], clouds[1], method, **given)
+        return quiet(getattr(interactive, two)(*pair, names=[space.name for space in spaces]))
+
+    return [
+        _tried("sphere", "On the sphere", SPHERE, drawn, "dosnes", "sphere", "sphere_pair", wide=True),
+        _tried("plane", "On a plane", PLANE, drawn, "svd", "plane", "plane_pair", wide=True),
+    ]
+
+
+def quiet(figure: Figure) -> Figure:
+    """The figure without hover text of its own: the page shows thumbnail and caption."""
+    for trace in figure.data:
+        if trace.meta in ("image", "text"):
+            trace.update(hovertemplate=None, hovertext=None, hoverinfo="none")
+    return figure
+
+
+def pictures_of(sides: Mapping[str, Panel], spaces: Sequence[Space], source: object = None) -> list[Picture]:
+    """What there is to draw of panels ('' or before and after) and of their vectors, where they are at hand.
+
+    If `source` is the folder of a training run, its way across the alignment-uniformity plane is drawn too.
+    """
+    return [*of_spaces(spaces), *of_panels(sides), *_plane_of_losses(sides, source)]
+
+
+def of_spaces(spaces: Sequence[Space]) -> Iterator[Picture]:
+    """Similarities, spectra and k-occurrence: a picture a space; spectra together."""
+    from geomclip.plots import interactive
+
+    for space in spaces:
+        details, after = space.details, f", {space.name}" if space.name else ""
+        yield _tried(
+            named("similarities", space.name),
+            f"Similarities{after}",
+            "How the cosines of partners, of other pairs, and within each modality are spread.",
+            interactive.similarities,
+            details.edges,
+            details.similarities,
+        )
+    if spaces:
+        curves = {
+            f"{modality}s{f' {space.name}' if space.name else ''}": values
+            for space in spaces
+            for modality, values in space.details.singular_values.items()
+        }
+        yield _tried(
+            "spectrum",
+            "Spectrum",
+            "The share of each direction in the vectors, largest first: a steep curve uses few directions.",
+            interactive.spectrum,
+            curves,
+        )
+    for space in spaces:
+        details, after = space.details, f", {space.name}" if space.name else ""
+        if details.k_occurrence:
+            yield _tried(
+                named("occurrence", space.name),
+                f"Hubs{after}",
+                f"How often an item is among the {details.k} nearest of the other modality; a long tail is hubness.",
+                interactive.k_occurrence,
+                details.k_occurrence.get("image"),
+                details.k_occurrence.get("text"),
+                details.k,
+            )
+
+
+def of_panels(sides: Mapping[str, Panel]) -> Iterator[Picture]:
+    """Reliability diagrams, and gap curves where they were measured."""
+    from geomclip.plots import interactive
+
+    for prefix, who in QUERIES.items():
+        for side, panel in sides.items():
+            bins = panel.reliability.get(prefix)
+            if not bins:
+                continue
+            yield _tried(
+                named(prefix, side),
+                f"Reliability{f', {side}' if side else ''}",
+                f"Confidence against accuracy of {who}: on the diagonal a model is as sure as it is right.",
+                interactive.reliability,
+                bins,
+                panel.values.get(f"{prefix}_ece"),
+                panel.ci.get(f"{prefix}_ece"),
+            )
+    for side, panel in sides.items():
+        shift, ablation = (panel.curves.get(f"gap_{each}_curve") for each in ("shift", "ablation"))
+        if shift or ablation:
+            yield _tried(
+                named("gap-curves", side),
+                f"The gap closed{f', {side}' if side else ''}",
+                "Retrieval as both clouds are moved together, and as the directions that differ most are removed.",
+                interactive.gap_curves,
+                shift,
+                ablation,
+                wide=True,
+            )
+
+
+def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Picture]:
+    from geomclip.plots import interactive
+
+    points = {}
+    for side, panel in sides.items():
+        alignment, uniformity = (panel.values.get(key) for key in KEYS)
+        if alignment is not None and uniformity is not None:
+            points[side or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
+    told = "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020)."
+    try:
+        path = path_of(source)
+    except ValueError as problem:
+        path, told = [], f"{told} No path of the training: {problem}."
+    if path:
+        told = f"{told} The line is the way of the training, on its own probe pairs."
+    if points:
+        yield _tried(
+            "plane-of-losses", "Alignment and uniformity", told, interactive.alignment_uniformity, points, path or None
+        )
+
+
+def named(name: str, side: str) -> str:
+    """A picture's name, one a side."""
+    return f"{name}-{side}" if side else name
+
+
+def _tried(
+    name: str, heading: str, caption: str, make: Callable[..., Figure], *given: Any, wide: bool = False
+) -> Picture:
+    """The picture that `make` draws of what is given; the reason in its place where that cannot be drawn."""
+    try:
+        figure = json.loads(make(*given).to_json(engine="json", remove_uids=True))
+    except NotAvailableError:
+        raise  # a missing package is no property of the set
+    except ValueError as reason:  # too few points, all alike
+        return Picture(name, heading, caption, absent=f"Not drawn: {reason}.", wide=wide)
+    return Picture(name, heading, caption, figure, wide=wide)

@@ -1,0 +1,212 @@
+"""The numbers of a page: rows of the panel or the comparison as the template shows them, and as files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from math import isfinite
+from typing import Any
+
+from geomclip.metrics import METRICS
+from geomclip.panels import tables
+from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.comparison.record import Row as Change
+from geomclip.panels.comparison.tables import signed
+from geomclip.panels.record import Panel
+from geomclip.panels.sentences import number, read
+
+BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
+HEADLINE = (
+    "alignment",
+    "uniformity_joint",
+    "modality_gap",
+    "image_retrieval_recall@1",
+    "text_retrieval_recall@1",
+    "text_retrieval_ece",
+    "zeroshot_acc1",
+    "zeroshot_ece",
+)
+"""The numbers at the top of a page, as far as they are there."""
+ROOM = 0.15
+"""Of the scale of a bar, beyond what is shown on it."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Where an interval, a value and a reference lie on their scale, in percent of its width."""
+
+    low: float
+    width: float
+    value: float
+    mark: float | None  # the null, or no change
+    told: str  # what the ends of the scale are
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number as it is shown."""
+
+    key: str
+    title: str
+    cells: Mapping[str, str]
+    better: str
+    arrow: str
+    bar: Bar | None = None
+    note: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The numbers under one heading, and the sentence that reads them."""
+
+    name: str
+    heading: str
+    reading: str
+    lines: list[Line]
+
+
+def groups_of(panel: Panel) -> list[Group]:
+    """The panel as the terminal groups it."""
+    return [
+        Group(name, tables.heading(name), sentence(name, panel), [_line(panel, key) for key in keys])
+        for name, keys in tables.grouped(panel)
+    ]
+
+
+def changes_of(comparison: Comparison) -> list[Group]:
+    """The comparison as the terminal groups it; sentences are those of the numbers after, where they are known."""
+    after = comparison.sides[1].panel if comparison.sides else None
+    return [
+        Group(
+            name,
+            tables.heading(name),
+            "" if after is None else sentence(name, after),
+            [_change(key, comparison.rows[key]) for key in keys],
+        )
+        for name, keys in tables.grouped_keys(comparison.rows)
+    ]
+
+
+def sentence(group: str, panel: Panel) -> str:
+    """What the numbers of a group say, percent signs kept with their numbers; '' where they say nothing."""
+    return (read(group, panel) or "").replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def headline(groups: list[Group]) -> list[Line]:
+    """The few lines that stand at the top."""
+    known = {line.key: line for group in groups for line in group.lines}
+    return [known[key] for key in HEADLINE if key in known]
+
+
+def _line(panel: Panel, key: str) -> Line:
+    _, value, interval, arrow, null = tables.row(panel, key)
+    return Line(
+        key,
+        title(key),
+        {"value": value, "interval": interval, "null": null},
+        better(key),
+        arrow,
+        _bar(key, panel),
+        panel.notes.get(key, ""),
+    )
+
+
+def _change(key: str, row: Change) -> Line:
+    between = f"{signed(row.ci[0])} to {signed(row.ci[1])}" if row.ci else ""
+    change = "—" if row.difference is None else signed(row.difference)
+    cells = {"before": number(row.before), "after": number(row.after), "change": change, "interval": between}
+    note = "" if row.ci is None or row.paired else "unpaired interval"
+    return Line(key, title(key), cells, better(key), tables.ARROW[_way(key)], _bar_of_change(row), note, row.verdict)
+
+
+def title(key: str) -> str:
+    """What a key is called where people read."""
+    return METRICS[key].title if key in METRICS else key.replace("_", " ")
+
+
+def better(key: str) -> str:
+    """Which way is better, in words; '' where neither is."""
+    return BETTER[_way(key)]
+
+
+def _way(key: str) -> str:
+    return METRICS[key].better if key in METRICS else ""
+
+
+def _bar(key: str, panel: Panel) -> Bar | None:
+    """Of a share the whole of 0 to 1; else of what is shown, with the null (0 where there is none) and some room."""
+    value, null = panel.values[key], panel.null.get(key)
+    if value is None or not isfinite(value):
+        return None
+    low, high = panel.ci.get(key, (value, value))
+    start, end = min(low, value, null or 0.0), max(high, value, null or 0.0)
+    room = ROOM * (end - start)
+    if key in METRICS and (METRICS[key].low, METRICS[key].high) == (0, 1):
+        start, end, room = 0.0, 1.0, 0.0
+    return _scaled(start - room, end + room, low, high, value, null)
+
+
+def _bar_of_change(row: Change) -> Bar | None:
+    """As wide to the left of no change as to the right of it."""
+    if row.difference is None or row.ci is None:
+        return None
+    reach = max(abs(end) for end in (*row.ci, row.difference)) * (1 + ROOM)
+    return _scaled(-reach, reach, *row.ci, row.difference, 0.0)
+
+
+def _scaled(start: float, end: float, low: float, high: float, value: float, mark: float | None) -> Bar | None:
+    if not end > start:
+        return None
+
+    def place(x: float) -> float:
+        return round(100 * min(1.0, max(0.0, (x - start) / (end - start))), 2)
+
+    told = f"on a scale from {number(start)} to {number(end)}"
+    width = round(place(high) - place(low), 2)
+    return Bar(place(low), width, place(value), None if mark is None else place(mark), told)
+
+
+def panel_files(panel: Panel) -> dict[str, str]:
+    """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without the seconds it took."""
+    told = {key: value for key, value in panel.to_dict().items() if key != "seconds"}
+    return {"report.json": _json(told), "report.csv": panel_csv(panel)}
+
+
+def comparison_files(comparison: Comparison) -> dict[str, str]:
+    """The same of a comparison."""
+    from geomclip.panels.comparison.tables import comparison_csv
+
+    return {"compare.json": _json(comparison.to_dict()), "compare.csv": comparison_csv(comparison)}
+
+
+def panel_csv(panel: Panel) -> str:
+    """A line a number, those of groups after those of all; numbers to the last digit.
+
+    Examples
+    --------
+    >>> print(panel_csv(Panel({"alignment": 0.5}, ci={"alignment": (0.4, 0.6)})), end="")
+    group,metric,value,low,high,null,better,note
+    ,alignment,0.5,0.4,0.6,,lower,
+    """
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("group", "metric", "value", "low", "high", "null", "better", "note"))
+    for name, one in {"": panel, **panel.groups}.items():
+        for key, value in one.values.items():
+            low, high = one.ci.get(key, (None, None))
+            note = one.notes.get(key, "")
+            writer.writerow((_word(name), key, value, low, high, one.null.get(key), _way(key), _word(note)))
+    return text.getvalue()
+
+
+def _word(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _json(told: Mapping[str, Any]) -> str:
+    return json.dumps(told, indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,147 @@
+"""The report of one source: measured if it is not a result, seen if it has vectors, written as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from geomclip.machine.console import check_output_file
+from geomclip.machine.errors import InputError
+from geomclip.panels import sources, tables
+from geomclip.panels.comparison.record import Measured
+from geomclip.panels.files import NullCache
+from geomclip.panels.record import Panel
+from geomclip.panels.sentences import number
+from geomclip.panels.sources import Side
+from geomclip.reports import commands, numbers
+from geomclip.reports.cards import galleries
+from geomclip.reports.figures import pictures_of
+from geomclip.reports.origins import made_of
+from geomclip.reports.page import Missing, Page, Table, write
+from geomclip.reports.views import POINTS, Asked, Progress, View, view_of
+
+OUT = "geomclip-report.html"
+
+
+def report(
+    source: Side = "demo",
+    out: str | Path = OUT,
+    *,
+    thumbnails: bool = True,
+    points: int = POINTS,
+    curves: bool = True,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+    log: Callable[[str], None] | None = None,
+    command: str | None = None,
+    **options: Any,
+) -> Path:
+    """One offline HTML page of one set: its numbers, its pictures, and its items to search and follow.
+
+    Parameters
+    ----------
+    source : Panel, EmbeddingSet, encoder, path or name
+        What `compare` takes for a side: a result (`.json`), a store, `.npz` or `.npy`, or a model's name, checkpoint
+        or run folder. A result has no vectors: its page has the numbers and what can be drawn of them.
+    out : path
+        The page; its name ends in .html.
+    thumbnails : bool
+        Put a small picture of every image into the page, where its data set is on this machine.
+    points : int
+        Images and texts that are drawn and listed at most: of a larger set a sample of the images. The numbers are
+        of all.
+    curves : bool
+        Measure the gap curves too, if the source is measured.
+    bootstrap, seed : int
+        Resamples for the intervals, 0 for none; the seed of these, of the maps and of the sample.
+    cache_dir : path, optional
+        Left out: the folder that `geomclip doctor` names.
+    progress, log : callables, optional
+        Called with (stage, done, of), and with a line of text.
+    command : str, optional
+        What the foot of the page says it was made with. Left out: this call.
+    **options
+        As of `compare`. Those of data say of vectors where their images lie (data, split, data_root, ...).
+
+    Returns
+    -------
+    Path
+        The page. The same source, options and seed give the same bytes on the same machine.
+
+    Raises
+    ------
+    InputError
+        If the source or an option cannot be used, or the page cannot be written.
+    NotAvailableError
+        If a package of the extra `viz` is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> panel = Panel({"alignment": 0.5}, n_images=4, n_texts=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = report(panel, Path(folder) / "report.html").read_text()
+    >>> "<h1>" in page, "Alignment" in page
+    (True, True)
+    """
+    out = Path(out)
+    check_output_file(out, ".html")
+    cache = None if cache_dir is None else Path(cache_dir)
+    of_data = {name: options[name] for name in sources.OF_IMAGES if options.get(name) is not None}
+    asked = Asked(of_data if thumbnails else None, points, seed, cache, progress)
+    common: dict[str, Any] = {"seed": seed, "progress": progress, "options": options}
+    (side,) = sources.loaded([source], [""], cache_dir=cache, log=log, pictures=thumbnails, **common)
+    if isinstance(side, Panel) and not thumbnails:
+        raise InputError("--no-thumbnails: a result has no images: leave it out")
+    common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache), "curves": curves}
+    measured = sources.measured(side, "", **common)
+    view = view_of({"": measured}, asked)
+    command = command or commands.called("report", source, out, seed=seed, **options)
+    return write(page_of(measured, view, command, source), out)
+
+
+def page_of(measured: Measured, view: View, command: str, source: object = None) -> Page:
+    """What the page of one side shows."""
+    panel = measured.panel
+    title, counts, *warnings = tables.header(panel)
+    groups = numbers.groups_of(panel)
+    others = [f"{key}: {note}" for key, note in panel.notes.items() if key not in panel.values]
+    return Page(
+        kind="report",
+        kicker="Embedding report",
+        title=title,
+        lines=[counts],
+        warnings=[line.removeprefix("! ") for line in warnings],
+        tiles=numbers.headline(groups),
+        groups=groups,
+        files=numbers.panel_files(panel),
+        made=[("", made_of(panel))],
+        command=command,
+        missing=None if measured.embeddings is not None else _missing(panel),
+        maps=view.maps,
+        pictures=pictures_of({"": panel}, view.spaces, source),
+        galleries=galleries(view.spaces[0]) if view.spaces else {},
+        items=view.items,
+        by=_by(panel),
+        notes=[*others, *view.notes, *([f"images: {view.licence}"] if view.licence else [])],
+    )
+
+
+def _missing(panel: Panel) -> Missing:
+    said = (
+        "This page is of a result, which has numbers but no vectors: maps, similarities, spectra, hubs, neighbours, "
+        "search and galleries are of the vectors. With them:"
+    )
+    return Missing(said, commands.with_vectors(panel.made_from))
+
+
+def _by(panel: Panel) -> Table | None:
+    if not panel.groups:
+        return None
+    some = {"all": panel, **panel.groups}
+    rows = [["images", *(f"{one.n_images:,}" for one in some.values())]]
+    rows += [[key, *(number(one.values.get(key)) for one in some.values())] for key in panel.values]
+    return Table(str(panel.params.get("by") or "group"), list(some), rows)

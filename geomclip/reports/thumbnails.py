@@ -1,0 +1,133 @@
+"""Thumbnails: the images of a set as small WebP, found through the data set that it says it is of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.encoders.extraction.batches import default_workers, value_or_reason
+from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.pairs import DATASETS, Pairs, load_pairs
+from geomclip.pairs.images import decode
+from geomclip.pairs.record import ImageSource
+
+SIDE = 96
+"""Longest side in pixels: a list of ten fits a phone, and 1,000 photos take about 3 MB."""
+QUALITY = 60
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """One WebP an image of a set, b'' where there is none; what was not found, and whose pictures they are."""
+
+    webp: Sequence[bytes] = ()
+    notes: Sequence[str] = ()
+    licence: str = ""
+
+    def __bool__(self) -> bool:
+        return any(self.webp)
+
+
+def thumbnails(
+    embeddings: EmbeddingSet,
+    of_data: Mapping[str, Any],
+    *,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Thumbnails:
+    """The images of a set, by their ids in its data set; only what that data set names is read.
+
+    Parameters
+    ----------
+    embeddings : EmbeddingSet
+    of_data : mapping
+        What `load_pairs` takes: data, split, data_root, columns. Without `data`, the set that `made_from` names, if
+        it is one of `geomclip data`; a place (csv:FILE, folder:DIR) is never taken from there.
+    cache_dir : path, optional
+    progress : callable, optional
+        Called with (stage, images done, images).
+
+    Returns
+    -------
+    Thumbnails
+        With a note where images are absent, cannot be read, or have no id in the data set.
+
+    Raises
+    ------
+    InputError
+        If data that `of_data` names cannot be used.
+    GeomclipError
+        If the machine fails while an image is read.
+    """
+    try:
+        pairs = _pairs(embeddings, of_data, cache_dir)
+    except (InputError, NotAvailableError) as absent:
+        if of_data:
+            raise
+        return Thumbnails(notes=(f"no thumbnails: {absent}",))
+    sources = _sources(embeddings, pairs)
+    if not any(sources):
+        return Thumbnails(
+            notes=(f"no thumbnails: no image of {pairs.title} has an id of this set (--data names another)",)
+        )
+
+    def make(source: ImageSource | None) -> bytes | str:
+        if source is None:
+            return "its id is not in the data set"
+        return value_or_reason(lambda: shrunk(source), name=source.path)
+
+    webp, lost = [], []
+    with ThreadPoolExecutor(default_workers()) as pool:  # Pillow decodes without the interpreter's lock
+        for done, (name, made) in enumerate(zip(embeddings.image_id, pool.map(make, sources), strict=True), 1):
+            if isinstance(made, str):
+                lost.append(f"{name} ({made})")
+            webp.append(b"" if isinstance(made, str) else made)
+            if progress is not None and (done % 50 == 0 or done == len(sources)):
+                progress("thumbnails", done, len(sources))
+    notes = [f"{len(lost):,} of {len(webp):,} images have no thumbnail; first: {lost[0]}"] if lost else []
+    return Thumbnails(webp, notes, pairs.licence)
+
+
+def shrunk(source: ImageSource) -> bytes:
+    """The image as WebP of at most `SIDE` pixels; OSError or InputError if it cannot be read."""
+    from PIL import Image
+
+    picture = decode(source.read(), name=source.path)
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    return buffer.getvalue()
+
+
+def _pairs(embeddings: EmbeddingSet, of_data: Mapping[str, Any], cache_dir: Path | None) -> Pairs:
+    """The pairs that the set was made from, or those asked for."""
+    made = embeddings.made_from
+    asked = dict(of_data)
+    if "data" not in asked:
+        name = str(made.get("dataset") or "")
+        # a store may be somebody else's: it names a set that this machine knows, and no file or folder to read
+        if name not in DATASETS:
+            told = f"its images are of {name}, which" if name else "it does not say of which images it is, which"
+            raise InputError(f"{told} --data tells")
+        asked["data"] = name
+        if made.get("split"):
+            asked.setdefault("split", str(made["split"]))
+    return load_pairs(**asked, cache_dir=cache_dir)
+
+
+def _sources(embeddings: EmbeddingSet, pairs: Pairs) -> list[ImageSource | None]:
+    """Where each image of the set is; None for ids that the data do not have, or have twice."""
+    known: dict[str, ImageSource | None] = {}
+    for pair in pairs.pairs:
+        known[pair.image_id] = None if pair.image_id in known else pair.image
+    ids = embeddings.image_id
+    if ids == tuple(map(str, range(len(ids)))) and ids != tuple(pair.image_id for pair in pairs.pairs):
+        return [None] * len(ids)  # row numbers, which say nothing of other rows
+    return [known.get(each) for each in ids]

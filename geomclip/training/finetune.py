@@ -1,0 +1,184 @@
+"""finetune: what a call means, and the run folder that it fills or goes on with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomclip.encoders import Encoder, load_encoder
+from geomclip.machine.devices import choose_device
+from geomclip.machine.errors import InputError
+from geomclip.machine.files import Lock, clear_leftovers
+from geomclip.training import folder as runs
+from geomclip.training.methods import Method, method_named
+from geomclip.training.processes import Processes
+from geomclip.training.settings import DEMO, Settings, preset
+from geomclip.training.splits import load_splits
+from geomclip.training.work import Result, Work
+
+if TYPE_CHECKING:
+    from geomclip.machine.console import Report
+
+DEFAULTS: dict[str, Any] = {
+    "method": "m2mix",
+    "model": "demo",
+    "data": "emoji",
+    "holdout": 0.0,
+    "image_column": "filepath",
+    "text_column": "title",
+}
+"""What a call means where it says nothing."""
+
+
+def finetune(
+    method: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    *,
+    out: str | Path | None = None,
+    split: str | None = None,
+    holdout: float | None = None,
+    limit: int | None = None,
+    pretrained: str | None = None,
+    arch: str | None = None,
+    data_root: Path | None = None,
+    cache_dir: Path | None = None,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    image_id_column: str | None = None,
+    resume: bool = False,
+    override: bool = False,
+    bootstrap: int = 1000,
+    metrics: str = "default",
+    tensorboard: bool = False,
+    wandb: bool = False,
+    report: Report | None = None,
+    **settings: Any,
+) -> Result:
+    """Fine-tune a model and compare it with what it was.
+
+    Parameters
+    ----------
+    method : str, optional
+        A name in `geomclip.training.methods.METHODS`. Left out: m2mix.
+    model, pretrained, arch
+        As `geomclip.encoders.load_encoder` takes them. Left out: demo. For "wise-ft" the run to be interpolated
+        with its base.
+    data, data_root, cache_dir, image_column, text_column, image_id_column
+        As `geomclip.pairs.load_pairs` takes them. Left out: emoji. Trains on train, chooses by val.
+    out : path, optional
+        The run folder. Left out: `runs/METHOD-DATA-N`, the first N that is free (with `resume`: the last there is).
+    split : str, optional
+        To report on; left out: test if the set has one, else val.
+    holdout : float
+        Share of a set without splits that is kept for val, and again for test.
+    limit : int, optional
+        Only the first images of each split.
+    resume : bool
+        Go on from the newest checkpoint of `out`; whatever is left out is what the run began with.
+    override : bool
+        Go on although settings differ from those the run began with.
+    bootstrap, metrics
+        Of the panels before and after, as `geomclip.measure` takes them.
+    tensorboard, wandb : bool
+        Log there too.
+    report : Report, optional
+        Where progress is shown.
+    **settings
+        Fields of `geomclip.training.settings.Settings`: epochs, lr, batch_size, seed, ...
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        If a name, a setting or a file cannot be used; if the run folder is not empty and `resume` is not given.
+    GeomclipError
+        If the loss is not finite, or the disk is full.
+
+    Examples
+    --------
+    >>> finetune(method="m2mixx")
+    Traceback (most recent call last):
+        ...
+    geomclip.machine.errors.InputError: unknown method 'm2mixx'; did you mean m2mix or m3mix or vmix?
+    """
+    given: dict[str, Any] = {"method": method, "model": model, "pretrained": pretrained, "arch": arch, "data": data}
+    given |= {"split": split, "holdout": holdout, "limit": limit, "image_column": image_column}
+    given |= {"text_column": text_column, "image_id_column": image_id_column}
+    given["data_root"] = None if data_root is None else str(data_root)
+    folder = runs.folder_for(out, method or DEFAULTS["method"], data or DEFAULTS["data"], resume=resume)
+    began = runs.read_config(folder) if resume and (folder / runs.CONFIG).is_file() else None
+    call = runs.completed(given, began, DEFAULTS)
+    chosen = method_named(call["method"])
+    own = resolved_settings(chosen, call["model"], settings, began)
+    processes = Processes.from_environment(own.device)
+    if processes.count > 1 and own.device == "cuda":
+        own = replace(own, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    of_model: dict[str, Any] = {"cache_dir": cache_dir, "seed": own.seed}
+    base = load_encoder(call["model"], pretrained=call["pretrained"], arch=call["arch"], **of_model)
+    tuned = None
+    if chosen.stage == "after":
+        base, tuned = _base_of(base, call["model"], of_model), base
+    splits = load_splits(
+        call["data"],
+        split=call["split"],
+        holdout=call["holdout"],
+        limit=call["limit"],
+        cache_dir=cache_dir,
+        data_root=None if call["data_root"] is None else Path(call["data_root"]),
+        **{name: call[name] for name in ("image_column", "text_column", "image_id_column")},
+    )
+    panels = {"bootstrap": bootstrap, "metrics": metrics}
+    work = Work(chosen, own, base, splits, folder, processes, cache_dir, report, panels, call, tuned)
+    work.check()
+    if processes.first:
+        with Lock(folder):
+            kept = runs.begin(folder, work.config(), resume=resume, override=override, log=work.log)
+            clear_leftovers(folder)
+            result = work.lead(kept, sinks={"tensorboard": tensorboard, "wandb": wandb})
+    else:
+        result = work.follow(resume=resume)
+    processes.leave()
+    return result
+
+
+def _base_of(tuned: Encoder, model: str, of_model: Mapping[str, Any]) -> Encoder:
+    """The model that a finished run was fine-tuned from."""
+    folder = Path(model).expanduser()
+    if not (folder / runs.CONFIG).is_file():
+        raise InputError(f"--method wise-ft needs a finished run as --model, and {model} is none")
+    config = runs.read_config(folder)
+    call = runs.completed(dict.fromkeys(("model", "pretrained", "arch")), config, DEFAULTS)
+    base = load_encoder(call["model"], pretrained=call["pretrained"], arch=call["arch"], **of_model)
+    if base.weights_sha256 != config.get("base", {}).get("weights_sha256"):
+        raise InputError(f"{call['model']} is not what {model} was fine-tuned from: its weights have changed since")
+    if tuned.shift is not None:
+        raise InputError(f"{model} is shifted along the gap, not fine-tuned: there is nothing to interpolate")
+    return base
+
+
+def resolved_settings(
+    method: Method, model: str, given: Mapping[str, Any], began: Mapping[str, Any] | None = None
+) -> Settings:
+    """Defaults, those of the demo model, the method's, the preset's, and what was given: the last wins.
+
+    Of a run to be resumed, what it began with stands in place of all defaults.
+    """
+    known = {each.name for each in fields(Settings)} - {"method"}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise InputError(f"unknown setting {unknown[0]!r}: the settings are {', '.join(sorted(known))}")
+    explicit = {name: value for name, value in given.items() if value is not None}
+    named = preset(str(explicit.get("preset", "")), method.name)
+    if began is not None:
+        resolved = replace(Settings.from_dict(began["settings"]), **{**named, **explicit, "method": method.name})
+    else:
+        small = DEMO if model == "demo" and not named else {}
+        resolved = Settings(**{**small, **method.defaults, **named, **explicit, "method": method.name})
+    return replace(resolved, device=choose_device(resolved.device))

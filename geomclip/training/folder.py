@@ -1,0 +1,168 @@
+"""The run folder of finetune: its names, its config.json, and when a run may be gone on with."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geomclip import __version__
+from geomclip.encoders import towers
+from geomclip.machine.errors import InputError
+from geomclip.machine.files import atomic_json, is_ours, make_folder, refuse_links
+from geomclip.training import snapshots
+from geomclip.training.settings import Settings, differences
+
+SCHEMA = "geomclip.run/1"
+CONFIG = "config.json"
+LAST, BEST = "model.safetensors", "best.safetensors"
+BEFORE, AFTER = "before.json", "after.json"
+LOG = "log.jsonl"
+
+HARMLESS = ("workers", "save_every", "probe_every")
+"""Settings that decide no weight: a resumed run may have others."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run is made from: the same settings, base and data make the same weights."""
+
+    call: Mapping[str, Any]
+    settings: Settings
+    base: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As config.json has it."""
+        return {
+            "schema": SCHEMA,
+            "call": dict(self.call),
+            "settings": self.settings.to_dict(),
+            "base": dict(self.base),
+            "data": dict(self.data),
+            "versions": {
+                "geomclip": __version__,
+                "open_clip": towers.version(),
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+            },
+            "threads": torch.get_num_threads(),
+        }
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a folder held when the run began."""
+
+    snapshot: Path | None = None
+    finished: bool = False
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+
+def folder_for(out: str | Path | None, method: str, data: str, *, resume: bool) -> Path:
+    """The run folder: the one named, or the first free `runs/METHOD-DATA-N` (to resume: the last there is)."""
+    if out is not None:
+        return Path(out).expanduser()
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{method}-{data}").strip("-.") or method
+    number = 1
+    while (Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return Path("runs") / f"{stem}-{number - 1 if resume and number > 1 else number}"
+
+
+def completed(given: Mapping[str, Any], began: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call means: what was given, else what the run began with, else the defaults."""
+    before = {} if began is None else began.get("call", {})
+    return {name: value if value is not None else before.get(name, defaults.get(name)) for name, value in given.items()}
+
+
+def begin(folder: Path, config: Config, *, resume: bool, override: bool, log: Callable[[str], None]) -> Kept:
+    """Make the folder ready, and say what is there to go on with. Its lock is held.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty and `resume` is not given, holds something else, or a run that began with other
+        settings, another base or other data (and `override` is not given); if its folder of snapshots is a link.
+    """
+    make_folder(folder)
+    refuse_links(folder, snapshots.FOLDER)
+    others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
+    if not others:
+        if resume:
+            log(f"{folder} has no checkpoint: the run starts afresh")
+        atomic_json(folder / CONFIG, config.to_dict())
+        return Kept()
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is not empty ({others[0]}) and no run of geomclip finetune: name another --out")
+    if not resume:
+        raise InputError(f"{folder} holds a run: go on with it by --resume, or name another --out")
+    there = read_config(folder)
+    _refuse_another(folder, there, config, override=override)
+    began = Settings.from_dict(there["settings"])
+    longer = _length(config.settings) > _length(began)
+    if there.get("finished") and not longer:
+        return Kept(finished=True, chosen=there.get("chosen", {}))
+    snapshot = snapshots.newest(folder)
+    if snapshot is None:
+        log(f"{folder} has no checkpoint: the run starts afresh")
+    if longer:
+        (folder / AFTER).unlink(missing_ok=True)
+    atomic_json(folder / CONFIG, config.to_dict())
+    return Kept(snapshot)
+
+
+def finish(folder: Path, chosen: Mapping[str, Any]) -> None:
+    """Say in config.json that the run is complete, and which weights it chose."""
+    atomic_json(folder / CONFIG, {**read_config(folder), "finished": True, "chosen": dict(chosen)})
+
+
+def chosen_of(folder: Path) -> dict[str, Any]:
+    """Which weights a finished run chose."""
+    return dict(read_config(folder).get("chosen", {}))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a run.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is of something else.
+    """
+    file = folder / CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA or not isinstance(config.get("settings"), dict):
+        raise InputError(f"{file}: is not the configuration of a run ({SCHEMA})")
+    return config
+
+
+def _length(settings: Settings) -> tuple[float, float]:
+    return settings.steps or float("inf"), settings.epochs
+
+
+def _refuse_another(folder: Path, there: Mapping[str, Any], here: Config, *, override: bool) -> None:
+    """InputError unless the folder's run is this one, perhaps longer."""
+    base = str(there.get("base", {}).get("weights_sha256", ""))
+    if base != str(here.base.get("weights_sha256", "")):
+        name = there.get("base", {}).get("model", "")
+        raise InputError(f"{folder} began with other weights ({name} {base[:12]}): name them again, or another --out")
+    for part, fingerprint in here.data["fingerprints"].items():
+        if there.get("data", {}).get("fingerprints", {}).get(part) != fingerprint:
+            raise InputError(f"{folder} began with other data (its {part} split differs): name another --out")
+    began = Settings.from_dict(there["settings"])
+    ignored = [*HARMLESS, *(["epochs", "steps"] if _length(here.settings) >= _length(began) else [])]
+    differing = differences(began, here.settings, ignore=tuple(ignored))
+    if differing and not override:
+        raise InputError(
+            f"{folder} began with other settings ({'; '.join(differing[:4])}): give the same, or insist with --override"
+        )

@@ -1,0 +1,1 @@
+"""Watching: what is looked at while a model trains, and where it is written."""
