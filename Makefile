@@ -14,7 +14,7 @@ help:
 	@echo "make test-kernels  the numeric tests by the kernels of older processors"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
-	@echo "make surface keep the public names, options and keys as they are now, in tests/surface.json"
+	@echo "make surface keep the public names, options and keys as they are now, in tests/whole/surface.json"
 	@echo "make ways    through how many files four things pass, before and now (WAYS=-v: which)"
 	@echo "make figures the pictures of the demo model, from the numbers in figures/"
 	@echo "make venv    only the environment, in $(VENV)"
@@ -60,7 +60,7 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/goals.py $(BENCH)
 
 surface: $(STAMP)
-	@$(BIN)/python tests/surface.py
+	@$(BIN)/python tests/support/surface.py
 
 # reads the code alone
 ways:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import random_rows
 
 from geomclip.metrics import moments
 from geomclip.metrics.gap import gap_after_centering
 from geomclip.metrics.moments import Moments
 from geomclip.metrics.spectrum import Cloud, cloud_shape
-from tests.helpers import random_rows
 
 pytestmark = pytest.mark.numeric
 

@@ -7,17 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from helpers import answer_to_control_c
+from helpers import ROOT, answer_to_control_c
 from tiny import TinyEncoder, tiny_pairs, tree
 
 from geomclip.embeddings.store import load
 from geomclip.encoders.extraction.calls import extract
 from geomclip.machine.errors import GeomclipError, InputError
 
-SCRIPT = Path(__file__).with_name("tiny.py")
+SCRIPT = ROOT / "tests" / "support" / "tiny.py"
 
 
 def start(images, out, *, seconds=0.05, workers=2):

@@ -13,7 +13,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from helpers import ROOT, assert_same_rows
+from helpers import ROOT, RunsCode, assert_same_rows
 from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -545,16 +545,6 @@ def test_a_file_without_architecture_is_told_what_fits(tmp_path):
     torch.save({name: torch.zeros(shape, dtype=torch.int8) for name, shape in shapes.items()}, file)
     with pytest.raises(InputError, match=r"give it with --arch; its shapes fit ViT-B-32, ViT-B-32-quickgelu$"):
         load_encoder(str(file))
-
-
-class RunsCode:
-    """Unpickled, it would write a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return Path.write_text, (self.target, "run")
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(folder, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from tower_kinds import KINDS, inputs, module_of, rows
+from tower_kinds import HEADS, KINDS, inputs, module_of, rows
 
 from geomclip.machine.errors import InputError
 from geomclip.training.parameters import (
@@ -26,21 +26,6 @@ from geomclip.training.settings import Settings
 pytestmark = pytest.mark.numeric
 
 BOTH = {"logit_scale"}
-HEADS = {
-    "openai": {"visual.proj", "text_projection"},
-    "custom-text": {"visual.proj", "text.text_projection.weight", "text.text_projection.bias"},
-    "custom-blocks": {"visual.proj", "text.text_projection"},
-    "sine-positions": {"visual.proj", "text_projection"},
-    "resnet": {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias", "text_projection"},
-    "coca": {"visual.proj", "text.text_projection"},
-    "timm-vit": {"visual.head.proj.weight", "text_projection"},
-    "timm-siglip": {"logit_bias", "text.text_projection"},  # the image tower ends in its attention pooling
-    "timm-convnext": {"visual.head.mlp.fc1.weight", "visual.head.mlp.fc1.bias", "visual.head.mlp.fc2.weight"}
-    | {"text_projection"},
-    "timm-resnet": {"visual.trunk.fc.weight", "visual.trunk.fc.bias", "text_projection"},
-    "timm-beit": {"visual.head.proj.weight", "text_projection"},
-    **{kind: {"visual.proj", "text.proj.weight"} for kind in ("roberta", "bert", "mt5", "m2m_100")},
-}
 
 
 def moved_by(module: nn.Module, side: str) -> set[str]:

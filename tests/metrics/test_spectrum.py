@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers import on_circle, random_rows, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from geomclip.metrics.spectrum import (
     rankme,
     w2_uniformity,
 )
-from tests.helpers import on_circle, random_rows, shared
 
 pytestmark = pytest.mark.numeric
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import random_rows
 
 from geomclip.embeddings import exact
-from tests.helpers import random_rows
 
 pytestmark = pytest.mark.numeric
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers import on_circle, random_rows, shared
 from sklearn.linear_model import LogisticRegression
 
 from geomclip.metrics import separability
@@ -22,7 +23,6 @@ from geomclip.metrics.retrieval import retrieval
 from geomclip.metrics.separability import first_text, linear_separability, separability_of_subsets
 from geomclip.metrics.spectrum import Cloud
 from geomclip.metrics.uniformity import uniformity_joint
-from tests.helpers import on_circle, random_rows, shared
 
 pytestmark = pytest.mark.numeric
 

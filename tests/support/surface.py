@@ -1,6 +1,6 @@
 """The public surface as data: names, signatures, commands, and the keys of what is written.
 
-python tests/surface.py     # writes tests/surface.json, which test_surface.py compares with
+python tests/support/surface.py     # writes tests/whole/surface.json, which test_surface.py compares with
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-FILE = Path(__file__).with_name("surface.json")
+FILE = Path(__file__).resolve().parents[1] / "whole" / "surface.json"
 PACKAGES = ("matplotlib", "plotly", "sklearn", "jinja2", "pandas")
 """What the modules import whose names are listed."""
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Done, assert_one_line, class_set, folder_of_pairs, picture, random_rows, run_cli, small_set
+from pages import carried
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
@@ -44,13 +45,6 @@ EVIL = '<script>alert(1)</script></script>"><img src=x onerror=alert(2)>\u202egp
 SHOWN = (
     '<script>alert(1)</script></script>"><img src=x onerror=alert(2)>\\u202egpj.exe\\u2028{{ 7 * 7 }}${x}\\u0000\\ud800'
 )
-
-
-def carried(page: str, block: str = "geomclip-data") -> Any:
-    """What a data block of a page holds."""
-    found = re.search(rf'<script type="text/plain" id="{block}">([^<]*)</script>', page)
-    assert found is not None, f"no block {block}"
-    return json.loads(zlib.decompress(base64.b64decode(found[1])))
 
 
 def tags_of(page: str) -> list[tuple[str, dict[str, str]]]:

@@ -14,10 +14,9 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from helpers import assert_one_line, assert_same_rows, folder_of_pairs, run_cli
+from helpers import RunsCode, assert_one_line, assert_same_rows, folder_of_pairs, run_cli
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_encoders import RunsCode
 from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
 from torch import Tensor
 

@@ -2,7 +2,7 @@
 
 Run by torchrun as a script it takes the steps of every case and leaves what it saw in a folder:
 
-torchrun --standalone --nproc-per-node 2 tests/test_training_ddp.py FOLDER
+torchrun --standalone --nproc-per-node 2 tests/training/test_processes.py FOLDER
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def both(tmp_path_factory):
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
     }
     with subprocess.Popen(
         [*launcher, __file__, str(folder)],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from browser import Opened, browser
 from helpers import folder_of_pairs, random_rows, small_set
+from pages import carried
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
@@ -89,8 +90,6 @@ def report(chromium: Any, place: Path) -> Iterator[Opened]:
 
 
 def items_of(page: Path) -> Any:
-    from test_reporting import carried
-
     return carried(page.read_text())["items"]
 
 

@@ -129,3 +129,20 @@ def rows(module: nn.Module, pixels: Tensor, tokens: Tensor) -> Tensor:
         out = out[0] if isinstance(out, tuple) else out
         found.append(nn.functional.normalize(out.float(), dim=1))
     return torch.cat(found, dim=1)
+
+
+HEADS = {
+    "openai": {"visual.proj", "text_projection"},
+    "custom-text": {"visual.proj", "text.text_projection.weight", "text.text_projection.bias"},
+    "custom-blocks": {"visual.proj", "text.text_projection"},
+    "sine-positions": {"visual.proj", "text_projection"},
+    "resnet": {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias", "text_projection"},
+    "coca": {"visual.proj", "text.text_projection"},
+    "timm-vit": {"visual.head.proj.weight", "text_projection"},
+    "timm-siglip": {"logit_bias", "text.text_projection"},  # the image tower ends in its attention pooling
+    "timm-convnext": {"visual.head.mlp.fc1.weight", "visual.head.mlp.fc1.bias", "visual.head.mlp.fc2.weight"}
+    | {"text_projection"},
+    "timm-resnet": {"visual.trunk.fc.weight", "visual.trunk.fc.bias", "text_projection"},
+    "timm-beit": {"visual.head.proj.weight", "text_projection"},
+    **{kind: {"visual.proj", "text.proj.weight"} for kind in ("roberta", "bert", "mt5", "m2m_100")},
+}

@@ -1,6 +1,6 @@
 """A tiny deterministic encoder and tiny pictures, for tests of extraction; run as a script it extracts.
 
-python tests/tiny.py IMAGES OUT SECONDS_A_BATCH WORKERS
+python tests/support/tiny.py IMAGES OUT SECONDS_A_BATCH WORKERS
 """
 
 import hashlib

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn.manifold
 import torch
+from helpers import on_circle, random_rows
 from scipy.spatial import procrustes
 
 from geomclip.metrics import neighborhood, projection, similarity
@@ -17,7 +18,6 @@ from geomclip.metrics.similarity import (
     mutual_knn_chance,
     procrustes_distance,
 )
-from tests.helpers import on_circle, random_rows
 
 pytestmark = pytest.mark.numeric
 

@@ -17,7 +17,7 @@ TOY = {
     "cli.py": (
         "import click\n"
         "from geomclip import api\n"
-        "from geomclip.cli.options import MEASURE\n"
+        "from geomclip.options import MEASURE\n"
         "@app.command(params=MEASURE)\n"
         "def measure(**given):\n"
         "    other = 3  # no call of the command of that name\n"

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from test_parameters import HEADS
 from torch import Tensor, nn
-from tower_kinds import KINDS, inputs, module_of, rows
+from tower_kinds import HEADS, KINDS, inputs, module_of, rows
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.training.lora import _adapter_class, adapt, adaptable, merged

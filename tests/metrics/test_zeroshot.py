@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics.functional.classification as tm
+from helpers import class_set, on_circle, random_rows, shared
 
 from geomclip.metrics.calibration_scores import classwise_ece
 from geomclip.metrics.gap import modality_gap
 from geomclip.metrics.zeroshot import zeroshot, zeroshot_queries
-from tests.helpers import class_set, on_circle, random_rows, shared
 
 pytestmark = pytest.mark.numeric
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skdim
 import torch
+from helpers import on_circle, random_rows, shared
 from scipy.stats import skew
 
 from geomclip.embeddings.geometry import normalize
@@ -27,7 +28,6 @@ from geomclip.metrics.neighborhood import (
     robin_hood,
 )
 from geomclip.metrics.sweep import Pairing, sweep
-from tests.helpers import on_circle, random_rows, shared
 
 pytestmark = pytest.mark.numeric
 
