@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geomclip.machine.console import progress_bar
+from geomclip.cli.terminal import progress_bar
 from geomclip.pairs.emoji import emoji_pairs
 from geomclip.pairs.record import Pair, Pairs
 from geomclip.training import snapshots

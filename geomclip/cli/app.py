@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geomclip import __version__
 from geomclip.cli.options import (
     CACHE,
     COMMON,
@@ -40,17 +39,11 @@ from geomclip.cli.options import (
     picked,
     text,
 )
-from geomclip.machine.console import (
-    Report,
-    check_output_file,
-    check_output_folder,
-    explain,
-    nearest,
-    one_line,
-    progress_bar,
-    stdout_console,
-)
+from geomclip.cli.terminal import Report, explain, progress_bar, stdout_console
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.outputs import check_output_file, check_output_folder
+from geomclip.machine.version import __version__
+from geomclip.machine.words import nearest, one_line
 
 if TYPE_CHECKING:
     from geomclip.embeddings.record import EmbeddingSet
@@ -547,7 +540,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stop:
-        kept = one_line(stop) or "what is finished is kept, the same command goes on from there"
+        kept = one_line(str(stop)) or "what is finished is kept, the same command goes on from there"
         message, code = f"interrupted; {kept}", INTERRUPTED
     except click.ClickException as error:
         message, code = usage_message(error), error.exit_code

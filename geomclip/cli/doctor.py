@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from geomclip import __version__
+from geomclip.machine.version import __version__
 
 NEEDED = (
     "torch",

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.machine.array_files import check_rows, npy_chunks, one_line, read_npy
+from geomclip.machine.array_files import check_rows, npy_chunks, read_npy
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_write, refuse_links
+from geomclip.machine.words import one_line
 
 SCHEMA = "geomclip.store/1"
 MANIFEST = "manifest.json"
@@ -94,7 +95,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as problem:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     except (ValueError, RecursionError) as problem:
-        raise InputError(f"{path} is no whole JSON ({one_line(problem)}): the store must be made again") from problem
+        raise InputError(
+            f"{path} is no whole JSON ({one_line(problem, 200)}): the store must be made again"
+        ) from problem
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {str(schema)[:60]!r}; this version reads {SCHEMA!r}")
@@ -217,7 +220,7 @@ def read_table(path: Path) -> dict[str, list[Any]]:
             return dict(file.read(columns=names).to_pydict())
     except Exception as problem:
         # pyarrow raises its own kinds, OSError and plain ValueErrors, by what it meets in the bytes
-        raise InputError(f"{path} is not a readable parquet file ({one_line(problem)})") from problem
+        raise InputError(f"{path} is not a readable parquet file ({one_line(problem, 200)})") from problem
 
 
 def _write_table(table: Table, buffer: io.BytesIO) -> None:

@@ -28,9 +28,10 @@ from geomclip.embeddings.shards import (
     read_table,
     write_part,
 )
-from geomclip.machine.array_files import check_rows, npy_chunks, one_line, read_npy, read_npz
+from geomclip.machine.array_files import check_rows, npy_chunks, read_npy, read_npz
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, atomic_write, make_folder
+from geomclip.machine.words import one_line
 
 _TOLD = ("image_id", "image_path", "caption_id", "caption", "columns", "made_from", "logit_scale_source")
 """What an .npz of ours says in JSON, beside its arrays."""
@@ -124,7 +125,7 @@ def _fields_of_folder(folder: Path) -> dict[str, Any]:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as problem:
         # a manifest edited by hand or by somebody: JSON, but not with our fields
-        raise InputError(f"{folder / MANIFEST} is malformed ({one_line(problem)})") from problem
+        raise InputError(f"{folder / MANIFEST} is malformed ({one_line(problem, 200)})") from problem
 
 
 def _fields_of_clip_retrieval(folder: Path) -> dict[str, Any]:
@@ -210,7 +211,7 @@ def _metadata(array: NDArray[Any], path: Path) -> dict[str, Any]:
                 raise ValueError(f"{name} is no list")
         return fields
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
-        raise InputError(f"{path}: geomclip_metadata is malformed ({one_line(problem)})") from problem
+        raise InputError(f"{path}: geomclip_metadata is malformed ({one_line(problem, 200)})") from problem
 
 
 def _save_npz(embeddings: EmbeddingSet, path: Path) -> None:
@@ -319,4 +320,4 @@ def _checked(path: Path, fields: dict[str, Any]) -> EmbeddingSet:
     try:
         return EmbeddingSet(**fields)
     except (ValueError, TypeError, AttributeError) as problem:
-        raise InputError(f"{path}: {one_line(problem)}") from problem
+        raise InputError(f"{path}: {one_line(problem, 200)}") from problem

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from geomclip import __version__
 from geomclip.encoders import hub, names, towers
 from geomclip.encoders.load import load_encoder
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json
 from geomclip.machine.files import cache_dir as default_cache
+from geomclip.machine.version import __version__
 
 if TYPE_CHECKING:
     from geomclip.encoders.clip import Encoder, Preprocess

@@ -19,12 +19,12 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from geomclip import __version__
 from geomclip.encoders import checkpoint, towers
 from geomclip.encoders.checkpoint import METADATA_KEY, SCHEMA, Contents
 from geomclip.encoders.clip import Encoder, shift_sha256
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_write
+from geomclip.machine.version import __version__
 
 SHIFT = "geomclip_shift"
 _TYPES = {

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import one_line
 
 # An archive may unfold to 200 times its size (text ids are that regular, embeddings are not), or to 64 MiB
 # whatever its size: beyond lies what was made to fill the memory.
@@ -76,7 +77,7 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
     except Exception as problem:
         # zipfile and its decompressors raise whatever the bytes provoke: BadZipFile, zlib.error, EOFError,
         # RuntimeError (encrypted), NotImplementedError, struct.error, UnicodeDecodeError, ...
-        raise InputError(f"{path} is not a readable .npz ({one_line(problem)})") from problem
+        raise InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})") from problem
 
 
 def check_rows(array: NDArray[Any], name: str) -> NDArray[Any]:
@@ -111,18 +112,6 @@ def npy_chunks(array: NDArray[Any]) -> list[bytes | memoryview]:
     return [bytes(header), array.data.cast("B") if array.size else b""]
 
 
-def one_line(problem: BaseException) -> str:
-    """What an exception says, on one line; its kind where it says nothing.
-
-    Examples
-    --------
-    >>> one_line(EOFError()), one_line(ValueError("first line\\nsecond"))
-    ('EOFError', 'first line')
-    """
-    lines = str(problem).strip().splitlines()
-    return lines[0] if lines else type(problem).__name__
-
-
 class _Collected(bytearray):
     """Bytes with the `write` of a file."""
 
@@ -149,7 +138,7 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype
         Warning,
         tokenize.TokenError,
     ) as problem:
-        raise InputError(f"{name} is not a readable numpy array ({one_line(problem)})") from problem
+        raise InputError(f"{name} is not a readable numpy array ({one_line(problem, 200)})") from problem
     if dtype.hasobject:
         raise InputError(f"{name} holds Python objects, which are never unpickled: save numbers")
     if dtype.kind not in "fiubUS":

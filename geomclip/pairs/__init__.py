@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import one_line
 from geomclip.pairs.datasets import DATASETS, Dataset, find_folder, folder_or_explain, folders_searched
 from geomclip.pairs.record import ImageFile, ImageSource, Pair, Pairs
-from geomclip.pairs.source import Request, expanded, one_line
+from geomclip.pairs.source import Request, expanded
 
 __all__ = [
     "DATASETS",
@@ -87,7 +88,7 @@ def load_pairs(
             where = str(folder_or_explain(dataset, data_root=data_root, cache_dir=cache_dir))
         return dataset.read(Request(name, where, split, image_column, text_column, image_id_column))
     except OSError as error:  # a folder that may not be read, a name that is too long
-        raise InputError(f"{error.filename or where} cannot be read: {one_line(error)}") from error
+        raise InputError(f"{error.filename or where} cannot be read: {one_line(error, 200)}") from error
 
 
 def list_datasets(data_root: Path | None = None, cache_dir: Path | None = None) -> list[DatasetInfo]:

@@ -21,8 +21,9 @@ from typing import Any
 
 from geomclip.machine import files
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.words import one_line
 from geomclip.pairs.datasets import DATASETS, Remote, find_folder, folders_searched
-from geomclip.pairs.source import inside, one_line
+from geomclip.pairs.source import inside
 
 Progress = Callable[[int, int | None, str], None]
 """Called with the bytes done, their total (None: unknown), and what they are of ("val2017.zip")."""
@@ -140,12 +141,12 @@ def download(
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
             problem = error
         except OSError as error:
-            raise GeomclipError(f"{part} cannot be written: {one_line(error)}; make room and run again") from error
+            raise GeomclipError(f"{part} cannot be written: {one_line(error, 200)}; make room and run again") from error
         failures = 0 if _size(part) > before else failures + 1
         # who never got a byte is more likely offline than unlucky
         if failures >= (PATIENCE if _size(part) else 3):
             reason = getattr(problem, "reason", None)  # of an URLError: the OSError within
-            told = one_line(reason if isinstance(reason, OSError) else problem)
+            told = one_line(reason if isinstance(reason, OSError) else problem, 200)
             raise _unreachable(url, target, told) from problem
         time.sleep(pause * 2**failures)
     _check(part, target, sha256=sha256, size=size, url=url)
@@ -213,7 +214,7 @@ def _read(answer: HTTPResponse) -> bytes:
     try:
         return answer.read(CHUNK)
     except OSError as error:  # not to be taken for an error of the disk
-        raise ConnectionError(one_line(error)) from error
+        raise ConnectionError(one_line(error, 200)) from error
 
 
 def _content_range(answer: HTTPResponse) -> tuple[int, int | None]:
@@ -299,9 +300,9 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         if isinstance(error, GeomclipError):
             raise
-        raise GeomclipError(f"{archive} is damaged ({one_line(error)}); delete it and run again") from error
+        raise GeomclipError(f"{archive} is damaged ({one_line(error, 200)}); delete it and run again") from error
     except OSError as error:
-        raise GeomclipError(f"{archive} cannot be unpacked into {root}: {one_line(error)}") from error
+        raise GeomclipError(f"{archive} cannot be unpacked into {root}: {one_line(error, 200)}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

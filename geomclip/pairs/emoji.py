@@ -20,7 +20,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from geomclip.machine.errors import InputError, NotAvailableError
@@ -268,7 +267,7 @@ def _words(name: str) -> str:
 @cache
 def _table() -> dict[str, tuple[str, str, list[str]]]:
     """emoji.tsv: characters without U+FE0F -> group, subgroup, keywords."""
-    lines = (files("geomclip.pairs") / "emoji.tsv").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name("emoji.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if not line.startswith("# ")][1:]
     return {text: (group, subgroup, words.split("|") if words else []) for text, group, subgroup, words in rows}
 

@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from geomclip.machine.errors import InputError
-from geomclip.pairs.source import one_line
+from geomclip.machine.words import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,7 +80,7 @@ def decode(data: bytes, *, name: str) -> Image.Image:
         if _of_the_machine(error):
             raise
         # Pillow's parsers raise whatever they stumble over: struct.error, SyntaxError, IndexError, ...
-        raise InputError(f"{name} is damaged or cut short: {one_line(error)}") from error
+        raise InputError(f"{name} is damaged or cut short: {one_line(error, 200)}") from error
 
 
 def _of_the_machine(error: Exception) -> bool:

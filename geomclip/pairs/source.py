@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import one_line
 
 T = TypeVar("T")
 
@@ -129,7 +130,7 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {one_line(error)}") from error
+        raise InputError(f"{path} cannot be read: {one_line(error, 200)}") from error
     if len(data) > limit:
         raise InputError(f"{path} is larger than {limit >> 20} MiB, too large for a file of its kind")
     return data
@@ -166,7 +167,7 @@ def parse_json(data: bytes | str, *, name: str) -> Any:
         raise InputError(not_utf8(name, error)) from error
     except (ValueError, RecursionError) as error:
         hint = "it may have been cut short: fetch or write it again"
-        raise InputError(f"{name} is not valid JSON ({one_line(error)}); {hint}") from error
+        raise InputError(f"{name} is not valid JSON ({one_line(error, 200)}); {hint}") from error
 
 
 def need(value: Any, kind: type[T], *, entry: str) -> T:
@@ -217,9 +218,3 @@ def shorten(value: object) -> str:
     """`value` as it looks in code, cut to a length that fits a message."""
     shown = repr(value[:100] if isinstance(value, str) else value)
     return shown if len(shown) <= 100 else shown[:97] + "..."
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an exception on one line (its kind, where it has no message)."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())[:200] or type(error).__name__

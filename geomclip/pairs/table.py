@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import one_line
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 from geomclip.pairs.source import (
     Request,
@@ -21,7 +22,6 @@ from geomclip.pairs.source import (
     decode_text,
     need,
     numbered,
-    one_line,
     openable,
     parse_json,
     read_bytes,
@@ -159,7 +159,7 @@ def _read_separated(file: Path, delimiter: str) -> tuple[tuple[str, ...], list[R
         lines = [(reader.line_num, line) for line in reader if line]
     except csv.Error as error:
         raise InputError(
-            f"{file} line {reader.line_num}: {one_line(error)}; "
+            f"{file} line {reader.line_num}: {one_line(error, 200)}; "
             'a field with a quote in it is written in quotes, the quote doubled ("")'
         ) from error
     finally:
@@ -200,7 +200,7 @@ def _read_parquet(file: Path) -> tuple[tuple[str, ...], list[Row]]:
         table = pyarrow.parquet.ParquetFile(file).read()
         rows = table.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{file} is not a readable parquet file: {one_line(error)}") from error
+        raise InputError(f"{file} is not a readable parquet file: {one_line(error, 200)}") from error
     return tuple(table.column_names), [(f"{file} row {number}", row) for number, row in enumerate(rows)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import one_line
 from geomclip.pairs.imagenet_folder import class_prompts, distinct, read_class_names
 from geomclip.pairs.record import Pair, Pairs, stat_if_there
 from geomclip.pairs.source import (
@@ -27,7 +28,6 @@ from geomclip.pairs.source import (
     folder_splits,
     need,
     numbered,
-    one_line,
     parse_json,
     shorten,
 )
@@ -212,7 +212,7 @@ def _index(tar: Path, shown: str) -> dict[str, _Sample]:
     except FileNotFoundError:
         raise InputError(f"{tar}: no such file") from None
     except OSError as error:
-        raise InputError(f"{tar} cannot be read: {one_line(error)}") from error
+        raise InputError(f"{tar} cannot be read: {one_line(error, 200)}") from error
     return samples
 
 
@@ -247,7 +247,7 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
         IndexError,
         MemoryError,
     ) as error:
-        raise InputError(f"{file.name} is not a whole tar ({one_line(error)}); fetch or write it again") from error
+        raise InputError(f"{file.name} is not a whole tar ({one_line(error, 200)}); fetch or write it again") from error
 
 
 def _take(sample: _Sample, ending: str, member: tarfile.TarInfo, file: BinaryIO, *, entry: str, tar: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from geomclip.machine import json_files
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import one_line
 from geomclip.panels.record import Panel
 
 KINDS = ("image", "text", "resample", "half")
@@ -78,7 +79,7 @@ def _columns_by_kind(path: Path) -> dict[str, dict[str, list[Any]]]:
         raise
     except Exception as problem:
         # pyarrow raises its own kinds, OSError and plain ValueErrors, by what it meets in the bytes
-        raise InputError(f"{path} is not a readable parquet file ({_first_line(problem)})") from problem
+        raise InputError(f"{path} is not a readable parquet file ({one_line(problem, 200)})") from problem
 
 
 def _is_plain(field: Any) -> bool:
@@ -147,7 +148,3 @@ def _sums(image: Mapping[str, list[Any]]) -> dict[str, Any]:
             if not bool(sums.isfinite().all()):
                 raise ValueError(f"{name} holds what is no finite number")
     return columns
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import geomclip
 from geomclip.embeddings import exact
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.version import __version__
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.calibration_scores import BINS
@@ -195,7 +195,7 @@ class Run:
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             made_from=dict(embeddings.made_from),
             env={
-                "geomclip": geomclip.__version__,
+                "geomclip": __version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "threads": torch.get_num_threads(),

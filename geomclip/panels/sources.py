@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.machine.console import nearest
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import nearest
 from geomclip.panels.comparison import Measured
-from geomclip.panels.comparison.matching import cut
 from geomclip.panels.measurement import measure, metric_keys
 from geomclip.panels.record import Panel
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.machine.console import check_output_file, nearest
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
+from geomclip.machine.outputs import check_output_file
+from geomclip.machine.words import nearest
 from geomclip.plots.globe import STATIC, title_of, write_page
 from geomclip.projections import PROJECTIONS
 from geomclip.projections.maps.files import SUFFIXES as COORDINATES

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.machine.console import check_output_file, nearest
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
+from geomclip.machine.outputs import check_output_file
+from geomclip.machine.words import nearest
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -190,7 +191,7 @@ def write_page(path: Path, figures: Mapping[str, Figure], maps: Sequence[Map], *
 
 def foot_of(maps: Sequence[Map], command: str) -> dict[str, str]:
     """What the pictures were made from, by name; where both sides differ, both."""
-    from geomclip import __version__
+    from geomclip.machine.version import __version__
 
     foot = {}
     for key in MADE_FROM:

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomclip.machine.extras import optional
@@ -144,4 +144,4 @@ def page(
 
 @cache
 def _asset(name: str) -> str:
-    return (files("geomclip.plots") / name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine.console import check_output_file
 from geomclip.machine.errors import InputError
+from geomclip.machine.outputs import check_output_file
 from geomclip.panels import sources, tables
 from geomclip.panels.comparison.record import Measured
 from geomclip.panels.files import NullCache

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from geomclip import __version__
 from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
+from geomclip.machine.version import __version__
 from geomclip.reports.cards import Card
 from geomclip.reports.figures import Picture
 from geomclip.reports.numbers import Group, Line
 from geomclip.reports.packed import packed
 from geomclip.reports.signs import plain
 
+FOLDER = Path(__file__).parent
 SCRIPTS = ("payload.js", "elements.js", "items.js", "maps.js", "explore.js", "main.js")
 
 
@@ -118,7 +118,7 @@ def _environment() -> Any:
     """Templates that escape all they are given, and refuse a name that they are not given."""
     jinja2 = optional("jinja2", "a report")
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("geomclip.reports"),
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_shown,
@@ -133,4 +133,4 @@ def _shown(value: Any) -> Any:
 
 @cache
 def _asset(name: str) -> str:
-    return (files("geomclip.reports") / "assets" / name).read_text(encoding="utf-8")
+    return (FOLDER / "assets" / name).read_text(encoding="utf-8")

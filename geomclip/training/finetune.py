@@ -20,7 +20,7 @@ from geomclip.training.splits import load_splits
 from geomclip.training.work import Result, Work
 
 if TYPE_CHECKING:
-    from geomclip.machine.console import Report
+    from geomclip.machine.progress import Report
 
 DEFAULTS: dict[str, Any] = {
     "method": "m2mix",

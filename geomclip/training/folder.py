@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from geomclip import __version__
 from geomclip.encoders import towers
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, is_ours, make_folder, refuse_links
+from geomclip.machine.version import __version__
 from geomclip.training import snapshots
 from geomclip.training.settings import Settings, differences
 

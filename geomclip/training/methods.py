@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from geomclip.machine.console import nearest
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import nearest
 from geomclip.training.settings import WEIGHTS, Settings
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from geomclip.training.watching.journal import Journal
 from geomclip.training.watching.probe import Probe
 
 if TYPE_CHECKING:
-    from geomclip.machine.console import Report
+    from geomclip.machine.progress import Report
     from geomclip.panels.record import Panel
 
 

@@ -471,7 +471,7 @@ class Terminal:
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_bars_show_on_a_terminal_unless_quiet(monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
-    from geomclip.machine.console import progress_bar
+    from geomclip.cli.terminal import progress_bar
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -487,7 +487,7 @@ def test_bars_show_on_a_terminal_unless_quiet(monkeypatch: pytest.MonkeyPatch, q
 
 
 def test_without_a_terminal_only_lines_are_written(capsys: pytest.CaptureFixture[str]) -> None:
-    from geomclip.machine.console import progress_bar
+    from geomclip.cli.terminal import progress_bar
 
     with progress_bar(quiet=False) as report:
         report.images(5, 20, 0)

@@ -16,12 +16,12 @@ from helpers import class_set, random_rows, small_set
 from torch import Tensor
 
 import geomclip as gc
+from geomclip.embeddings.matching import matched
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
 from geomclip.metrics import METRICS
 from geomclip.panels import intervals
 from geomclip.panels.comparison import Comparison, Gate, Row, compare, tables, verdict
-from geomclip.panels.comparison.matching import matched
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
 

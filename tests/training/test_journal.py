@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from geomclip.machine.console import Report, progress_bar
+from geomclip.cli.terminal import Report, progress_bar
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.training.watching.journal import Journal, read_log, scalars, summary
 

@@ -1,210 +1,230 @@
-"""The arrows of the design are a test: who may import whom inside the package, and what never at start."""
+"""Who may import whom, as one table with a row a package; and no circle of files. `docs/design.md` has the picture.
+
+Every import counts: at the top of a file, inside a function, for types only, and by name: strings that
+`import_module` is given, and registries of "module:class" strings.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import pytest
 from helpers import ROOT
 
 PACKAGE = ROOT / "geomclip"
-GROUND = {"errors"}  # exception classes only
 
-# layer: the layers that it may import; a layer is a file or a folder of geomclip
+# package: the packages that it may import, beside itself, `machine` and (all but machine and pairs) `embeddings`
 ALLOWED: dict[str, set[str]] = {
-    # pure: arrays in, numbers out
-    "errors": set(),
-    "geometry": set(),
-    "devices": GROUND,
-    "exact": set(),
-    "kernels": set(),  # numba, imported where a fold of a large sweep uses it
-    "embeddings": {"geometry"},
-    "sweep": {"geometry", "embeddings", "exact", "kernels", "workers"},
-    "metrics": {"geometry", "embeddings", "sweep", "exact", "kernels"},
-    "losses": {"geometry"},
-    "intervals": {"geometry", "sweep", "metrics"},
-    "halves": {"sweep", "metrics", "intervals", "workers"},
-    "run": {"embeddings", "exact", "sweep", "metrics", "intervals", "panel"},
-    "stages": {"embeddings", "exact", "sweep", "metrics", "intervals", "halves", "run", "panel"},
-    "measurement": {"devices", "embeddings", "sweep", "metrics", "run", "stages", "panel"},
-    "details": {"embeddings", "sweep", "metrics"},
-    "panel": {"metrics", "results", "tables"},  # how it is kept and shown, imported where it does
-    "projections": GROUND | {"geometry", "embeddings", "metrics", "extras"},
-    # what touches the world
-    "extras": GROUND,
-    "cache": GROUND,
-    "checks": GROUND,
-    "items": GROUND | {"panel", "metrics", "checks"},
-    "results": GROUND | {"panel", "cache", "checks", "items"},
-    "arrays": GROUND,
-    "shards": GROUND | {"arrays", "cache"},
-    "store": GROUND | {"embeddings", "geometry", "cache", "arrays", "shards"},
-    "pairs": GROUND | {"cache"},
-    "encoders": GROUND | {"devices", "embeddings", "geometry", "cache"},
-    "workers": set(),
-    "encode": GROUND | {"pairs", "encoders", "geometry", "arrays", "workers"},
-    "extraction": GROUND | {"pairs", "encode", "shards", "arrays", "cache"},
-    "extract": GROUND | {"pairs", "encoders", "encode", "extraction", "store", "embeddings", "cache"},
-    "comparison": GROUND
-    | {"embeddings", "metrics", "intervals", "panel", "cache", "reading", "tables"}
-    | {"reporting"},  # how its page is made, imported where it is saved
-    "sides": GROUND
-    | {"embeddings", "measurement", "panel", "comparison", "results", "store", "pairs", "encoders", "encode", "extract"}
-    | {"console"},
-    "api": GROUND | {"embeddings", "measurement", "panel", "results", "comparison", "sides"},
-    "training": GROUND
-    | {"devices", "embeddings", "geometry", "metrics", "losses", "measurement", "panel", "comparison", "results", "api"}
-    | {"pairs", "encoders", "encode", "extract", "cache", "arrays", "console"},
-    "exporting": GROUND | {"encoders", "cache"},
-    "maps": GROUND
-    | {"embeddings", "geometry", "metrics", "projections", "comparison", "sides", "arrays", "cache"}
-    | {"console"},
-    # what shows
-    "reading": {"panel"},
-    "console": GROUND,
-    "options": {"training"},
-    "doctor": GROUND | {"cache", "devices", "encoders"},
-    "reporting": GROUND
-    | {"embeddings", "metrics", "panel", "results", "comparison", "sides", "details", "maps", "plots"}
-    | {"reading", "tables", "pairs", "encode", "training", "cache", "console", "extras"},
-    "tables": {"reading", "panel", "metrics", "doctor", "pairs", "encoders"},
-    "spheres": GROUND | {"embeddings", "projections", "maps", "plots", "cache", "console", "extras"},
-    "drawings": GROUND | {"embeddings", "projections", "maps", "spheres", "plots", "console", "extras"},
-    "plots": GROUND | {"extras", "geometry", "maps", "cache"},
+    "machine": set(),
+    "pairs": set(),
+    "embeddings": set(),
+    "metrics": set(),
+    "losses": set(),
+    "encoders": {"pairs"},
+    "projections": {"metrics"},
+    "panels": {"metrics"},
+    "plots": {"metrics", "projections", "panels"},
+    "training": {"encoders", "pairs", "losses", "panels", "metrics"},
+    "reports": {"panels", "metrics", "plots", "projections", "pairs", "training"},
 }
-ANYTHING = {"cli", "__init__", "__main__"}
-PURE = {
-    *("errors", "geometry", "devices", "exact", "kernels", "workers", "embeddings", "sweep", "metrics", "losses"),
-    *("intervals", "halves", "run", "stages", "measurement", "details"),
-}
-TOUCHES_THE_SCRIPTS = {"analyses", "benchmarks", "tests", "conftest", "helpers"}
-TOUCHES_THE_WORLD = {
-    "os",
-    "io",
-    "pathlib",
-    "subprocess",
-    "socket",
-    "urllib",
-    "shutil",
-    "tempfile",
-    "pyarrow",
-    "PIL",
-}
+OPEN = {"machine": set(), "pairs": {"machine"}, "embeddings": {"machine"}}
+# the one file of a package that reaches further: a source is a name that becomes vectors
+DOORS = {"panels/sources.py": {"encoders", "pairs"}}
+DOOR = "cli"
+MOST_FLOORS = 8
+
+PURE = {"metrics", "losses"}
+TOUCHES_THE_WORLD = {"os", "io", "pathlib", "subprocess", "socket", "urllib", "shutil", "tempfile", "pyarrow", "PIL"}
 SCRIPTS = {"analyses", "benchmarks", "tests", "conftest", "helpers"}
 HEAVY = ("torch", "torchvision", "open_clip", "pyarrow", "sklearn", "umap", "scipy", "numpy", "PIL", "rich")
 
-
-def layer_of(path: Path) -> str:
-    """File or folder of the package that this file is, or lies in."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+FILES = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imports(source: str, package: str) -> Iterator[str]:
-    """Dotted names of all modules that a source imports, anywhere in it; relative ones made absolute.
+def module_of(file: str) -> str:
+    """`metrics/gap.py` is geomclip.metrics.gap, `metrics/__init__.py` geomclip.metrics."""
+    parts = ["geomclip", *file.removesuffix(".py").split("/")]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
-    For `from a import b` both `a` and `a.b` are given, since b may be a module.
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def package_of(file: str) -> str:
+    """The package below geomclip that a file lies in; "" for the two files at the top."""
+    return file.partition("/")[0] if "/" in file else ""
+
+
+def imports(source: str, file: str) -> Iterator[str]:
+    """Dotted names that a source imports, anywhere in it and in any way; relative ones made absolute.
+
+    For `from a import b` that is `a.b`, a module or not: `file_of` cuts what is none.
     """
+    folder = ["geomclip", *file.split("/")[:-1]]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            yield base
+            above = folder[: len(folder) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
             yield from (f"{base}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from named(node.value, ".".join(folder))
 
 
-def imported_layers(source: str, package: str = "geomclip") -> set[str]:
-    """The layers of geomclip that a source imports."""
-    names = (name.split(".") for name in imports(source, package))
-    layers = {name[1] for name in names if name[0] == "geomclip" and len(name) > 1}
-    there = {layer_of(path) for path in PACKAGE.rglob("*.py")}
-    return layers & (there | set(ALLOWED))  # `from geomclip import __version__` names no layer
+def named(text: str, folder: str) -> Iterator[str]:
+    """The module that a string names: `geomclip.a.b`, or `b:Class` of a registry beside or below it."""
+    if text in MODULES and text != "geomclip":  # the name alone stands in titles and results
+        yield text
+    elif found := re.fullmatch(r"([a-z_]\w*(?:\.\w+)*):[A-Za-z_]\w*", text):
+        yield f"{folder}.{found[1]}"
 
 
-def trespasses(layer: str, source: str, package: str = "geomclip") -> set[str]:
-    """Layers that a source of this layer imports and may not."""
-    return set() if layer in ANYTHING else imported_layers(source, package) - ALLOWED[layer] - {layer}
+def file_of(name: str) -> str | None:
+    """The file of geomclip that a dotted name is, or is something of; None for other packages."""
+    while name.startswith("geomclip"):
+        if name in MODULES:
+            return MODULES[name]
+        name = name.rpartition(".")[0]
+    return None
 
 
-def package_of(path: Path) -> str:
-    return ".".join(("geomclip", *path.relative_to(PACKAGE).parts[:-1]))
+def arrows(files: Mapping[str, str] = FILES) -> dict[str, set[str]]:
+    """file: the other files of geomclip that it imports."""
+    found = {}
+    for file, source in files.items():
+        others = {file_of(name) for name in imports(source, file)}
+        found[file] = {other for other in others if other is not None} - {file}
+    return found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+def trespasses(file: str, source: str) -> set[str]:
+    """Packages that a file imports and may not; "geomclip" for the face of the whole."""
+    package = package_of(file)
+    if package == DOOR or file in ("__init__.py", "__main__.py"):
+        return set()
+    allowed = ALLOWED[package] | OPEN.get(package, {"machine", "embeddings"}) | DOORS.get(file, set()) | {package}
+    if package == "machine":
+        allowed = {"machine"}
+    reached = {package_of(other) or "geomclip" for other in arrows({file: source})[file]}
+    return reached - allowed
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_layer_imports_only_what_the_design_allows(path: Path) -> None:
-    layer = layer_of(path)
-    assert layer in ALLOWED or layer in ANYTHING, f"{layer} has no place in the table: give it one"
-    assert trespasses(layer, path.read_text(encoding="utf-8"), package_of(path)) == set()
+def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The sets of files that reach each other."""
+    reach: dict[str, set[str]] = {}
+    for file in graph:
+        seen, ahead = set(), [file]
+        while ahead:
+            for other in graph.get(ahead.pop(), ()):
+                if other not in seen:
+                    seen.add(other)
+                    ahead.append(other)
+        reach[file] = seen
+    found = {frozenset(b for b in reach[a] if a in reach.get(b, ())) for a in graph if a in reach[a]}
+    return [set(each) for each in found]
+
+
+def floors() -> dict[str, int]:
+    """The floor of each package: one above the highest that it may import."""
+    height: dict[str, int] = {}
+
+    def of(package: str) -> int:
+        below = ALLOWED[package] | OPEN.get(package, {"machine", "embeddings"})
+        for file, further in DOORS.items():
+            below |= further if package_of(file) == package else set()
+        height[package] = 1 + max((of(other) for other in below - {package} if package != "machine"), default=0)
+        return height[package]
+
+    for package in ALLOWED:
+        of(package)
+    return height | {DOOR: 1 + max(height.values())}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_package_imports_only_what_the_table_allows(file: str) -> None:
+    assert package_of(file) in {*ALLOWED, DOOR, ""}, f"{file} has no row in the table: give it one"
+    assert trespasses(file, FILES[file]) == set()
 
 
 @pytest.mark.parametrize(
     "planted",
     [
-        "import geomclip.machine.files",
-        "from geomclip import cache",
-        "from geomclip.machine.files import Lock",
-        "from geomclip.machine.files import (\n    Lock,\n)",
-        "from ..cache import Lock",
-        "from .. import cache",
-        "def late():\n    import geomclip.machine.files as c\n",
+        "import geomclip.pairs.table",
+        "from geomclip import pairs",
+        "from geomclip.pairs.table import table_pairs",
+        "from geomclip.pairs import (\n    load_pairs,\n)",
+        "from ..pairs import table",
+        "from .. import pairs",
+        "def late():\n    import geomclip.pairs.table as t\n",
+        "if TYPE_CHECKING:\n    from geomclip.pairs.record import Pair\n",
+        "import_module('geomclip.pairs.table')",
+        "TABLE = {'a': 'geomclip.pairs.table'}",
     ],
 )
 def test_a_planted_import_is_seen(planted: str) -> None:
-    assert trespasses("metrics", planted, "geomclip.metrics") == {"cache"}
+    assert trespasses("metrics/gap.py", planted) == {"pairs"}
 
 
-def test_pure_layers_may_import_only_pure_layers_and_the_panel() -> None:
-    assert {layer: beyond for layer in PURE if (beyond := ALLOWED[layer] - PURE - {"panel"})} == {}
+def test_a_planted_import_of_the_face_is_seen() -> None:
+    assert trespasses("metrics/gap.py", "from geomclip import __version__") == {"geomclip"}
+    assert trespasses("metrics/gap.py", "import geomclip as gc") == {"geomclip"}
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) in PURE], ids=lambda path: path.stem)
-def test_pure_code_imports_nothing_that_reads_or_writes(path: Path) -> None:
-    names = {name.split(".")[0] for name in imports(path.read_text(encoding="utf-8"), package_of(path))}
+def test_a_registry_of_names_is_read_as_imports() -> None:
+    assert arrows({"projections/x.py": "A = 'linear:SVD'"}) == {"projections/x.py": {"projections/linear.py"}}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles(arrows()) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from geomclip.metrics.gap import modality_gap",
+        "def late():\n    from geomclip.metrics import gap",
+        "if TYPE_CHECKING:\n    from geomclip.metrics.gap import owners",
+        "import_module('geomclip.metrics.gap')",
+    ],
+)
+def test_a_planted_circle_is_seen(back: str) -> None:
+    graph = arrows({**FILES, "metrics/spectrum.py": FILES["metrics/spectrum.py"] + back})
+    assert {"metrics/gap.py", "metrics/spectrum.py"} in circles(graph)
+
+
+def test_there_are_few_floors_with_the_machine_at_the_bottom_and_the_commands_at_the_top() -> None:
+    height = floors()
+    assert min(height, key=height.__getitem__) == "machine"
+    assert max(height, key=height.__getitem__) == DOOR
+    assert height[DOOR] <= MOST_FLOORS
+
+
+def test_the_table_has_a_row_for_each_package_and_no_other() -> None:
+    there = {package_of(file) for file in FILES} - {""}
+    assert there == {*ALLOWED, DOOR}
+
+
+def test_the_package_has_at_most_sixteen_names_at_its_top() -> None:
+    # three are to come: remedies, evaluations, grounding
+    names = {path.name for path in PACKAGE.iterdir()} - {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
+    assert len(names) <= 13
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if package_of(file) in PURE])
+def test_pure_code_imports_nothing_that_reads_or_writes(file: str) -> None:
+    names = {name.split(".")[0] for name in imports(FILES[file], file)}
     assert names & TOUCHES_THE_WORLD == set()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_the_package_never_imports_scripts(path: Path) -> None:
-    names = {name.split(".")[0] for name in imports(path.read_text(encoding="utf-8"), package_of(path))}
+@pytest.mark.parametrize("file", FILES)
+def test_the_package_never_imports_scripts(file: str) -> None:
+    names = {name.split(".")[0] for name in imports(FILES[file], file)}
     assert names & SCRIPTS == set()
-
-
-def test_the_table_has_no_circle() -> None:
-    # a panel and a comparison keep and show themselves by what knows them: the exceptions, imported where they do
-    free = {layer: set(allowed) for layer, allowed in ALLOWED.items()}
-    free["panel"] -= {"results", "tables"}
-    free["comparison"] -= {"reporting"}
-    while leaves := [layer for layer, allowed in free.items() if not allowed]:
-        for leaf in leaves:
-            del free[leaf]
-            for allowed in free.values():
-                allowed.discard(leaf)
-    assert free == {}
-
-
-def test_a_panel_imports_how_it_is_kept_and_shown_only_when_it_does() -> None:
-    assert imported_at_start("panel.py") == set()
-
-
-def test_a_comparison_imports_how_its_page_is_made_only_when_it_is_saved() -> None:
-    assert "reporting" not in imported_at_start("comparison/record.py") | imported_at_start("comparison/tables.py")
-
-
-def imported_at_start(name: str) -> set[str]:
-    """The layers that a file imports outside its functions."""
-    tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
-    at_start = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return imported_layers("\n".join(map(ast.unparse, at_start)))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["measure", "--help"], ["mesure"]])

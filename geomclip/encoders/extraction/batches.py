@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.geometry import normalize
-from geomclip.machine.array_files import one_line
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.threads import Call, Workers
+from geomclip.machine.words import one_line
 from geomclip.pairs.record import NO_SUCH_IMAGE, Pair, machine_fault
 
 if TYPE_CHECKING:
@@ -238,10 +238,10 @@ def value_or_reason(read: Callable[[], Out], *, name: str) -> Out | str:
     except (OSError, MemoryError) as problem:
         if isinstance(problem, OSError) and problem.errno in NO_SUCH_IMAGE:
             # without the path, which would tie the manifest to this machine
-            return problem.strerror or one_line(problem)
+            return one_line(problem, 200)
         raise machine_fault(name, problem) from problem
     except InputError as problem:
-        return one_line(problem)
+        return one_line(problem, 200)
 
 
 def default_workers() -> int:

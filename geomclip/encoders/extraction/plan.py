@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from geomclip import __version__
 from geomclip.embeddings.shards import (
     KINDS,
     MANIFEST,
@@ -28,6 +27,7 @@ from geomclip.embeddings.shards import (
 from geomclip.encoders.extraction.batches import MOST_SKIPPED, Coming, Encodes, Encoding, unit_rows
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import Lock, atomic_json, clear_leftovers, is_ours
+from geomclip.machine.version import __version__
 from geomclip.pairs.record import Pair, Pairs
 
 Progress = Callable[[int, int, int], None]

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from geomclip.embeddings.matching import Matched
 from geomclip.metrics import METRICS
 from geomclip.panels import intervals
 from geomclip.panels.comparison import notes
 from geomclip.panels.comparison.draws import defined, differences, of_images, unpaired_interval
-from geomclip.panels.comparison.matching import Matched, matched_images
+from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.intervals import Interval
 from geomclip.panels.record import Panel

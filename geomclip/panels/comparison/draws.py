@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from geomclip.embeddings.matching import Matched
 from geomclip.metrics.contributions import FORMULAS, Columns, value_of
 from geomclip.panels import intervals
-from geomclip.panels.comparison.matching import Matched
 from geomclip.panels.intervals import Interval
 from geomclip.panels.record import Panel
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from geomclip.panels.comparison.matching import Matched
+from geomclip.embeddings.matching import Matched
 from geomclip.panels.comparison.record import Row
 from geomclip.panels.record import Panel
 

@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -61,7 +60,7 @@ FORMATS: dict[str, dict[str, str | None]] = {
 }
 """What can be written, and what is left out of it so that the same picture has the same bytes."""
 
-_STYLE = str(files("geomclip.plots.static") / "geomclip.mplstyle")
+_STYLE = str(Path(__file__).with_name("geomclip.mplstyle"))
 
 
 class Picture(Figure):

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.machine.console import nearest
 from geomclip.machine.errors import InputError
-from geomclip.panels.comparison.matching import cut
+from geomclip.machine.words import nearest
 from geomclip.projections import PROJECTIONS, Method
 from geomclip.projections.maps import faithfulness
 from geomclip.projections.maps.cloud import Cloud, as_cloud

@@ -16,7 +16,7 @@ from geomclip.machine.files import atomic_bytes, make_folder
 from geomclip.training.watching.trackers import trackers
 
 if TYPE_CHECKING:
-    from geomclip.machine.console import Report
+    from geomclip.machine.progress import Report
 
 LOG_NAME = "log.jsonl"
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from geomclip.machine.console import one_line
 from geomclip.machine.errors import NotAvailableError
 from geomclip.machine.files import atomic_bytes, make_folder, refuse_links
+from geomclip.machine.words import one_line
 
 
 class Tracker(Protocol):

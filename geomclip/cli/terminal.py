@@ -1,17 +1,14 @@
-"""What stands between a command and its terminal: error lines, progress bars, outputs that can be written."""
+"""The terminal: error lines, consoles, progress bars."""
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.errors import GeomclipError
+from geomclip.machine.words import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,25 +16,6 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 110
 """A line of prose much longer than this is hard to read, however wide the terminal."""
-
-
-def one_line(message: object) -> str:
-    """The text of a message or exception with all white space, line ends too, made single spaces."""
-    return " ".join(str(message).split())
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """'; did you mean a or b?' with up to three known names like this word, '' if none is.
-
-    Examples
-    --------
-    >>> nearest("mesure", ["measure", "models"])
-    '; did you mean measure?'
-    >>> nearest("zzz", ["measure", "models"])
-    ''
-    """
-    close = get_close_matches(word, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -132,37 +110,3 @@ def progress_bar(*, quiet: bool, of_bytes: bool = False) -> Iterator[Report]:
     console = Console(stderr=True)
     with progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True) as bars:
         yield Report(bars, quiet=quiet)
-
-
-def check_output_file(path: Path, suffix: str | None = None) -> None:
-    """Refuse, before any long work, an output file that could not be written at its end.
-
-    Raises
-    ------
-    InputError
-        If the name does not end in `suffix`, is a folder, or its folder is absent or cannot be written.
-    """
-    if suffix is not None and path.suffix != suffix:
-        raise InputError(f"--out {path} must be a file whose name ends in {suffix}")
-    if path.is_dir():
-        raise InputError(f"--out {path} is a folder: name a file in it")
-    check_output_folder(path.parent)
-
-
-def check_output_folder(folder: Path) -> None:
-    """Refuse a folder in which no file can be made: absent, not a folder, read-only or full.
-
-    Raises
-    ------
-    InputError
-        With the reason the system gives.
-    """
-    if not folder.is_dir():
-        what = "is not a folder" if os.path.lexists(folder) else "does not exist: make it first"
-        raise InputError(f"the folder {folder} {what}")
-    try:
-        # only a try tells: permission bits say nothing to root or of a read-only file system
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write in {folder}: {error.strerror}") from error
