@@ -43,7 +43,7 @@ from geomclip.cli.terminal import Report, explain, progress_bar, stdout_console
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.outputs import check_output_file, check_output_folder
 from geomclip.machine.version import __version__
-from geomclip.machine.words import nearest, one_line
+from geomclip.machine.words import nearest, one_line, speak_of_flags
 
 if TYPE_CHECKING:
     from geomclip.embeddings.record import EmbeddingSet
@@ -527,6 +527,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a stand-in for a stream may not have it
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # ↓ where it cannot be shown is ?
+    speak_of_flags()
     try:
         # a page says what it was made with
         with app.make_context("geomclip", list(arguments), obj=shlex.join(["geomclip", *arguments])) as context:
@@ -548,6 +549,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         message, code = explain(error)
+    finally:
+        speak_of_flags(False)
     with suppress(OSError):
         sys.stderr.write(f"geomclip: error: {message}\n")
     return code

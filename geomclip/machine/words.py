@@ -1,12 +1,9 @@
-"""Words: messages on one line, and the names that were probably meant."""
+"""Words: messages on one line, options as the caller writes them, and the names that were probably meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-
-CLOSE = 0.5
-"""How alike two names must be, from 0 to 1, for one to be offered in place of the other."""
 
 
 def one_line(message: object, most: int | None = None) -> str:
@@ -27,8 +24,35 @@ def one_line(message: object, most: int | None = None) -> str:
     return text[:most]
 
 
-def near(word: str, known: Iterable[str]) -> list[str]:
+_on_the_command_line = False
+
+
+def speak_of_flags(flags: bool = True) -> None:
+    """From here on messages name options as the command line has them; a process has one kind of caller."""
+    global _on_the_command_line
+    _on_the_command_line = flags
+
+
+def option(name: str, value: object = None) -> str:
+    """An option as who called writes it: `batch_size` for Python, `--batch-size` for the command line.
+
+    With a value it is how to set it: `intersect=True` and `--intersect`, `split='val'` and `--split val`.
+
+    Examples
+    --------
+    >>> option("batch_size"), option("intersect", True), option("split", "val")
+    ('batch_size', 'intersect=True', "split='val'")
+    """
+    if not _on_the_command_line:
+        return name if value is None else f"{name}={value!r}"
+    flag = "--" + name.replace("_", "-")
+    return flag if value is None or value is True else f"{flag} {value}"
+
+
+def near(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> list[str]:
     """Up to three of the known names that are most like this word, upper and lower case alike; the best first.
+
+    `cutoff` is how alike a name must be, from 0 to 1, to be offered.
 
     Examples
     --------
@@ -36,7 +60,7 @@ def near(word: str, known: Iterable[str]) -> list[str]:
     ['ViT-B-32']
     """
     names = {name.lower(): name for name in reversed(list(known))}
-    return [names[found] for found in get_close_matches(word.lower(), names, n=3, cutoff=CLOSE)]
+    return [names[found] for found in get_close_matches(word.lower(), names, n=3, cutoff=cutoff)]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -49,5 +73,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["measure", "models"])
     ''
     """
-    close = near(word, known)
+    close = near(word, known, cutoff=0.6)
     return f"; did you mean {' or '.join(close)}?" if close else ""
