@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -126,3 +127,13 @@ class Workers:
     def _made(self, call: Call[Out]) -> Out:
         self.check()
         return call.function(*call.arguments)
+
+
+def default_workers() -> int:
+    """Threads that read and decode: one a processor that this process may use, 4 at most."""
+    return min(4, processors())
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

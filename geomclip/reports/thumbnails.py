@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.encoders.extraction.batches import default_workers, value_or_reason
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.threads import default_workers
 from geomclip.pairs import DATASETS, Pairs, load_pairs
 from geomclip.pairs.images import decode
+from geomclip.pairs.reading import value_or_reason
 from geomclip.pairs.record import ImageSource
 
 SIDE = 96

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from geomclip.encoders.extraction.batches import default_workers
 from geomclip.machine.errors import InputError
+from geomclip.machine.threads import default_workers
 from geomclip.training.pictures import Pictures
 from geomclip.training.seeds import generator
 

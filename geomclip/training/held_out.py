@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder
-from geomclip.encoders.extraction.batches import default_workers
 from geomclip.machine.errors import InputError
+from geomclip.machine.threads import default_workers
 from geomclip.metrics import METRICS
 from geomclip.pairs.record import Pairs
 from geomclip.panels.measurement import measure

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from geomclip.encoders.extraction.batches import MOST_SKIPPED, value_or_reason
+from geomclip.encoders.extraction.batches import MOST_SKIPPED
 from geomclip.machine.errors import InputError
+from geomclip.pairs.reading import value_or_reason
 from geomclip.pairs.record import Pair
 
 if TYPE_CHECKING:

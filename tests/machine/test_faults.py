@@ -15,11 +15,11 @@ from tiny import TinyEncoder, tiny_pairs, tree
 from tiny_models import tiny_model
 
 from geomclip.embeddings.store import read_manifest
-from geomclip.encoders.extraction.batches import value_or_reason
 from geomclip.encoders.extraction.calls import embed, extract
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.pairs import load_pairs
 from geomclip.pairs.images import decode
+from geomclip.pairs.reading import value_or_reason
 from geomclip.pairs.record import ImageFile
 from geomclip.reports.thumbnails import thumbnails
 from geomclip.training.pictures import Pictures

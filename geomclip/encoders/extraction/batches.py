@@ -8,7 +8,6 @@ where a run was stopped.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,9 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.geometry import normalize
-from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.machine.threads import Call, Workers
-from geomclip.machine.words import one_line
-from geomclip.pairs.record import NO_SUCH_IMAGE, Pair, machine_fault
+from geomclip.machine.threads import Call, Workers, processors
+from geomclip.pairs.reading import value_or_reason
+from geomclip.pairs.record import Pair
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,7 +114,7 @@ class Encoding:
         device = torch.device(getattr(encoder, "device", "cpu"))
         self._on_gpu = device.type == "cuda"
         if workers is None:
-            workers = _processors() if self._on_gpu else torch.get_num_threads()
+            workers = processors() if self._on_gpu else torch.get_num_threads()
         self.workers = workers
         prepare = encoder.preprocess()
         self._prepare: Callable[[Image], Tensor] = getattr(prepare, "uint8", prepare)
@@ -221,36 +219,6 @@ class Encoding:
             return self._prepare(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
 
         return value_or_reason(read, name=pair.image.path)
-
-
-def value_or_reason(read: Callable[[], Out], *, name: str) -> Out | str:
-    """What `read` makes of an image; if the image cannot be used, the reason.
-
-    Raises
-    ------
-    GeomclipError
-        If the machine failed and not the image: a disk, a network, too many open files, memory, permission.
-    """
-    try:
-        return read()
-    except NotAvailableError:
-        raise  # a missing package is no property of this image
-    except (OSError, MemoryError) as problem:
-        if isinstance(problem, OSError) and problem.errno in NO_SUCH_IMAGE:
-            # without the path, which would tie the manifest to this machine
-            return one_line(problem, 200)
-        raise machine_fault(name, problem) from problem
-    except InputError as problem:
-        return one_line(problem, 200)
-
-
-def default_workers() -> int:
-    """Threads that read and decode: one a processor that this process may use, 4 at most."""
-    return min(4, _processors())
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
