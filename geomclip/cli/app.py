@@ -119,6 +119,7 @@ def measure(context: click.Context, /, **given: Any) -> None:
     if given["embeddings"] is not None:
         refuse_beside_embeddings(context, but="device")
     from geomclip import panels
+    from geomclip.cli import listings
     from geomclip.panels import measurement, tables
 
     measurement.metric_keys(given["metrics"])  # before the long work, since names can be mistyped
@@ -138,7 +139,7 @@ def measure(context: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         click.echo(tables.panel_json(panel))
     else:
-        tables.print_panel(panel, stdout_console())
+        listings.print_panel(panel, stdout_console())
 
 
 @app.command(
@@ -184,6 +185,7 @@ def finetune(**given: Any) -> None:
     del given["debug"]
     for name in ("per_sample", "compile", "grad_checkpointing"):
         given[name] = given[name] or None  # a switch that is not given leaves the default, or the preset's
+    from geomclip.cli import listings
     from geomclip.panels.comparison import tables
     from geomclip.training.finetune import finetune as finetuning
     from geomclip.training.processes import is_told_elsewhere
@@ -196,7 +198,7 @@ def finetune(**given: Any) -> None:
     if as_json:
         click.echo(tables.comparison_json(result.comparison))
         return
-    tables.print_comparison(result.comparison, stdout_console())
+    listings.print_comparison(result.comparison, stdout_console())
     for note in result.notes:
         click.echo(note)
 
@@ -244,6 +246,7 @@ def compare(context: click.Context, /, **given: Any) -> None:
     Models are extracted on --data, vectors measured; images are paired by their ids.
     """
     from geomclip import panels
+    from geomclip.cli import listings
     from geomclip.panels import sources
     from geomclip.panels.comparison import Gate, tables
     from geomclip.panels.measurement import metric_keys
@@ -276,7 +279,7 @@ def compare(context: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         click.echo(tables.comparison_json(result))
     else:
-        tables.print_comparison(result, stdout_console())
+        listings.print_comparison(result, stdout_console())
     if failed := [told for condition in given["fail_if"] if (told := result.told(condition))]:
         sys.stdout.flush()
         raise GeomclipError(f"--fail-if {'; '.join(failed)}")
@@ -384,10 +387,10 @@ def project(context: click.Context, /, **given: Any) -> None:
 @app.command(params=[*CACHE, *COMMON], epilog=examples("geomclip models"))
 def models(cache_dir: Path | None, **_: Any) -> None:
     """List the models that can be named, and which are on this machine."""
+    from geomclip.cli import listings
     from geomclip.encoders import list_models
-    from geomclip.panels import tables
 
-    tables.print_models(list_models(cache_dir=cache_dir), stdout_console())
+    listings.print_models(list_models(cache_dir=cache_dir), stdout_console())
 
 
 @app.group(
@@ -401,10 +404,10 @@ def data(context: click.Context, /, data_root: Path | None, cache_dir: Path | No
     """List the data sets that can be named: size, licence, where each is looked for, what is here."""
     if context.invoked_subcommand is not None:
         return
+    from geomclip.cli import listings
     from geomclip.pairs import list_datasets
-    from geomclip.panels import tables
 
-    tables.print_datasets(list_datasets(data_root=data_root, cache_dir=cache_dir), stdout_console())
+    listings.print_datasets(list_datasets(data_root=data_root, cache_dir=cache_dir), stdout_console())
 
 
 @data.command(
@@ -430,9 +433,9 @@ def download(name: str, *, quiet: bool, debug: bool, **given: Any) -> None:
 def doctor(cache_dir: Path | None, **_: Any) -> None:
     """Say what is installed and reachable here, and what to do about what is not."""
     from geomclip.cli import doctor as doctoring
-    from geomclip.panels import tables
+    from geomclip.cli import listings
 
-    tables.print_findings(doctoring.examine(cache_dir=cache_dir), stdout_console())
+    listings.print_findings(doctoring.examine(cache_dir=cache_dir), stdout_console())
 
 
 def embeddings_of(given: dict[str, Any], report: Report) -> EmbeddingSet:

@@ -1,17 +1,19 @@
-"""measure and compare as notebooks and the command line call them: with the nulls simulated before, and by name."""
+"""measure and compare as notebooks and the command line call them: with the nulls simulated before, and by name.
+
+What they need is imported when they are called, so that `geomclip.panels.options` is light.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from geomclip.embeddings.record import EmbeddingSet
-from geomclip.panels import comparison, measurement, sources
-from geomclip.panels.comparison import Comparison
-from geomclip.panels.files import NullCache
-from geomclip.panels.record import Panel
-from geomclip.panels.sources import Side
+if TYPE_CHECKING:
+    from geomclip.embeddings.record import EmbeddingSet
+    from geomclip.panels.comparison.record import Comparison
+    from geomclip.panels.record import Panel
+    from geomclip.panels.sources import Side
 
 
 def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **options: Any) -> Panel:
@@ -30,6 +32,9 @@ def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **
     -------
     Panel
     """
+    from geomclip.panels import measurement
+    from geomclip.panels.nulls import NullCache
+
     options.setdefault("null_cache", NullCache(cache_dir))
     return measurement.measure(embeddings, **options)
 
@@ -81,10 +86,15 @@ def compare(
     Examples
     --------
     >>> import torch
+    >>> from geomclip.embeddings.record import EmbeddingSet
     >>> before, after = (EmbeddingSet(torch.eye(4), torch.eye(4)[turn]) for turn in ([0, 1, 3, 2], [0, 1, 2, 3]))
     >>> compare(before, after, metrics="alignment", bootstrap=0)["alignment"].difference
     -1.0
     """
+    from geomclip.panels import sources
+    from geomclip.panels.comparison import differences
+    from geomclip.panels.nulls import NullCache
+
     cache = None if cache_dir is None else Path(cache_dir)
     one, other, notes = sources.panels(
         before,
@@ -98,10 +108,10 @@ def compare(
         log=log,
         options=options,
     )
-    result = comparison.compare(one.panel, other.panel, bootstrap=bootstrap, seed=seed, intersect=intersect)
+    result = differences.compare(one.panel, other.panel, bootstrap=bootstrap, seed=seed, intersect=intersect)
     named = {
-        name: {**told, "name": str(side)}
-        for name, told, side in (("before", result.before, before), ("after", result.after, after))
+        name: {**identity, "name": str(side)}
+        for name, identity, side in (("before", result.before, before), ("after", result.after, after))
         if isinstance(side, str | Path)
     }
     return result.replace(notes=[*notes, *result.notes], sides=(one, other), **named)

@@ -6,13 +6,14 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from geomclip.machine import json_files
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
-from geomclip.panels.record import Panel
 
+Items = Mapping[str, Mapping[str, Sequence[Any]]]
+"""Columns of each kind: name of the column to a value a row."""
 KINDS = ("image", "text", "resample", "half")
 """What a row of the items can be of."""
 STRINGS = ["kind", "image_id", "image_path", "caption_id"]
@@ -22,7 +23,27 @@ _LARGEST_RATIO = 200
 _ALWAYS_ALLOWED = 64 << 20
 
 
-def parquet(items: Mapping[str, Mapping[str, Sequence[Any]]]) -> bytes:
+class Counted(Protocol):
+    """What the items of a panel must agree with."""
+
+    @property
+    def values(self) -> Mapping[str, float | None]:
+        """The numbers."""
+
+    @property
+    def n_images(self) -> int:
+        """Images that they are of."""
+
+    @property
+    def n_texts(self) -> int:
+        """Texts, or classes."""
+
+    @property
+    def task(self) -> str:
+        """What it is a panel of: "retrieval" or "classification"."""
+
+
+def parquet(items: Items) -> bytes:
     """The bytes of a parquet file with these items."""
     import pyarrow
     import pyarrow.parquet
@@ -38,7 +59,7 @@ def parquet(items: Mapping[str, Mapping[str, Sequence[Any]]]) -> bytes:
     return buffer.getvalue()
 
 
-def read_items(path: Path, panel: Panel) -> dict[str, dict[str, list[Any]]]:
+def read_items(path: Path, panel: Counted) -> dict[str, dict[str, list[Any]]]:
     """The items of a panel from a parquet file: columns of "image", "text", "resample" and "half".
 
     Raises
@@ -111,7 +132,7 @@ def _of_kind(table: Any, kind: str) -> dict[str, list[Any]]:
     return found
 
 
-def _check(items: Mapping[str, Mapping[str, list[Any]]], panel: Panel) -> None:
+def _check(items: Mapping[str, Mapping[str, list[Any]]], panel: Counted) -> None:
     """ValueError unless the items are those of the panel."""
     from geomclip.metrics.contributions import FORMULAS, value_of
 
@@ -132,10 +153,10 @@ def _check(items: Mapping[str, Mapping[str, list[Any]]], panel: Panel) -> None:
             raise ValueError(f"{kind}: rank holds what is no rank")
     columns = _sums(image)
     for key in FORMULAS:
-        value, given = panel.values.get(key), value_of(key, columns)
+        value, sums = panel.values.get(key), value_of(key, columns)
         # sums of float64 in one order or another, far from what another set would give
-        if value is not None and given is not None and not math.isclose(value, given, rel_tol=1e-5, abs_tol=1e-6):
-            raise ValueError(f"its sums give {key} {given:.6g}, the result says {value:.6g}")
+        if value is not None and sums is not None and not math.isclose(value, sums, rel_tol=1e-5, abs_tol=1e-6):
+            raise ValueError(f"its sums give {key} {sums:.6g}, the result says {value:.6g}")
 
 
 def _sums(image: Mapping[str, list[Any]]) -> dict[str, Any]:

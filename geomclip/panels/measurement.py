@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,14 @@ from geomclip.panels.stages import all_stages
 
 NORM_DOUBT = 1e-2
 """A mean length of rows further than this from 1 is told: not every file of vectors is normalised."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One side of a comparison, measured: its panel, and its vectors unless it was a result."""
+
+    panel: Panel
+    embeddings: EmbeddingSet | None = None
 
 
 def measure(

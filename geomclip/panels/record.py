@@ -7,15 +7,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geomclip.panels.fields import as_record
+from geomclip.panels.files import save
+from geomclip.panels.items import Items
+
 if TYPE_CHECKING:
     import pandas
-
-SCHEMA = "geomclip.measure/1"
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
     """All numbers of one set of embeddings.
+
+    `geomclip.panels.fields` says how each field is written to a result file, and read back.
 
     Behaves like a mapping from key to value (`panel["modality_gap"]`); a key that is undefined for this set is
     None, with its reason in `notes`. Shows as a table in a notebook.
@@ -28,7 +32,7 @@ class Panel:
     warnings: Sequence[str] = ()
     reliability: Mapping[str, list[dict[str, float | None]]] = field(default_factory=dict)
     curves: Mapping[str, Any] = field(default_factory=dict)
-    items: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)  # "image", "text": columns
+    items: Items = field(default_factory=dict)  # "image", "text": columns
     params: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     made_from: Mapping[str, Any] = field(default_factory=dict)
@@ -69,43 +73,14 @@ class Panel:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as `measure --out` writes it: JSON types only, a superset of CLIP_benchmark's."""
-        made = self.made_from
-        result: dict[str, Any] = {
-            "schema": SCHEMA,
-            **{key: str(made.get(key) or "") for key in ("dataset", "model", "pretrained", "language")},
-            "split": str(made.get("split") or ""),
-            "task": self.task,
-            "n_images": self.n_images,
-            "n_texts": self.n_texts,
-            "dim": self.dim,
-            "logit_scale": self.logit_scale,
-            "logit_scale_source": self.logit_scale_source,
-            "precision": str(made.get("precision") or ""),
-            "metrics": dict(self.values),
-            "ci": {key: list(ends) for key, ends in self.ci.items()},
-            "null": dict(self.null),
-            "reliability": dict(self.reliability),
-            "curves": dict(self.curves),
-            "notes": dict(self.notes),
-            "warnings": list(self.warnings),
-            "skipped": list(made.get("skipped") or []),
-            "params": dict(self.params),
-            "env": dict(self.env),
-            "seed": self.seed,
-            "seconds": dict(self.seconds),
-            "data_sha256": str(made.get("data_sha256") or ""),
-            "features_sha256": self.features_sha256,
-            "made_from": {key: value for key, value in made.items() if key != "skipped"},
-        }
+        result = as_record(self)
         if self.groups:
             result["groups"] = {name: group.to_dict() for name, group in self.groups.items()}
         return result
 
     def save(self, path: str | Path) -> Path:
         """Write PATH (JSON) and beside it PATH with `.items.parquet`, each whole or not at all."""
-        from geomclip.panels.files import save
-
-        return save(self, path)
+        return save(self.to_dict(), self.items, path)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a key: value, interval, null, direction, note."""

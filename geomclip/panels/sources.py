@@ -12,8 +12,7 @@ from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import nearest
-from geomclip.panels.comparison import Measured
-from geomclip.panels.measurement import measure, metric_keys
+from geomclip.panels.measurement import Measured, measure, metric_keys
 from geomclip.panels.record import Panel
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ def _at_hand(side: Side, what: str, dtype: str | None) -> Any:
     """The side, loaded if it is a result or vectors; a model stays as it is named."""
     if isinstance(side, str | Path):
         if what == "result":
-            from geomclip.panels.files import load
+            from geomclip.panels.loading import load
 
             return load(side)
         if what == "vectors":

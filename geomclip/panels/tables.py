@@ -1,25 +1,16 @@
-"""Panels, models, data sets and findings as tables: for a terminal, a notebook, or JSON. Computes nothing."""
+"""Panels as tables: for a terminal, a notebook, or JSON. Computes nothing."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from io import StringIO
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from geomclip.metrics import GROUPS, METRICS
-from geomclip.panels.sentences import number, read
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from geomclip.cli.doctor import Finding
-    from geomclip.encoders import ModelInfo
-    from geomclip.pairs import DatasetInfo
-    from geomclip.panels.record import Panel
+from geomclip.panels.lines import Line, plain
+from geomclip.panels.sentences import Numbers, number, read
 
 ARROW = {"lower": "↓", "higher": "↑", "": ""}
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
@@ -46,39 +37,78 @@ COLUMN = 12
 """Width of a group's column under --by."""
 
 
-def panel_text(panel: Panel, width: int = 80) -> str:
+class Shown(Numbers, Protocol):
+    """What a table shows of a panel: its numbers, and what was measured."""
+
+    @property
+    def n_texts(self) -> int:
+        """Texts, or classes."""
+
+    @property
+    def task(self) -> str:
+        """What it is a panel of: "retrieval" or "classification"."""
+
+    @property
+    def logit_scale(self) -> float:
+        """1/temperature."""
+
+    @property
+    def logit_scale_source(self) -> str:
+        """Where the scale is from."""
+
+    @property
+    def made_from(self) -> Mapping[str, Any]:
+        """Model, data, precision."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """How it was measured."""
+
+    @property
+    def curves(self) -> Mapping[str, Mapping[str, Sequence[float]]]:
+        """Name of a curve to its points."""
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """Why values are undefined."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the reader must not miss."""
+
+    @property
+    def groups(self) -> Mapping[str, Shown]:
+        """Panels of --by."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record that a result file holds."""
+
+
+def panel_text(panel: Shown, width: int = 80) -> str:
     """The panel as plain text."""
-    from rich.console import Console
-
-    text = StringIO()
-    print_panel(panel, Console(file=text, width=width, highlight=False, markup=False, emoji=False))
-    return text.getvalue()
+    return plain(panel_lines(panel, width), width)
 
 
-def print_panel(panel: Panel, console: Console) -> None:
+def panel_lines(panel: Shown, width: int) -> Iterator[Line]:
     """Header, the groups of numbers each with its sentence, notes, and the groups of --by side by side."""
-    for line in header(panel):
-        console.print(line)
-    console.print()
-    console.print(columns("", "value", "95 % interval" if panel.ci else "", "", "null"), style="dim")
+    yield from map(Line, header(panel))
+    yield Line()
+    yield Line(columns("", "value", "95 % interval" if panel.ci else "", "", "null"), "dim")
     for group, keys in grouped(panel):
-        console.print(heading(group), style="bold")
+        yield Line(heading(group), "bold")
         for key in keys:
-            console.print(columns(*row(panel, key)))
+            yield Line(columns(*row(panel, key)))
         reading = read(group, panel)
         if reading:
-            console.print(indented(reading, console.width), style="italic")
-        console.print()
+            yield Line(indented(reading, width), "italic")
+        yield Line()
     for name, points in panel.curves.items():
-        console.print(CURVES.get(name, name), style="bold")
-        for line in curve_lines(points):
-            console.print(line)
-        console.print()
-    console.print(LEGEND, style="dim")
-    for line in footnotes(panel):
-        console.print(line)
-    for line in by_group(panel, console.width):
-        console.print(line)
+        yield Line(CURVES.get(name, name), "bold")
+        yield from map(Line, curve_lines(points))
+        yield Line()
+    yield Line(LEGEND, "dim")
+    yield from map(Line, footnotes(panel))
+    yield from map(Line, by_group(panel, width))
 
 
 def curve_lines(points: Mapping[str, Sequence[float]]) -> Iterator[str]:
@@ -98,7 +128,7 @@ def indented(text: str, width: int) -> str:
     return fill(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
-def header(panel: Panel) -> Iterator[str]:
+def header(panel: Shown) -> Iterator[str]:
     """What was measured, in as few lines as it takes."""
     made = panel.made_from
     data = made.get("dataset") or "unnamed data"
@@ -125,7 +155,7 @@ def skipped(items: Sequence[Any]) -> Iterator[str]:
     yield f"{len(items)} {noun} skipped: {'; '.join(named[:SKIPS_SHOWN])}{more}"
 
 
-def footnotes(panel: Panel) -> Iterator[str]:
+def footnotes(panel: Shown) -> Iterator[str]:
     """The notes of the panel, mostly why a value is undefined; keys with the same note share a line."""
     keys_of: dict[str, list[str]] = {}
     for key, note in panel.notes.items():
@@ -135,7 +165,7 @@ def footnotes(panel: Panel) -> Iterator[str]:
         yield f"{', '.join(keys[:KEYS_SHOWN])}{more}: {note}"
 
 
-def grouped(panel: Panel) -> Iterator[tuple[str, list[str]]]:
+def grouped(panel: Shown) -> Iterator[tuple[str, list[str]]]:
     """The groups of the panel in the order of the table of metrics, each with its keys."""
     return grouped_keys(panel.values)
 
@@ -154,7 +184,7 @@ def heading(group: str) -> str:
     return GROUPS.get(group, "Other")
 
 
-def row(panel: Panel, key: str) -> tuple[str, str, str, str, str]:
+def row(panel: Shown, key: str) -> tuple[str, str, str, str, str]:
     """Key, value, interval, arrow and null of one metric as they are shown."""
     interval = panel.ci.get(key)
     between = f"{number(interval[0])} to {number(interval[1])}" if interval else ""
@@ -163,7 +193,7 @@ def row(panel: Panel, key: str) -> tuple[str, str, str, str, str]:
     return key, number(panel.values[key]), between, arrow, null
 
 
-def by_group(panel: Panel, width: int) -> Iterator[str]:
+def by_group(panel: Shown, width: int) -> Iterator[str]:
     """The panels of --by side by side, a column each, in as many blocks as the width asks for."""
     names = list(panel.groups)
     keys = [key for _, keys in grouped(panel) for key in keys]
@@ -193,12 +223,12 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def panel_json(panel: Panel) -> str:
+def panel_json(panel: Shown) -> str:
     """The result as `measure --out` writes it."""
     return json.dumps(panel.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def panel_html(panel: Panel) -> str:
+def panel_html(panel: Shown) -> str:
     """The panel as an HTML table for a notebook; every text from outside is escaped."""
     parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(panel))]
     parts.append('<table style="font-variant-numeric: tabular-nums">')
@@ -222,57 +252,3 @@ def html_row(cells: Iterable[str]) -> str:
     """One row of cells, the first aligned left as names are."""
     name, *values = (escape(cell) for cell in cells)
     return f'<tr><td style="text-align: left">{name}</td>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
-
-
-def print_datasets(datasets: Sequence[DatasetInfo], console: Console) -> None:
-    """Each data set that can be named: what it is, size, licence, splits, where it is or is looked for."""
-    table = plain_table()
-    for dataset in datasets:
-        if ":" in dataset.name:  # a form of one's own data: nothing to fetch, nowhere to look
-            table.add_row(dataset.name, "", dataset.description)
-            continue
-        facts = f"{dataset.size}; {dataset.licence}"
-        place = f"{'in' if dataset.present else 'looked for in'} {dataset.where}"
-        about = f"{dataset.description}\n{facts}\nsplits {', '.join(dataset.splits)}; {place}"
-        table.add_row(dataset.name, "here" if dataset.present else "absent", about)
-    console.print(table)
-
-
-def plain_table() -> Table:
-    """Three columns without lines: a name, a word, and text that wraps."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
-def print_models(models: Sequence[ModelInfo], console: Console) -> None:
-    """Each model that can be named, open_clip's in a row an architecture; * marks weights that are here."""
-    table = plain_table()
-    tags: dict[str, list[str]] = {}
-    for model in models:
-        star = "*" if model.present else ""
-        if model.group == "open_clip":
-            arch, _, tag = model.name.partition(":")
-            tags.setdefault(arch, []).append(f"{tag}{star}")
-        else:
-            table.add_row(model.name, star, model.about)
-    console.print(table)
-    console.print("\nopen_clip's, as ARCHITECTURE:TAG")
-    table = plain_table()
-    for arch, its_tags in tags.items():
-        table.add_row(arch, "", ", ".join(its_tags))
-    console.print(table)
-    console.print("\n* on this machine", style="dim")
-
-
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """What `doctor` found, with what to do beneath where there is something to do."""
-    table = plain_table()
-    for finding in findings:
-        found = f"{finding.found}\n-> {finding.advice}" if finding.advice else finding.found
-        table.add_row(finding.name, "ok" if finding.well else "!!", found)
-    console.print(table)

@@ -9,8 +9,8 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.outputs import check_output_file
 from geomclip.panels import sources, tables
-from geomclip.panels.comparison.record import Measured
-from geomclip.panels.files import NullCache
+from geomclip.panels.measurement import Measured
+from geomclip.panels.nulls import NullCache
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number
 from geomclip.panels.sources import Side

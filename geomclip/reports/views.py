@@ -11,8 +11,8 @@ import torch
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
-from geomclip.panels.comparison.record import Measured
 from geomclip.panels.details import details_of
+from geomclip.panels.measurement import Measured
 from geomclip.reports.cards import GALLERY, Space, items
 from geomclip.reports.figures import Picture, maps_of
 from geomclip.reports.thumbnails import Thumbnails, thumbnails

@@ -16,7 +16,7 @@ from geomclip.encoders import Encoder, how_to_load, load_encoder, save_checkpoin
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
 from geomclip.pairs.record import Pairs
-from geomclip.panels import files, measure
+from geomclip.panels import loading, measure
 from geomclip.panels.comparison import Comparison, compare
 from geomclip.training import folder as runs
 from geomclip.training import snapshots
@@ -182,7 +182,7 @@ class Work:
 
     def result(self, chosen: Mapping[str, Any]) -> Result:
         """Before, after and their difference, as the run folder has them."""
-        before, after = (files.load(self.folder / name) for name in (runs.BEFORE, runs.AFTER))
+        before, after = (loading.load(self.folder / name) for name in (runs.BEFORE, runs.AFTER))
         difference = compare(before, after, bootstrap=self.panels["bootstrap"], seed=self.settings.seed)
         notes = [self.about(chosen), *self.splits.notes, self.how_to_use()]
         return Result(self.folder, self.settings, before, after, difference, dict(chosen), tuple(filter(None, notes)))

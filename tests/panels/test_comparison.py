@@ -22,6 +22,7 @@ from geomclip.machine.errors import InputError
 from geomclip.metrics import METRICS
 from geomclip.panels import intervals
 from geomclip.panels.comparison import Comparison, Gate, Row, compare, tables, verdict
+from geomclip.panels.lines import show
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
 
@@ -546,7 +547,7 @@ def test_better_is_green_and_worse_red_only_where_there_is_colour() -> None:
 
     rows = {"alignment": Row(1.0, 0.5, -0.5, (-0.6, -0.4), "better"), "uniformity_image": Row(0, 1, 1, (1, 1), "worse")}
     console = Console(file=StringIO(), width=80, force_terminal=True, color_system="standard", highlight=False)
-    tables.print_comparison(Comparison(rows), console)
+    show(tables.comparison_lines(Comparison(rows), console.width), console)
     assert isinstance(console.file, StringIO)
     assert "\x1b[32mbetter" in console.file.getvalue()
     assert "\x1b[31mworse" in console.file.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -17,9 +18,10 @@ from helpers import class_set, small_set
 
 from geomclip.machine import json_files
 from geomclip.machine.errors import InputError
-from geomclip.panels import files
 from geomclip.panels.comparison import compare
+from geomclip.panels.fields import FIELDS
 from geomclip.panels.files import items_path
+from geomclip.panels.loading import load
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
 
@@ -39,7 +41,7 @@ def file(tmp_path: Path) -> Path:
 
 def assert_refused(file: Path, *said: str) -> None:
     with pytest.raises(InputError) as caught:
-        files.load(file)
+        load(file)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 300
@@ -59,7 +61,7 @@ def test_a_saved_panel_comes_back_as_it_was(tmp_path: Path, options: dict[str, A
     made = small_set(14, 2).replace(image_path=tuple(f"{i}.jpg" for i in range(14)))
     made = made.replace(made_from={**made.made_from, "skipped": [{"image_id": "9", "reason": "cut short"}]})
     panel = measure(made, **{"bootstrap": 30, **options})
-    back = files.load(panel.save(tmp_path / "r.json"))
+    back = load(panel.save(tmp_path / "r.json"))
     assert json.dumps(back.to_dict()) == json.dumps(panel.to_dict())
     assert back.items.keys() == {kind for kind, columns in panel.items.items() if columns}
     for kind, columns in back.items.items():
@@ -70,22 +72,22 @@ def test_a_saved_panel_comes_back_as_it_was(tmp_path: Path, options: dict[str, A
 
 def test_a_panel_of_classes_comes_back(tmp_path: Path) -> None:
     panel = measure(class_set(), bootstrap=30)
-    back = files.load(panel.save(tmp_path / "r.json"))
+    back = load(panel.save(tmp_path / "r.json"))
     assert json.dumps(back.to_dict()) == json.dumps(panel.to_dict())
     assert compare(panel, back)["zeroshot_mean_per_class_recall"].paired
 
 
 def test_a_comparison_of_files_is_that_of_panels(tmp_path: Path) -> None:
     sides = [measure(small_set(20, 2, apart=apart), metrics="all", bootstrap=50) for apart in (0.5, 0.4)]
-    files = [files.load(side.save(tmp_path / f"{k}.json")) for k, side in enumerate(sides)]
-    there, back = compare(*sides), compare(*files)
+    kept = [load(side.save(tmp_path / f"{k}.json")) for k, side in enumerate(sides)]
+    there, back = compare(*sides), compare(*kept)
     assert there.rows == back.rows
 
 
 def test_the_draws_that_sums_cannot_give_are_kept_beside_images_and_texts(file: Path) -> None:
     table = pq.read_table(items_path(file)).to_pandas()
     assert table["kind"].value_counts().to_dict() == {"image": 8, "text": 16, "resample": 20, "half": 50}
-    kept = files.load(file).items
+    kept = load(file).items
     assert {"modality_gap", "text_retrieval_median_rank"} <= set(kept["resample"])
     assert {"effective_rank_image", "linear_separability", "gap_after_centering"} <= set(kept["half"])
     assert len(kept["half"]["effective_rank_image"]) == 50
@@ -93,19 +95,26 @@ def test_the_draws_that_sums_cannot_give_are_kept_beside_images_and_texts(file: 
 
 def test_without_items_beside_it_a_result_is_a_panel_without_items(file: Path) -> None:
     items_path(file).unlink()
-    assert files.load(file).items == {}
+    assert load(file).items == {}
 
 
 def test_saving_a_panel_without_items_leaves_none_of_another_beside_it(file: Path) -> None:
     Panel({"alignment": 1.0}).save(file)
-    assert files.load(file)["alignment"] == 1.0
+    assert load(file)["alignment"] == 1.0
     assert sorted(path.name for path in file.parent.iterdir()) == ["r.json"]
 
 
 def test_ids_beyond_ascii_come_back(tmp_path: Path) -> None:
     made = small_set(3, 1).replace(image_id=("ä", "日本", "a b"), caption_id=("é", "ø", "ß"))
-    back = files.load(measure(made, bootstrap=0).save(tmp_path / "r.json"))
+    back = load(measure(made, bootstrap=0).save(tmp_path / "r.json"))
     assert back.items["image"]["image_id"] == ["ä", "日本", "a b"]
+
+
+def test_every_attribute_of_a_panel_has_its_field_and_is_read_back_from_one() -> None:
+    attributes = {field.name for field in dataclasses.fields(Panel)} - {"items", "groups"}
+    assert {field.attribute for field in FIELDS} == attributes
+    read_back = [field.attribute for field in FIELDS if field.check is not None]
+    assert sorted(read_back) == sorted(attributes)
 
 
 # --- JSON that is not what it should be
@@ -146,7 +155,7 @@ def test_a_file_too_large_to_parse_is_refused(tmp_path: Path, monkeypatch: pytes
     assert_refused(tmp_path / "r.json", "is larger than 1 MiB")
 
 
-FIELDS: dict[str, Any] = {
+WRONG: dict[str, Any] = {
     "metrics": {"alignment": "1"},
     "metrics.alignment": {"alignment": True},
     "metrics.a": {"a": 10**400},
@@ -176,11 +185,11 @@ FIELDS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("place", FIELDS)
+@pytest.mark.parametrize("place", WRONG)
 def test_a_field_of_the_wrong_kind_is_named(file: Path, place: str) -> None:
     told = json.loads(file.read_text())
     name = place.split(".")[0]
-    told[name] = FIELDS[place]
+    told[name] = WRONG[place]
     file.write_text(json.dumps(told))
     assert_refused(file, "r.json is malformed: ", name)
 
@@ -190,7 +199,7 @@ def test_escapes_for_the_terminal_do_not_come_through(file: Path) -> None:
     told["made_from"]["model"] = "a\x1b[31mb\r\nc"
     told["notes"]["\x1b]0;x\x07"] = "z\x9b"
     file.write_text(json.dumps(told))
-    panel = files.load(file)
+    panel = load(file)
     assert panel.made_from["model"] == "a\ufffd[31mb\ufffd\ufffdc"
     assert "\x1b" not in str(panel)
     assert "\x9b" not in str(panel)
@@ -262,7 +271,7 @@ def test_bytes_gone_wrong_are_refused_or_harmless(file: Path) -> None:
     for at in range(4, len(content), len(content) // 40):
         place.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
         with suppress(InputError):  # and nothing else
-            assert files.load(file).n_images == 8
+            assert load(file).n_images == 8
 
 
 def test_a_file_that_unfolds_to_a_thousand_times_its_size_is_refused(file: Path) -> None:
@@ -276,5 +285,5 @@ def test_a_file_that_unfolds_to_a_thousand_times_its_size_is_refused(file: Path)
 
 def test_a_long_string_on_every_row_stays_one_string(file: Path) -> None:
     rewrite(file, lambda columns: columns.update(image_path=["x" * 1_000_000] * 94))
-    paths = files.load(file).items["image"]["image_path"]
+    paths = load(file).items["image"]["image_path"]
     assert len({id(path) for path in paths}) == 1

@@ -14,8 +14,9 @@ from helpers import class_set, random_rows, shared, small_set
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics import METRICS
-from geomclip.panels.files import NullCache, items_path
+from geomclip.panels.files import items_path
 from geomclip.panels.measurement import measure
+from geomclip.panels.nulls import NullCache
 
 pytestmark = pytest.mark.numeric
 

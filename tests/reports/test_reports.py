@@ -23,9 +23,9 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.metrics import METRICS
 from geomclip.pairs import Pair, Pairs
-from geomclip.panels.comparison import Comparison, Measured, Row
+from geomclip.panels.comparison import Comparison, Row
 from geomclip.panels.details import Details, Neighborhood
-from geomclip.panels.measurement import measure
+from geomclip.panels.measurement import Measured, measure
 from geomclip.panels.record import Panel
 from geomclip.projections.maps import Cloud, Map
 from geomclip.reports import numbers, thumbnails

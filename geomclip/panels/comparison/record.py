@@ -6,17 +6,16 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geomclip.machine.words import near
 from geomclip.panels.intervals import LEVEL, Interval
 
 if TYPE_CHECKING:
     import pandas
 
-    from geomclip.embeddings.record import EmbeddingSet
-    from geomclip.panels.record import Panel
+    from geomclip.panels.measurement import Measured
 
 SCHEMA = "geomclip.compare/1"
 VERDICTS = ("better", "worse", "unclear", "same")
@@ -33,14 +32,6 @@ class Row:
     ci: Interval | None = None
     verdict: str = ""  # of VERDICTS; "same": difference and interval are exactly 0
     paired: bool = False  # whether the interval is one of paired differences
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One side that was measured: its panel, and its vectors unless it was a result."""
-
-    panel: Panel
-    embeddings: EmbeddingSet | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class Gate:
         """
         gate = cls._read(condition)
         if known is not None and gate.key not in (keys := list(known)):
-            raise ValueError(f"condition {condition!r}: unknown metric {gate.key!r}{near(gate.key, keys)}")
+            raise ValueError(f"condition {condition!r}: unknown metric {gate.key!r}{_nearest(gate.key, keys)}")
         return gate
 
     @classmethod
@@ -128,7 +119,7 @@ class Comparison:
         try:
             return self.rows[key]
         except KeyError:
-            raise KeyError(f"{key} is not in this comparison{near(key, self.rows)}") from None
+            raise KeyError(f"{key} is not in this comparison{_nearest(key, self.rows)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.rows)
@@ -249,7 +240,7 @@ class Comparison:
         return comparison_html(self)
 
 
-def near(key: str, known: Iterable[str]) -> str:
+def _nearest(key: str, known: Iterable[str]) -> str:
     """'; nearest: a, b' with up to three known keys like this one, '' if none is."""
-    close = get_close_matches(key, list(known), n=3, cutoff=0.5)
+    close = near(key, known)
     return f"; nearest: {', '.join(close)}" if close else ""

@@ -8,17 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
-from geomclip.panels.comparison.record import Comparison, Row
+from geomclip.panels.intervals import Interval
+from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.tables import ARROW, COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 SUFFIXES = (".json", ".csv", ".md", ".html")
 ENDS = (32, 40, 48, 56, 64, 72)
@@ -31,39 +29,99 @@ LEGEND = "change: after - before; better, worse: its interval leaves out 0; uncl
 GROUPS_LEGEND = "change in each group; * its interval leaves out 0"
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """What was compared, a line a number, notes, and the changes of the groups side by side."""
-    from rich.text import Text
+class Change(Protocol):
+    """What a table shows of one number."""
 
-    for line in header(comparison):
-        console.print(line)
-    console.print()
-    console.print(flowed(("", *HEADS[:3], "", HEADS[3])), style="dim")
+    @property
+    def before(self) -> float | None:
+        """The number before."""
+
+    @property
+    def after(self) -> float | None:
+        """The number after."""
+
+    @property
+    def difference(self) -> float | None:
+        """After - before."""
+
+    @property
+    def ci(self) -> Interval | None:
+        """Of the difference."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is better."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether the interval is one of paired differences."""
+
+
+class Changes(Protocol):
+    """What a table shows of a comparison."""
+
+    @property
+    def rows(self) -> Mapping[str, Change]:
+        """Key to its change."""
+
+    @property
+    def before(self) -> Mapping[str, Any]:
+        """What one side is."""
+
+    @property
+    def after(self) -> Mapping[str, Any]:
+        """What the other side is."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether the same images are on both sides."""
+
+    @property
+    def bootstrap(self) -> int:
+        """Resamples."""
+
+    @property
+    def n_images(self) -> int:
+        """Images that are on both sides."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader must know."""
+
+    @property
+    def by(self) -> str:
+        """What the groups are values of."""
+
+    @property
+    def groups(self) -> Mapping[str, Changes]:
+        """Comparisons by group."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record that a file holds."""
+
+
+def comparison_text(comparison: Changes, width: int = 80) -> str:
+    """The comparison as plain text."""
+    return plain(comparison_lines(comparison, width), width)
+
+
+def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
+    """What was compared, a line a number, notes, and the changes of the groups side by side."""
+    yield from map(Line, header(comparison))
+    yield Line()
+    yield Line(flowed(("", *HEADS[:3], "", HEADS[3])), "dim")
     for group, keys in grouped_keys(comparison.rows):
-        console.print(heading(group), style="bold")
+        yield Line(heading(group), "bold")
         for key in keys:
             row = comparison.rows[key]
-            shown = Text(f"{flowed(cells(key, row))} ").append(row.verdict, STYLES[row.verdict])
-            shown.rstrip()
-            console.print(shown)
-        console.print()
-    console.print(LEGEND, style="dim")
-    for line in comparison.notes:
-        console.print(f"! {line}")
-    for line in by_group(comparison, console.width):
-        console.print(line)
+            yield Line(f"{flowed(cells(key, row))} ", end=row.verdict, end_style=STYLES[row.verdict])
+        yield Line()
+    yield Line(LEGEND, "dim")
+    yield from (Line(f"! {note}") for note in comparison.notes)
+    yield from map(Line, by_group(comparison, width))
 
 
-def comparison_text(comparison: Comparison, width: int = 80) -> str:
-    """The comparison as plain text."""
-    from rich.console import Console
-
-    text = StringIO()
-    print_comparison(comparison, Console(file=text, width=width, highlight=False, markup=False, emoji=False))
-    return text.getvalue()
-
-
-def header(comparison: Comparison) -> Iterator[str]:
+def header(comparison: Changes) -> Iterator[str]:
     """The two sides, and how they were compared."""
     for name, side in (("before", comparison.before), ("after ", comparison.after)):
         yield f"{name}  {described(side)}"
@@ -81,7 +139,7 @@ def described(side: Mapping[str, Any]) -> str:
     return f"{file}{side.get('dataset') or 'unnamed data'}{split} · {model}{weights}"
 
 
-def cells(key: str, row: Row) -> tuple[str, ...]:
+def cells(key: str, row: Change) -> tuple[str, ...]:
     """Key, before, after, change and the ends of its interval as they are shown."""
     low, high = (brief(end) for end in row.ci) if row.ci else ("", "")
     change = "—" if row.difference is None else signed(row.difference)
@@ -127,7 +185,7 @@ def flowed(texts: Sequence[str]) -> str:
     return line.ljust(ENDS[-1]) if len(texts) == len(ENDS) else line
 
 
-def by_group(comparison: Comparison, width: int) -> Iterator[str]:
+def by_group(comparison: Changes, width: int) -> Iterator[str]:
     """The changes of all images and of each group, a column each, in as many blocks as the width asks for."""
     names = list(comparison.groups)
     fit = max(1, (width - NAME) // COLUMN - 1)  # "all" takes one
@@ -142,7 +200,7 @@ def by_group(comparison: Comparison, width: int) -> Iterator[str]:
         yield GROUPS_LEGEND
 
 
-def starred(row: Row | None) -> str:
+def starred(row: Change | None) -> str:
     """A change, with a star if its interval leaves out 0."""
     if row is None or row.difference is None:
         return "—"
@@ -150,26 +208,26 @@ def starred(row: Row | None) -> str:
     return f"{signed(row.difference)}{'*' if sure else ''}"
 
 
-def comparison_json(comparison: Comparison) -> str:
+def comparison_json(comparison: Changes) -> str:
     """The comparison as `compare --out x.json` writes it."""
     return json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def comparison_markdown(comparison: Comparison) -> str:
+def comparison_markdown(comparison: Changes) -> str:
     """A table in Markdown, for a pull request."""
     lines = [f"- {line.strip()}" for line in header(comparison)]
     lines += ["", "| metric | better | before | after | change | 95 % interval | |", "|---|---|--:|--:|--:|--:|---|"]
     for key, row in comparison.rows.items():
         _, before, after, change, low, high = cells(key, row)
-        told = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", row.verdict)
-        lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in told)} |")
+        texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", row.verdict)
+        lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in texts)} |")
     lines += ["", LEGEND, "", *(f"- {note}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
         lines += ["", f"## {comparison.by or 'group'}: {name}", "", comparison_markdown(group).rstrip()]
     return "\n".join(line.replace("<", "&lt;") for line in lines).rstrip() + "\n"
 
 
-def comparison_csv(comparison: Comparison) -> str:
+def comparison_csv(comparison: Changes) -> str:
     """A line a number, those of groups after those of all; numbers to the last digit."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -182,7 +240,7 @@ def comparison_csv(comparison: Comparison) -> str:
     return text.getvalue()
 
 
-def comparison_html(comparison: Comparison) -> str:
+def comparison_html(comparison: Changes) -> str:
     """The comparison as an HTML table for a notebook; every text from outside is escaped."""
     parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(comparison))]
     heads = ("metric", "better", "before", "after", "change", "95 % interval", "")
@@ -217,7 +275,7 @@ def check_name(path: Path) -> None:
         raise InputError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
-def save(comparison: Comparison, path: str | Path, **of_page: Any) -> Path:
+def save(comparison: Changes, path: str | Path, **of_page: Any) -> Path:
     """Write the comparison as the name of the file says, whole or not at all; see `Comparison.save`."""
     path = Path(path)
     check_name(path)

@@ -1,0 +1,48 @@
+"""Nulls that were simulated before, kept on disk by size and seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+from geomclip.machine.errors import GeomclipError
+from geomclip.machine.files import atomic_json, cache_dir
+
+
+class NullCache(MutableMapping[str, dict[str, float]]):
+    """Simulated nulls by size and seed, one small JSON file each under the cache folder.
+
+    A cache that cannot be written to costs time, not results: the nulls are simulated again.
+    """
+
+    def __init__(self, explicit: str | Path | None = None) -> None:
+        self.folder = cache_dir(explicit) / "nulls"
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+    def __getitem__(self, key: str) -> dict[str, float]:
+        try:
+            kept = json.loads(self._file(key).read_text("utf-8"))
+            return {str(name): float(value) for name, value in kept.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: str, value: dict[str, float]) -> None:
+        try:
+            atomic_json(self._file(key), value)
+        except GeomclipError:
+            return
+
+    def __delitem__(self, key: str) -> None:
+        try:
+            self._file(key).unlink()
+        except OSError:
+            raise KeyError(key) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (file.stem for file in sorted(self.folder.glob("*.json")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
