@@ -121,19 +121,13 @@ def measure(context: click.Context, /, **given: Any) -> None:
     from geomclip import panels
     from geomclip.cli import listings
     from geomclip.panels import measurement, tables
+    from geomclip.panels.options import NAMES
 
     measurement.metric_keys(given["metrics"])  # before the long work, since names can be mistyped
     with progress_bar(quiet=given["quiet"]) as report:
         embeddings = embeddings_of(given, report)
-        asked = ("metrics", "bootstrap", "seed", "curves", "captions", "paper", "by", "dtype", "device")
-        options = {name: given[name] for name in asked}
-        panel = panels.measure(
-            embeddings,
-            logit_scale=scale,
-            cache_dir=given["cache_dir"],
-            progress=report.stage,
-            **options,
-        )
+        options = {name: given[name] for name in NAMES} | {"logit_scale": scale}
+        panel = panels.measure(embeddings, cache_dir=given["cache_dir"], progress=report, **options)
     if out is not None:
         panel.save(out)
     if given["as_json"]:
@@ -270,17 +264,17 @@ def compare(context: click.Context, /, **given: Any) -> None:
         options["logit_scale"] = scale
     with progress_bar(quiet=given["quiet"]) as report:
         always = {name: given[name] for name in ("bootstrap", "seed", "intersect", "cache_dir")}
-        result = panels.compare(before, after, **always, progress=report.stage, log=report.log, **options)
+        result = panels.compare(before, after, **always, progress=report, **options)
         if of_page:
             of_page |= {name: options[name] for name in sources.OF_IMAGES if name in options}
-            of_page |= {"cache_dir": given["cache_dir"], "progress": report.stage, "command": context.obj}
+            of_page |= {"cache_dir": given["cache_dir"], "progress": report, "command": context.obj}
         if out is not None:
             result.save(out, **of_page)
     if given["as_json"]:
         click.echo(tables.comparison_json(result))
     else:
         listings.print_comparison(result, stdout_console())
-    if failed := [told for condition in given["fail_if"] if (told := result.told(condition))]:
+    if failed := [line for condition in given["fail_if"] if (line := result.failure(condition))]:
         sys.stdout.flush()
         raise GeomclipError(f"--fail-if {'; '.join(failed)}")
 
@@ -321,7 +315,7 @@ def report(context: click.Context, /, source: str, out: Path, **given: Any) -> N
     always = {name: given[name] for name in ("points", "bootstrap", "seed", "cache_dir")}
     always |= {"thumbnails": not given["no_thumbnails"], "curves": not given["no_curves"]}
     with progress_bar(quiet=given["quiet"]) as telling:
-        told = {"progress": telling.stage, "log": telling.log, "command": context.obj}
+        told = {"progress": telling, "command": context.obj}
         click.echo(reports.report(source, out, **always, **told, **options))
 
 
@@ -467,7 +461,7 @@ def sets_of(context: click.Context, given: dict[str, Any], report: Report) -> li
         raise InputError("--embeddings says what is drawn before: leave out --model")
     before = given["model"] if given["embeddings"] is None else load(given["embeddings"])
     common: dict[str, Any] = {"seed": given["seed"], "cache_dir": given["cache_dir"], "options": asked}
-    found = sources.loaded((before, after), sources.SIDES, progress=report.stage, log=report.log, **common)
+    found = sources.loaded((before, after), sources.SIDES, progress=report, **common)
     return [side for side in found if isinstance(side, EmbeddingSet)]
 
 

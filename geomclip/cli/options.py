@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
 
 
@@ -45,6 +46,13 @@ def switch(flag: str, help: str, *names: str) -> click.Option:
     return click.Option([flag, *names], is_flag=True, help=help)
 
 
+def measured(*options: click.Option) -> list[click.Option]:
+    """The options with the defaults that `Measuring` has for them."""
+    for option in options:
+        option.default = getattr(Measuring, option.name or "", option.default)
+    return list(options)
+
+
 MODEL = [
     text("--model", "NAME", "`geomclip models` lists the names.", "demo"),
     text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests."),
@@ -65,26 +73,26 @@ WORK = [
     whole("--batch-size", "Images at a time.", at_least=1, default=64),
     whole("--workers", "Threads that decode and encode; default: as many as pay.", at_least=0),
 ]
-SEED = [whole("--seed", "Of random weights and resamples.", at_least=0, default=0)]
+SEED = measured(whole("--seed", "Of random weights and resamples.", at_least=0))
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 COMMON = [
     switch("--quiet", "No progress on stderr."),
     switch("--debug", "A traceback where something fails."),
 ]
-MEASURE = [
+MEASURE = measured(
     path("--embeddings", "PATH", "A store, .npz or .npy in place of a model and data."),
     positive("--logit-scale", "S", "In place of the model's own."),
     positive("--temperature", "T", "The same as --logit-scale 1/T."),
-    text("--metrics", "NAMES", "default, all, or names with commas between.", "default"),
-    choice("--captions", ["all", "first"], "first: one text an image.", "all"),
+    text("--metrics", "NAMES", "default, all, or names with commas between."),
+    choice("--captions", ["all", "first"], "first: one text an image."),
     choice("--paper", ["oh2023"], "Add the numbers as the code of that paper computes them."),
     switch("--curves", "Add gap_shift_curve and gap_ablation_curve."),
     text("--by", "COLUMN", "A panel for each value of this column too (label, source)."),
-    whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0, default=1000),
-    choice("--dtype", ["float32", "float64"], "Of the arithmetic.", "float32"),
+    whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0),
+    choice("--dtype", ["float32", "float64"], "Of the arithmetic."),
     path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
-]
+)
 PAGE = [
     switch("--no-thumbnails", "A page without small pictures of the images."),
     whole("--points", "Images and texts that a page draws and lists at most.", at_least=4, default=50_000),
@@ -156,8 +164,10 @@ RUN = [
     path("--out", "FOLDER", "The run folder; default runs/METHOD-DATA-N."),
     switch("--resume", "Go on from the newest checkpoint of --out, with what it began with."),
     switch("--override", "With --resume: go on although settings differ."),
-    text("--metrics", "NAMES", "Of before and after: default, all, or names.", "default"),
-    whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0, default=1000),
+    *measured(
+        text("--metrics", "NAMES", "Of before and after: default, all, or names."),
+        whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0),
+    ),
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
     switch("--json", "Print the comparison as JSON, not as a table.", "as_json"),

@@ -53,9 +53,9 @@ class Report:
         self.quiet = quiet
         self.tasks: dict[str, TaskID] = {}
 
-    def stage(self, what: str, done: int, total: int | None) -> None:
-        """Progress of a stage of a measurement."""
-        self._show(what, what, done, total)
+    def stage(self, name: str, done: int, total: int | None, note: str = "") -> None:
+        """How far a stage is, with a note beside its name."""
+        self._show(name, f"{name}, {note}" if note else name, done, total)
 
     def fetched(self, done: int, total: int | None, what: str) -> None:
         """Bytes of a download."""

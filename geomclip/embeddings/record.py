@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geomclip.embeddings import content, exact
 from geomclip.embeddings.geometry import normalize
 
 Array = Tensor | NDArray[Any]
@@ -219,6 +220,17 @@ class EmbeddingSet:
             changes["caption"] = None if self.caption is None else tuple(self.caption[j] for j in texts.tolist())
             changes["truncated"] = None if self.truncated is None else self.truncated[texts]
         return self.replace(**changes)
+
+    def duplicate_text_share(self) -> float:
+        """Share of texts that also occur, to the letter, under another image; by rows where there are no captions."""
+        assert self.image_of_text is not None
+        assert self.text is not None
+        texts = exact.first_equal(self.text) if self.caption is None else content.first_places(self.caption)
+        return float(content.shared_share(texts, self.image_of_text, len(self.image)))
+
+    def features_sha256(self) -> str:
+        """sha256 over the unit rows in float32, images then texts, and the owners."""
+        return content.sha256_of((self.image, self.text, self.class_text), self.image_of_text)
 
 
 def as_tensor(value: Array, name: str) -> Tensor:

@@ -47,7 +47,8 @@ class Metric:
     `better` is "lower", "higher" or "" where neither is good in itself; the value never leaves [low, high];
     `default` says whether the default panel has it; `swaps_to` is the key that holds this value once images
     and texts change places (one text an image), "" where that is not defined; `interval` is how its interval
-    is made: "bootstrap" over images, "basic" bootstrap, "halves", or "" for none.
+    is made: "bootstrap" over images, "basic" bootstrap, "halves", or "" for none; `folds` are what it reads of the
+    sweeps, each a sweep ("image", "text", "cross") and a fold of it (`geomclip.panels.stages.sweeps.FOLDS`).
     """
 
     key: str
@@ -59,6 +60,7 @@ class Metric:
     default: bool = True
     swaps_to: str = ""
     interval: str = "bootstrap"
+    folds: tuple[str, ...] = ()
 
 
 GROUPS = {
@@ -76,13 +78,13 @@ GROUPS = {
 
 
 def _both(
-    key: str, group: str, title: str, better: str, low: float, high: float, *, default: bool = True
+    key: str, title: str, better: str, low: float, high: float, *, default: bool = True, fold: str = ""
 ) -> list[Metric]:
-    """The image and the text number of one cloud metric."""
+    """The image and the text number of the shape of one cloud; `fold` is of the sweep of each."""
     return [
         Metric(
             f"{key}_{cloud}",
-            group,
+            "shape",
             f"{title}, {cloud}s",
             better,
             low,
@@ -90,6 +92,7 @@ def _both(
             default,
             f"{key}_{'text' if cloud == 'image' else 'image'}",
             "halves",
+            (f"{cloud} {fold}",) if fold else (),
         )
         for cloud in ("image", "text")
     ]
@@ -105,6 +108,7 @@ def _directions(
     *,
     default: bool = True,
     interval: str = "bootstrap",
+    folds: tuple[str, ...] = (),
 ) -> list[Metric]:
     """The two directions of a retrieval metric; the query is an image in text retrieval."""
     return [
@@ -118,24 +122,27 @@ def _directions(
             default,
             f"{query}_retrieval_{key}",
             interval,
+            folds,
         )
         for what, query in (("text", "image"), ("image", "text"))
     ]
 
 
+_RANKS = ("cross ranks",)
+_MASSES = ("cross masses",)
 _ROWS: list[Metric] = [
     Metric("alignment", "alignment", "Alignment", "lower", 0, 4, swaps_to="alignment"),
     *(
         Metric(f"relative_alignment_{a}_to_{b}", "alignment", f"Relative alignment, {a} → {b}", "lower", -4, 4,
-               swaps_to=f"relative_alignment_{b}_to_{a}")
+               swaps_to=f"relative_alignment_{b}_to_{a}", folds=("cross hardest",))
         for a, b in (("text", "image"), ("image", "text"))
     ),
     *(
         Metric(f"uniformity_{which}", "alignment", f"Uniformity, {title}", "lower", -8, 0,
-               swaps_to=f"uniformity_{back}")
-        for which, title, back in (
-            ("image", "images", "text"), ("text", "texts", "image"), ("joint", "both", "joint"),
-            ("cross", "image-text", "cross"),
+               swaps_to=f"uniformity_{back}", folds=tuple(f"{sweep} kernel" for sweep in sweeps))
+        for which, title, back, sweeps in (
+            ("image", "images", "text", ("image",)), ("text", "texts", "image", ("text",)),
+            ("joint", "both", "joint", ("image", "text", "cross")), ("cross", "image-text", "cross", ("cross",)),
         )
     ),
     Metric("modality_gap", "gap", "Modality gap", "", 0, 2, swaps_to="modality_gap", interval="basic"),
@@ -148,28 +155,30 @@ _ROWS: list[Metric] = [
     Metric("mean_cosine_text", "gap", "Mean cosine, texts", "", -1, 1, swaps_to="mean_cosine_image"),
     Metric("mean_cosine_matched", "gap", "Mean cosine, matched", "higher", -1, 1, swaps_to="mean_cosine_matched"),
     Metric("mean_cosine_unmatched", "gap", "Mean cosine, unmatched", "lower", -1, 1, swaps_to="mean_cosine_unmatched"),
-    *(row for k in (1, 5, 10) for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1)),
-    *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf),
-    *_directions("mean_rank", "retrieval", "Mean rank", "lower", 1, inf),
-    *_directions("ece", "calibration", "ECE", "lower", 0, 1),
-    *_directions("mce", "calibration", "MCE", "lower", 0, 1),
-    *_directions("ace", "calibration", "ACE", "lower", 0, 1, default=False, interval=""),
-    *_directions("smece", "calibration", "Smooth ECE", "lower", 0, 1, default=False, interval=""),
-    *_directions("brier", "calibration", "Brier score", "lower", 0, 2, default=False),
-    *_directions("nll", "calibration", "NLL", "lower", 0, inf, default=False),
+    *(row for k in (1, 5, 10)
+      for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1, folds=_RANKS)),
+    *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf, folds=_RANKS),
+    *_directions("mean_rank", "retrieval", "Mean rank", "lower", 1, inf, folds=_RANKS),
+    *_directions("ece", "calibration", "ECE", "lower", 0, 1, folds=_MASSES),
+    *_directions("mce", "calibration", "MCE", "lower", 0, 1, folds=_MASSES),
+    *_directions("ace", "calibration", "ACE", "lower", 0, 1, default=False, interval="", folds=_MASSES),
+    *_directions("smece", "calibration", "Smooth ECE", "lower", 0, 1, default=False, interval="", folds=_MASSES),
+    *_directions("brier", "calibration", "Brier score", "lower", 0, 2, default=False,
+                 folds=(*_MASSES, "cross squares")),
+    *_directions("nll", "calibration", "NLL", "lower", 0, inf, default=False, folds=_MASSES),
     *_directions("temperature", "calibration", "Fitted temperature", "", 0, inf, default=False, interval=""),
     *_directions("ece_calibrated", "calibration", "ECE at that temperature", "lower", 0, 1, default=False, interval=""),
-    *_both("effective_rank", "shape", "Effective rank", "", 1, inf),
-    *_both("participation_ratio", "shape", "Participation ratio", "", 1, inf),
-    *_both("twonn", "shape", "Intrinsic dimension", "", 0, inf),
-    *_both("effective_rank_centered", "shape", "Effective rank, centred", "", 1, inf),
-    *_both("participation_ratio_centered", "shape", "Participation ratio, centred", "", 1, inf),
-    *_both("rankme", "shape", "RankMe", "", 1, inf, default=False),
-    *_both("isoscore", "shape", "IsoScore", "", 0, 1, default=False),
-    *_both("w2_uniformity", "shape", "W2 uniformity", "lower", 0, 2, default=False),
+    *_both("effective_rank", "Effective rank", "", 1, inf),
+    *_both("participation_ratio", "Participation ratio", "", 1, inf),
+    *_both("twonn", "Intrinsic dimension", "", 0, inf, fold="nearest"),
+    *_both("effective_rank_centered", "Effective rank, centred", "", 1, inf),
+    *_both("participation_ratio_centered", "Participation ratio, centred", "", 1, inf),
+    *_both("rankme", "RankMe", "", 1, inf, default=False),
+    *_both("isoscore", "IsoScore", "", 0, 1, default=False),
+    *_both("w2_uniformity", "W2 uniformity", "lower", 0, 2, default=False),
     *(
         Metric(f"{what}_{key}", "neighborhood", f"{title}, {what}s", "lower", low, high, key == "hubness",
-               f"{back}_{key}", "halves" if key == "hubness" else "")
+               f"{back}_{key}", "halves" if key == "hubness" else "", ("cross nearest",))
         for key, title, low, high in (
             ("hubness", "Hubness", -inf, inf), ("robin_hood", "Robin Hood", 0, 1), ("antihub_share", "Anti-hubs", 0, 1),
         )

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import Block, Pairing, merge_by, sweep
 
 
@@ -53,7 +53,7 @@ class Hardest:
         return {key: value.double() for key, value in state.items()}
 
 
-@same_kind
+@on_unit_rows
 def alignment(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """Mean squared distance between a text and its image: 0 (one point) to 4 (opposite); lower is closer.
 
@@ -83,7 +83,7 @@ def alignment(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) 
     return 2 - 2 * Pairing.of(image, text, image_of_text).matched.mean()
 
 
-@same_kind
+@on_unit_rows
 def relative_alignment_text_to_image(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """How much closer the nearest wrong image is than the right one: −4 to 4; lower is better.
 
@@ -113,7 +113,7 @@ def relative_alignment_text_to_image(image: Tensor, text: Tensor, image_of_text:
     return relative_text_to_image(pairing, hardest["text"]).mean()
 
 
-@same_kind
+@on_unit_rows
 def relative_alignment_image_to_text(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """The same from the images: 2 mean_i (best unmatched score − mean matched score); −4 to 4; lower is better.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.metrics.calibration_scores import BINS, ece, fit_logit_scale
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, sweep
 
 
@@ -184,7 +184,7 @@ def _exact_posterior(queries: Tensor, pairing: Pairing, axis: str, scale: float)
     return own, best, squares
 
 
-@same_kind
+@on_unit_rows
 def retrieval_posterior(
     image: Tensor, text: Tensor, image_of_text: Tensor | None = None, *, logit_scale: float
 ) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from geomclip.metrics.kinds import same_kind_as_given
+from geomclip.metrics.kinds import on_rows_as_they_are
 
 BINS = 15
 
@@ -21,7 +21,7 @@ SCALES = (1e-2, 1e4)
 Z95 = 1.959963984540054
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def ece(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     """Expected calibration error: 0 (confidence is accuracy) to 1; lower is better.
 
@@ -58,7 +58,7 @@ def ece(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     return (right - sure).abs().sum() / len(hit)
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def mce(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     """Largest |accuracy − mean confidence| of a bin that holds a query: 0 to 1; lower is better.
 
@@ -78,7 +78,7 @@ def mce(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     return ((right - sure).abs() / count.clamp(min=1)).max()
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def ace(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     """`ece` over bins of equal mass: 0 to 1; lower is better.
 
@@ -102,7 +102,7 @@ def ace(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     return torch.stack([part.sum().abs() for part in gap.tensor_split(bins)]).sum() / len(hit)
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def smece(confidence: Tensor, hit: Tensor) -> Tensor:
     """Smooth calibration error: 0 (calibrated) to 1; lower is better; no bins.
 
@@ -155,7 +155,7 @@ def smece(confidence: Tensor, hit: Tensor) -> Tensor:
     return torch.tensor((below + above) / 2, dtype=torch.float64)
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def brier(squares: Tensor, own: Tensor) -> Tensor:
     """Brier score over classes: 0 (sure and right) to 2 (sure and wrong); lower is better.
 
@@ -191,7 +191,7 @@ def brier_of(squares: Tensor, own: Tensor) -> Tensor:
     return (squares.double() - 2 * own.double() + 1).clamp(min=0)
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def classwise_ece(probability: Tensor, label: Tensor, *, bins: int = BINS) -> Tensor:
     """Mean over classes of the `ece` of that class's probability: 0 to 1; lower is better.
 

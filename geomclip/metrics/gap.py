@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
-from geomclip.metrics.kinds import same_kind
-from geomclip.metrics.spectrum import Cloud
+from geomclip.metrics.kinds import on_unit_rows
+from geomclip.metrics.spectrum import Spectrum
 
 CANCELLED = 1e-4
 """Of what two equal terms sum to, a difference below this share has lost four digits or more."""
 
 
-@same_kind
+@on_unit_rows
 def modality_gap(x: Tensor, y: Tensor) -> Tensor:
     """Distance between the mean image and the mean text: 0 (same centre) to 2 (opposite points).
 
@@ -42,7 +42,7 @@ def modality_gap(x: Tensor, y: Tensor) -> Tensor:
     return torch.linalg.vector_norm(exact.total(x) / len(x) - exact.total(y) / len(y))
 
 
-@same_kind
+@on_unit_rows
 def mean_cosine(x: Tensor) -> Tensor:
     """Mean cosine over pairs of different rows: 1 (one point), about 0 (no cone), at least −1/(n − 1).
 
@@ -78,7 +78,7 @@ def mean_cosine(x: Tensor) -> Tensor:
     return (exact.total(x).square().sum() - lengths.square().sum()) / (n * (n - 1))
 
 
-@same_kind
+@on_unit_rows
 def mean_cosine_matched(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """Mean cosine of the texts with their own images: −1 to 1, higher is closer.
 
@@ -104,7 +104,7 @@ def mean_cosine_matched(x: Tensor, y: Tensor, image_of_text: Tensor | None = Non
     return exact.matched(x, y, own).sum() / len(y)
 
 
-@same_kind
+@on_unit_rows
 def mean_cosine_unmatched(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """Mean cosine of the texts with all images but their own: −1 to 1; 0 where nothing ties them.
 
@@ -136,7 +136,7 @@ def mean_cosine_unmatched(x: Tensor, y: Tensor, image_of_text: Tensor | None = N
     return (exact.total(x) @ exact.total(y) - exact.matched(x, y, own).sum()) / (len(x) * len(y) - len(y))
 
 
-@same_kind
+@on_unit_rows
 def relative_modality_gap(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """Distance of matched pairs against the spread within each modality: 0 (pairs coincide) to 1.
 
@@ -176,7 +176,7 @@ def relative_modality_gap(x: Tensor, y: Tensor, image_of_text: Tensor | None = N
     return matched / (matched + within)
 
 
-@same_kind
+@on_unit_rows
 def gap_after_centering(x: Tensor, y: Tensor) -> Tensor:
     """Distance between the shapes of the two clouds once both means are taken away: 0 (same shape) to 2.
 
@@ -204,10 +204,10 @@ def gap_after_centering(x: Tensor, y: Tensor) -> Tensor:
     1.0
     """
     _check_two(x, y)
-    return shape_distance(Cloud.of(x), Cloud.of(y))
+    return shape_distance(Spectrum.of(x), Spectrum.of(y))
 
 
-def shape_distance(x: Cloud, y: Cloud) -> Tensor:
+def shape_distance(x: Spectrum, y: Spectrum) -> Tensor:
     """`gap_after_centering` of two clouds from their spectra."""
     p, s = _square(x.root) / x.n**0.5, _square(y.root) / y.n**0.5  # A = PᵀP, B = SᵀS
     overlap = p @ s.T  # its singular values are the eigenvalues of (A^½ B A^½)^½

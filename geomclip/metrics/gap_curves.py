@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geomclip.embeddings.geometry import normalize
 from geomclip.metrics.gap import modality_gap, owners
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.retrieval import retrieval
 from geomclip.metrics.uniformity import uniformity_joint
 
@@ -17,7 +17,7 @@ SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """In units of the gap: 0 leaves the clouds, 1 moves each mean half-way to the other, above 1 they pass."""
 
 
-@same_kind
+@on_unit_rows
 def gap_shift_curve(
     x: Tensor, y: Tensor, image_of_text: Tensor | None = None, *, shifts: Sequence[float] = SHIFTS
 ) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ def gap_shift_curve(
     return _columns(points)
 
 
-@same_kind
+@on_unit_rows
 def gap_ablation_curve(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> dict[str, Tensor]:
     """Gap, recall and uniformity as the dimensions in which the means differ most are removed.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.neighborhood import BLOCK, nearest_candidates
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
@@ -17,7 +17,7 @@ CANDIDATES = 6
 """By float32 score; the two nearest are then chosen by float64 distance."""
 
 
-@same_kind
+@on_unit_rows
 def twonn(x: Tensor) -> Tensor:
     """Intrinsic dimension from the two nearest neighbours of each row: 1 for a curve, 2 for a surface, ...
 

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def same_kind(function: Callable[P, R]) -> Callable[P, R]:
+def on_unit_rows(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function on unit torch rows take numpy or torch rows of any length, and answer in kind.
 
     Positional arrays that are two-dimensional and floating are clouds: they are normalised to unit rows.
@@ -26,8 +26,8 @@ def same_kind(function: Callable[P, R]) -> Callable[P, R]:
     return _wrapped(function, unit_rows=True)
 
 
-def same_kind_as_given(function: Callable[P, R]) -> Callable[P, R]:
-    """As `same_kind`, for rows that are not directions (probabilities, coordinates): taken as they are."""
+def on_rows_as_they_are(function: Callable[P, R]) -> Callable[P, R]:
+    """As `on_unit_rows`, for rows that are not directions (probabilities, coordinates): taken as they are."""
     return _wrapped(function, unit_rows=False)
 
 
@@ -35,15 +35,15 @@ def _wrapped(function: Callable[P, R], *, unit_rows: bool) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         numpy_in = not any(isinstance(value, Tensor) for value in (*args, *kwargs.values()))
-        taken = [_taken(value, unit_rows) for value in args]
-        named = {key: _taken(value, unit_rows) for key, value in kwargs.items()}
-        result = function(*taken, **named)
-        return _numpy(result) if numpy_in else result
+        tensors = [_to_tensor(value, unit_rows) for value in args]
+        named = {key: _to_tensor(value, unit_rows) for key, value in kwargs.items()}
+        result = function(*tensors, **named)
+        return _to_numpy(result) if numpy_in else result
 
     return wrapper
 
 
-def _taken(value: Any, unit_rows: bool) -> Any:
+def _to_tensor(value: Any, unit_rows: bool) -> Any:
     if not isinstance(value, Tensor | np.ndarray | list):
         return value
     tensor = as_tensor(np.asarray(value) if isinstance(value, list) else value, "array")
@@ -52,11 +52,11 @@ def _taken(value: Any, unit_rows: bool) -> Any:
     return tensor
 
 
-def _numpy(result: Any) -> Any:
+def _to_numpy(result: Any) -> Any:
     if isinstance(result, Tensor):
         return result.numpy()[()]
     if isinstance(result, dict):
-        return {key: _numpy(value) for key, value in result.items()}
+        return {key: _to_numpy(value) for key, value in result.items()}
     if isinstance(result, tuple):
-        return tuple(_numpy(value) for value in result)
+        return tuple(_to_numpy(value) for value in result)
     return result

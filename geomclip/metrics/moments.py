@@ -2,7 +2,7 @@
 
 For intervals, which take the spectra of 50 halves of the images. A half made of whole groups has as its Gram
 matrix the sum of theirs, so the rows are multiplied once. Singular values are then roots of eigenvalues, good
-to about 1e-4 of the largest from float32 rows: for the spread of a number, not for the number (`Cloud.of`).
+to about 1e-4 of the largest from float32 rows: for the spread of a number, not for the number (`Spectrum.of`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomclip.metrics.spectrum import GramCloud
+from geomclip.metrics.spectrum import GramSpectrum
 
 AT_ONCE = 10
 """Gram matrices added up at a time: 10 MB for 512 dimensions in float32."""
@@ -57,14 +57,14 @@ class Moments:
             gram[g] = (rows.T @ rows).flatten()
         return cls(count, total, gram)
 
-    def of_groups(self, chosen: Tensor) -> GramCloud:
+    def of_groups(self, chosen: Tensor) -> GramSpectrum:
         """The rows of the chosen groups, a bool (g,), as one cloud."""
         cloud = next(self.of_each(chosen[None]))
         if cloud is None:
             raise ValueError("the chosen groups have no rows")
         return cloud
 
-    def of_each(self, chosen: Tensor) -> Iterator[GramCloud | None]:
+    def of_each(self, chosen: Tensor) -> Iterator[GramSpectrum | None]:
         """The cloud of each choice of groups, bool (c, g); None without rows. Ten are one pass over all groups."""
         d = self.total.shape[1]
         for some in chosen.split(AT_ONCE):
@@ -75,4 +75,4 @@ class Moments:
                     yield None
                     continue
                 mean = self.total[groups].sum(dim=0) / n
-                yield GramCloud(n, mean, gram.double() - n * torch.outer(mean, mean))
+                yield GramSpectrum(n, mean, gram.double() - n * torch.outer(mean, mean))

@@ -6,20 +6,20 @@ k-th score than float32 can tell are scored again. No n x m array is ever held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
 BLOCK = 4_000_000
 """Scores held at a time: 16 MB in float32, 32 MB in float64."""
 
 
-@same_kind
+@on_unit_rows
 def k_occurrence(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
     """How often each row of y is among the k nearest rows of y to a row of x: mean nk/m, at most n.
 
@@ -67,7 +67,7 @@ def occurrences(x: Tensor, y: Tensor, k: int) -> Tensor:
     return counts
 
 
-@same_kind
+@on_unit_rows
 def hubness(counts: Tensor) -> Tensor:
     """Skewness of k-occurrence counts: 0 (even, or symmetric), larger with a few items near to many.
 
@@ -104,7 +104,7 @@ def hubness(counts: Tensor) -> Tensor:
     return deviation.pow(3).mean() / variance**1.5
 
 
-@same_kind
+@on_unit_rows
 def robin_hood(counts: Tensor) -> Tensor:
     """Share of the neighbour places that would have to move to make all counts equal: 0 (even) to 1 − 1/m.
 
@@ -134,7 +134,7 @@ def robin_hood(counts: Tensor) -> Tensor:
     return (n - n.mean()).abs().sum() / (2 * n.sum())
 
 
-@same_kind
+@on_unit_rows
 def antihub_share(counts: Tensor) -> Tensor:
     """Share of items that are nobody's neighbour (count 0): 0 to below 1; lower means more can be found.
 
@@ -159,8 +159,16 @@ def antihub_share(counts: Tensor) -> Tensor:
     return (_counts(counts) == 0).double().mean()
 
 
+OF_COUNTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "hubness": hubness,
+    "robin_hood": robin_hood,
+    "antihub_share": antihub_share,
+}
+"""Name to what is measured of the k-occurrence counts; a key is the name after `image_` or `text_`."""
+
+
 @dataclass(frozen=True, eq=False)
-class Neighbors:
+class NearestBlock:
     """The k nearest of some rows of x among the rows of y.
 
     `plain` rows (p,) have exactly the neighbours `nearest` (p, k), in no order; in `tied` rows (q,) several
@@ -175,7 +183,7 @@ class Neighbors:
 
 def neighbors(
     x: Tensor, y: Tensor, k: int, *, exclude_self: bool = False, rows: tuple[int, int] | None = None
-) -> Iterator[Neighbors]:
+) -> Iterator[NearestBlock]:
     """The k nearest rows of y (m, d) to every row of x (n, d), a block of rows at a time, ties shared.
 
     With `exclude_self` row i of y is not a neighbour of row i of x; `rows` (from, to) asks only about those.
@@ -191,12 +199,12 @@ def neighbors(
         if k < m:  # the k-th and the next differ by more than any rounding: no tie, nothing to decide
             clear = edge[:, 0] - taken.values[:, k] > margin
         plain, doubtful = clear.nonzero()[:, 0], (~clear).nonzero()[:, 0]
-        yield Neighbors(start + plain, taken.indices[plain, :k], start + doubtful[:0], scores.new_zeros(0, m))
+        yield NearestBlock(start + plain, taken.indices[plain, :k], start + doubtful[:0], scores.new_zeros(0, m))
         # where all items tie every row is doubtful: a few rows of shares at a time
         for part in doubtful.split(max(1, BLOCK // (4 * m))):
             rival = scores[part] >= edge[part] - margin
             held = shares(_decided(block[part], y, rival), k)
-            yield Neighbors(start + part[:0], taken.indices[part[:0], :k], start + part, held)
+            yield NearestBlock(start + part[:0], taken.indices[part[:0], :k], start + part, held)
 
 
 def shares(scores: Tensor, k: int) -> Tensor:

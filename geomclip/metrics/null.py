@@ -14,7 +14,7 @@ from geomclip.metrics.intrinsic_dimension import twonn
 from geomclip.metrics.neighborhood import hubness, k_occurrence
 from geomclip.metrics.retrieval import chance_recall
 from geomclip.metrics.similarity import mutual_knn_chance
-from geomclip.metrics.spectrum import Cloud, cloud_shape
+from geomclip.metrics.spectrum import Spectrum, spectral_measures
 from geomclip.metrics.sweep import Pairing
 
 NULL_ROWS = 2000
@@ -93,7 +93,7 @@ def simulated(n: int, m: int, d: int, *, seed: int) -> dict[str, float]:
     own = torch.arange(m) % n
     result: dict[str, float] = {}
     for suffix, rows in (("image", image), ("text", text)):
-        values, _ = cloud_shape(Cloud.of(rows))
+        values, _ = spectral_measures(Spectrum.of(rows))
         result |= {f"{key}_{suffix}": float(value) for key, value in values.items()}
         _put(result, f"twonn_{suffix}", twonn, rows)
     _put(result, "gap_after_centering", gap_after_centering, image, text)

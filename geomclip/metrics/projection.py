@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geomclip.metrics.kinds import same_kind_as_given
+from geomclip.metrics.kinds import on_rows_as_they_are
 
 BLOCK = 8_000_000
 """Distances held at a time: 64 MB."""
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def trustworthiness(x: Tensor, projected: Tensor, *, k: int = 5) -> Tensor:
     """Are neighbours in the projection near in x too: 0 to 1; higher means fewer false neighbours.
 
@@ -50,7 +50,7 @@ def trustworthiness(x: Tensor, projected: Tensor, *, k: int = 5) -> Tensor:
     return 1 - _intrusion(x, projected, k)
 
 
-@same_kind_as_given
+@on_rows_as_they_are
 def continuity(x: Tensor, projected: Tensor, *, k: int = 5) -> Tensor:
     """Do neighbours in x stay near in the projection: 0 to 1; higher means fewer tears.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, merge_by, sweep
 
 
@@ -112,7 +112,7 @@ def retrieval_scores(ranks: Tensor) -> dict[str, Tensor]:
     }
 
 
-@same_kind
+@on_unit_rows
 def retrieval(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> dict[str, Tensor]:
     """Recall@K (hit rate) and ranks both ways; recalls 0 to 1, higher is better; ranks from 1, lower is better.
 

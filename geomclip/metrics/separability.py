@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.metrics.gap import owners
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 
 FOLDS = 5
 TOLERANCE = 1e-7
@@ -26,7 +26,7 @@ SERVED = 10
 """A Hessian serves again where the gradient has become this many times smaller."""
 
 
-@same_kind
+@on_unit_rows
 def linear_separability(x: Tensor, y: Tensor, image_of_text: Tensor | None = None, *, seed: int) -> Tensor:
     """Held-out accuracy of logistic regression, image against text: ½ (overlapping) to 1 (separated).
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geomclip.metrics.kinds import same_kind
-from geomclip.metrics.neighborhood import Neighbors, neighbors
+from geomclip.metrics.kinds import on_unit_rows
+from geomclip.metrics.neighborhood import NearestBlock, neighbors
 
 
-@same_kind
+@on_unit_rows
 def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     """Linear CKA, unbiased: 1 (same up to rotation and scale), about 0 (unrelated); higher is closer.
 
@@ -50,7 +50,7 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     return _hsic_unbiased(x, y) / (_hsic_of_one(x, "x") * _hsic_of_one(y, "y")).sqrt()
 
 
-@same_kind
+@on_unit_rows
 def linear_cka_biased(x: Tensor, y: Tensor) -> Tensor:
     """Linear CKA as first published: 0 to 1, higher is closer; far above 0 for unrelated clouds where n < d.
 
@@ -71,7 +71,7 @@ def linear_cka_biased(x: Tensor, y: Tensor) -> Tensor:
     return _energy(x.T @ y) / (_energy(x.T @ x) * _energy(y.T @ y)).sqrt()
 
 
-@same_kind
+@on_unit_rows
 def mutual_knn(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
     """Share of the k nearest neighbours in one space that are so in the other too: 0 to 1; higher is closer.
 
@@ -127,7 +127,7 @@ def mutual_knn_chance(n: int, k: int = 10) -> float:
     return k / (n - 1)
 
 
-@same_kind
+@on_unit_rows
 def procrustes_distance(x: Tensor, y: Tensor) -> Tensor:
     """What no rotation of one cloud onto the other removes: 0 (same shape) to 1; lower is closer.
 
@@ -178,7 +178,7 @@ def _dense(x: Tensor, k: int, start: int, stop: int) -> Tensor:
     return held
 
 
-def _fill(held: Tensor, block: Neighbors, start: int) -> None:
+def _fill(held: Tensor, block: NearestBlock, start: int) -> None:
     held[(block.plain - start)[:, None], block.nearest] = 1
     held[block.tied - start] = block.shares.double()
 

@@ -1,6 +1,6 @@
 """The shape of one cloud, read from its singular values: how many directions it uses, and how evenly.
 
-Few rows are factored (`FactoredCloud`), many are multiplied (`GramCloud`): a Gram matrix costs a tenth of a
+Few rows are factored (`FactoredSpectrum`), many are multiplied (`GramSpectrum`): a Gram matrix costs a tenth of a
 triangular factor, but its eigenvalues are squares, whose roots leave 1e-8 where a singular value is zero. So where
 some are faint the rows are multiplied once more, along those directions alone (`_with_faint`), and no digit is lost.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 
 ROWS = 8192
 """Rows cast to float64 and factored at a time: 8192 x 512 x 8 bytes = 34 MB."""
@@ -31,13 +31,13 @@ RANKME_EPSILON = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class Cloud:
+class Spectrum:
     """What the spectra of n rows need: their mean (d,), and what the rows less it are, up to a rotation of rows.
 
     Examples
     --------
-    >>> cloud = Cloud.of(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-    >>> cloud.n, [round(value, 12) for value in cloud.singular_values.tolist()]
+    >>> spectrum = Spectrum.of(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    >>> spectrum.n, [round(value, 12) for value in spectrum.singular_values.tolist()]
     (2, [1.414213562373, 0.0])
     """
 
@@ -45,16 +45,16 @@ class Cloud:
     mean: Tensor  # (d,), float64
 
     @staticmethod
-    def of(x: Tensor) -> Cloud:
+    def of(x: Tensor) -> Spectrum:
         """The cloud of the rows of x (n, d), in float64, some rows at a time."""
         if x.ndim != 2 or len(x) == 0:
             raise ValueError(f"x must be (n, d) with n at least 1, got {tuple(x.shape)}")
         if len(x) < MANY * x.shape[1]:
             return _factored(x)
         mean = exact.total(x) / len(x)
-        cloud = GramCloud(len(x), mean, exact.gram(x, mean))
-        faintest, largest = cloud.singular_values_centered[-1], cloud.singular_values[0]
-        return cloud if faintest.square() >= FAINT * largest.square() else _with_faint(x, cloud)
+        spectrum = GramSpectrum(len(x), mean, exact.gram(x, mean))
+        faintest, largest = spectrum.singular_values_centered[-1], spectrum.singular_values[0]
+        return spectrum if faintest.square() >= FAINT * largest.square() else _with_faint(x, spectrum)
 
     @property
     def d(self) -> int:
@@ -78,7 +78,7 @@ class Cloud:
 
 
 @dataclass(frozen=True, eq=False)
-class FactoredCloud(Cloud):
+class FactoredSpectrum(Spectrum):
     """A cloud known by a factor R of its centred rows, RᵀR = XcᵀXc."""
 
     factor: Tensor  # (at most d, d), float64
@@ -102,7 +102,7 @@ class FactoredCloud(Cloud):
 
 
 @dataclass(frozen=True, eq=False)
-class GramCloud(Cloud):
+class GramSpectrum(Spectrum):
     """A cloud known by its scatter (d, d), the Gram matrix of its centred rows; what is not asked is not computed."""
 
     scatter: Tensor
@@ -127,15 +127,15 @@ class GramCloud(Cloud):
         """Of the rows less their mean: (min(n, d),), largest first."""
         return _roots(self.scatter)[: min(self.n, self.d)]
 
-    def shape_distance(self, other: Cloud) -> Tensor:
+    def shape_distance(self, other: Spectrum) -> Tensor:
         """`gap_after_centering` of the two in trace form: a factor of one cloud about the scatter of the other."""
         # few rows are a small factor; of two scatters that of more rows is the one that Cholesky can factor
-        if isinstance(other, GramCloud) and other.n <= self.n:
+        if isinstance(other, GramSpectrum) and other.n <= self.n:
             return _trace_distance(self.root, self.n, other)
         return _trace_distance(other.root, other.n, self)
 
 
-def _trace_distance(root: Tensor, n: int, other: GramCloud) -> Tensor:
+def _trace_distance(root: Tensor, n: int, other: GramSpectrum) -> Tensor:
     inner = root @ other.scatter @ root.T / (n * other.n)  # the roots of its eigenvalues are summed
     squared = root.square().sum() / n + other.scatter.trace() / other.n - 2 * _roots(inner).sum()
     return squared.clamp(min=0).sqrt()
@@ -145,41 +145,41 @@ def _roots(gram: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0).sqrt()
 
 
-def _factored(x: Tensor) -> FactoredCloud:
+def _factored(x: Tensor) -> FactoredSpectrum:
     """A triangular factor of the rows with a column of ones before them: its first row holds the mean, the rest is
     the centred cloud up to rotation."""
     factor = x.new_zeros(0, x.shape[1] + 1, dtype=torch.float64)
     for rows in x.split(ROWS):
         block = torch.cat([rows.new_ones(len(rows), 1, dtype=torch.float64), rows.double()], dim=1)
         factor = torch.linalg.qr(torch.cat([factor, block]), mode="r").R
-    return FactoredCloud(len(x), factor[0, 1:] / factor[0, 0], factor[1:, 1:])
+    return FactoredSpectrum(len(x), factor[0, 1:] / factor[0, 0], factor[1:, 1:])
 
 
-def _with_faint(x: Tensor, cloud: GramCloud) -> FactoredCloud:
+def _with_faint(x: Tensor, spectrum: GramSpectrum) -> FactoredSpectrum:
     """The same cloud with all digits of its faint directions, from a Gram matrix of their own.
 
     The eigenvectors of the scatter part the space: the products of a strong with a faint one are rounding, and do
     not matter. Along the faint ones the rows are short, so that their Gram matrix has digits for what it holds.
     """
-    values, vectors = torch.linalg.eigh(cloud.scatter)  # rising
-    least = FAINT * cloud.singular_values[0].square()
+    values, vectors = torch.linalg.eigh(spectrum.scatter)  # rising
+    least = FAINT * spectrum.singular_values[0].square()
     factors = []
     while True:
         faint = values < least
         factors.append(values[~faint].sqrt()[:, None] * vectors[:, ~faint].T)
         if not faint.any():
-            return FactoredCloud(cloud.n, cloud.mean, torch.cat(factors))
+            return FactoredSpectrum(spectrum.n, spectrum.mean, torch.cat(factors))
         vectors = vectors[:, faint]
         within = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64)
         for rows in exact.slices(x):
-            along = (x[rows].double() - cloud.mean) @ vectors
+            along = (x[rows].double() - spectrum.mean) @ vectors
             within.addmm_(along.T, along)
         values, turn = torch.linalg.eigh(within)
         values, vectors = values.clamp(min=0), vectors @ turn
         least = FAINT * values[-1]
 
 
-@same_kind
+@on_unit_rows
 def effective_rank(x: Tensor) -> Tensor:
     """Number of directions that the rows of x really use: 1 (a line) to min(n, d) (all alike).
 
@@ -204,16 +204,16 @@ def effective_rank(x: Tensor) -> Tensor:
     >>> round(effective_rank(torch.eye(3)).item(), 6)
     3.0
     """
-    return _entropy_rank(Cloud.of(x).singular_values)
+    return _entropy_rank(Spectrum.of(x).singular_values)
 
 
-@same_kind
+@on_unit_rows
 def effective_rank_centered(x: Tensor) -> Tensor:
     """`effective_rank` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point."""
-    return _entropy_rank(_some_spread(Cloud.of(x)))
+    return _entropy_rank(_some_spread(Spectrum.of(x)))
 
 
-@same_kind
+@on_unit_rows
 def participation_ratio(x: Tensor) -> Tensor:
     """Number of directions that carry the squared length of the rows: 1 (a line) to min(n, d) (all alike).
 
@@ -237,16 +237,16 @@ def participation_ratio(x: Tensor) -> Tensor:
     >>> round(participation_ratio(torch.eye(3)).item(), 6)
     3.0
     """
-    return _square_ratio(Cloud.of(x).singular_values)
+    return _square_ratio(Spectrum.of(x).singular_values)
 
 
-@same_kind
+@on_unit_rows
 def participation_ratio_centered(x: Tensor) -> Tensor:
     """`participation_ratio` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point."""
-    return _square_ratio(_some_spread(Cloud.of(x)))
+    return _square_ratio(_some_spread(Spectrum.of(x)))
 
 
-@same_kind
+@on_unit_rows
 def rankme(x: Tensor) -> Tensor:
     """`effective_rank` with 1e-7 added to each share of the singular values, as RankMe is published.
 
@@ -270,10 +270,10 @@ def rankme(x: Tensor) -> Tensor:
     >>> round(rankme(torch.eye(3)).item(), 4)
     3.0
     """
-    return _rankme(Cloud.of(x).singular_values)
+    return _rankme(Spectrum.of(x).singular_values)
 
 
-@same_kind
+@on_unit_rows
 def isoscore(x: Tensor) -> Tensor:
     """How evenly the cloud fills its space about its mean: 0 (one direction) to 1 (all variances alike).
 
@@ -306,10 +306,10 @@ def isoscore(x: Tensor) -> Tensor:
     >>> round(isoscore(square).item(), 6), round(isoscore(square[[0, 2]]).item(), 6)
     (1.0, 0.0)
     """
-    return _isoscore(Cloud.of(x))
+    return _isoscore(Spectrum.of(x))
 
 
-@same_kind
+@on_unit_rows
 def w2_uniformity(x: Tensor) -> Tensor:
     """Wasserstein-2 distance of the cloud to the normal with variance 1/d: lower is more uniform, 0 to √2.
 
@@ -335,24 +335,26 @@ def w2_uniformity(x: Tensor) -> Tensor:
     >>> round(w2_uniformity(square).item(), 6)
     0.0
     """
-    return _w2_uniformity(Cloud.of(x))
+    return _w2_uniformity(Spectrum.of(x))
 
 
-def cloud_shape(cloud: Cloud, names: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+def spectral_measures(
+    spectrum: Spectrum, names: Collection[str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Every measure of this file, or those named: values by name, and reasons by name of those undefined."""
     values, reasons = {}, {}
     for name in _MEASURES if names is None else names:
         try:
-            values[name] = _MEASURES[name](cloud)
+            values[name] = _MEASURES[name](spectrum)
         except ValueError as undefined:
             reasons[name] = str(undefined)
     return values, reasons
 
 
-def _some_spread(cloud: Cloud) -> Tensor:
-    values = cloud.singular_values_centered
+def _some_spread(spectrum: Spectrum) -> Tensor:
+    values = spectrum.singular_values_centered
     # rounding of the mean leaves about 1e-16 of the length of the rows
-    if cloud.n < 2 or values[0] <= 1e-14 * cloud.singular_values[0]:
+    if spectrum.n < 2 or values[0] <= 1e-14 * spectrum.singular_values[0]:
         raise ValueError("all rows are one point, so nothing is left once the mean is taken away")
     return values
 
@@ -370,25 +372,25 @@ def _rankme(values: Tensor) -> Tensor:
     return torch.special.entr(values / values.sum() + RANKME_EPSILON).sum().exp()
 
 
-def _isoscore(cloud: Cloud) -> Tensor:
-    if cloud.d < 2:
+def _isoscore(spectrum: Spectrum) -> Tensor:
+    if spectrum.d < 2:
         raise ValueError("isoscore needs at least 2 dimensions, got 1")
-    return (_square_ratio(_some_spread(cloud)) - 1) / (cloud.d - 1)
+    return (_square_ratio(_some_spread(spectrum)) - 1) / (spectrum.d - 1)
 
 
-def _w2_uniformity(cloud: Cloud) -> Tensor:
-    deviations = cloud.singular_values_centered / cloud.n**0.5
-    deviations = torch.nn.functional.pad(deviations, (0, cloud.d - len(deviations)))
+def _w2_uniformity(spectrum: Spectrum) -> Tensor:
+    deviations = spectrum.singular_values_centered / spectrum.n**0.5
+    deviations = torch.nn.functional.pad(deviations, (0, spectrum.d - len(deviations)))
     # the trace form as a sum of squares: no digits lost near 0
-    return (cloud.mean.square().sum() + (deviations - cloud.d**-0.5).square().sum()).sqrt()
+    return (spectrum.mean.square().sum() + (deviations - spectrum.d**-0.5).square().sum()).sqrt()
 
 
-_MEASURES: dict[str, Callable[[Cloud], Tensor]] = {
-    "effective_rank": lambda cloud: _entropy_rank(cloud.singular_values),
-    "participation_ratio": lambda cloud: _square_ratio(cloud.singular_values),
-    "effective_rank_centered": lambda cloud: _entropy_rank(_some_spread(cloud)),
-    "participation_ratio_centered": lambda cloud: _square_ratio(_some_spread(cloud)),
-    "rankme": lambda cloud: _rankme(cloud.singular_values),
+_MEASURES: dict[str, Callable[[Spectrum], Tensor]] = {
+    "effective_rank": lambda spectrum: _entropy_rank(spectrum.singular_values),
+    "participation_ratio": lambda spectrum: _square_ratio(spectrum.singular_values),
+    "effective_rank_centered": lambda spectrum: _entropy_rank(_some_spread(spectrum)),
+    "participation_ratio_centered": lambda spectrum: _square_ratio(_some_spread(spectrum)),
+    "rankme": lambda spectrum: _rankme(spectrum.singular_values),
     "isoscore": _isoscore,
     "w2_uniformity": _w2_uniformity,
 }

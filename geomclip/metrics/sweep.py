@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import Workers
 
 CPU_BLOCK = (625, 1250)
@@ -65,7 +66,7 @@ class Pairing:
 
     @classmethod
     def of(cls, image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Pairing:
-        """The pairing of images with their texts (text i with image i if no owner is given)."""
+        """The pairing of images with their texts (text i with image i if no owner is named)."""
         if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1]:
             raise ValueError(f"image and text must be (n, d) and (m, d), got {tuple(image.shape)}, {tuple(text.shape)}")
         if image_of_text is None:
@@ -112,6 +113,11 @@ class Pairing:
     def scores(self) -> int:
         """Number of scores that a sweep computes, but for some on the diagonal of a cloud against itself."""
         return self.n * (self.n - 1) // 2 if self.mirrored else self.n * self.m
+
+    def first_texts(self) -> tuple[Tensor, Tensor]:
+        """The first text of each image that has any (k, d), and which image that is (k,)."""
+        described = (self.texts_of_image > 0).nonzero()[:, 0]
+        return self.text[self.starts[described]], described
 
     @cached_property
     def texts_of_image(self) -> Tensor:
@@ -220,7 +226,7 @@ def blocks(
     pairing: Pairing, *, text_block: int = CPU_BLOCK[0], image_block: int = CPU_BLOCK[1]
 ) -> Iterator[Callable[[bool], Block]]:
     """The blocks of a pairing, each as a function: called with False it holds all scores, then with True
-    the matched ones become -inf. Buffers are reused: a block is valid until the next one is asked for."""
+    the matched ones become -inf. Buffers are reused: a block is valid until the next one is made."""
     for rows in text_slices(pairing, text_block):
         yield from _row_of_blocks(pairing, *rows, (text_block, image_block))
 
@@ -300,7 +306,7 @@ class _Sweep:
         self.moved = threading.Condition()
         self.alone = threading.Lock()  # for folds without loops
 
-    def run(self, progress: Callable[[int, int], None] | None) -> None:
+    def run(self, stage: str, progress: Progress) -> None:
         """Every row of blocks, in threads where there are loops that let others work meanwhile."""
         count = min(torch.get_num_threads(), len(self.rows)) if self.compiled else 1
         with ExitStack() as stack:
@@ -311,8 +317,7 @@ class _Sweep:
                 takes = [partial(workers.result, call) for call in calls]
             for (texts, _), take in zip(self.rows, takes, strict=True):
                 take()
-                if progress is not None:
-                    progress(texts.stop, self.pairing.m)
+                progress.stage(stage, texts.stop, self.pairing.m)
 
     def take(self, place: int, check: Callable[[], None] = lambda: None) -> None:
         """One row of blocks; `check` may raise to end it."""
@@ -350,7 +355,8 @@ def sweep(
     image_block: int | None = None,
     device: str | torch.device = "cpu",
     compiled: bool | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    stage: str = "sweep",
+    progress: Progress = SILENT,
 ) -> list[Any]:
     """What each fold finishes with, from one pass over all n x m similarities.
 
@@ -365,8 +371,10 @@ def sweep(
         Where blocks are computed and taken; what comes out lies where the pairing lies.
     compiled : bool, optional
         Whether folds take blocks in compiled loops; left out: where that is faster and numba is there.
-    progress : callable, optional
-        Called with (texts done, texts) after each row of blocks.
+    stage : str
+        What progress calls the sweep.
+    progress : Progress
+        Gets the texts that are done after each row of blocks.
 
     Returns
     -------
@@ -376,7 +384,7 @@ def sweep(
     Raises
     ------
     ValueError
-        If a fold of a cloud against itself would see matched entries, or compiled loops are asked for and not there.
+        If a fold of a cloud against itself would see matched entries, or compiled loops are wanted and not there.
     """
     if pairing.mirrored and not all(fold.unmatched for fold in folds):
         raise ValueError("folds of a cloud against itself must be unmatched: the matched entries are no scores")
@@ -388,7 +396,7 @@ def sweep(
     usual = CPU_BLOCK if pairing.image.device.type == "cpu" else GPU_BLOCK
     size = (text_block or usual[0], image_block or usual[1])
     swept = _Sweep(pairing, folds, size, compiled)
-    swept.run(progress)
+    swept.run(stage, progress)
     finished = (fold.finish(state, pairing) for fold, state in zip(folds, swept.states, strict=True))
     return [_brought(result, home) for result in finished]
 

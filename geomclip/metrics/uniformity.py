@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import Block, Pairing, merge_by, sweep
 
 
@@ -51,7 +51,7 @@ class GaussianSums:
         return state
 
 
-@same_kind
+@on_unit_rows
 def uniformity(x: Tensor, *, t: float = 2.0) -> Tensor:
     """Log mean Gaussian potential over all pairs of rows: −4t (two poles) to 0 (one point); lower is more even.
 
@@ -89,7 +89,7 @@ def uniformity(x: Tensor, *, t: float = 2.0) -> Tensor:
     return (sums["image"].sum() / (len(x) * (len(x) - 1))).log()
 
 
-@same_kind
+@on_unit_rows
 def uniformity_cross(image: Tensor, text: Tensor, image_of_text: Tensor | None = None, *, t: float = 2.0) -> Tensor:
     """Log mean Gaussian potential over unmatched image-text pairs: −4t to 0; lower is further apart.
 
@@ -125,7 +125,7 @@ def uniformity_cross(image: Tensor, text: Tensor, image_of_text: Tensor | None =
     return (sums["text"].sum() / pairs).log()
 
 
-@same_kind
+@on_unit_rows
 def uniformity_joint(image: Tensor, text: Tensor, *, t: float = 2.0) -> Tensor:
     """`uniformity` of the stacked set [image; text], every text counted: −4t to 0; lower is more even.
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.calibration_scores import BINS, ace, brier, class_bin_gaps, ece, mce, smece
-from geomclip.metrics.kinds import same_kind
+from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import TIE
 
 CELLS = 4_000_000
 """Scores held at a time: 32 MB."""
 
 
-@same_kind
+@on_unit_rows
 def zeroshot(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float) -> dict[str, Tensor]:
     """Accuracy and calibration of classifying images by their nearest class text.
 
@@ -85,7 +85,7 @@ def zeroshot_whole(
     return {f"zeroshot_{key}": value for key, value in values.items()}, queries
 
 
-@same_kind
+@on_unit_rows
 def zeroshot_queries(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float) -> dict[str, Tensor]:
     """What `zeroshot` adds up, image by image; arguments as there.
 

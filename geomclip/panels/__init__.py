@@ -5,9 +5,11 @@ What they need is imported when they are called, so that `geomclip.panels.option
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.panels.options import Measuring
 
 if TYPE_CHECKING:
     from geomclip.embeddings.record import EmbeddingSet
@@ -16,17 +18,23 @@ if TYPE_CHECKING:
     from geomclip.panels.sources import Side
 
 
-def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **options: Any) -> Panel:
+def measure(
+    embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, progress: Progress = SILENT, **options: Any
+) -> Panel:
     """Every number of one set of embeddings, with intervals and nulls.
 
-    Options and errors are those of `geomclip.panels.measurement.measure`: metrics, bootstrap, seed, curves, captions,
-    paper, by, logit_scale, dtype, device, progress. Simulated nulls are kept under `cache_dir`.
+    Simulated nulls are kept under `cache_dir`. Errors are those of `geomclip.panels.measurement.measure`.
 
     Parameters
     ----------
     embeddings : EmbeddingSet
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
+    progress : Progress
+        Gets the sweeps, each a stage.
+    **options
+        Those of `geomclip.panels.options.Measuring`: metrics, bootstrap, seed, curves, captions, paper, by,
+        logit_scale, dtype, device.
 
     Returns
     -------
@@ -35,20 +43,18 @@ def measure(embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, **
     from geomclip.panels import measurement
     from geomclip.panels.nulls import NullCache
 
-    options.setdefault("null_cache", NullCache(cache_dir))
-    return measurement.measure(embeddings, **options)
+    return measurement.measure(embeddings, null_cache=NullCache(cache_dir), progress=progress, **options)
 
 
 def compare(
     before: Side,
     after: Side,
     *,
-    bootstrap: int = 1000,
-    seed: int = 0,
+    bootstrap: int = Measuring.bootstrap,
+    seed: int = Measuring.seed,
     intersect: bool = False,
     cache_dir: str | Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-    log: Callable[[str], None] | None = None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> Comparison:
     """What changed from one side to the other: paired differences with intervals and verdicts.
@@ -65,8 +71,8 @@ def compare(
         before they are measured; of results, what each image adds stays as it was computed.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
-    progress, log : callables, optional
-        Called with (stage, done, of), and with a line of text.
+    progress : Progress, optional
+        Takes how far each stage is, and lines of text.
     **options
         Of `embed` for models: data, split, data_root, limit, image_column, text_column, image_id_column,
         batch_size, workers, precision, device; pretrained (of named models), arch (of files of weights). Of
@@ -81,7 +87,7 @@ def compare(
     InputError
         If a file or name cannot be used, or an option has nothing to do with these sides.
     ValueError
-        If the sets differ and `intersect` is not asked for, or have nothing in common.
+        If the sets differ without `intersect`, or have nothing in common.
 
     Examples
     --------
@@ -105,7 +111,6 @@ def compare(
         cache_dir=cache,
         null_cache=NullCache(cache),
         progress=progress,
-        log=log,
         options=options,
     )
     result = differences.compare(one.panel, other.panel, bootstrap=bootstrap, seed=seed, intersect=intersect)

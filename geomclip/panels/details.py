@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.spectrum import Cloud
+from geomclip.metrics.spectrum import Spectrum
 from geomclip.metrics.sweep import Block, Fold, Pairing, merge_by, sweep
 
 CELLS = 4096
@@ -26,8 +26,6 @@ CELLS = 4096
 
 WITHIN_ROWS = 10_000
 """Rows of a modality, evenly spread over it, between which its own similarities are counted: 10⁸ of them."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +128,7 @@ def details_of(
     neighbors: int = 10,
     bins: int | None = None,
     pairs: int = 24,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Details:
     """What pictures show of a set: see `Details`.
 
@@ -146,8 +144,8 @@ def details_of(
         matched pairs, which are fewest, fill them.
     pairs : int
         Best and worst pairs to keep.
-    progress : callable, optional
-        Called with (stage, rows done, rows).
+    progress : Progress
+        Gets the rows that are done of each stage.
 
     Returns
     -------
@@ -181,7 +179,7 @@ def details_of(
         counts[f"within {modality}s"] = _within(rows, modality, notes, progress)
     fewest = min(int(each.sum()) for each in counts.values())
     edges, similarities = joined(counts, _bins(fewest) if bins is None else bins)
-    spectra = {modality: Cloud.of(rows).singular_values for modality, rows in clouds.items()}
+    spectra = {modality: Spectrum.of(rows).singular_values for modality, rows in clouds.items()}
     shares = {modality: (values / values.sum()).numpy() for modality, values in spectra.items()}
     return Details(edges, similarities, shares, k, notes=notes, **across)
 
@@ -207,14 +205,16 @@ def _across(
     k: int,
     neighbors: int,
     pairs: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Everything that one pass over images against texts gives: fields of Details, `similarities` in cells."""
     # what the two sides of the pairing are to the set, and the row there of each row here
     as_rows = {"image": torch.arange(pairing.n), "text": pairing.order}
-    told = {"image": "image", "text": "text"} if embeddings.text is not None else {"image": "text", "text": "image"}
+    modality_of = (
+        {"image": "image", "text": "text"} if embeddings.text is not None else {"image": "text", "text": "image"}
+    )
     folds: list[Fold[Any, Any]] = [Histogram(), Nearest(max(k + 1, neighbors)), Ranks()]
-    unmatched, found, ranks = sweep(pairing, folds, progress=_stage(progress, "images and texts"))
+    unmatched, found, ranks = sweep(pairing, folds, stage="images and texts", progress=progress)
     matched = torch.histc(pairing.matched.clamp(-1, 1), CELLS, -1.0, 1.0).long()
     occurrence, nearest = {}, {}
     for query, item in (("text", "image"), ("image", "text")):
@@ -223,14 +223,16 @@ def _across(
         place, score = (pairing.unsorted(each) if query == "text" else each for each in (
             found[f"{query}_index"][:, :kept], found[f"{query}_score"][:, :kept]
         ))  # fmt: skip
-        nearest[told[query]] = Neighborhood(as_rows[item][place].numpy(), score.clamp(-1, 1).float().numpy())
+        nearest[modality_of[query]] = Neighborhood(as_rows[item][place].numpy(), score.clamp(-1, 1).float().numpy())
         if items <= k:
-            notes[f"k_occurrence {told[item]}"] = f"of {items} {told[item]}s all are among the {k} nearest"
+            notes[f"k_occurrence {modality_of[item]}"] = (
+                f"of {items} {modality_of[item]}s all are among the {k} nearest"
+            )
             continue
         counts = k_occurrence_of_candidates(pairing, found, query, k=k)
-        occurrence[told[item]] = (pairing.unsorted(counts) if item == "text" else counts).numpy()
+        occurrence[modality_of[item]] = (pairing.unsorted(counts) if item == "text" else counts).numpy()
     order = _in_order(ranks["text"], pairing.matched)
-    rows = {told["image"]: pairing.own, told["text"]: pairing.order}
+    rows = {modality_of["image"]: pairing.own, modality_of["text"]: pairing.order}
     kept_pairs = {}
     for name, sequence in (("best", order), ("worst", order.flip(0))):
         first = _first_of_each(rows["image"][sequence], pairs)
@@ -267,13 +269,13 @@ def _first_of_each(labels: Tensor, count: int) -> Tensor:
     return torch.tensor(places, dtype=torch.int64)
 
 
-def _within(rows: Tensor, modality: str, notes: dict[str, str], progress: Progress | None) -> Tensor:
+def _within(rows: Tensor, modality: str, notes: dict[str, str], progress: Progress) -> Tensor:
     """Cosines between different rows of one modality, in cells, every pair once."""
     n = len(rows)
     if n > WITHIN_ROWS:
         rows = rows[torch.arange(WITHIN_ROWS) * n // WITHIN_ROWS]
         notes[f"within {modality}s"] = f"between {WITHIN_ROWS:,} of {n:,} {modality}s, evenly spread"
-    (count,) = sweep(Pairing.within(rows), [Histogram()], progress=_stage(progress, f"within {modality}s"))
+    (count,) = sweep(Pairing.within(rows), [Histogram()], stage=f"within {modality}s", progress=progress)
     return count
 
 
@@ -309,7 +311,3 @@ def joined(counts: Mapping[str, Tensor], bins: int) -> tuple[NDArray[np.float64]
 def _bins(count: int) -> int:
     """Three times Rice's 2 n^(1/3), since the narrowest of the distributions fills about a third of the range."""
     return min(100, max(20, round(6 * count ** (1 / 3))))
-
-
-def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else partial(progress, name)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from geomclip.metrics.contributions import FORMULAS, Columns, Sums
+from geomclip.panels.options import Measuring
 
 LEVEL = 0.95
-SUBSAMPLES = 50
+STAGE = "bootstrap"
+"""What the seconds of a panel call its resampling."""
 
 Interval = tuple[float, float]
+Statistic = Callable[[Tensor], Tensor]
+"""From counts of images (b, n) to values (b,)."""
+Drawn = dict[str, Tensor]
+"""Key to its resampled values (resamples,)."""
 
 
 def resampled_counts(n: int, resamples: int, *, seed: int, cells: int = 2**23) -> Iterator[Tensor]:
@@ -27,43 +34,54 @@ def resampled_counts(n: int, resamples: int, *, seed: int, cells: int = 2**23) -
         yield torch.from_numpy(np.bincount(draws.ravel(), minlength=b * n).reshape(b, n).astype(np.float64))
 
 
-def bootstrap(
-    columns: Columns,
-    keys: Sequence[str],
-    others: Mapping[str, Callable[[Tensor], Tensor]],
-    *,
-    n: int,
-    resamples: int,
-    seed: int,
-) -> dict[str, Tensor]:
-    """Resampled values (resamples,) of each key that has a formula, and of each other statistic.
+@dataclass(frozen=True)
+class Resampling:
+    """Resamples of n images with replacement. The same seed draws the same ones from as many images.
 
-    Parameters
-    ----------
-    columns : mapping of name to (n,) float64
-        What each image adds (`geomclip.metrics.contributions`).
-    keys : sequence of str
-        Keys of `FORMULAS`; those whose columns are absent are left out.
-    others : mapping of key to function
-        From counts (b, n) to values (b,).
-    n, resamples, seed : int
-        The same seed draws the same images, so that two sets of the same images are resampled in pairs.
+    So two sets of the same images are resampled in pairs.
     """
-    names = list(columns)
-    table = torch.stack([columns[name] for name in names], 1)  # (n, names)
-    total = dict(zip(names, table.sum(0), strict=True))
-    drawn: dict[str, list[Tensor]] = {}
-    for counts in resampled_counts(n, resamples, seed=seed):
-        weighted = dict(zip(names, (counts @ table).T, strict=True))
-        sums = Sums(total, weighted)
-        for key in keys:
-            try:
-                drawn.setdefault(key, []).append(FORMULAS[key](sums))
-            except KeyError:  # a column that this set does not have
-                drawn.pop(key, None)
-        for key, statistic in others.items():
-            drawn.setdefault(key, []).append(statistic(counts))
-    return {key: torch.cat(parts) for key, parts in drawn.items()}
+
+    n: int
+    resamples: int
+    seed: int
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What a panel keeps of how its intervals were made."""
+        return {"bootstrap": {"resamples": self.resamples, "level": LEVEL, "unit": "image"}}
+
+    def values(self, columns: Columns, keys: Sequence[str], others: Mapping[str, Statistic]) -> Drawn:
+        """Resampled values (resamples,) of each key that has a formula, and of each other statistic.
+
+        Parameters
+        ----------
+        columns : mapping of name to (n,) float64
+            What each image adds (`geomclip.metrics.contributions`).
+        keys : sequence of str
+            Keys of `FORMULAS`; those whose columns are absent are left out.
+        others : mapping of key to function
+            From counts (b, n) to values (b,).
+        """
+        names = list(columns)
+        table = torch.stack([columns[name] for name in names], 1)  # (n, names)
+        total = dict(zip(names, table.sum(0), strict=True))
+        drawn: dict[str, list[Tensor]] = {}
+        for counts in resampled_counts(self.n, self.resamples, seed=self.seed):
+            weighted = dict(zip(names, (counts @ table).T, strict=True))
+            sums = Sums(total, weighted)
+            for key in keys:
+                try:
+                    drawn.setdefault(key, []).append(FORMULAS[key](sums))
+                except KeyError:  # a column that this set does not have
+                    drawn.pop(key, None)
+            for key, statistic in others.items():
+                drawn.setdefault(key, []).append(statistic(counts))
+        return {key: torch.cat(parts) for key, parts in drawn.items()}
+
+
+def resampling_of(n: int, options: Measuring) -> Resampling | None:
+    """The resamples that are wanted of n images; None where no intervals are."""
+    return Resampling(n, options.bootstrap, options.seed) if options.bootstrap else None
 
 
 def percentile_interval(drawn: Tensor) -> Interval | None:
@@ -83,36 +101,6 @@ def basic_interval(value: float, drawn: Tensor, *, low: float = -np.inf, high: f
     return max(low, 2 * value - ends[1]), min(high, 2 * value - ends[0])
 
 
-@dataclass(frozen=True, eq=False)
-class Halves:
-    """Subsamples of half of the images, without replacement, each made of whole groups of images.
-
-    Images fall into at most 100 random groups of one size (to within one); a half is half of the groups. What
-    adds up over images is then added up once a group.
-    """
-
-    group: Tensor  # (n,) group of each image
-    chosen: Tensor  # (halves, groups) bool
-
-    @classmethod
-    def of(cls, n: int, *, seed: int, count: int = SUBSAMPLES) -> Halves:
-        """`count` halves of n images; the same seed gives the same ones."""
-        generator = np.random.default_rng([seed, 1])
-        groups = min(n, 2 * SUBSAMPLES)
-        group = torch.from_numpy(generator.permutation(n)) % groups
-        chosen = torch.zeros(count, groups, dtype=torch.bool)
-        for row in chosen:
-            row[torch.from_numpy(generator.permutation(groups)[: groups // 2])] = True
-        return cls(group, chosen)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Which images each half has: (n,) bool."""
-        return (row[self.group] for row in self.chosen)
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-
 def half_interval(value: float, of_halves: Tensor, *, low: float = -np.inf, high: float = np.inf) -> Interval | None:
     """Value ± 1.96 standard deviations between halves drawn without replacement, kept in the metric's range.
 
@@ -126,7 +114,7 @@ def half_interval(value: float, of_halves: Tensor, *, low: float = -np.inf, high
     return max(low, value - reach), min(high, value + reach)
 
 
-def weighted_median(values: Tensor, owner: Tensor) -> Callable[[Tensor], Tensor]:
+def weighted_median(values: Tensor, owner: Tensor) -> Statistic:
     """A function from counts of images (b, n) to the median of `values` (q,) with the counts of their owners."""
     order = values.argsort()
     ranked, owner = values[order].double(), owner[order]

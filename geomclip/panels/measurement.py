@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
+import platform
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.devices import choose_device
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.version import __version__
+from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
+from geomclip.metrics.calibration_scores import BINS
+from geomclip.metrics.sweep import Pairing
+from geomclip.panels import stages
+from geomclip.panels.items import Items
+from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
-from geomclip.panels.run import Progress, Run
-from geomclip.panels.stages import all_stages
+from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
 
 NORM_DOUBT = 1e-2
-"""A mean length of rows further than this from 1 is told: not every file of vectors is normalised."""
+"""A mean length of rows further than this from 1 is a warning: not every file of vectors is normalised."""
+
+TRUNCATED_DOUBT = 0.01
+"""More texts cut than this is a warning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +39,7 @@ class Measured:
 
 
 def measure(
-    embeddings: EmbeddingSet,
-    *,
-    metrics: str | Sequence[str] = "default",
-    bootstrap: int = 1000,
-    seed: int = 0,
-    curves: bool = False,
-    captions: str = "all",
-    paper: str | None = None,
-    by: str | None = None,
-    logit_scale: float | None = None,
-    dtype: str = "float32",
-    device: str = "cpu",
-    null_cache: MutableMapping[str, dict[str, float]] | None = None,
-    progress: Progress | None = None,
+    embeddings: EmbeddingSet, *, null_cache: Nulls | None = None, progress: Progress = SILENT, **options: Any
 ) -> Panel:
     """Every number of one set of embeddings, with intervals and nulls.
 
@@ -50,31 +47,13 @@ def measure(
     ----------
     embeddings : EmbeddingSet
         Pairs, or class data (`labels` and `class_text`).
-    metrics : str or sequence of str
-        "default", "all", or keys of `geomclip.metrics.METRICS`.
-    bootstrap : int
-        Resamples of images for the 95 % intervals; 0 for none.
-    seed : int
-        Of resamples, halves, folds and nulls. The same seed and set give the same panel.
-    curves : bool
-        Also the gap-shift and gap-ablation curves.
-    captions : str
-        "all", or "first" for the one-caption protocol.
-    paper : str, optional
-        "oh2023" adds two numbers as the code of Oh et al. computes them.
-    by : str, optional
-        A column of the set: a panel of each of its values too.
-    logit_scale : float, optional
-        In place of the set's own.
-    dtype : str
-        "float32" or "float64": the precision of the similarities; sums are float64 in both.
-    device : str
-        "cpu", "cuda" ("cuda:1"), or "auto", the GPU if there is one: where the similarities of all pairs are computed
-        and swept. What is not a sweep runs on the CPU.
     null_cache : mutable mapping, optional
         Where simulated nulls are looked up and kept.
-    progress : callable, optional
-        Called with (stage, done, of).
+    progress : Progress
+        Gets the sweeps, each a stage.
+    **options
+        Those of `geomclip.panels.options.Measuring`: metrics, bootstrap, seed, curves, captions, paper, by,
+        logit_scale, dtype, device.
 
     Returns
     -------
@@ -93,41 +72,24 @@ def measure(
     >>> panel["image_retrieval_recall@1"], panel["alignment"]
     (1.0, 0.0)
     """
-    _check_options(embeddings, bootstrap, captions, paper, by, dtype)
-    wanted = metric_keys(metrics)
-    device = choose_device(device)
-    warnings = _norm_warnings(embeddings)
-    if logit_scale is not None:
-        embeddings = embeddings.replace(logit_scale=logit_scale, logit_scale_source="asked")
-    if captions == "first":
-        embeddings = embeddings.first_texts()
-    embeddings = _in_precision(embeddings, torch.float64 if dtype == "float64" else torch.float32)
-    options: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "device": device, "null_cache": null_cache}
-    run = Run(embeddings, wanted, **options, progress=progress)
-    all_stages(run, curves=curves, paper=paper)
-    asked = metrics if isinstance(metrics, str) else list(metrics)
-    of_run = {"metrics": asked, "captions": captions, "paper": paper, "dtype": dtype, "device": device, "by": by}
-    panel = run.panel(of_run, warnings)
-    if by is None:
-        return panel
-    return panel.replace(groups=dict(_groups(embeddings, by, wanted, options)))
-
-
-def _check_options(
-    embeddings: EmbeddingSet, bootstrap: int, captions: str, paper: str | None, by: str | None, dtype: str
-) -> None:
-    if bootstrap < 0:
-        raise ValueError(f"bootstrap must be 0 (none) or more, got {bootstrap}")
-    for name, value, allowed in (
-        ("captions", captions, ("all", "first")),
-        ("paper", paper, (None, "oh2023")),
-        ("dtype", dtype, ("float32", "float64")),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
-    if by is not None and by not in embeddings.columns:
+    how = Measuring(**options)
+    if how.by is not None and how.by not in embeddings.columns:
         have = ", ".join(embeddings.columns) or "none"
-        raise ValueError(f"there is no column {by!r} to group by; columns of this set: {have}")
+        raise ValueError(f"there is no column {how.by!r} to group by; columns of this set: {have}")
+    wanted = metric_keys(how.metrics)
+    how = replace(how, device=choose_device(how.device))
+    warnings = _norm_warnings(embeddings)
+    if how.logit_scale is not None:
+        embeddings = embeddings.replace(logit_scale=how.logit_scale, logit_scale_source="asked")
+    if how.captions == "first":
+        embeddings = embeddings.first_texts()
+    embeddings = _in_precision(embeddings, torch.float64 if how.dtype == "float64" else torch.float32)
+    nulls: Nulls = {} if null_cache is None else null_cache
+    panel = _panel(embeddings, wanted, how, nulls, progress)
+    panel = panel.replace(params=how.params() | dict(panel.params), warnings=[*warnings, *panel.warnings])
+    if how.by is None:
+        return panel
+    return panel.replace(groups=dict(_groups(embeddings, wanted, how, nulls)))
 
 
 def metric_keys(metrics: str | Sequence[str]) -> set[str]:
@@ -144,8 +106,8 @@ def metric_keys(metrics: str | Sequence[str]) -> set[str]:
         elif key in METRICS:
             wanted.add(key)
         else:
-            near = difflib.get_close_matches(key, METRICS, n=3, cutoff=0.5)
-            hint = f"; nearest: {', '.join(near)}" if near else "; `geomclip measure --metrics all` shows all keys"
+            close = near(key, METRICS)
+            hint = f"; nearest: {', '.join(close)}" if close else "; `geomclip measure --metrics all` shows all keys"
             raise ValueError(f"unknown metric {key!r}{hint}")
     if not wanted:
         raise ValueError("no metric is named; give default, all, or keys")
@@ -174,11 +136,10 @@ def _norm_warnings(embeddings: EmbeddingSet) -> list[str]:
     return warnings
 
 
-def _groups(
-    embeddings: EmbeddingSet, by: str, wanted: set[str], options: dict[str, Any]
-) -> Iterator[tuple[str, Panel]]:
+def _groups(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: Nulls) -> Iterator[tuple[str, Panel]]:
     """A panel for each value of a column, in the order of their names; groups of one image say why they have none."""
-    column = embeddings.columns[by]
+    assert how.by is not None
+    column = embeddings.columns[how.by]
     for value in sorted(set(column)):
         rows = torch.tensor([i for i, each in enumerate(column) if each == value])
         name = value or "(none)"
@@ -187,6 +148,94 @@ def _groups(
         except ValueError as too_few:
             yield name, Panel({}, notes={"group": str(too_few)}, n_images=len(rows))
             continue
-        run = Run(group, wanted, **options)
-        all_stages(run, curves=False, paper=None)
-        yield name, run.panel({"group": {by: value}}, [])
+        panel = _panel(group, wanted, replace(how, curves=False, paper=None), nulls, SILENT)
+        yield name, panel.replace(params={"group": {how.by: value}, **panel.params})
+
+
+def _panel(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: Nulls, progress: Progress) -> Panel:
+    """The panel of a set as it stands: all stages, and everything that they found as the record."""
+    image, text, classes = embeddings.image, embeddings.text, embeddings.class_text
+    pairing = None if text is None else Pairing.of(image, text, embeddings.image_of_text)
+    labelled = None if embeddings.labels is None or classes is None else Classes(embeddings.labels, classes)
+    run = Run(image, pairing, labelled, float(embeddings.logit_scale), wanted, how, nulls, progress)
+    stages.of_vectors(run)
+    _of_texts(run, embeddings)
+    stages.conclude(run)
+    found = run.found
+    return Panel(
+        values=found.values,
+        ci=found.ci,
+        null=found.null,
+        notes=found.notes,
+        warnings=_warnings(run, embeddings),
+        reliability=found.reliability,
+        curves=found.curves,
+        items=_items(run, embeddings),
+        params={"bins": BINS, "t": 2.0, "k": NEIGHBORS} | found.params,
+        seconds={stage: round(seconds, 4) for stage, seconds in found.seconds.items()},
+        made_from=dict(embeddings.made_from),
+        env={
+            "geomclip": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "threads": torch.get_num_threads(),
+        },
+        n_images=run.n,
+        n_texts=0 if run.text is None else len(run.text),
+        dim=image.shape[1],
+        logit_scale=run.logit_scale,
+        logit_scale_source=embeddings.logit_scale_source,
+        task="retrieval" if pairing is not None else "classification",
+        seed=how.seed,
+        features_sha256=embeddings.features_sha256(),
+    )
+
+
+def _of_texts(run: Run, embeddings: EmbeddingSet) -> None:
+    """Shares of texts that occur under different images, and that the encoder cut."""
+    if run.pairing is None:
+        return
+    run.put("duplicate_text_share", embeddings.duplicate_text_share)
+    if embeddings.truncated is not None:
+        run.put("truncated_text_share", float(embeddings.truncated.double().mean()))
+    else:
+        run.found.notes["truncated_text_share"] = "not known for vectors that were not extracted here"
+
+
+def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
+    """What the reader must not miss."""
+    warnings = []
+    share = run.found.values.get("truncated_text_share") or 0.0
+    if share > TRUNCATED_DOUBT:
+        warnings.append(f"{share:.1%} of the texts were cut at the model's context length")
+    if embeddings.logit_scale_source == "assumed":
+        scale = f"{embeddings.logit_scale:g} is assumed ({option('logit_scale')} sets it)"
+        warnings.append(f"no logit scale came with these vectors: {scale}")
+    if run.pairing is not None:
+        without = int((run.pairing.texts_of_image == 0).sum())
+        if without:
+            warnings.append(f"{without} of {run.n} images have no text: they are candidates, not queries")
+    if run.found.slower:
+        warnings.append(run.found.slower)
+    return warnings + [str(note) for note in embeddings.made_from.get("notes") or []]
+
+
+def _items(run: Run, embeddings: EmbeddingSet) -> Items:
+    """What was found of each image and text, and what the draws gave that sums cannot give."""
+    found = run.found
+    items: dict[str, dict[str, Any]] = {"image": {"image_id": list(embeddings.image_id)}, "text": {}}
+    if embeddings.image_path is not None:
+        items["image"]["image_path"] = list(embeddings.image_path)
+    items["image"] |= {name: column.tolist() for name, column in found.image_items.items()}
+    items["image"] |= {f"sum.{name}": column.tolist() for name, column in found.columns.items()}
+    if embeddings.image_of_text is not None:
+        items["text"] = {
+            "caption_id": list(embeddings.caption_id),
+            "image_id": [embeddings.image_id[i] for i in embeddings.image_of_text.tolist()],
+            **{name: column.tolist() for name, column in found.text_items.items()},
+        }
+    # the same seed draws the same images from as many: what a comparison in pairs needs where sums do not do
+    for kind, drawn in (("resample", found.drawn), ("half", found.of_halves)):
+        if drawn:
+            items[kind] = {key: column.tolist() for key, column in drawn.items()}
+    return items

@@ -11,6 +11,7 @@ import torch
 from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
+from geomclip.machine.progress import Named, Progress
 from geomclip.machine.words import nearest
 from geomclip.panels.measurement import Measured, measure, metric_keys
 from geomclip.panels.record import Panel
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 Side: TypeAlias = "Panel | EmbeddingSet | Encodes | str | Path"
 """A panel, a set or an encoder at hand; or a result (.json), a store, .npz or .npy, or a model's name."""
-Stage: TypeAlias = Callable[[str, int, int], None]
-"""Called with (stage, done, of)."""
 
 OF_MODELS = ("pretrained",)
 OF_FILES = ("arch",)
@@ -65,8 +64,7 @@ def panels(
     seed: int,
     cache_dir: Path | None,
     null_cache: Any,
-    progress: Stage | None,
-    log: Callable[[str], None] | None,
+    progress: Progress,
     options: Mapping[str, Any],
 ) -> tuple[Measured, Measured, list[str]]:
     """Both sides measured, and lines on what was done to compare them; see `geomclip.panels.compare`.
@@ -74,7 +72,7 @@ def panels(
     Two sets of vectors are cut to what they share, and put in one order, before they are measured.
     """
     common: dict[str, Any] = {"seed": seed, "options": options}
-    found = loaded((before, after), SIDES, cache_dir=cache_dir, progress=progress, log=log, **common)
+    found = loaded((before, after), SIDES, cache_dir=cache_dir, progress=progress, **common)
     notes = []
     if isinstance(found[0], EmbeddingSet) and isinstance(found[1], EmbeddingSet):
         *found, told = cut(found[0], found[1], intersect=intersect)
@@ -90,8 +88,7 @@ def loaded(
     *,
     seed: int,
     cache_dir: Path | None,
-    progress: Stage | None,
-    log: Callable[[str], None] | None,
+    progress: Progress,
     options: Mapping[str, Any],
     pictures: bool = False,
 ) -> list[Panel | EmbeddingSet]:
@@ -103,7 +100,7 @@ def loaded(
     check_options(options, kinds, pictures=pictures)
     found: list[Any] = [_at_hand(side, what, options.get("dtype")) for side, what in zip(sides, kinds, strict=True)]
     if any(what in ("model", "file") for what in kinds):
-        of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress, "log": log}
+        of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress}
         found = _embedded(found, kinds, names, options, **of_data)
     return found
 
@@ -115,7 +112,7 @@ def measured(
     bootstrap: int,
     seed: int,
     null_cache: Any,
-    progress: Stage | None,
+    progress: Progress,
     options: Mapping[str, Any],
     curves: bool = False,
 ) -> Measured:
@@ -126,8 +123,7 @@ def measured(
     common: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "null_cache": null_cache, "curves": curves}
     if options.get("device") is not None:
         asked["device"] = options["device"]
-    say = None if progress is None else _named(progress, name)
-    return Measured(measure(side, **common, **asked, progress=say), side)
+    return Measured(measure(side, **common, **asked, progress=Named(progress, name)), side)
 
 
 def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures: bool = False) -> None:
@@ -188,8 +184,7 @@ def _embedded(
     *,
     seed: int,
     cache_dir: Path | None,
-    progress: Stage | None,
-    log: Callable[[str], None] | None,
+    progress: Progress,
 ) -> list[Any]:
     """The sides with the models in place of their names replaced by embeddings of one and the same data."""
     from geomclip.encoders.extraction.calls import embed
@@ -213,10 +208,10 @@ def _embedded(
         if what not in of_model:
             embedded.append(side)
             continue
-        say = None if progress is None else _encoding(progress, name)
+        say = Named(progress, name)
         model = str(side) if isinstance(side, Path) else side
         own: dict[str, Any] = of_model[what] if isinstance(model, str) else {}
-        common: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": say, "log": log}
+        common: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": _encoding(say), "log": say.log}
         embedded.append(embed(model, pairs, limit=limit, **work, **own, **common))
     return embedded
 
@@ -228,10 +223,5 @@ def _refuse_unknown_folder(side: str | Path) -> None:
         raise InputError(f"{side} is a folder, but no store of embeddings, no run of finetune and no model")
 
 
-def _named(progress: Stage, side: str) -> Stage:
-    return (lambda stage, done, of: progress(f"{side}: {stage}", done, of)) if side else progress
-
-
-def _encoding(progress: Stage, side: str) -> Callable[[int, int, int], None]:
-    say = _named(progress, side)
-    return lambda done, of, skipped: say(f"encoding{f', {skipped} skipped' if skipped else ''}", done, of)
+def _encoding(progress: Progress) -> Callable[[int, int, int], None]:
+    return lambda done, of, skipped: progress.stage(f"encoding{f', {skipped} skipped' if skipped else ''}", done, of)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.outputs import check_output_file
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.panels import sources, tables
 from geomclip.panels.measurement import Measured
 from geomclip.panels.nulls import NullCache
@@ -19,7 +19,7 @@ from geomclip.reports.cards import galleries
 from geomclip.reports.figures import pictures_of
 from geomclip.reports.origins import made_of
 from geomclip.reports.page import Missing, Page, Table, write
-from geomclip.reports.views import POINTS, Asked, Progress, View, view_of
+from geomclip.reports.views import POINTS, Asked, View, view_of
 
 OUT = "geomclip-report.html"
 
@@ -34,8 +34,7 @@ def report(
     bootstrap: int = 1000,
     seed: int = 0,
     cache_dir: str | Path | None = None,
-    progress: Progress | None = None,
-    log: Callable[[str], None] | None = None,
+    progress: Progress = SILENT,
     command: str | None = None,
     **options: Any,
 ) -> Path:
@@ -59,8 +58,8 @@ def report(
         Resamples for the intervals, 0 for none; the seed of these, of the maps and of the sample.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
-    progress, log : callables, optional
-        Called with (stage, done, of), and with a line of text.
+    progress : Progress, optional
+        Takes how far each stage is, and lines of text.
     command : str, optional
         What the foot of the page says it was made with. Left out: this call.
     **options
@@ -93,7 +92,7 @@ def report(
     of_data = {name: options[name] for name in sources.OF_IMAGES if options.get(name) is not None}
     asked = Asked(of_data if thumbnails else None, points, seed, cache, progress)
     common: dict[str, Any] = {"seed": seed, "progress": progress, "options": options}
-    (side,) = sources.loaded([source], [""], cache_dir=cache, log=log, pictures=thumbnails, **common)
+    (side,) = sources.loaded([source], [""], cache_dir=cache, pictures=thumbnails, **common)
     if isinstance(side, Panel) and not thumbnails:
         raise InputError("--no-thumbnails: a result has no images: leave it out")
     common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache), "curves": curves}

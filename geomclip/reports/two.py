@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.panels.comparison import tables
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.sources import SIDES
@@ -15,7 +16,7 @@ from geomclip.reports.cards import Card, Space, galleries, moves
 from geomclip.reports.figures import pictures_of
 from geomclip.reports.origins import lines_of, made_of
 from geomclip.reports.page import Missing, Page, Table, write
-from geomclip.reports.views import POINTS, Asked, Progress, View, view_of
+from geomclip.reports.views import POINTS, Asked, View, view_of
 
 
 def save_page(
@@ -25,7 +26,7 @@ def save_page(
     thumbnails: bool = True,
     points: int = POINTS,
     cache_dir: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     command: str | None = None,
     **of_data: Any,
 ) -> Path:

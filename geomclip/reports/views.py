@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
+from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.panels.details import details_of
 from geomclip.panels.measurement import Measured
 from geomclip.reports.cards import GALLERY, Space, items
@@ -19,8 +20,6 @@ from geomclip.reports.thumbnails import Thumbnails, thumbnails
 
 POINTS = 50_000
 """Images and texts that a browser still draws and searches without a wait."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Asked:
     points: int = POINTS
     seed: int = 0
     cache_dir: Path | None = None
-    progress: Progress | None = None
+    progress: Progress = SILENT
 
     def __post_init__(self) -> None:
         if self.points < 4:
@@ -60,12 +59,12 @@ def view_of(sides: Mapping[str, Measured], asked: Asked) -> View:
     drawn, note = sampled(whole, asked.points, asked.seed)
     spaces = []
     for (name, side), embeddings in zip(sides.items(), drawn, strict=True):
-        say = None if asked.progress is None else _named(asked.progress, name)
-        spaces.append(Space(name, embeddings, details_of(embeddings, pairs=GALLERY, progress=say), side.panel))
+        details = details_of(embeddings, pairs=GALLERY, progress=Named(asked.progress, name))
+        spaces.append(Space(name, embeddings, details, side.panel))
     found = Thumbnails() if asked.of_data is None else thumbnails(
-        drawn[0], asked.of_data, cache_dir=asked.cache_dir, progress=asked.progress
+        drawn[0], asked.of_data, cache_dir=asked.cache_dir, progress=asked.progress.stage
     )  # fmt: skip
-    maps = maps_of(spaces, seed=asked.seed, progress=asked.progress)
+    maps = maps_of(spaces, seed=asked.seed, progress=asked.progress.stage)
     told = [*([note] if note else []), *found.notes, *_details(spaces)]
     return View(spaces, maps, items(spaces, found.webp), told, found.licence)
 
@@ -98,7 +97,3 @@ def _details(spaces: Sequence[Space]) -> list[str]:
         for space in spaces
         for what, why in space.details.notes.items()
     ]
-
-
-def _named(progress: Progress, name: str) -> Progress:
-    return (lambda stage, done, of: progress(f"{name}: {stage}", done, of)) if name else progress

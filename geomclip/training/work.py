@@ -15,6 +15,7 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder, how_to_load, load_encoder, save_checkpoint
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
+from geomclip.machine.progress import SILENT
 from geomclip.pairs.record import Pairs
 from geomclip.panels import loading, measure
 from geomclip.panels.comparison import Comparison, compare
@@ -166,8 +167,8 @@ class Work:
     def measured(self, encoder: Encoder) -> Panel:
         """The panel of the split that is reported on."""
         embeddings = self.embedded(encoder, self.splits.report)
-        stage = None if self.report is None else self.report.stage
-        return measure(embeddings, cache_dir=self.cache_dir, seed=self.settings.seed, progress=stage, **self.panels)
+        progress = SILENT if self.report is None else self.report
+        return measure(embeddings, cache_dir=self.cache_dir, seed=self.settings.seed, progress=progress, **self.panels)
 
     def embedded(self, encoder: Encoder, pairs: Pairs) -> EmbeddingSet:
         """The rows of a split, from the cache where they have been made before."""

@@ -21,7 +21,7 @@ from geomclip.metrics.gap import (
 from geomclip.metrics.gap_curves import gap_ablation_curve, gap_shift_curve
 from geomclip.metrics.retrieval import retrieval
 from geomclip.metrics.separability import first_text, linear_separability, separability_of_subsets
-from geomclip.metrics.spectrum import Cloud
+from geomclip.metrics.spectrum import Spectrum
 from geomclip.metrics.uniformity import uniformity_joint
 
 pytestmark = pytest.mark.numeric
@@ -102,7 +102,7 @@ def test_the_centred_gap_keeps_its_digits_near_and_far(apart):
     axes = torch.linalg.qr(random_rows(60, 5, seed=0) - random_rows(60, 5, seed=0).mean(0)).Q
     widths = torch.linspace(1, 2, 5, dtype=torch.float64)
     wider = widths * (1 + apart * torch.linspace(-1, 1, 5, dtype=torch.float64))
-    clouds = [Cloud.of(axes * each) for each in (widths, wider)]
+    clouds = [Spectrum.of(axes * each) for each in (widths, wider)]
     expected = (widths - wider).norm().item() / 60**0.5
     # the widths, 0.1 to 0.3, are known to some 1e-16 and their difference no better: to 1e-7 of it at 1e-8
     assert shape_distance(*clouds).item() == pytest.approx(expected, rel=1e-7, abs=2e-15)

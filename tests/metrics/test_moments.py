@@ -9,7 +9,7 @@ from helpers import random_rows
 from geomclip.metrics import moments
 from geomclip.metrics.gap import gap_after_centering
 from geomclip.metrics.moments import Moments
-from geomclip.metrics.spectrum import Cloud, cloud_shape
+from geomclip.metrics.spectrum import Spectrum, spectral_measures
 
 pytestmark = pytest.mark.numeric
 
@@ -21,8 +21,8 @@ GROUP = torch.arange(60) * 7 % 9
 def test_the_shape_of_chosen_groups_is_that_of_their_rows(d, dtype, rel):
     x = torch.nn.functional.normalize(random_rows(60, d, seed=0) + random_rows(1, d, seed=1), dim=1).to(dtype)
     chosen = torch.tensor([True, False, True, True, False, False, False, True, False])
-    found, _ = cloud_shape(Moments.of(x, GROUP, groups=9).of_groups(chosen))
-    expected, _ = cloud_shape(Cloud.of(x[chosen[GROUP]]))
+    found, _ = spectral_measures(Moments.of(x, GROUP, groups=9).of_groups(chosen))
+    expected, _ = spectral_measures(Spectrum.of(x[chosen[GROUP]]))
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=rel), name
 
@@ -47,13 +47,13 @@ def test_the_centred_gap_of_a_scatter_is_the_same_beside_any_other_cloud(rows):
     x, y = random_rows(50, 8, seed=0), random_rows(rows, 8, seed=2)
     scatter, other = (Moments.of(z, torch.zeros(len(z), dtype=torch.int64), groups=1).of_groups(ONE) for z in (x, y))
     expected = pytest.approx(gap_after_centering(x, y).item(), rel=1e-6)
-    for beside in (other, Cloud.of(y)):
+    for beside in (other, Spectrum.of(y)):
         assert scatter.shape_distance(beside).item() == expected
 
 
 def test_only_the_named_measures_are_taken():
     cloud = Moments.of(random_rows(60, 4, seed=0), GROUP, groups=9).of_groups(torch.ones(9, dtype=torch.bool))
-    assert list(cloud_shape(cloud, ["participation_ratio"])[0]) == ["participation_ratio"]
+    assert list(spectral_measures(cloud, ["participation_ratio"])[0]) == ["participation_ratio"]
     assert "singular_values_centered" not in vars(cloud)
 
 

@@ -14,6 +14,7 @@ from geomclip.metrics import GROUPS, METRICS, Metric
 from geomclip.metrics.contributions import FORMULAS
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
+from geomclip.panels.stages.sweeps import FOLDS
 
 pytestmark = pytest.mark.numeric
 
@@ -109,6 +110,7 @@ def test_the_table_itself_is_sound(key):
     assert metric.better in ("lower", "higher", "")
     assert -inf <= metric.low < metric.high
     assert metric.interval in ("bootstrap", "basic", "halves", "")
+    assert set(metric.folds) <= FOLDS
     if metric.swaps_to:
         assert METRICS[metric.swaps_to].swaps_to == key
 

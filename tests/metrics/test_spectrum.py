@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from geomclip.metrics import spectrum
 from geomclip.metrics.spectrum import (
-    Cloud,
-    cloud_shape,
+    Spectrum,
     effective_rank,
     effective_rank_centered,
     isoscore,
     participation_ratio,
     participation_ratio_centered,
     rankme,
+    spectral_measures,
     w2_uniformity,
 )
 
@@ -65,7 +65,7 @@ def brute(x: np.ndarray) -> dict[str, float]:
 def test_each_is_its_definition(n, d):
     x = torch.nn.functional.normalize(random_rows(n, d, seed=n) + random_rows(1, d, seed=1), dim=1)
     expected = brute(x.numpy())
-    values, reasons = cloud_shape(Cloud.of(x))
+    values, reasons = spectral_measures(Spectrum.of(x))
     assert not reasons
     for metric in ALL:
         # the trace form of w2_uniformity takes roots of eigenvalues that are 0 only to 1e-17 where n <= d
@@ -87,7 +87,7 @@ def test_a_cloud_of_many_rows_keeps_the_digits_of_its_faint_directions(faint):
     widths = torch.ones(24, dtype=torch.float64)
     widths[8:16], widths[16:] = faint, faint**2
     x = of_widths(widths, 200)
-    cloud = Cloud.of(x)
+    cloud = Spectrum.of(x)
     whole = torch.linalg.svdvals(x)
     assert (cloud.singular_values - whole).abs().max() < 1e-11 * whole[0]
     moved = x - x.mean(0)
@@ -101,14 +101,14 @@ def test_a_cloud_of_many_rows_keeps_the_digits_of_its_faint_directions(faint):
 def test_directions_that_hold_nothing_stay_empty_beside_faint_ones():
     widths = torch.ones(24, dtype=torch.float64)
     widths[8:16], widths[16:] = 5e-5, 0
-    values = Cloud.of(of_widths(widths, 200)).singular_values
+    values = Spectrum.of(of_widths(widths, 200)).singular_values
     assert values[17:].max() < 1e-14 * values[0]  # 16 directions and that of the mean hold something
 
 
 def test_faint_directions_of_float32_rows_are_those_of_the_same_rows_in_float64():
     x = of_widths(torch.logspace(0, -9, 24, dtype=torch.float64), 200).float()
     exactly = torch.linalg.svdvals(x.double())
-    assert (Cloud.of(x).singular_values - exactly).abs().max() < 1e-11 * exactly[0]
+    assert (Spectrum.of(x).singular_values - exactly).abs().max() < 1e-11 * exactly[0]
 
 
 def test_rows_along_the_axes_have_full_rank_and_repeated_rows_rank_one():
@@ -186,7 +186,7 @@ def test_ranks_stay_in_their_range(n, d, seed):
 
 
 def test_one_point_has_no_centred_shape_and_the_rest_is_still_measured():
-    values, reasons = cloud_shape(Cloud.of(on_circle(30, 30, 30)))
+    values, reasons = spectral_measures(Spectrum.of(on_circle(30, 30, 30)))
     assert sorted(reasons) == ["effective_rank_centered", "isoscore", "participation_ratio_centered"]
     assert "one point" in reasons["isoscore"]
     assert values["effective_rank"].item() == pytest.approx(1)
@@ -196,7 +196,7 @@ def test_one_point_has_no_centred_shape_and_the_rest_is_still_measured():
 
 def test_bad_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(0, 3\)"):
-        Cloud.of(torch.zeros(0, 3))
+        Spectrum.of(torch.zeros(0, 3))
     with pytest.raises(ValueError, match="at least 2 dimensions, got 1"):
         isoscore(torch.tensor([[1.0], [-1.0]]))
 

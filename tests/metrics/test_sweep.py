@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import random_rows
+from helpers import Stages, random_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -175,7 +175,7 @@ def test_inputs_are_left_alone():
 
 
 def test_progress_counts_the_texts_that_are_done():
-    told = []
-    sweep(pairing(), [Hardest()], text_block=8, image_block=4, progress=lambda done, of: told.append((done, of)))
-    assert told[-1] == (31, 31)
-    assert told == sorted(told)
+    seen = Stages()
+    sweep(pairing(), [Hardest()], text_block=8, image_block=4, stage="all", progress=seen)
+    assert seen.stages[-1] == ("all", 31, 31)
+    assert seen.stages == sorted(seen.stages)

@@ -22,6 +22,7 @@ from geomclip.machine.errors import InputError
 from geomclip.metrics import METRICS
 from geomclip.panels import intervals
 from geomclip.panels.comparison import Comparison, Gate, Row, compare, tables, verdict
+from geomclip.panels.halves import Halves
 from geomclip.panels.lines import show
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
@@ -120,7 +121,7 @@ def test_ranks_among_all_images_are_resampled_in_pairs(key: str, of_ranks: Any) 
 
 def test_numbers_of_halves_are_compared_half_by_half() -> None:
     differences = []
-    for images in intervals.Halves.of(N, seed=0):
+    for images in Halves.of(N, seed=0):
         values = [float(gc.metrics.effective_rank(given(which).image[images])) for which in ("before", "after")]
         differences.append(values[1] - values[0])
     row = both()["effective_rank_image"]
@@ -499,11 +500,11 @@ def gated() -> Comparison:
 )
 def test_a_condition_is_on_the_difference(condition: str, holds: bool) -> None:
     assert gated().fails(condition) is holds
-    assert bool(gated().told(condition)) is holds
+    assert bool(gated().failure(condition)) is holds
 
 
 def test_a_condition_that_holds_tells_the_change() -> None:
-    assert gated().told("image_retrieval_recall@1 worse") == (
+    assert gated().failure("image_retrieval_recall@1 worse") == (
         "'image_retrieval_recall@1 worse': the change of image_retrieval_recall@1 is -0.02 (-0.03 to -0.01)"
     )
 

@@ -8,7 +8,8 @@ import torch
 from helpers import random_rows, small_set
 
 from geomclip.panels import intervals
-from geomclip.panels.intervals import Halves, basic_interval, half_interval, percentile_interval, weighted_median
+from geomclip.panels.halves import Halves
+from geomclip.panels.intervals import basic_interval, half_interval, percentile_interval, weighted_median
 from geomclip.panels.measurement import measure
 
 

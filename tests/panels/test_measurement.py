@@ -283,7 +283,7 @@ def test_nulls_are_simulated_once_and_kept(tmp_path, monkeypatch):
     cache = NullCache(tmp_path)
     first = measure(small_set(), bootstrap=0, null_cache=cache)
     assert len(cache) == 1
-    monkeypatch.setattr("geomclip.panels.stages.simulated", lambda *_, **__: pytest.fail("simulated again"))
+    monkeypatch.setattr("geomclip.panels.stages.uncertainty.simulated", lambda *_, **__: pytest.fail("simulated again"))
     assert measure(small_set(), bootstrap=0, null_cache=cache).null == first.null
 
 

@@ -14,11 +14,17 @@ from geomclip.panels.comparison.draws import defined, differences, of_images, un
 from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.intervals import Interval
+from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 
 
 def compare(
-    before: Panel, after: Panel, *, bootstrap: int = 1000, seed: int = 0, intersect: bool = False
+    before: Panel,
+    after: Panel,
+    *,
+    bootstrap: int = Measuring.bootstrap,
+    seed: int = Measuring.seed,
+    intersect: bool = False,
 ) -> Comparison:
     """The differences after - before of two panels of the same images, with 95 % intervals and verdicts.
 
@@ -45,14 +51,15 @@ def compare(
     Raises
     ------
     ValueError
-        If one panel is of pairs and the other of classes, or the sets differ and `intersect` is not asked for.
+        If one panel is of pairs and the other of classes, or the sets differ without `intersect`.
 
     Examples
     --------
     >>> print(compare(Panel({"alignment": 1.0}), Panel({"alignment": 0.8}))["alignment"].verdict)
     unclear
     """
-    _check(before, after, bootstrap)
+    how = Measuring(bootstrap=bootstrap, seed=seed)
+    _check(before, after)
     images = _images(before, after, intersect=intersect)
     whole = images is None or len(images) == before.n_images == after.n_images
     sides = before, after
@@ -61,12 +68,12 @@ def compare(
     drawn: dict[str, Tensor] = {}
     halves: dict[str, Tensor] = {}
     if images is not None and bootstrap:
-        drawn, halves = differences(*sides, images, bootstrap=bootstrap, seed=seed)
+        drawn, halves = differences(*sides, images, how)
     rows = {}
     for key in _keys(before, after):
         paired = _paired(key, *sides, drawn.get(key), halves.get(key))
         rows[key] = _row(key, *sides, paired, intervals_too=bootstrap > 0)
-    groups, unlike = _groups(before, after, bootstrap=bootstrap, seed=seed) if whole else ({}, [])
+    groups, unlike = _groups(before, after, how) if whole else ({}, [])
     return Comparison(
         rows,
         paired=images is not None,
@@ -105,9 +112,7 @@ def verdict(difference: float, ci: Interval | None, better: str) -> str:
     return "better" if (ci[0] > 0) == (better == "higher") else "worse"
 
 
-def _check(before: Panel, after: Panel, bootstrap: int) -> None:
-    if bootstrap < 0:
-        raise ValueError(f"bootstrap must be 0 (none) or more, got {bootstrap}")
+def _check(before: Panel, after: Panel) -> None:
     if before.task != after.task:
         raise ValueError(f"before is a panel of {before.task}, after of {after.task}: they share no numbers")
     if before.task == "classification" and before.n_texts != after.n_texts:
@@ -158,23 +163,23 @@ def _row(key: str, before: Panel, after: Panel, paired: Interval | None, *, inte
     return Row(one, other, other - one, ci, verdict(other - one, ci, better), paired is not None)
 
 
-def _groups(before: Panel, after: Panel, *, bootstrap: int, seed: int) -> tuple[dict[str, Comparison], list[str]]:
+def _groups(before: Panel, after: Panel, how: Measuring) -> tuple[dict[str, Comparison], list[str]]:
     """The groups that both panels have, compared, and a line for each that cannot be."""
-    compared, told = {}, []
+    compared, unlike = {}, []
     for name, group in before.groups.items():
         if name not in after.groups:
             continue
         try:
-            compared[name] = compare(group, after.groups[name], bootstrap=bootstrap, seed=seed)
+            compared[name] = compare(group, after.groups[name], bootstrap=how.bootstrap, seed=how.seed)
         except ValueError as differ:
-            told.append(f"group {name}: {differ}")
+            unlike.append(f"group {name}: {differ}")
     alone = sorted(before.groups.keys() ^ after.groups.keys())
-    return compared, told + ([f"groups of one side only: {notes.some(alone)}"] if alone else [])
+    return compared, unlike + ([f"groups of one side only: {notes.some(alone)}"] if alone else [])
 
 
 def _identity(panel: Panel) -> dict[str, Any]:
     """What a panel was measured of, for the record."""
-    told = panel.to_dict()
+    record = panel.to_dict()
     names = ("dataset", "split", "model", "pretrained", "precision", "task", "n_images", "n_texts", "dim")
     more = ("logit_scale", "logit_scale_source", "seed", "data_sha256", "features_sha256", "warnings")
-    return {name: told[name] for name in (*names, *more)}
+    return {name: record[name] for name in (*names, *more)}

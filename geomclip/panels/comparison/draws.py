@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from geomclip.embeddings.matching import Matched
 from geomclip.metrics.contributions import FORMULAS, Columns, value_of
-from geomclip.panels import intervals
-from geomclip.panels.intervals import Interval
+from geomclip.panels.intervals import Interval, Statistic, resampling_of, weighted_median
+from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 
 
@@ -30,7 +30,7 @@ def columns_of(panel: Panel, rows: Sequence[int]) -> Columns:
     }
 
 
-def medians_of(panel: Panel, rows: Sequence[int]) -> dict[str, Callable[[Tensor], Tensor]]:
+def medians_of(panel: Panel, rows: Sequence[int]) -> dict[str, Statistic]:
     """The statistics that ranks give, as functions from counts of these images (b, s) to values (b,)."""
     image, text = panel.items["image"], panel.items.get("text", {})
     if "rank" not in image or "rank" not in text:
@@ -44,8 +44,8 @@ def medians_of(panel: Panel, rows: Sequence[int]) -> dict[str, Callable[[Tensor]
     of_texts = torch.tensor([rank for rank, _ in kept], dtype=torch.float64)
     owner = torch.tensor([own for _, own in kept], dtype=torch.int64)
     medians = {
-        "text_retrieval_median_rank": intervals.weighted_median(of_images[queries], queries),
-        "image_retrieval_median_rank": intervals.weighted_median(of_texts, owner),
+        "text_retrieval_median_rank": weighted_median(of_images[queries], queries),
+        "image_retrieval_median_rank": weighted_median(of_texts, owner),
     }
     return {key: median for key, median in medians.items() if defined(panel.values.get(key)) is not None}
 
@@ -65,7 +65,7 @@ def of_images(panel: Panel, rows: Sequence[int]) -> Panel:
 
 
 def differences(
-    before: Panel, after: Panel, images: Matched, *, bootstrap: int, seed: int
+    before: Panel, after: Panel, images: Matched, how: Measuring
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Of each key that can be paired: differences after - before of its resampled values, and of its halves.
 
@@ -76,8 +76,8 @@ def differences(
     for panel, rows in ((before, images.before), (after, images.after)):
         columns = columns_of(panel, rows)
         keys = [key for key in FORMULAS if defined(panel.values.get(key)) is not None]
-        options: dict[str, int] = {"n": len(rows), "resamples": bootstrap, "seed": seed}
-        sides.append(intervals.bootstrap(columns, keys, medians_of(panel, rows), **options) if columns else {})
+        resampling = resampling_of(len(rows), how) if columns else None
+        sides.append({} if resampling is None else resampling.values(columns, keys, medians_of(panel, rows)))
     drawn = {key: sides[1][key] - sides[0][key] for key in sides[0] if key in sides[1]}
     if not images.aligned or before.seed != after.seed:
         return drawn, {}

@@ -14,7 +14,7 @@ def matched_images(before: Panel, after: Panel, *, intersect: bool) -> Matched:
     Raises
     ------
     ValueError
-        If the sets differ and `intersect` is not asked for, or fewer than two images are shared.
+        If the sets differ without `intersect`, or fewer than two images are shared.
     """
     ids = [list(panel.items["image"]["image_id"]) for panel in (before, after)]
     images = matched(ids[0], ids[1], "images")

@@ -8,7 +8,7 @@ from geomclip.embeddings.matching import Matched
 from geomclip.panels.comparison.record import Row
 from geomclip.panels.record import Panel
 
-KEYS_TOLD = 4
+KEYS_SHOWN = 4
 
 
 def some(names: Sequence[str]) -> str:
@@ -19,8 +19,8 @@ def some(names: Sequence[str]) -> str:
     >>> some(["a", "b"]), some(list("abcdef"))
     ('a, b', 'a, b, c, d and 2 more')
     """
-    more = f" and {len(names) - KEYS_TOLD} more" if len(names) > KEYS_TOLD else ""
-    return f"{', '.join(names[:KEYS_TOLD])}{more}"
+    more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
+    return f"{', '.join(names[:KEYS_SHOWN])}{more}"
 
 
 def of_sets(before: Panel, after: Panel, images: Matched | None, *, whole: bool) -> Iterator[str]:
@@ -36,14 +36,14 @@ def of_sets(before: Panel, after: Panel, images: Matched | None, *, whole: bool)
 
 def of_settings(before: Panel, after: Panel) -> Iterator[str]:
     """What the two were measured on or with, where it is not the same; and what each was warned of."""
-    told = [
+    settings = [
         {name: panel.made_from.get(name) for name in ("dataset", "split", "language", "precision")}
         | {name: panel.params.get(name) for name in ("captions", "dtype", "bins", "t", "k")}
         | {"seed": panel.seed, "logit scale": f"{panel.logit_scale:.6g}"}
         for panel in (before, after)
     ]
-    for name, there in told[0].items():
-        here = told[1][name]
+    for name, there in settings[0].items():
+        here = settings[1][name]
         if there != here:
             own = ": each is calibrated at its own temperature" if name == "logit scale" else ""
             yield f"{name} {_named(there)} before, {_named(here)} after{own}"
@@ -82,7 +82,7 @@ def _reason(key: str, panel: Panel) -> str:
 
 
 def _sides(which: Sequence[bool]) -> str:
-    return " and ".join(side for side, told in zip(("before", "after"), which, strict=True) if told)
+    return " and ".join(side for side, chosen in zip(("before", "after"), which, strict=True) if chosen)
 
 
 def _named(value: object) -> str:

@@ -152,9 +152,9 @@ class Comparison:
             If the condition cannot be read, no row has its key (the nearest are named), or that row has no
             difference: a gate that cannot be judged must not pass.
         """
-        return bool(self.told(condition))
+        return bool(self.failure(condition))
 
-    def told(self, condition: str) -> str:
+    def failure(self, condition: str) -> str:
         """A line on a condition that holds, with the difference; '' for one that does not. Raises as `fails`."""
         gate = Gate.of(condition, known=self.rows)
         row = self.rows[gate.key]
@@ -192,7 +192,7 @@ class Comparison:
         path : path
         **of_page
             Of a page: thumbnails, points, cache_dir, progress, command as `geomclip.report` takes them; and where the
-            images lie (data, split, data_root, columns), if what the vectors were made from does not tell.
+            images lie (data, split, data_root, columns), if what the vectors were made from does not say.
 
         Returns
         -------

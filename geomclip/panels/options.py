@@ -1,0 +1,82 @@
+"""Measuring: how a set is measured, with the default of each option. Light to import: the command line reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "captions": ("all", "first"),
+    "paper": (None, "oh2023"),
+    "dtype": ("float32", "float64"),
+}
+"""Options that take one of a few words."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a set is measured.
+
+    Parameters
+    ----------
+    metrics : str or sequence of str
+        "default", "all", or keys of `geomclip.metrics.METRICS`.
+    bootstrap : int
+        Resamples of images for the 95 % intervals; 0 for none.
+    seed : int
+        Of resamples, halves, folds and nulls. The same seed and set give the same panel.
+    curves : bool
+        Also the gap-shift and gap-ablation curves.
+    captions : str
+        "all", or "first" for the one-caption protocol.
+    paper : str, optional
+        "oh2023" adds two numbers as the code of Oh et al. computes them.
+    by : str, optional
+        A column of the set: a panel of each of its values too.
+    logit_scale : float, optional
+        In place of the set's own.
+    dtype : str
+        "float32" or "float64": the precision of the similarities; sums are float64 in both.
+    device : str
+        "cpu", "cuda" ("cuda:1"), or "auto", the GPU if there is one: where the similarities of all pairs are computed
+        and swept. What is not a sweep runs on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If `bootstrap` is below 0, or a word is none of those allowed.
+
+    Examples
+    --------
+    >>> Measuring(dtype="float64").seed
+    0
+    """
+
+    metrics: str | Sequence[str] = "default"
+    bootstrap: int = 1000
+    seed: int = 0
+    curves: bool = False
+    captions: str = "all"
+    paper: str | None = None
+    by: str | None = None
+    logit_scale: float | None = None
+    dtype: str = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.bootstrap < 0:
+            raise ValueError(f"bootstrap must be 0 (none) or more, got {self.bootstrap}")
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
+
+    def params(self) -> dict[str, Any]:
+        """What a panel keeps of how it was measured; resamples, seed and logit scale have fields of their own."""
+        kept = {name: getattr(self, name) for name in ("metrics", "captions", "paper", "dtype", "device", "by")}
+        return kept if isinstance(self.metrics, str) else kept | {"metrics": list(self.metrics)}
+
+
+NAMES = tuple(field.name for field in fields(Measuring))
+"""The options, in their order."""

@@ -1,0 +1,32 @@
+"""The stages of a panel: each takes the run and puts values, columns to resample, and items."""
+
+from __future__ import annotations
+
+from geomclip.panels.run import Run
+from geomclip.panels.stages import classes, clouds, extra, sweeps, uncertainty
+
+
+def of_vectors(run: Run) -> None:
+    """Everything that the vectors give, in the order in which it is cheapest."""
+    sweeps.within_images(run)
+    if run.pairing is not None:
+        sweeps.within_texts(run)
+        sweeps.across(run)
+        clouds.gap(run)
+        clouds.separability(run)
+        clouds.two_spaces(run)
+        extra.temperatures(run)
+    elif run.classes is not None:
+        sweeps.within_texts(run)
+        classes.zeroshot(run)
+    clouds.shapes(run)
+    if run.pairing is not None:
+        extra.curves(run)
+        extra.as_in_the_paper(run)
+
+
+def conclude(run: Run) -> None:
+    """The numbers that are formulas of what was found, their intervals, and their nulls."""
+    run.finish()
+    uncertainty.intervals_of(run)
+    uncertainty.nulls_of(run)

@@ -1,0 +1,187 @@
+"""Sweeps: one pass over each modality and one over images against texts, and what is read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomclip.embeddings import exact
+from geomclip.metrics import contributions as parts
+from geomclip.metrics.alignment import Hardest
+from geomclip.metrics.calibration import Masses, Posterior
+from geomclip.metrics.calibration_scores import ace, brier_of, reliability, smece
+from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors
+from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates, two_nearest_of_candidates
+from geomclip.metrics.neighborhood import OF_COUNTS
+from geomclip.metrics.retrieval import Ranks
+from geomclip.metrics.sweep import Fold, Pairing
+from geomclip.metrics.uniformity import GaussianSums
+from geomclip.panels import halves, intervals
+from geomclip.panels.run import NEIGHBORS, Run
+
+FOLDS = frozenset(
+    {
+        *(f"{cloud} {fold}" for cloud in ("image", "text") for fold in ("kernel", "nearest")),
+        *(f"cross {fold}" for fold in ("hardest", "kernel", "ranks", "masses", "squares", "nearest")),
+    }
+)
+"""What `Metric.folds` may name: a sweep and a fold of it. "squares" is what `masses` add up for Brier scores."""
+
+
+def needed(run: Run, sweep: str, **folds: Callable[[], Fold[Any, Any]]) -> dict[str, Fold[Any, Any]]:
+    """Those of the folds of a sweep that a wanted key reads, each made."""
+    return {name: make() for name, make in folds.items() if f"{sweep} {name}" in run.folds}
+
+
+def within_images(run: Run) -> None:
+    """One pass over the images."""
+    within(run, "image", run.image, torch.arange(run.n))
+
+
+def within_texts(run: Run) -> None:
+    """One pass over the texts, or over those of the classes, which belong to no image."""
+    assert run.text is not None
+    within(run, "text", run.text, None if run.pairing is None else run.pairing.own)
+
+
+def within(run: Run, cloud: str, rows: Tensor, owner: Tensor | None) -> None:
+    """One pass over one modality: uniformity and intrinsic dimension. Class texts have no owner."""
+    # half of 16 candidates leaves fewer than two once in 4,000 rows
+    count = min(16 if run.halves else 4, len(rows) - 1)
+    with run.timed(f"{cloud} sweep"):
+        folds = needed(run, cloud, kernel=GaussianSums, nearest=lambda: Nearest(count, unmatched=True))
+        if not count:
+            folds.pop("nearest", None)
+        results = run.sweep(f"{cloud} sweep", Pairing.within(rows), list(folds.values())) if folds else []
+        found = dict(zip(folds, results, strict=True))
+        cosines = exact.dots(rows, exact.total(rows)) - 1
+        sums = found["kernel"]["text"] if "kernel" in found else None
+        if owner is not None:
+            run.found.columns |= parts.within_columns(cloud, sums, cosines, owner, run.n)
+        elif count:
+            pairs = len(rows) * (len(rows) - 1)
+            run.put(f"mean_cosine_{cloud}", float(cosines.sum()) / pairs)
+            if sums is not None:
+                run.put(f"uniformity_{cloud}", float((sums.sum() / pairs).log()))
+    if "nearest" in found:
+        with run.timed("intrinsic dimension"):
+            intrinsic_dimension(run, cloud, rows, owner, found["nearest"])
+
+
+def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None, found: dict[str, Tensor]) -> None:
+    """TwoNN of one cloud from the candidates of its sweep."""
+    key = f"twonn_{cloud}"
+    try:
+        r1, r2, merged = two_nearest_of_candidates(rows, found["text_score"], found["text_index"])
+    except ValueError as undefined:
+        run.undefined(key, str(undefined))
+        return
+    run.put(key, twonn_from_neighbors, r1, r2)
+    if merged:
+        run.found.notes.setdefault(key, f"{merged} duplicate rows merged")
+    if run.halves and owner is not None and run.has(key):
+        with run.timed("halves"):
+            run.found.of_halves[key] = halves.dimensions(found, owner, run.halves)
+
+
+def across(run: Run) -> None:
+    """One pass over images against texts: everything that compares the two row by row."""
+    pairing = run.pairs()
+    run.found.columns |= parts.text_columns(pairing)
+    folds = needed(
+        run,
+        "cross",
+        hardest=Hardest,
+        kernel=GaussianSums,
+        ranks=Ranks,
+        masses=lambda: Masses(run.logit_scale, squares="cross squares" in run.folds),
+        # half of 40 candidates leaves fewer than ten once in 3,000 rows
+        nearest=lambda: Nearest(4 * NEIGHBORS if run.halves else NEIGHBORS + 1),
+    )
+    of_image, of_text = run.found.image_items, run.found.text_items
+    with run.timed("image-text sweep"):
+        results = run.sweep("image-text sweep", pairing, list(folds.values()))
+        found = dict(zip(folds, results, strict=True))
+        run.found.columns |= parts.cross_columns(pairing, found.get("kernel"))
+        if "hardest" in found:
+            run.found.columns |= parts.alignment_columns(pairing, found["hardest"])
+            of_text["hardest_cosine"] = pairing.unsorted(found["hardest"]["text"])
+            of_image["hardest_cosine"] = found["hardest"]["image"]
+        if "ranks" in found:
+            ranks(run, found["ranks"])
+        if "masses" in found:
+            calibration(run, found["masses"])
+    of_text["matched_cosine"] = pairing.unsorted(pairing.matched)
+    of_image["matched_cosine"] = pairing.per_image(pairing.matched) / pairing.texts_of_image
+    if "nearest" in found:
+        with run.timed("neighbourhoods"):
+            neighborhoods(run, found["nearest"])
+
+
+def ranks(run: Run, ranks: dict[str, Tensor]) -> None:
+    """Columns and items of the ranks; the medians, which are no sums."""
+    pairing = run.pairs()
+    run.found.columns |= parts.retrieval_columns(pairing, ranks)
+    run.found.text_items["rank"] = pairing.unsorted(ranks["text"])
+    run.found.image_items["rank"] = ranks["image"]
+    queries = (ranks["image"] > 0).nonzero()[:, 0]
+    for key, each, owner in (
+        ("text_retrieval_median_rank", ranks["image"][queries], queries),
+        ("image_retrieval_median_rank", ranks["text"], pairing.own),
+    ):
+        medians = intervals.weighted_median(each, owner)
+        run.put(key, float(medians(torch.ones(1, run.n, dtype=torch.float64))))
+        if key in run.wanted:
+            run.found.resampled[key] = medians
+
+
+def calibration(run: Run, both: dict[str, Posterior]) -> None:
+    """Columns, items and reliability of both directions."""
+    pairing = run.pairs()
+    queries = (pairing.texts_of_image > 0).nonzero()[:, 0]
+    for prefix, axis, owner in (
+        ("text_retrieval", "image", queries),
+        ("image_retrieval", "text", pairing.own),
+    ):
+        posterior = both[axis]
+        confidence, hit, nll = posterior.confidence, posterior.hit(run.logit_scale), -posterior.own
+        for name, each in (("confidence", confidence), ("hit", hit), ("nll", nll)):
+            if axis == "text":
+                run.found.text_items[name] = pairing.unsorted(each)
+            else:
+                run.found.image_items[name] = torch.where(pairing.texts_of_image > 0, each, torch.nan)
+        chosen = slice(None) if axis == "text" else queries
+        brier = brier_of(posterior.squares, posterior.own.exp())[chosen] if run.wants(f"{prefix}_brier") else None
+        confidence, hit, nll = confidence[chosen], hit[chosen], nll[chosen]
+        run.found.columns |= parts.calibration_columns(prefix, confidence, hit, nll, brier, owner, run.n)
+        run.found.reliability[prefix] = reliability(confidence, hit)
+        run.put(f"{prefix}_ace", ace, confidence, hit)
+        run.put(f"{prefix}_smece", smece, confidence, hit)
+
+
+def neighborhoods(run: Run, found: dict[str, Tensor]) -> None:
+    """Hubness and its kin of texts (as neighbours of images) and of images (of texts)."""
+    pairing = run.pairs()
+    for what, query, size, items in (
+        ("text", "image", pairing.m, run.found.text_items),
+        ("image", "text", pairing.n, run.found.image_items),
+    ):
+        try:
+            if size < NEIGHBORS:
+                raise ValueError(f"needs at least {NEIGHBORS} {what}s, got {size}")
+            counts = k_occurrence_of_candidates(pairing, found, query, k=NEIGHBORS)
+        except ValueError as undefined:
+            for name in OF_COUNTS:
+                run.undefined(f"{what}_{name}", str(undefined))
+            continue
+        for name, measure in OF_COUNTS.items():
+            run.put(f"{what}_{name}", measure, counts)
+        items["k_occurrence"] = pairing.unsorted(counts) if what == "text" else counts
+        key = f"{what}_hubness"
+        if run.halves and run.has(key):
+            candidates = found[f"{query}_index"]
+            with run.timed("halves"):
+                run.found.of_halves[key] = halves.hubnesses(candidates, pairing, query, run.halves, k=NEIGHBORS)
