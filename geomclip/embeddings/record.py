@@ -20,14 +20,25 @@ Array = Tensor | NDArray[Any]
 ASSUMED_LOGIT_SCALE = 100.0
 """1/0.01, where OpenAI's CLIP clamps its learned scale; used, and said so, where a file names none."""
 
+ROWS = ("image", "text", "class_text")
+"""The fields of an `EmbeddingSet` that are unit rows; the lengths they came with are in `image_norms` and so on."""
+
+
+@dataclass(frozen=True, eq=False)
+class _UnitRows:
+    """Rows that a set made unit already, which are kept to the last bit, and the lengths that they came with."""
+
+    rows: Tensor
+    norms: Tensor
+
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingSet:
     """Unit image rows and unit text rows, which text describes which image, and what they were made from.
 
-    Several texts an image are normal. Rows are normalised on the way in (the lengths found are kept in
-    `image_norms` and `text_norms`); half types become float32, float64 stays float64. Class data have
-    `labels` and `class_text` in place of `text`.
+    Several texts an image are normal. Rows are normalised on the way in, once (the lengths found are kept in
+    `image_norms`, `text_norms` and `class_text_norms`); half types become float32, float64 stays float64. Class
+    data have `labels` and `class_text` in place of `text`.
 
     Parameters
     ----------
@@ -89,59 +100,76 @@ class EmbeddingSet:
     logit_scale_source: str = ""
     image_norms: Tensor = field(init=False)
     text_norms: Tensor | None = field(init=False)
+    class_text_norms: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
-        def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
+        self._put_images()
+        self._put_texts()
+        self._put_classes()
+        self._put_logit_scale()
+        self._put_names()
+        self._put("made_from", dict(self.made_from))
 
+    def _put(self, name: str, value: object) -> None:
+        """A checked value in its field: only while the set is being made."""
+        object.__setattr__(self, name, value)
+
+    def _put_rows(self, name: str, rows: Tensor, norms: Tensor) -> None:
+        width = self.image.shape[1]
+        if rows.shape[1] != width:
+            raise ValueError(f"image rows have {width} dimensions, {name} rows {rows.shape[1]}")
+        self._put(name, rows.to(self.image.dtype))
+        self._put(f"{name}_norms", norms)
+
+    def _put_images(self) -> None:
         image, norms = _unit_rows(self.image, "image")
-        put("image", image)
-        put("image_norms", norms)
-        put("text_norms", None)
+        for name, value in (("image", image), ("image_norms", norms), ("text_norms", None), ("class_text_norms", None)):
+            self._put(name, value)
         if len(image) < 2:
             raise ValueError(f"at least 2 images are needed, got {len(image)}")
-        if self.text is not None:
-            if self.class_text is not None:
-                raise ValueError("give text or class_text, not both")
-            text, text_norms = _unit_rows(self.text, "text")
-            if text.shape[1] != image.shape[1]:
-                raise ValueError(f"image rows have {image.shape[1]} dimensions, text rows {text.shape[1]}")
-            if len(text) < 2:
-                raise ValueError(f"at least 2 texts are needed, got {len(text)}")
-            put("text", text.to(image.dtype))
-            put("text_norms", text_norms)
-            put("image_of_text", _owner(self.image_of_text, n=len(image), m=len(text)))
-        elif self.image_of_text is not None:
-            raise ValueError("image_of_text is given but text is not")
+
+    def _put_texts(self) -> None:
+        if self.text is None:
+            if self.image_of_text is not None:
+                raise ValueError("image_of_text is given but text is not")
+            return
+        if self.class_text is not None:
+            raise ValueError("give text or class_text, not both")
+        text, norms = _unit_rows(self.text, "text")
+        self._put_rows("text", text, norms)
+        if len(text) < 2:
+            raise ValueError(f"at least 2 texts are needed, got {len(text)}")
+        self._put("image_of_text", _owner(self.image_of_text, n=len(self.image), m=len(text)))
+
+    def _put_classes(self) -> None:
         if (self.class_text is None) != (self.labels is None):
             raise ValueError("labels and class_text go together")
-        if self.class_text is not None and self.labels is not None:
-            class_text, _ = _unit_rows(self.class_text, "class_text")
-            if class_text.shape[1] != image.shape[1]:
-                raise ValueError(f"image rows have {image.shape[1]} dimensions, class_text rows {class_text.shape[1]}")
-            labels = _index(self.labels, "labels", below=len(class_text), below_name="class_text rows")
-            if len(labels) != len(image):
-                raise ValueError(f"{len(labels)} labels for {len(image)} images")
-            put("class_text", class_text.to(image.dtype))
-            put("labels", labels)
-            if self.classes is not None and len(self.classes) != len(class_text):
-                raise ValueError(f"{len(self.classes)} class names for {len(class_text)} class_text rows")
+        if self.class_text is None or self.labels is None:
+            return
+        class_text, norms = _unit_rows(self.class_text, "class_text")
+        self._put_rows("class_text", class_text, norms)
+        labels = _index(self.labels, "labels", below=len(class_text), below_name="class_text rows")
+        if len(labels) != len(self.image):
+            raise ValueError(f"{len(labels)} labels for {len(self.image)} images")
+        self._put("labels", labels)
+        if self.classes is not None and len(self.classes) != len(class_text):
+            raise ValueError(f"{len(self.classes)} class names for {len(class_text)} class_text rows")
+
+    def _put_logit_scale(self) -> None:
         if self.logit_scale is None:
-            put("logit_scale", ASSUMED_LOGIT_SCALE)
-            put("logit_scale_source", "assumed")
+            self._put("logit_scale", ASSUMED_LOGIT_SCALE)
+            self._put("logit_scale_source", "assumed")
         elif not self.logit_scale_source:
-            put("logit_scale_source", "given")
-        put("logit_scale", float(self.logit_scale))
+            self._put("logit_scale_source", "given")
+        self._put("logit_scale", float(self.logit_scale))
         if not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
             raise ValueError(f"logit_scale must be positive and finite, got {self.logit_scale}")
-        n, m = len(image), 0 if self.text is None else len(self.text)
-        for name, length in (
-            ("image_id", n),
-            ("image_path", n),
-            ("caption_id", m),
-            ("caption", m),
-            ("classes", None),
-        ):
+
+    def _put_names(self) -> None:
+        """What is known of each image and each text, as strings."""
+        n, m = len(self.image), 0 if self.text is None else len(self.text)
+        lengths = {"image_id": n, "image_path": n, "caption_id": m, "caption": m, "classes": None}
+        for name, length in lengths.items():
             value = getattr(self, name)
             if value is None:
                 continue
@@ -149,18 +177,17 @@ class EmbeddingSet:
                 value = tuple(map(str, range(length or 0)))
             if length is not None and len(value) != length:
                 raise ValueError(f"{len(value)} entries in {name} for {length} rows")
-            put(name, tuple(map(str, value)))
+            self._put(name, tuple(map(str, value)))
         if self.truncated is not None:
             truncated = as_tensor(self.truncated, "truncated").bool()
             if truncated.shape != (m,):
                 raise ValueError(f"truncated must be ({m},), got {tuple(truncated.shape)}")
-            put("truncated", truncated)
+            self._put("truncated", truncated)
         columns = {str(key): tuple(map(str, column)) for key, column in self.columns.items()}
         for key, column in columns.items():
             if len(column) != n:
                 raise ValueError(f"{len(column)} entries in column {key!r} for {n} images")
-        put("columns", columns)
-        put("made_from", dict(self.made_from))
+        self._put("columns", columns)
 
     def __repr__(self) -> str:
         texts = f"{len(self.text)} texts" if self.text is not None else "no texts"
@@ -173,8 +200,30 @@ class EmbeddingSet:
         )
 
     def replace(self, **changes: Any) -> EmbeddingSet:
-        """The same set with some fields changed, checked again."""
-        return replace(self, **changes)
+        """The same set with some fields changed, checked again.
+
+        Rows that are not changed are the same tensors and keep their norms; new ones are made unit, and the norms
+        are theirs.
+        """
+        kept = {name: unit for name in ROWS if (unit := self._own(name)) is not None}
+        new = {name: value for name, value in changes.items() if name not in ROWS or value is not getattr(self, name)}
+        return replace(self, **kept | new)
+
+    def in_precision(self, dtype: torch.dtype) -> EmbeddingSet:
+        """The same set with rows of this type, unit in it; the norms stay those that the rows came with."""
+        if self.image.dtype == dtype:
+            return self
+        own = {name: unit for name in ROWS if (unit := self._own(name)) is not None}
+        return self.replace(
+            **{name: _UnitRows(normalize(unit.rows.to(dtype))[0], unit.norms) for name, unit in own.items()}
+        )
+
+    def _own(self, name: str, chosen: Tensor | None = None) -> _UnitRows | None:
+        """Rows of a field, all or the chosen ones, as they are, for a set that is made from this one."""
+        rows, norms = getattr(self, name), getattr(self, f"{name}_norms")
+        if rows is None:
+            return None
+        return _UnitRows(rows, norms) if chosen is None else _UnitRows(rows[chosen], norms[chosen])
 
     def first_texts(self) -> EmbeddingSet:
         """The one-caption protocol: each image with the first of its texts; images without text stay."""
@@ -192,7 +241,7 @@ class EmbeddingSet:
         assert self.image_of_text is not None
         kept = rows.tolist()
         return self.replace(
-            text=self.text[rows],
+            text=self._own("text", rows),
             image_of_text=self.image_of_text[rows],
             caption_id=tuple(self.caption_id[j] for j in kept),
             caption=None if self.caption is None else tuple(self.caption[j] for j in kept),
@@ -203,7 +252,7 @@ class EmbeddingSet:
         """Only these images, in this order, with the texts that describe them (in their old order)."""
         kept = rows.tolist()
         changes: dict[str, Any] = {
-            "image": self.image[rows],
+            "image": self._own("image", rows),
             "image_id": tuple(self.image_id[i] for i in kept),
             "image_path": None if self.image_path is None else tuple(self.image_path[i] for i in kept),
             "columns": {key: tuple(column[i] for i in kept) for key, column in self.columns.items()},
@@ -214,7 +263,7 @@ class EmbeddingSet:
             place = torch.full((len(self.image),), -1, dtype=torch.int64)
             place[rows] = torch.arange(len(rows))
             texts = (place[self.image_of_text] >= 0).nonzero()[:, 0]
-            changes["text"] = self.text[texts]
+            changes["text"] = self._own("text", texts)
             changes["image_of_text"] = place[self.image_of_text[texts]]
             changes["caption_id"] = tuple(self.caption_id[j] for j in texts.tolist())
             changes["caption"] = None if self.caption is None else tuple(self.caption[j] for j in texts.tolist())
@@ -251,7 +300,9 @@ def as_tensor(value: Array, name: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _unit_rows(value: Array, name: str) -> tuple[Tensor, Tensor]:
+def _unit_rows(value: Array | _UnitRows, name: str) -> tuple[Tensor, Tensor]:
+    if isinstance(value, _UnitRows):
+        return value.rows, value.norms
     rows = as_tensor(value, name)
     if not rows.is_floating_point():
         rows = rows.double()

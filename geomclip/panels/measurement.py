@@ -83,7 +83,7 @@ def measure(
         embeddings = embeddings.replace(logit_scale=how.logit_scale, logit_scale_source="asked")
     if how.captions == "first":
         embeddings = embeddings.first_texts()
-    embeddings = _in_precision(embeddings, torch.float64 if how.dtype == "float64" else torch.float32)
+    embeddings = embeddings.in_precision(torch.float64 if how.dtype == "float64" else torch.float32)
     nulls: Nulls = {} if null_cache is None else null_cache
     panel = _panel(embeddings, wanted, how, nulls, progress)
     panel = panel.replace(params=how.params() | dict(panel.params), warnings=[*warnings, *panel.warnings])
@@ -112,17 +112,6 @@ def metric_keys(metrics: str | Sequence[str]) -> set[str]:
     if not wanted:
         raise ValueError("no metric is named; give default, all, or keys")
     return wanted
-
-
-def _in_precision(embeddings: EmbeddingSet, dtype: torch.dtype) -> EmbeddingSet:
-    if embeddings.image.dtype == dtype:
-        return embeddings
-    changes: dict[str, Any] = {"image": embeddings.image.to(dtype)}
-    for name in ("text", "class_text"):
-        rows = getattr(embeddings, name)
-        if rows is not None:
-            changes[name] = rows.to(dtype)
-    return embeddings.replace(**changes)
 
 
 def _norm_warnings(embeddings: EmbeddingSet) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from geomclip.embeddings.geometry import normalize
-from geomclip.embeddings.record import EmbeddingSet, as_tensor
+from geomclip.embeddings.record import ROWS, EmbeddingSet, as_tensor
 
 pytestmark = pytest.mark.numeric
 
@@ -104,6 +106,97 @@ def test_some_images_keep_their_texts_ids_and_columns():
     assert some.image_of_text.tolist() == [1, 1, 0, 0]
     assert some.columns["source"] == ("b", "b")
     assert torch.allclose(some.text, made.text[[2, 3, 6, 7]], atol=1e-15)
+
+
+COUNTS = st.integers(2, 5)
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> EmbeddingSet:
+    """Pairs or classes, with rows of any length, float32 or float64, and every field filled."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, m, d = draw(COUNTS), draw(COUNTS), draw(COUNTS)
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    image, other = ((rng.normal(size=(count, d)) * rng.uniform(0.1, 9)).astype(dtype) for count in (n, m))
+    about = {"image_id": [f"i{i}" for i in range(n)], "image_path": [f"{i}.png" for i in range(n)]}
+    about |= {"columns": {"source": ["ab"[i % 2] for i in range(n)]}, "made_from": {"model": "none"}}
+    about |= {"logit_scale": 7, "logit_bias": -1.0}
+    if draw(st.booleans()):
+        labels, names = rng.integers(0, m, n), [f"class {c}" for c in range(m)]
+        return EmbeddingSet(image, class_text=other, labels=labels, classes=names, **about)
+    texts = {"caption_id": [f"t{j}" for j in range(m)], "caption": ["dog"] * m, "truncated": rng.random(m) < 0.5}
+    return EmbeddingSet(image, other, rng.integers(0, n, m), **about, **texts)
+
+
+def assert_same(one: EmbeddingSet, other: EmbeddingSet, fields: set[str]) -> None:
+    """Rows and their norms are the same tensors, all else is equal bit for bit."""
+    for name in fields:
+        was, now = getattr(one, name), getattr(other, name)
+        if name in ROW_FIELDS:
+            assert now is was, name
+        else:
+            assert torch.equal(now, was) if isinstance(was, torch.Tensor) else now == was, name
+
+
+FIELDS = {field.name for field in dataclasses.fields(EmbeddingSet)}
+ROW_FIELDS = {name for name in FIELDS if name.removesuffix("_norms") in ROWS}
+
+
+@given(sets(), st.sampled_from(sorted(FIELDS - ROW_FIELDS)))
+def test_replacing_a_field_leaves_all_others_as_they_are(made, name):
+    value = getattr(made, name)
+    if isinstance(value, torch.Tensor):
+        value = value.flip(0)
+    elif isinstance(value, tuple):
+        value = tuple(f"new {each}" for each in value)
+    elif isinstance(value, float):
+        value = value + 1
+    elif isinstance(value, dict):
+        value = {"other": ("x",) * len(made.image)}
+    new = made.replace(**{name: value})
+    assert_same(made, new, FIELDS - {name})
+    now = getattr(new, name)
+    assert torch.equal(now, value) if isinstance(value, torch.Tensor) else now == value
+
+
+@given(sets(), st.sampled_from(ROWS), st.floats(0.5, 20))
+def test_new_rows_are_made_unit_with_their_norms_and_leave_all_others_as_they_are(made, name, length):
+    if getattr(made, name) is None:
+        name = "image"
+    rows = getattr(made, name).flip(1) * length
+    new = made.replace(**{name: rows})
+    assert_same(made, new, FIELDS - {name, f"{name}_norms"})
+    unit, norms = normalize(rows)
+    assert torch.equal(getattr(new, name), unit)
+    assert torch.equal(getattr(new, f"{name}_norms"), norms)
+
+
+@given(sets(), st.data())
+def test_chosen_rows_keep_their_bits_and_their_norms(made, data):
+    rows = torch.tensor(data.draw(st.permutations(range(len(made.image)))))[: data.draw(COUNTS)]
+    if made.text is not None:
+        texts = torch.tensor(data.draw(st.permutations(range(len(made.text)))))
+        some = made.select_texts(texts)
+        assert torch.equal(some.text, made.text[texts])
+        assert torch.equal(some.text_norms, made.text_norms[texts])
+        assert_same(made, some, {"image", "image_norms"})
+        made = made.replace(image_of_text=torch.arange(len(made.text)) % 2)  # two images have all texts
+        rows = torch.cat([torch.tensor([0, 1]), rows[rows > 1]])
+    some = made.select_images(rows)
+    assert torch.equal(some.image, made.image[rows])
+    assert torch.equal(some.image_norms, made.image_norms[rows])
+
+
+@given(sets())
+def test_another_precision_is_unit_in_it_and_keeps_the_norms(made):
+    other = torch.float32 if made.image.dtype == torch.float64 else torch.float64
+    turned = made.in_precision(other)
+    assert made.in_precision(made.image.dtype) is made
+    for name in ROWS:
+        if (rows := getattr(made, name)) is not None:
+            assert torch.equal(getattr(turned, name), normalize(rows.to(other))[0])
+            assert getattr(turned, f"{name}_norms") is getattr(made, f"{name}_norms")
+    assert_same(made, turned, FIELDS - ROW_FIELDS)
 
 
 def test_an_assumed_scale_is_recorded_and_a_given_one_too():
