@@ -13,8 +13,9 @@ from scipy.spatial import procrustes
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
+from geomclip.embeddings.graphs import laplacian
 from geomclip.projections import TSNE, HeatGeodesic
-from geomclip.projections.heat.graphs import laplacian, neighbor_graph
+from geomclip.projections.heat.graphs import neighbor_graph
 from geomclip.projections.heat.kernels import chebyshev_order, heat_kernels, largest_eigenvalue
 
 SEED = 47

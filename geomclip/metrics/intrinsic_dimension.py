@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.embeddings.neighbors import nearest_candidates, rows_at_a_time
 from geomclip.metrics.kinds import on_unit_rows
-from geomclip.metrics.neighborhood import BLOCK, nearest_candidates
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
 DISCARDED = 0.1
@@ -153,13 +153,13 @@ def _searched(x: Tensor, rows: Tensor, first: Tensor, margin: float) -> Tensor:
     """Distances (r, 2) of some rows to the nearest two of all different ones."""
     copies = (first != torch.arange(len(x))).nonzero()[:, 0]
     near = torch.empty(len(rows), 2, dtype=torch.float64)
-    for some in torch.arange(len(rows)).split(max(1, BLOCK // len(x))):
+    for some in torch.arange(len(rows)).split(rows_at_a_time(len(x))):
         scores = x[rows[some]] @ x.T
         scores[torch.arange(len(some)), rows[some]] = -torch.inf
         scores[:, copies] = -torch.inf
         rivals = (scores >= scores.topk(2, dim=1).values[:, 1:] - margin).nonzero()
         far = torch.full(scores.shape, torch.inf, dtype=torch.float64)
-        for i, j in (pairs.T for pairs in rivals.split(BLOCK)):
+        for i, j in (pairs.T for pairs in rivals.split(rows_at_a_time(1))):
             far[i, j] = exact.distances(x, x, j[:, None], rows[some][i])[:, 0]
         near[some] = far.topk(2, dim=1, largest=False).values
     return near

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geomclip.embeddings.neighbors import blocks, check_neighbors, products, rows_at_a_time
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
-
-BLOCK = 4_000_000
-"""Scores held at a time: 16 MB in float32, 32 MB in float64."""
 
 
 @on_unit_rows
@@ -188,10 +186,10 @@ def neighbors(
 
     With `exclude_self` row i of y is not a neighbour of row i of x; `rows` (from, to) asks only about those.
     """
-    _check(x, y, k, exclude_self)
+    check_neighbors(x, y, k, exclude_self=exclude_self)
     m = len(y)
-    for start, block in _blocks(x, m, rows):
-        scores = _scores(block, y, start, exclude_self)
+    for start, block in blocks(x, m, rows):
+        scores = products(block, y, start, exclude_self=exclude_self)
         taken = scores.topk(min(k + 1, m), dim=1)
         edge = taken.values[:, k - 1 : k]
         margin = TIE if x.dtype == torch.float64 else 2 * FLOAT32_DOUBT + TIE
@@ -201,7 +199,7 @@ def neighbors(
         plain, doubtful = clear.nonzero()[:, 0], (~clear).nonzero()[:, 0]
         yield NearestBlock(start + plain, taken.indices[plain, :k], start + doubtful[:0], scores.new_zeros(0, m))
         # where all items tie every row is doubtful: a few rows of shares at a time
-        for part in doubtful.split(max(1, BLOCK // (4 * m))):
+        for part in doubtful.split(rows_at_a_time(4 * m)):
             rival = scores[part] >= edge[part] - margin
             held = shares(_decided(block[part], y, rival), k)
             yield NearestBlock(start + part[:0], taken.indices[part[:0], :k], start + part, held)
@@ -216,40 +214,14 @@ def shares(scores: Tensor, k: int) -> Tensor:
     return above.double() + level * (left.double() / level.sum(dim=1, keepdim=True))
 
 
-def nearest_candidates(
-    x: Tensor, y: Tensor, count: int, *, exclude_self: bool = False, exact: bool = False
-) -> tuple[Tensor, Tensor]:
-    """The `count` nearest rows of y (m, d) to each row of x (n, d): indices and scores, best first.
-
-    Ties fall as they may: meant for choosing among, as `k_occurrence_of_subset` does.
-
-    Returns
-    -------
-    indices : Tensor of shape (n, count), int32
-    scores : Tensor of shape (n, count), float64
-        Dot products, in the precision of x; with `exact`, computed again in float64 from the rows.
-    """
-    _check(x, y, count, exclude_self)
-    indices, values = [], []
-    for start, rows in _blocks(x, len(y)):
-        best = _scores(rows, y, start, exclude_self).topk(count, dim=1)
-        indices.append(best.indices.int())
-        values.append(_rescored(rows, y, best.indices) if exact else best.values.double())
-    found, scores = torch.cat(indices), torch.cat(values)
-    if exact:
-        scores, order = scores.sort(dim=1, descending=True, stable=True)
-        found = found.gather(1, order)
-    return found, scores
-
-
 def k_occurrence_of_subset(candidates: Tensor, rows: Tensor, columns: Tensor, *, k: int = 10) -> Tensor:
     """`k_occurrence` within some rows of x and some rows of y, from the candidates found among all of y.
 
     Parameters
     ----------
     candidates : Tensor of shape (n, count), int32
-        From `nearest_candidates`; about 4k of them when half of the columns are kept. A row of which fewer
-        than k candidates are kept gives its places to those that are.
+        From `embeddings.neighbors.nearest_candidates`; about 4k of them when half of the columns are kept. A row
+        of which fewer than k candidates are kept gives its places to those that are.
     rows, columns : bool Tensors of shape (n,), (m,)
         What is kept.
 
@@ -264,48 +236,13 @@ def k_occurrence_of_subset(candidates: Tensor, rows: Tensor, columns: Tensor, *,
     return torch.bincount(chosen[kept], minlength=len(columns))[columns].double()
 
 
-def _check(x: Tensor, y: Tensor, k: int, exclude_self: bool) -> None:
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ValueError(f"x (n, d) and y (m, d) must share d, got {tuple(x.shape)} and {tuple(y.shape)}")
-    if exclude_self and len(x) != len(y):
-        raise ValueError(f"rows of x and y must be the same items, got {len(x)} and {len(y)}")
-    most = len(y) - exclude_self
-    if not 1 <= k <= most:
-        raise ValueError(f"k must be 1 to {most} for {len(y)} rows, got {k}")
-
-
-def _blocks(x: Tensor, m: int, rows: tuple[int, int] | None = None) -> Iterator[tuple[int, Tensor]]:
-    first, last = rows or (0, len(x))
-    step = max(1, BLOCK // m)
-    for start in range(first, last, step):
-        yield start, x[start : min(start + step, last)]
-
-
-def _scores(rows: Tensor, y: Tensor, start: int, exclude_self: bool) -> Tensor:
-    """Dot products with all of y of the rows of x from `start` on: (b, m)."""
-    scores = rows @ y.T
-    if exclude_self:
-        here = torch.arange(len(rows))
-        scores[here, here + start] = -torch.inf
-    return scores
-
-
 def _decided(rows: Tensor, y: Tensor, rival: Tensor) -> Tensor:
     """Float64 dot products of the pairs that rival (b, m) marks, −∞ for the others: (b, m)."""
     scores = torch.full(rival.shape, -torch.inf, dtype=torch.float64)
-    for pair in rival.nonzero().split(max(1, BLOCK // y.shape[1])):
+    for pair in rival.nonzero().split(rows_at_a_time(y.shape[1])):
         i, j = pair.T
         scores[i, j] = (rows[i].double() * y[j].double()).sum(dim=1)
     return scores
-
-
-def _rescored(rows: Tensor, y: Tensor, indices: Tensor) -> Tensor:
-    step = max(1, BLOCK // (indices.shape[1] * y.shape[1]))
-    parts = [
-        torch.einsum("bd,bcd->bc", near.double(), y[index].double())
-        for near, index in zip(rows.split(step), indices.split(step), strict=True)
-    ]
-    return torch.cat(parts)
 
 
 def _counts(counts: Tensor) -> Tensor:

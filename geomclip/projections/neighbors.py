@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomclip.embeddings.geometry import normalize
+from geomclip.embeddings.neighbors import nearest_candidates
 from geomclip.embeddings.record import as_tensor
 from geomclip.machine.extras import optional
-from geomclip.metrics.neighborhood import nearest_candidates
 
 EXACT_UP_TO = 30_000
 """Points for which `auto` compares all with all: 20 s of products at 512 dimensions on two cores."""

@@ -9,8 +9,9 @@ import torch
 from helpers import on_circle, random_rows, shared
 from scipy.stats import skew
 
+from geomclip.embeddings import neighbors
 from geomclip.embeddings.geometry import normalize
-from geomclip.metrics import intrinsic_dimension, neighborhood
+from geomclip.embeddings.neighbors import nearest_candidates
 from geomclip.metrics.intrinsic_dimension import (
     different_rows,
     merge_duplicates,
@@ -24,7 +25,6 @@ from geomclip.metrics.neighborhood import (
     hubness,
     k_occurrence,
     k_occurrence_of_subset,
-    nearest_candidates,
     robin_hood,
 )
 from geomclip.metrics.sweep import Pairing, sweep
@@ -45,8 +45,7 @@ def brute_counts(x: torch.Tensor, y: torch.Tensor, k: int) -> np.ndarray:
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(neighborhood, "BLOCK", 64)
-    monkeypatch.setattr(intrinsic_dimension, "BLOCK", 64)
+    monkeypatch.setattr(neighbors, "BLOCK", 64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

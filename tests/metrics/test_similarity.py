@@ -9,7 +9,8 @@ import torch
 from helpers import on_circle, random_rows
 from scipy.spatial import procrustes
 
-from geomclip.metrics import neighborhood, projection, similarity
+from geomclip.embeddings import neighbors
+from geomclip.metrics import projection, similarity
 from geomclip.metrics.projection import continuity, trustworthiness
 from geomclip.metrics.similarity import (
     linear_cka,
@@ -82,7 +83,7 @@ def test_mutual_knn_does_not_depend_on_blocks(monkeypatch):
     y = torch.cat([y, y[:7]])
     whole = mutual_knn(x, y, k=6).item()
     monkeypatch.setattr(similarity, "ROWS_TIMES_ITEMS", 300)
-    monkeypatch.setattr(neighborhood, "BLOCK", 150)
+    monkeypatch.setattr(neighbors, "BLOCK", 150)
     assert mutual_knn(x, y, k=6).item() == pytest.approx(whole, abs=1e-12)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from geomclip.projections.heat.graphs import laplacian
+from geomclip.embeddings.graphs import laplacian
 from geomclip.projections.heat.heat_geodesic import HeatGeodesic
 
 pytestmark = pytest.mark.numeric

@@ -11,16 +11,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import ive
 from scipy.stats import spearmanr
 
-from geomclip.projections.heat.graphs import (
-    Graph,
-    even_density,
-    join,
-    laplacian,
-    masses,
-    nearest_among,
-    neighbor_graph,
-    row_weights,
-)
+from geomclip.embeddings.graphs import Graph, even_density, laplacian, masses
+from geomclip.projections.heat.graphs import join, nearest_among, neighbor_graph, row_weights
 from geomclip.projections.heat.kernels import chebyshev_order, heat_kernels, largest_eigenvalue
 from geomclip.projections.heat.landmarks import log_diagonal
 from geomclip.projections.heat.stopping import entropy, entropy_knee, knee, relaxation_time

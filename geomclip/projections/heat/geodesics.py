@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from geomclip.projections.heat.graphs import Graph, laplacian, masses
+from geomclip.embeddings.graphs import Graph, laplacian, masses
 from geomclip.projections.heat.kernels import LogHeat, heat_kernels, largest_eigenvalue
 from geomclip.projections.heat.landmarks import log_diagonal, sample, seeing_time
 from geomclip.projections.heat.stopping import entropy_knee, relaxation_time

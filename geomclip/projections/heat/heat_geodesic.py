@@ -7,18 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geomclip.embeddings.graphs import GRAPHS, LAPLACIANS, Graph, even_density
 from geomclip.projections.base import PlacesNewPoints, whole
 from geomclip.projections.heat.geodesics import HeatDistances
-from geomclip.projections.heat.graphs import (
-    GRAPHS,
-    LAPLACIANS,
-    Graph,
-    even_density,
-    join,
-    nearest_among,
-    neighbor_graph,
-    row_weights,
-)
+from geomclip.projections.heat.graphs import join, nearest_among, neighbor_graph, row_weights
 from geomclip.projections.heat.kernels import METHODS
 from geomclip.projections.heat.landmarks import sample
 from geomclip.projections.heat.scaling import classical, placed, sgd, smacof, stress, triangulated
