@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from geomclip.embeddings.record import EmbeddingSet
-
-WAY_OUT = "--intersect compares what is shared"
+from geomclip.machine.words import option
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def matched(before: Sequence[str], after: Sequence[str], what: str) -> Matched:
     return Matched([places[0][each] for each in shared], [places[1][each] for each in shared], aligned=False)
 
 
-def text_ids(captions: Sequence[Sequence[str]], images: Sequence[Sequence[str]]) -> list[list[str]]:
+def text_ids(caption_ids: Sequence[Sequence[str]], images: Sequence[Sequence[str]]) -> list[list[str]]:
     """Ids of the texts of two sides: their own, or, if both only count rows, image and place among its texts.
 
     Row numbers are what texts without ids get; they say nothing where the sets differ.
@@ -71,8 +70,8 @@ def text_ids(captions: Sequence[Sequence[str]], images: Sequence[Sequence[str]])
     >>> text_ids([("x", "y"), ("0", "1")], [("a", "b"), ("a", "b")])
     [['x', 'y'], ['0', '1']]
     """
-    if any(list(side) != list(map(str, range(len(side)))) for side in captions):
-        return [list(side) for side in captions]
+    if any(list(side) != list(map(str, range(len(side)))) for side in caption_ids):
+        return [list(side) for side in caption_ids]
     named = []
     for owners in images:
         seen: dict[str, int] = {}
@@ -84,17 +83,20 @@ def text_ids(captions: Sequence[Sequence[str]], images: Sequence[Sequence[str]])
     return named
 
 
-def differing(ids: Sequence[Sequence[str]], shared: int, what: str, changed: int = 0) -> str:
-    """One line: how two sets differ, what is shared, and the way out."""
+def differing(
+    ids: Sequence[Sequence[str]], shared: int, what: str, changed: int = 0, change: str = "have other texts"
+) -> str:
+    """One line: how two sets differ, what is shared, and the way out; of the shared ones some may have changed."""
     alone = [set(ids[0]) - set(ids[1]), set(ids[1]) - set(ids[0])]
-    said = [
+    differences = [
         f"{len(some)} {what} are only {side} ({example(some)})"
         for side, some in zip(("before", "after"), alone, strict=True)
         if some
     ]
     if changed:
-        said.append(f"{changed} {what} have other texts")
-    return f"the two sets differ: {', '.join(said)}; {shared - changed} are shared: {WAY_OUT}"
+        differences.append(f"{changed} {what} {change}")
+    way_out = f"{option('intersect', True)} compares what is shared"
+    return f"the two sets differ: {', '.join(differences)}; {shared - changed} are shared: {way_out}"
 
 
 def example(ids: Iterable[str]) -> str:
@@ -110,7 +112,7 @@ def cut(before: EmbeddingSet, after: EmbeddingSet, *, intersect: bool) -> tuple[
     ------
     ValueError
         If one has texts and the other classes, the classes differ, the images or texts differ and `intersect`
-        is not asked for, or fewer than two are shared.
+        is not requested, or fewer than two are shared.
 
     Examples
     --------
@@ -138,10 +140,12 @@ def cut(before: EmbeddingSet, after: EmbeddingSet, *, intersect: bool) -> tuple[
     counts = [(len(side.image), _count(side.text)) for side in (sides[0], before, after)]
     if counts[0] == counts[1] == counts[2]:
         return sides[0], sides[1], ""
-    shared, *wholes = (f"{n} and {m}" if before.text is not None else f"{n}" for n, m in counts)
-    shared = shared.replace(" and", " images and") + (" texts" if before.text is not None else " images")
-    told = f"cut before measuring: {shared} are shared, of {wholes[0]} before and of {wholes[1]} after"
-    return sides[0], sides[1], told
+    (n, m), *wholes = counts
+    if before.text is None:
+        shared, of = f"{n} images", [f"{images}" for images, _ in wholes]
+    else:
+        shared, of = f"{n} images and {m} texts", [f"{images} and {texts}" for images, texts in wholes]
+    return sides[0], sides[1], f"cut before measuring: {shared} are shared, of {of[0]} before and of {of[1]} after"
 
 
 def _with_text_ids(before: EmbeddingSet, after: EmbeddingSet) -> list[EmbeddingSet]:
@@ -166,9 +170,9 @@ def _same_texts(before: EmbeddingSet, after: EmbeddingSet, *, intersect: bool) -
     kept = [(b, a) for b, a in zip(texts.before, texts.after, strict=True) if owners[0][b] == owners[1][a]]
     if len(kept) < max(len(before.caption_id), len(after.caption_id)):
         if not intersect:
-            changed = len(texts) - len(kept)
-            line = differing([before.caption_id, after.caption_id], len(texts), "texts", changed)
-            raise ValueError(line.replace("have other texts", "belong to another image"))
+            moved = len(texts) - len(kept)
+            ids = [before.caption_id, after.caption_id]
+            raise ValueError(differing(ids, len(texts), "texts", moved, "belong to another image"))
     elif texts.aligned:
         return sides
     _enough(len(kept), "texts")

@@ -1,4 +1,4 @@
-"""EmbeddingSet: the one frozen, checked record that stages pass on."""
+"""EmbeddingSet: the one frozen record that stages pass on; long, since each of its fields is checked here, once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ ASSUMED_LOGIT_SCALE = 100.0
 
 ROWS = ("image", "text", "class_text")
 """The fields of an `EmbeddingSet` that are unit rows; the lengths they came with are in `image_norms` and so on."""
+
+
+STRINGS = ("image_id", "image_path", "caption_id", "caption", "classes")
+"""The fields that are sequences of str."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.machine.array_files import check_rows, npy_chunks, read_npy
+from geomclip.machine.array_files import npy_chunks
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_write, refuse_links
 from geomclip.machine.words import one_line
@@ -22,26 +21,7 @@ SCHEMA = "geomclip.store/1"
 MANIFEST = "manifest.json"
 KINDS = {"img": "metadata", "text": "text_metadata", "class": "class_metadata"}
 """What is embedded -> the folder of its table; the vectors of `img` lie in img_emb/."""
-RESERVED = ("image_path", "image_id", "label", "caption", "image_sha256", "class_index")
-"""Columns of metadata with a meaning of their own; every other one is a column of the data set's."""
-
 _RECORD = {"rows", "bytes", "sha256"}
-UNKNOWN: Mapping[str, Any] = {
-    "dataset": "",
-    "split": "",
-    "model": "",
-    "pretrained": "",
-    "language": "",
-    "precision": "",
-    "licence": "",
-    "weights_sha256": "",
-    "preprocessing": {},
-    "data_sha256": "",
-    "skipped": [],
-    "notes": [],
-}
-"""What `made_from` says of a file that does not say what it was made from."""
-
 _KIND_OF_COLUMN = {"image_row": "int64", "class_index": "int64", "truncated": "bool"}
 
 Table = Mapping[str, Sequence[str] | Sequence[int]]
@@ -124,88 +104,6 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
             for own in files
         )
     )
-
-
-def fields_of_store(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of EmbeddingSet, every file verified; vectors as one array a shard, not yet joined."""
-    vectors: dict[str, list[NDArray[Any]]] = {kind: [] for kind in KINDS}
-    tables: dict[str, dict[str, list[Any]]] = {kind: {} for kind in KINDS}
-    kind_of = {f"{kind}_emb": kind for kind in KINDS} | {table: kind for kind, table in KINDS.items()}
-    for shard in [*manifest["shards"], *manifest.get("class_shards", [])]:
-        for name, record in shard["files"].items():
-            path = verify(folder, name, record)
-            kind = kind_of[PurePosixPath(name).parts[0]]
-            if path.suffix == ".npy":
-                vectors[kind].append(check_rows(read_npy(path), str(path)))
-                found = len(vectors[kind][-1])
-            else:
-                table = read_table(path)
-                found = len(next(iter(table.values()), ()))
-                for column, values in table.items():
-                    tables[kind].setdefault(column, []).extend(values)
-            if found != record["rows"]:
-                raise InputError(f"{path} has {found} rows, the manifest says {record['rows']}")
-    images, texts, classes = tables["img"], tables["text"], tables["class"]
-    known = {key: manifest[key] for key in ("skipped", "truncated_texts", "data_sha256") if key in manifest}
-    fields = image_fields(images) | {
-        "image": vectors["img"],
-        "logit_scale": manifest["logit_scale"],
-        "logit_bias": manifest.get("logit_bias"),
-        "logit_scale_source": manifest.get("logit_scale_source", ""),
-        "made_from": {**UNKNOWN, **manifest["made_from"], **known},
-    }
-    if vectors["text"]:
-        fields |= {"text": vectors["text"], "image_of_text": np.array(texts["image_row"], dtype=np.int64)}
-        fields["caption_id"] = texts["caption_id"]
-        if any(texts["caption"]):
-            fields["caption"] = texts["caption"]
-        if "truncated" in texts:
-            fields["truncated"] = np.array(texts["truncated"], dtype=np.bool_)
-    if vectors["class"]:
-        fields |= {"class_text": vectors["class"], "classes": classes["class_name"]}
-        fields["labels"] = np.array(images["class_index"], dtype=np.int64)
-    return fields
-
-
-def image_fields(table: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """What the metadata table says of the images, as arguments of EmbeddingSet."""
-    columns = {name: values for name, values in table.items() if name not in RESERVED}
-    if any(table.get("label", ())):
-        columns["label"] = table["label"]
-    fields: dict[str, Any] = {"columns": columns}
-    for name in ("image_id", "image_path"):
-        if any(table.get(name, ())):
-            fields[name] = table[name]
-    return fields
-
-
-def data_sha256(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """sha256 over ids, labels, captions and image bytes of all that was encoded, whatever the shards."""
-    digest = hashlib.sha256()
-    for record in [*manifest["class_shards"], *manifest["shards"]]:
-        tables = {name.split("/")[0]: read_table(folder / name) for name in record["files"] if name.endswith("parquet")}
-        if "class_metadata" in tables:
-            digest.update(json.dumps(tables["class_metadata"]).encode())
-            continue
-        images, texts = tables["metadata"], tables.get("text_metadata", {})
-        captions: dict[int, list[list[str]]] = {}
-        for row, *text in zip(*(texts.get(name, ()) for name in ("image_row", "caption_id", "caption")), strict=True):
-            captions.setdefault(row, []).append(text)
-        columns = (images["image_id"], images["image_sha256"], images["label"])
-        for row, image in enumerate(zip(*columns, strict=True), start=record["first_row"]):
-            digest.update(json.dumps([*image, captions.get(row, [])]).encode())
-    return digest.hexdigest()
-
-
-def column_name(name: str) -> str:
-    """What a column of the data set's is called in the table: its own name, unless that has another meaning.
-
-    Examples
-    --------
-    >>> column_name("source"), column_name("label")
-    ('source', 'label_')
-    """
-    return f"{name}_" if name in RESERVED else name
 
 
 def read_table(path: Path) -> dict[str, list[Any]]:

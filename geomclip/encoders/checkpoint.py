@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from geomclip.encoders import towers
+from geomclip.encoders.reasons import first_line
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.words import option
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
@@ -84,7 +86,7 @@ def _read_safetensors(file: Path) -> tuple[Shapes, dict[str, Any]]:
     try:
         metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: its geomclip metadata are no JSON ({towers.first_line(error, 80)})") from error
+        raise InputError(f"{file}: its geomclip metadata are no JSON ({first_line(error, 80)})") from error
     if not isinstance(metadata, dict) or metadata.get("schema") != SCHEMA:
         schema = metadata.get("schema") if isinstance(metadata, dict) else metadata
         raise InputError(f"{file}: its geomclip metadata are of schema {schema!r}, this version reads {SCHEMA!r}")
@@ -108,14 +110,14 @@ def _refusal(file: Path, error: Exception) -> InputError:
     if "TorchScript" in text:
         return InputError(
             f"{file}: is a TorchScript archive, which holds code (OpenAI's original files are such): use the "
-            "open_clip weights of the same model instead, for example --model ViT-B/32"
+            f"open_clip weights of the same model instead, for example {option('model', 'ViT-B/32')}"
         )
     if "Weights only load failed" in text and ("GLOBAL" in text or "global" in text):
         return InputError(
             f"{file}: holds more than tensors, and loading it could run code from the file: refused; "
             "save its state_dict alone, best as .safetensors"
         )
-    return InputError(f"{file}: damaged or cut short ({towers.first_line(error, 100)}): fetch or write it again")
+    return InputError(f"{file}: damaged or cut short ({first_line(error, 100)}): fetch or write it again")
 
 
 def compare(contents: Contents, module: torch.nn.Module, arch: str) -> tuple[str, ...]:
@@ -167,7 +169,7 @@ def _suggest(contents: Contents, arch: str) -> str:
 
 
 def candidates(contents: Contents) -> list[str]:
-    """The open_clip architectures whose sizes agree with the file, for the message that asks for --arch."""
+    """The open_clip architectures whose sizes agree with the file, for the message that asks for one."""
     own = _signature(contents.shapes)
     if own is None:
         return []

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geomclip.encoders import towers
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.words import option
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,7 +120,11 @@ class Encoder:
             rows = rows[0] if isinstance(rows, tuple) else rows
             rows = rows.float().cpu()
         if not torch.isfinite(rows).all():
-            way_out = "" if self.precision == "fp32" else f": {self.precision} overflows here, use --precision fp32"
+            way_out = (
+                ""
+                if self.precision == "fp32"
+                else f": {self.precision} overflows here, use {option('precision', 'fp32')}"
+            )
             raise GeomclipError(f"{self.model}: its rows are not finite{way_out}")
         return rows if self.shift is None else shifted(rows, share * self.shift)
 
@@ -260,7 +265,7 @@ def choose_precision(precision: str, device: str) -> str:
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}: use fp32, bf16, fp16 or auto")
     if precision == "fp16" and not on_gpu:
-        raise InputError("--precision fp16 needs a GPU; on a processor use bf16, fp32 or auto")
+        raise InputError(f"{option('precision', 'fp16')} needs a GPU; on a processor use bf16, fp32 or auto")
     return precision
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder
+from geomclip.encoders.configuration import CONFIG_FILE, complete
 from geomclip.encoders.saved import metadata_of, write_safetensors
-from geomclip.encoders.towers import CONFIG_FILE, complete
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_folder, atomic_json, atomic_write
+from geomclip.machine.words import option
 
 FORMATS = ("openclip", "hf")
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -44,7 +45,7 @@ def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cac
         If the model cannot be loaded or cannot be expressed there, or `out` holds something.
     """
     if to not in FORMATS:
-        raise InputError(f"--to {to!r}: use one of {', '.join(FORMATS)}")
+        raise InputError(f"{option('to')} {to!r}: use one of {', '.join(FORMATS)}")
     out = Path(out).expanduser()
     if out.is_dir() and any(out.iterdir()):  # before the work; atomic_folder has the last word
         raise InputError(f"{out} is there already: name a new or empty folder")
@@ -174,7 +175,9 @@ def _refuse_what_clip_model_lacks(encoder: Encoder, settings: Mapping[str, Any])
     }
     lacking = [what for what, has in found.items() if has]
     if lacking:
-        raise InputError(f"{encoder.model}: has {lacking[0]}, which transformers' CLIPModel has not: use --to openclip")
+        raise InputError(
+            f"{encoder.model}: has {lacking[0]}, which transformers' CLIPModel has not: use {option('to', 'openclip')}"
+        )
 
 
 def hf_processor(encoder: Encoder) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def hf_processor(encoder: Encoder) -> dict[str, Any]:
     if own["resize_mode"] == "longest":
         raise InputError(
             f"{encoder.model}: pads its images to a square, which transformers' CLIPImageProcessor cannot: "
-            "use --to openclip"
+            f"use {option('to', 'openclip')}"
         )
     square = {"height": side, "width": side}
     crop = own["resize_mode"] == "shortest"

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from geomclip.encoders import towers
+from geomclip.encoders.configuration import CONFIG_FILE
+from geomclip.encoders.reasons import first_line
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.words import option
 
 ANSWER_SECONDS = 8  # for the first request; a hub that is slower than this is as good as absent
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-CONFIG = (towers.CONFIG_FILE,)
+CONFIG = (CONFIG_FILE,)
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
@@ -117,9 +119,9 @@ def _unavailable(
     elif isinstance(error, OfflineModeIsEnabled):
         reason = "HF_HUB_OFFLINE is set"
     else:
-        reason = f"{type(error).__name__}: {towers.first_line(error, 120)}"
+        reason = f"{type(error).__name__}: {first_line(error, 120)}"
     place = repository_folder(repo, cache_dir) / name
-    own = ", or give the file with --pretrained FILE" if name.endswith((".safetensors", ".bin")) else ""
+    own = f", or give the file with {option('pretrained', 'FILE')}" if name.endswith((".safetensors", ".bin")) else ""
     return NotAvailableError(
         f"{what}: {name} is not on this machine and cannot be fetched ({reason}): "
         f"download {address} elsewhere and place it at {place}{own}"

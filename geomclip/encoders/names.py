@@ -6,13 +6,14 @@ open_clip 3.3 builds another one under the plain name with no more than a warnin
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 from geomclip.encoders import towers
 from geomclip.encoders.checkpoint import SUFFIXES
+from geomclip.encoders.configuration import CONFIG_FILE
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.words import near, option
 
 DEMO = "demo"
 RANDOM = "random"
@@ -88,7 +89,7 @@ class Choice:
 
 
 def resolve(model: str, pretrained: str | None = None, arch: str | None = None) -> Choice:
-    """What a model name means, with `pretrained` (a tag, a weights file or "random") and `arch` if given.
+    """What a model name means, with `pretrained` (a tag, a weights file or "random") and `arch` where they are named.
 
     Raises
     ------
@@ -102,12 +103,11 @@ def resolve(model: str, pretrained: str | None = None, arch: str | None = None) 
     if not model:
         raise InputError("the model name is empty; geomclip models lists what can be named")
     if arch and model == DEMO and _is_file_name(pretrained):
-        model, pretrained = pretrained, ""  # --pretrained FILE --arch ARCH: the file is the model
+        model, pretrained = pretrained, ""  # a weights file with its architecture: the file is the model
     own = _own_place(model, pretrained, arch)
     if own is not None:
         return own
-    if arch:
-        raise InputError(f"--arch goes with a weights file; {model!r} says its architecture itself")
+    _refuse_arch(arch, model)
     if model == DEMO:
         return _with_weights(Choice(DEMO, "emoji", folder=DEMO_FOLDER), pretrained)
     known = _known(model, pretrained)
@@ -118,11 +118,15 @@ def resolve(model: str, pretrained: str | None = None, arch: str | None = None) 
     raise _unknown(model)
 
 
+def _refuse_arch(arch: str | None, model: str) -> None:
+    if arch:
+        raise InputError(f"{option('arch')} goes with a weights file; {model!r} says its architecture itself")
+
+
 def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
     """The choice where the name is plainly a place: a prefix, or the path of a file or folder."""
     if model.startswith("hf-hub:"):
-        if arch:
-            raise InputError(f"--arch goes with a weights file; {model!r} says its architecture itself")
+        _refuse_arch(arch, model)
         repo = model.removeprefix("hf-hub:")
         if repo.count("/") != 1:
             raise InputError(f"{model!r} is no repository name: write hf-hub:ORGANISATION/NAME")
@@ -141,9 +145,8 @@ def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
 
 def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, open_clip_layout: bool = False) -> Choice:
     if path.is_dir():
-        if (path / towers.CONFIG_FILE).is_file():
-            if arch:
-                raise InputError(f"--arch goes with a weights file; {model!r} says its architecture itself")
+        if (path / CONFIG_FILE).is_file():
+            _refuse_arch(arch, model)
             return _with_weights(Choice(model, "", folder=path), pretrained)
         best = [path / name for name in ("best.safetensors", "model.safetensors") if (path / name).is_file()]
         if open_clip_layout or not best or (path / "tokenizer_config.json").is_file():
@@ -154,19 +157,18 @@ def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, ope
                 )
             hint = " (a folder of transformers is not one)" if (path / "config.json").is_file() else ""
             raise InputError(
-                f"{path}: has no {towers.CONFIG_FILE}{hint}, and is no finetune run with best.safetensors "
-                "or model.safetensors"
+                f"{path}: has no {CONFIG_FILE}{hint}, and is no finetune run with best.safetensors or model.safetensors"
             )
         path = best[0]
     if pretrained and pretrained != RANDOM:
-        raise InputError(f"{model!r} is a weights file itself: --pretrained {pretrained} cannot be added")
+        raise InputError(f"{model!r} is a weights file itself: {option('pretrained', pretrained)} cannot be added")
     if pretrained == RANDOM:
         raise InputError(f"{model!r} is a weights file: for random weights name its architecture as the model")
     return Choice(model, path.name, arch=_architecture(arch) if arch else "", file=path)
 
 
 def _with_weights(choice: Choice, pretrained: str) -> Choice:
-    """A choice that has weights of its own, with "random" or a file in their place if asked for."""
+    """A choice that has weights of its own, with "random" or a file in their place where that is requested."""
     if not pretrained:
         return choice
     if pretrained == RANDOM:
@@ -174,7 +176,7 @@ def _with_weights(choice: Choice, pretrained: str) -> Choice:
     path = Path(pretrained).expanduser()
     if not (path.is_file() or _is_file_name(pretrained)):
         raise InputError(
-            f"{choice.model!r} has its own weights: --pretrained {pretrained} is neither a file nor 'random'"
+            f"{choice.model!r} has its own weights: {option('pretrained', pretrained)} is neither a file nor 'random'"
         )
     if not path.is_file():
         raise NotAvailableError(f"{pretrained}: no such file")
@@ -192,7 +194,7 @@ def _known(model: str, pretrained: str) -> Choice | None:
     if separator and not tag:
         raise InputError(f"{model!r} ends where a tag should follow; geomclip models lists them")
     if tag and pretrained and tag != pretrained and pretrained != RANDOM and not _is_file_name(pretrained):
-        raise InputError(f"two sets of weights: {tag!r} in {model!r} and --pretrained {pretrained!r}")
+        raise InputError(f"two sets of weights: {tag!r} in {model!r} and {option('pretrained')} {pretrained!r}")
     pretrained = pretrained or tag
     openai, arch = _lower(OPENAI).get(base.lower()), _lower(towers.architectures()).get(base.lower())
     if openai is None and arch is None:
@@ -202,7 +204,9 @@ def _known(model: str, pretrained: str) -> Choice | None:
     if not pretrained and openai is not None:
         pretrained = "openai"
     if not pretrained:
-        raise InputError(f"{plain} alone names no weights: add a tag: {_offers(plain)}, or --pretrained random")
+        raise InputError(
+            f"{plain} alone names no weights: add a tag: {_offers(plain)}, or {option('pretrained', RANDOM)}"
+        )
     if pretrained == RANDOM or _is_file_name(pretrained) or _is_there(pretrained):
         quick = openai is not None and "/" in base  # RN50 is open_clip's own name too
         return _with_weights(Choice(plain, "", plain + QUICK if quick else plain), pretrained)
@@ -244,7 +248,7 @@ def _architecture(name: str) -> str:
     table = _lower([*towers.architectures(), *OPENAI])
     found = table.get(name.strip().lower())
     if found is None:
-        raise InputError(f"unknown architecture {name!r}{_nearest(name, list(table.values()))}")
+        raise InputError(f"unknown architecture {name!r}{_meant(name, list(table.values()))}")
     return OPENAI[found] + QUICK if "/" in found else found
 
 
@@ -252,13 +256,12 @@ def _unknown(model: str) -> InputError:
     tagged = [f"{arch}:{tag}" for arch, its_tags in towers.tags().items() for tag in its_tags]
     pool = [DEMO, *OPENAI, *towers.architectures(), *TWINS, *_hub_repositories(), *tagged]
     hub = f"; a hub repository in open_clip's layout is hf-hub:{model}" if model.count("/") == 1 else ""
-    return InputError(f"unknown model {model!r}{_nearest(model, pool)}{hub}; geomclip models lists them all")
+    return InputError(f"unknown model {model!r}{_meant(model, pool)}{hub}; geomclip models lists them all")
 
 
-def _nearest(name: str, pool: list[str]) -> str:
-    table = _lower(pool)
-    near = difflib.get_close_matches(name.lower(), table, n=3, cutoff=0.5)
-    return f": did you mean {', '.join(table[found] for found in near)}?" if near else ""
+def _meant(name: str, pool: list[str]) -> str:
+    close = near(name, pool)
+    return f": did you mean {', '.join(close)}?" if close else ""
 
 
 def _offers(arch: str) -> str:

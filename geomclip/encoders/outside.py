@@ -6,6 +6,7 @@ from pathlib import Path
 
 from geomclip.encoders import towers
 from geomclip.encoders.clip import Encoder
+from geomclip.encoders.configuration import complete, usual_preprocessing
 
 
 def open_clip_name(encoder: Encoder) -> str | None:
@@ -16,12 +17,12 @@ def open_clip_name(encoder: Encoder) -> str | None:
     """
     if encoder.shift is not None:
         return None
-    own = towers.complete(encoder.model_cfg)
+    own = complete(encoder.model_cfg)
     known = towers.architectures()
     first = [encoder.arch] if encoder.arch in known else []
     for arch in [*first, *known]:
         settings = towers.architecture_config(arch)
-        if settings["embed_dim"] == own["embed_dim"] and towers.complete(settings) == own:
+        if settings["embed_dim"] == own["embed_dim"] and complete(settings) == own:
             return arch
     return None
 
@@ -34,7 +35,7 @@ def how_to_load(encoder: Encoder, file: Path) -> str:
     """
     if encoder.shift is not None:
         return f"the shift of method es is applied by geomclip alone: --model {file}"
-    arch, usual = open_clip_name(encoder), towers.usual_preprocessing()
+    arch, usual = open_clip_name(encoder), usual_preprocessing()
     padded = encoder.preprocessing["resize_mode"] == "longest"
     if arch is None or (padded and encoder.preprocessing["fill_color"] != usual["fill_color"]):
         # the colour of padding is the one setting that open_clip takes from a folder and from no argument

@@ -45,11 +45,11 @@ SETTLED = 2.0
 class RememberedEncoder:
     """An encoder as it was when it was last loaded; the model itself is loaded when something is to be encoded."""
 
-    def __init__(self, told: Mapping[str, Any], load: Callable[[], Encoder]) -> None:
-        self.dim = int(told["dim"])
-        self.logit_scale = float(told["logit_scale"])
-        self.logit_bias = None if told["logit_bias"] is None else float(told["logit_bias"])
-        self._made_from = dict(told["made_from"])
+    def __init__(self, description: Mapping[str, Any], load: Callable[[], Encoder]) -> None:
+        self.dim = int(description["dim"])
+        self.logit_scale = float(description["logit_scale"])
+        self.logit_bias = None if description["logit_bias"] is None else float(description["logit_bias"])
+        self._made_from = dict(description["made_from"])
         self._load = load
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()  # the threads of an extraction encode side by side
@@ -79,7 +79,7 @@ class RememberedEncoder:
             if self._encoder is None:
                 encoder = self._load()
                 # the store is named by what was remembered: no other rows may come into it
-                if _told(encoder)["made_from"] != self._made_from:
+                if _description(encoder)["made_from"] != self._made_from:
                     raise GeomclipError(
                         f"{encoder.model} is another model than it was: the same command again takes it"
                     )
@@ -121,11 +121,11 @@ def remembered(
         same = found == _found(choice, cache_dir) and bool(found or choice.random)
         if settled and same and "auto" not in (precision, device):
             with suppress(GeomclipError):  # a cache that cannot be written to costs time, not results
-                atomic_json(file, {"request": request, "places": found, "told": _told(encoder)})
+                atomic_json(file, {"request": request, "places": found, "told": _description(encoder)})
         return encoder
 
-    told = _recalled(file, request)
-    return load() if told is None else RememberedEncoder(told, load)
+    description = _recalled(file, request)
+    return load() if description is None else RememberedEncoder(description, load)
 
 
 def _request(
@@ -167,25 +167,26 @@ def _digest(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _told(encoder: Encoder) -> dict[str, Any]:
-    told = {
+def _description(encoder: Encoder) -> dict[str, Any]:
+    """What an encoder says of itself, as it comes back from JSON."""
+    description = {
         "dim": encoder.dim,
         "logit_scale": encoder.logit_scale,
         "logit_bias": encoder.logit_bias,
         "made_from": encoder.made_from(),
     }
-    return dict(json.loads(json.dumps(told)))
+    return dict(json.loads(json.dumps(description)))
 
 
 def _recalled(file: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What was said under this request, if the files that it was read from are what they were."""
+    """The description kept under this request, if the files that it was read from are what they were."""
     try:
         kept = json.loads(file.read_text("utf-8"))
         if kept["request"] != request or any(_stamps(place) != was for place, was in kept["places"].items()):
             return None
-        told = kept["told"]
-        RememberedEncoder(told, _never)  # all is there, and of its type
-        return dict(told)
+        description = kept["told"]
+        RememberedEncoder(description, _never)  # all is there, and of its type
+        return dict(description)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from geomclip.encoders import checkpoint, towers
 from geomclip.encoders.checkpoint import METADATA_KEY, SCHEMA, Contents
 from geomclip.encoders.clip import Encoder, shift_sha256
+from geomclip.encoders.configuration import CONTEXT_LENGTH, checked_config, checked_preprocessing
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_write
 from geomclip.machine.version import __version__
@@ -89,7 +90,7 @@ def save_checkpoint(encoder: Encoder, state: Mapping[str, Tensor], file: Path, *
 def metadata(encoder: Encoder, base: Mapping[str, Any], made: Mapping[str, Any] | None = None) -> dict[str, str]:
     """The safetensors metadata of a checkpoint that holds this encoder's weights.
 
-    `base` tells the model they were fine-tuned from (that encoder's `made_from()`), `made` how.
+    `base` is the model they were fine-tuned from (that encoder's `made_from()`), `made` how.
     """
     shift = None if encoder.shift is None else {"sha256": shift_sha256(encoder.shift)}
     content = {
@@ -112,8 +113,8 @@ def metadata(encoder: Encoder, base: Mapping[str, Any], made: Mapping[str, Any] 
 
 def metadata_of(encoder: Encoder) -> dict[str, str]:
     """The metadata that a copy of a checkpoint's weights keeps; none for an encoder that is not from a checkpoint."""
-    told = encoder.finetuned
-    return metadata(encoder, told["base"], told["made"]) if told else {}
+    history = encoder.finetuned
+    return metadata(encoder, history["base"], history["made"]) if history else {}
 
 
 def with_weights(encoder: Encoder, state: Mapping[str, Tensor]) -> Encoder:
@@ -176,8 +177,8 @@ def read_own(contents: Contents) -> Own:
     for key, kind in _HELD.items():
         if key not in own or not isinstance(own[key], kind):
             raise InputError(f"{where}: its geomclip metadata are incomplete: no sound {key!r}")
-    model_cfg = towers.checked_config(own["model_cfg"], where)
-    length = model_cfg["text_cfg"].get("context_length", towers.CONTEXT_LENGTH)
+    model_cfg = checked_config(own["model_cfg"], where)
+    length = model_cfg["text_cfg"].get("context_length", CONTEXT_LENGTH)
     for key, inside in (("quick_gelu", bool(model_cfg.get("quick_gelu", False))), ("context_length", length)):
         if own[key] != inside:
             raise InputError(f"{where}: its geomclip metadata contradict themselves: {key} {own[key]!r} and {inside!r}")
@@ -189,7 +190,7 @@ def read_own(contents: Contents) -> Own:
         contents=replace(contents, shapes=shapes),
         arch=own["arch"],
         model_cfg=model_cfg,
-        preprocess_cfg=towers.checked_preprocessing(own["preprocess_cfg"], where),
+        preprocess_cfg=checked_preprocessing(own["preprocess_cfg"], where),
         # the folder of the machine that wrote the file; elsewhere the tokenizer is looked for by its name
         tokenizer=own["tokenizer"] if own["tokenizer"] and Path(own["tokenizer"]).is_dir() else "",
         weights_sha256=own["weights_sha256"],

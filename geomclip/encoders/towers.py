@@ -1,4 +1,4 @@
-"""Everything geomclip uses of open_clip: its tables of models, its towers, tokenizers and transforms.
+"""What geomclip uses of open_clip: its tables of models, its towers, tokenizers and transforms.
 
 open_clip's factory resolves names, fetches, builds and loads in one call of 21 parameters. Here it only
 builds: from a configuration, with no weights, through one `create_model`. Names are ours (names.py), files
@@ -11,28 +11,24 @@ import functools
 import importlib.util
 import json
 import logging
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from geomclip.encoders import foreign_code
-from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.encoders import foreign_code, hub
+from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH
+from geomclip.encoders.reasons import in_one_line
+from geomclip.machine.errors import GeomclipError, NotAvailableError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CONFIG_FILE = "open_clip_config.json"
-CONTEXT_LENGTH = 77  # of a configuration that names none
-MAX_SIDE = 8192  # pixels that a checkpoint may ask for, a side
-_LEADS_ASIDE = {"tokenizer_type", "subfolder", "revision", "code_revision", "gguf_file"}  # in settings of a tokenizer
 Tokenizer = Callable[..., torch.Tensor]
 
 
@@ -115,7 +111,7 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, se
         quiet(),
         torch.random.fork_rng(devices=[]),
         _ZeroedMemory(),
-        _said_in_one_line(where),
+        in_one_line(where),
     ):
         torch.manual_seed(seed)
         module = open_clip.create_model(
@@ -138,7 +134,7 @@ def outline(model_cfg: Mapping[str, Any], *, where: str) -> torch.nn.Module:
         _as_folder(model_cfg, {}, where) as folder,
         quiet(),
         torch.random.fork_rng(devices=[]),
-        _said_in_one_line(where),
+        in_one_line(where),
         torch.device("meta"),
     ):
         return open_clip.create_model(
@@ -146,81 +142,11 @@ def outline(model_cfg: Mapping[str, Any], *, where: str) -> torch.nn.Module:
         )
 
 
-def complete(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with every setting that it leaves to open_clip's defaults written out.
-
-    Settings that decide no row of a model in use (whether a tower starts from weights of its own, patch
-    dropout) are left out: two configurations are one model exactly where these are equal.
-    """
-    from open_clip import CLIPTextCfg, CLIPVisionCfg
-
-    vision = asdict(CLIPVisionCfg(**model_cfg["vision_cfg"]))
-    text = asdict(CLIPTextCfg(**model_cfg["text_cfg"]))
-    for key in ("timm_model_pretrained", "patch_dropout", "timm_drop", "timm_drop_path"):
-        del vision[key]
-    del text["hf_model_pretrained"]
-    settings = {"quick_gelu": False, "custom_text": False, "nonscalar_logit_scale": False, **model_cfg}
-    biased = settings.pop("init_logit_bias", None) is not None
-    settings.pop("init_logit_scale", None)
-    return {**settings, "logit_bias": biased, "vision_cfg": vision, "text_cfg": text}
-
-
-def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
-    """A copy of a configuration that can be handed to open_clip: the parts are there, and none runs code.
-
-    Raises
-    ------
-    InputError
-        If a part is absent or of another type, or the tokenizer's settings ask transformers to run code.
-    """
-    if not isinstance(model_cfg, dict):
-        raise InputError(f"{where}: its 'model_cfg' is not an object")
-    for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
-        if not isinstance(model_cfg.get(key), kind):
-            raise InputError(f"{where}: its 'model_cfg' has no {key!r} of type {kind.__name__}")
-    asked = model_cfg["text_cfg"].get("tokenizer_kwargs") or {}
-    if not isinstance(asked, dict) or asked.get("trust_remote_code"):
-        raise InputError(f"{where}: its 'tokenizer_kwargs' ask to run code (trust_remote_code): refused")
-    if aside := sorted(_LEADS_ASIDE & asked.keys()):
-        raise InputError(f"{where}: its 'tokenizer_kwargs' lead to other files than are checked ({aside[0]}): refused")
-    return dict(model_cfg)
-
-
-def checked_preprocessing(settings: Any, where: str) -> dict[str, Any]:
-    """A copy of preprocessing settings that are complete and in range, as `preprocessing` gives them.
-
-    Raises
-    ------
-    InputError
-        Naming the setting.
-    """
-    if not isinstance(settings, dict):
-        raise InputError(f"{where}: its 'preprocess_cfg' is not an object")
-    sound: dict[str, Callable[[Any], bool]] = {
-        "size": lambda v: _numbers(v, 2) and all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in v),
-        "mean": lambda v: _numbers(v, 3),
-        "std": lambda v: _numbers(v, 3) and min(v) > 0,
-        "interpolation": lambda v: v in ("bicubic", "bilinear", "random"),
-        "resize_mode": lambda v: v in ("shortest", "longest", "squash"),
-        "fill_color": lambda v: isinstance(v, int) and 0 <= v <= 255,
-        "mode": lambda v: v == "RGB",
-    }
-    for key, test in sound.items():
-        if key not in settings or not test(settings[key]):
-            raise InputError(f"{where}: its 'preprocess_cfg' has no sound {key!r}: {settings.get(key)!r:.60}")
-    return {key: settings[key] for key in sound}
-
-
-def _numbers(value: Any, count: int) -> bool:
-    kinds = isinstance(value, list) and len(value) == count and all(type(n) in (int, float) for n in value)
-    return kinds and all(math.isfinite(n) for n in value)
-
-
 def load_into(module: torch.nn.Module, file: Path) -> None:
     """Fill the module from a weights file, with open_clip's own conversions of prefixes and old layouts."""
     import open_clip
 
-    with quiet(), _said_in_one_line(str(file)):
+    with quiet(), in_one_line(str(file)):
         # the file was read once already with weights_only=True and its names and shapes compared
         open_clip.load_checkpoint(module, str(file), strict=True, weights_only=True)
 
@@ -232,13 +158,6 @@ def preprocessing(module: torch.nn.Module) -> dict[str, Any]:
         if isinstance(plain[key], int | float):
             plain[key] = [plain[key]] * count
     return plain
-
-
-def usual_preprocessing() -> dict[str, Any]:
-    """What open_clip takes for weights that do not say how they want their images."""
-    from open_clip.transform import PreprocessCfg
-
-    return asdict(PreprocessCfg())
 
 
 def image_transform(
@@ -259,7 +178,7 @@ def image_transform(
 def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | None, where: str) -> Tokenizer:
     """The tokenizer that a configuration asks for; one of transformers is read from `source` if given.
 
-    No code of the source's is run; `foreign_code.refuse` says beforehand where it asks for some.
+    No code of the source's is run; `foreign_code.refuse` finds out beforehand where it asks for some.
     """
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
@@ -269,7 +188,7 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
         raise NotAvailableError(f"{where}: its tokenizer needs the transformers package: pip install transformers")
     length = text_cfg.get("context_length", CONTEXT_LENGTH)
     settings = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "trust_remote_code"}
-    with quiet(), _said_in_one_line(f"{where}: its tokenizer"):
+    with quiet(), in_one_line(f"{where}: its tokenizer"):
         if not name:
             return SimpleTokenizer(context_length=length, **settings)
         return HFTokenizer(
@@ -319,8 +238,6 @@ def _with_checked_tower(model_cfg: Mapping[str, Any], folder: Path, where: str) 
         return dict(model_cfg)
     if importlib.util.find_spec("transformers") is None:
         raise NotAvailableError(f"{where}: its text tower needs the transformers package: pip install transformers")
-    from geomclip.encoders import hub  # which imports this module
-
     name = str(name)
     here = Path(name) / "config.json"
     file = (
@@ -330,29 +247,3 @@ def _with_checked_tower(model_cfg: Mapping[str, Any], folder: Path, where: str) 
     folder.mkdir()
     (folder / here.name).write_bytes(content)
     return {**model_cfg, "text_cfg": {**text_cfg, "hf_model_name": str(folder)}}
-
-
-@contextmanager
-def _said_in_one_line(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (InputError, NotAvailableError, MemoryError):
-        raise
-    except ImportError as error:
-        raise NotAvailableError(f"{where}: a package is missing: {first_line(error)}") from error
-    except Exception as error:  # open_clip, timm and transformers raise whatever they like on bad settings
-        if "Please `pip install transformers`" in str(error):
-            raise NotAvailableError(
-                f"{where}: its text tower needs the transformers package: pip install transformers"
-            ) from error
-        if "trust_remote_code" in str(error):
-            raise InputError(f"{where}: asks to run code of its own (trust_remote_code): refused") from error
-        if isinstance(error, OSError):
-            raise NotAvailableError(f"{where}: something it needs cannot be had: {first_line(error)}") from error
-        raise InputError(f"{where}: open_clip cannot use it: {type(error).__name__}: {first_line(error)}") from error
-
-
-def first_line(error: BaseException, limit: int = 200) -> str:
-    """What an exception says, on one line of bounded length."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."

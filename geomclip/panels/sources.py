@@ -17,7 +17,7 @@ from geomclip.panels.measurement import Measured, measure, metric_keys
 from geomclip.panels.record import Panel
 
 if TYPE_CHECKING:
-    from geomclip.encoders.extraction.batches import Encodes
+    from geomclip.encoders.protocol import Encodes
 
 Side: TypeAlias = "Panel | EmbeddingSet | Encodes | str | Path"
 """A panel, a set or an encoder at hand; or a result (.json), a store, .npz or .npy, or a model's name."""

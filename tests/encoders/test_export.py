@@ -82,7 +82,7 @@ def test_open_clip_encodes_an_export_as_we_do(tmp_path: Path, config: dict[str, 
     with towers.quiet():
         module, _, transform = eval(loads, {"open_clip": open_clip})
         tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'out'}")(TEXTS)
-    module.eval()
+    module.eval().requires_grad_(False)  # as ours: torch may take other kernels for weights that learn
     encoder = load_encoder(str(run))
     with torch.no_grad():
         image = module.encode_image(pixels(encoder), normalize=False)  # CoCa normalises unless told not to

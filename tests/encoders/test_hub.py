@@ -30,7 +30,7 @@ CLIENT = """
 import json, sys, time
 from pathlib import Path
 from geomclip.encoders import load_encoder
-from geomclip.errors import InputError
+from geomclip.machine.errors import InputError
 for name in sys.argv[2:]:
     started = time.monotonic()
     try:
@@ -198,7 +198,7 @@ def test_without_network_the_answer_is_quick_and_says_what_to_do(tmp_path):
         assert answer["seconds"] < 15
     place = tmp_path / "weights" / "models--timm--vit_base_patch32_clip_224.openai" / "open_clip_model.safetensors"
     assert answers[0]["said"].startswith("the weights of ViT-B-32:openai: open_clip_model.safetensors is not on")
-    assert f"place it at {place}, or give the file with --pretrained FILE" in answers[0]["said"]
+    assert f"place it at {place}, or give the file with pretrained='FILE'" in answers[0]["said"]
 
 
 def test_a_hub_that_is_switched_off_is_not_asked(tmp_path, monkeypatch):
@@ -242,10 +242,10 @@ def test_weights_go_to_the_hubs_own_cache_unless_told_otherwise(tmp_path, monkey
 
 
 def test_a_plain_address_that_cannot_be_fetched_says_where_to_place_the_file(tmp_path):
-    from geomclip.encoders import load, names
+    from geomclip.encoders import names, recipes
 
     choice = names.Choice("Tiny", "old", arch="Tiny", tag="old")
     with pytest.raises(
         NotAvailableError, match=rf"download http://127\.0\.0\.1:9/old\.pt .* {tmp_path}/weights/old\.pt"
     ):
-        load._tag_file(choice, {"url": "http://127.0.0.1:9/old.pt"}, tmp_path)
+        recipes.tag_file(choice, {"url": "http://127.0.0.1:9/old.pt"}, tmp_path)

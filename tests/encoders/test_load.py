@@ -462,7 +462,7 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, words, expected
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"precision": "fp16"}, InputError, "fp16 needs a GPU"),
+        ({"precision": "fp16"}, InputError, "precision='fp16' needs a GPU"),
         ({"precision": "amp"}, InputError, "unknown precision 'amp'"),
         ({"device": "tpu"}, InputError, "unknown device 'tpu'"),
         ({"device": "cuda:x"}, InputError, "unknown device 'cuda:x'"),
@@ -479,7 +479,7 @@ def test_rows_that_overflow_are_not_passed_on(encoder):
         encoder, precision="bf16", module=towers.build(CONFIG, {}, seed=0, where="").bfloat16()
     )
     broken.module.visual.proj.data.fill_(float("inf"))
-    with pytest.raises(GeomclipError, match="bf16 overflows here, use --precision fp32"):
+    with pytest.raises(GeomclipError, match="bf16 overflows here, use precision='fp32'"):
         broken.encode_image(torch.ones(1, 3, 32, 32))
 
 
@@ -543,7 +543,7 @@ def test_a_file_without_architecture_is_told_what_fits(tmp_path):
     } | {f"{t}transformer.resblocks.{i}.ln_1.weight": (512,) for t in ("", "visual.") for i in range(12)}
     file = tmp_path / "mine.pt"
     torch.save({name: torch.zeros(shape, dtype=torch.int8) for name, shape in shapes.items()}, file)
-    with pytest.raises(InputError, match=r"give it with --arch; its shapes fit ViT-B-32, ViT-B-32-quickgelu$"):
+    with pytest.raises(InputError, match=r"give it with arch; its shapes fit ViT-B-32, ViT-B-32-quickgelu$"):
         load_encoder(str(file))
 
 

@@ -1,8 +1,14 @@
 """Names of models: what each means, and what is said when it means nothing."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import pytest
 
-from geomclip.encoders import list_models, names, towers
+from geomclip.encoders import clip, list_models, names, towers
+from geomclip.encoders.export import export
+from geomclip.machine import words
 from geomclip.machine.errors import InputError, NotAvailableError
 
 
@@ -85,9 +91,9 @@ def test_random_weights_of_an_openai_name_keep_its_activation():
     [
         (("ViT-B32",), "did you mean ViT-B/32, ViT-B-32"),
         (("ViT-B-32:laion2b",), "ViT-B-32 has no weights 'laion2b': it has ViT-B-32:openai"),
-        (("ViT-B-32",), "add a tag: ViT-B-32:openai.*--pretrained random"),
+        (("ViT-B-32",), "add a tag: ViT-B-32:openai.*pretrained='random'"),
         (("ViT-B-32-quickgelu:laion2b_s34b_b79k",), r"\(ViT-B-32:laion2b_s34b_b79k exists\)"),
-        (("ViT-S-32",), "none that open_clip knows, or --pretrained random"),
+        (("ViT-S-32",), "none that open_clip knows, or pretrained='random'"),
         (("ViT-B-32:",), "ends where a tag should follow"),
         (("ViT-B-32:openai", "laion2b_s34b_b79k"), "two sets of weights"),
         (("demo", "openai"), "'demo' has its own weights"),
@@ -97,14 +103,52 @@ def test_random_weights_of_an_openai_name_keep_its_activation():
         (("",), "empty"),
         (("\0",), "unknown model"),
         (("x" * 5000,), "unknown model"),
-        (("ViT-B/32", None, "ViT-B-32"), "--arch goes with a weights file"),
-        (("hf-hub:some/model", None, "ViT-B-32"), "--arch goes with a weights file"),
+        (("ViT-B/32", None, "ViT-B-32"), "^arch goes with a weights file"),
+        (("hf-hub:some/model", None, "ViT-B-32"), "^arch goes with a weights file"),
     ],
 )
 def test_a_name_that_means_nothing_is_answered_with_what_would(arguments, said):
     with pytest.raises(InputError, match=said) as caught:
         names.resolve(*arguments)
     assert "\n" not in str(caught.value)
+
+
+def refusals(*calls: Callable[[], object]) -> list[str]:
+    """What each call is refused with."""
+    found = []
+    for call in calls:
+        with pytest.raises(InputError) as caught:
+            call()
+        found.append(str(caught.value))
+    return found
+
+
+def test_a_message_names_options_as_they_are_written_where_it_is_read(monkeypatch):
+    calls = [
+        lambda: names.resolve("ViT-B-32:openai", "x.pt", "ViT-B-32"),
+        lambda: names.resolve("ViT-S-32"),
+        lambda: names.resolve("demo", "openai"),
+        lambda: clip.choose_precision("fp16", "cpu"),
+        lambda: export("demo", "onnx", "out"),
+    ]
+    in_python = [
+        "arch goes with a weights file",
+        "or pretrained='random'",
+        "pretrained='openai' is neither a file nor 'random'",
+        "precision='fp16' needs a GPU",
+        "to 'onnx': use one of",
+    ]
+    on_the_command_line = [
+        "--arch goes with a weights file",
+        "or --pretrained random",
+        "--pretrained openai is neither a file nor 'random'",
+        "--precision fp16 needs a GPU",
+        "--to 'onnx': use one of",
+    ]
+    for flags, expected in ((False, in_python), (True, on_the_command_line)):
+        monkeypatch.setattr(words, "_on_the_command_line", flags)
+        for message, text in zip(refusals(*calls), expected, strict=True):
+            assert text in message
 
 
 @pytest.mark.parametrize("name", ["local-dir:absent", "./absent", "absent.pt", "/absent/run", "~nobody/x"])
@@ -136,7 +180,7 @@ def test_a_file_takes_its_architecture_in_any_case_and_spelling(tmp_path):
     file.touch()
     assert names.resolve(str(file), arch="vit-b-32").arch == "ViT-B-32"
     assert names.resolve(str(file), arch="ViT-B/32").arch == "ViT-B-32-quickgelu"
-    assert names.resolve("demo", str(file), "ViT-B-32").file == file  # --pretrained FILE --arch ARCH
+    assert names.resolve("demo", str(file), "ViT-B-32").file == file  # a weights file with its architecture
     with pytest.raises(InputError, match="unknown architecture 'ViT-B32': did you mean"):
         names.resolve(str(file), arch="ViT-B32")
     with pytest.raises(InputError, match="is a weights file itself"):

@@ -362,7 +362,7 @@ def cut_sets() -> tuple[EmbeddingSet, EmbeddingSet]:
 
 def test_sets_that_differ_are_refused_with_what_they_share() -> None:
     panels = [measure(each, bootstrap=0) for each in cut_sets()]
-    said = "4 images are only before .*5 images are only after .*; 21 are shared: --intersect"
+    said = "4 images are only before .*5 images are only after .*; 21 are shared: intersect=True"
     with pytest.raises(ValueError, match=said):
         compare(*panels)
     with pytest.raises(ValueError, match=said):

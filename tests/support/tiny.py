@@ -24,7 +24,7 @@ def tiny_preprocess(image):
 
 
 class TinyEncoder:
-    """Has what `geomclip.encoders.extraction.batches.Encodes` asks for; no weights from anywhere."""
+    """Has what `geomclip.encoders.protocol.Encodes` asks for; no weights from anywhere."""
 
     dim, logit_scale, logit_bias = DIM, 20.0, None
 

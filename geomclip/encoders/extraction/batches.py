@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from geomclip.embeddings.geometry import normalize
+from geomclip.encoders.protocol import Encodes
 from geomclip.machine.threads import Call, Workers, processors
 from geomclip.pairs.reading import value_or_reason
 from geomclip.pairs.record import Pair
@@ -35,44 +36,6 @@ ON_A_GPU = 2
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
-
-
-class Encodes(Protocol):
-    """What extraction asks of an encoder; `geomclip.encoders.Encoder` is one.
-
-    `encode_image` and `encode_text` are called from several threads at a time. An encoder whose rows are made
-    elsewhere than on the CPU says so in an attribute `device`, as torch names it ("cuda:0").
-    """
-
-    @property
-    def dim(self) -> int:
-        """Dimensions of a row."""
-
-    @property
-    def logit_scale(self) -> float:
-        """1/temperature, as a factor."""
-
-    @property
-    def logit_bias(self) -> float | None:
-        """What a SigLIP model adds to its logits."""
-
-    def preprocess(self) -> Callable[[Image], Tensor]:
-        """From a picture to pixels (3, h, w); called in worker threads.
-
-        If what is returned has a method `uint8`, that is called instead: its bytes go to `encode_image`.
-        """
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokens (m, context) and which texts were truncated (m,)."""
-
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """Rows (b, d) on the CPU."""
-
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        """Rows (m, d) on the CPU."""
-
-    def made_from(self) -> Mapping[str, Any]:
-        """Everything about the encoder that its rows depend on, and its names."""
 
 
 @dataclass

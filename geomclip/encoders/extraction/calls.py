@@ -6,8 +6,8 @@ from pathlib import Path
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load
-from geomclip.encoders.extraction.batches import Encodes
 from geomclip.encoders.extraction.plan import Extraction, Log, Progress
+from geomclip.encoders.protocol import Encodes
 from geomclip.machine.files import cache_dir as default_cache
 from geomclip.pairs.record import Pairs
 

@@ -13,18 +13,10 @@ from typing import Any
 
 import torch
 
-from geomclip.embeddings.shards import (
-    KINDS,
-    MANIFEST,
-    SCHEMA,
-    Record,
-    column_name,
-    data_sha256,
-    read_manifest,
-    verify,
-    write_part,
-)
-from geomclip.encoders.extraction.batches import MOST_SKIPPED, Coming, Encodes, Encoding, unit_rows
+from geomclip.embeddings.layouts import column_name, data_sha256
+from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, Record, read_manifest, verify, write_part
+from geomclip.encoders.extraction.batches import MOST_SKIPPED, Coming, Encoding, unit_rows
+from geomclip.encoders.protocol import Encodes
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import Lock, atomic_json, clear_leftovers, is_ours
 from geomclip.machine.version import __version__

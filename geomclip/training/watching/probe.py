@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geomclip import metrics
 from geomclip.embeddings.geometry import normalize
-from geomclip.encoders.extraction.batches import Encodes
+from geomclip.encoders.protocol import Encodes
 from geomclip.machine.errors import InputError
 from geomclip.pairs.record import Pairs
 from geomclip.training.pictures import Pictures

@@ -1,0 +1,115 @@
+"""What an encoder is described by, in open_clip's words: its configuration and its preprocessing, read and checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from geomclip.encoders.reasons import first_line
+from geomclip.machine.errors import InputError
+
+CONFIG_FILE = "open_clip_config.json"
+CONTEXT_LENGTH = 77  # of a configuration that names none
+MAX_SIDE = 8192  # pixels that a checkpoint may ask for, a side
+_LEADS_ASIDE = {"tokenizer_type", "subfolder", "revision", "code_revision", "gguf_file"}  # in settings of a tokenizer
+
+
+def read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The two parts of an open_clip_config.json: the model's configuration, checked, and its preprocessing.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a part is absent or of another type.
+    """
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}") from error
+    if not isinstance(config, dict) or "model_cfg" not in config:
+        raise InputError(f"{file}: has no 'model_cfg': it is not an open_clip configuration")
+    preprocess_cfg = config.get("preprocess_cfg") or {}
+    if not isinstance(preprocess_cfg, dict):
+        raise InputError(f"{file}: its 'preprocess_cfg' is not an object")
+    return checked_config(config["model_cfg"], str(file)), preprocess_cfg
+
+
+def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
+    """A copy of a configuration that can be handed to open_clip: the parts are there, and none runs code.
+
+    Raises
+    ------
+    InputError
+        If a part is absent or of another type, or the tokenizer's settings ask transformers to run code.
+    """
+    if not isinstance(model_cfg, dict):
+        raise InputError(f"{where}: its 'model_cfg' is not an object")
+    for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
+        if not isinstance(model_cfg.get(key), kind):
+            raise InputError(f"{where}: its 'model_cfg' has no {key!r} of type {kind.__name__}")
+    settings = model_cfg["text_cfg"].get("tokenizer_kwargs") or {}
+    if not isinstance(settings, dict) or settings.get("trust_remote_code"):
+        raise InputError(f"{where}: its 'tokenizer_kwargs' ask to run code (trust_remote_code): refused")
+    if aside := sorted(_LEADS_ASIDE & settings.keys()):
+        raise InputError(f"{where}: its 'tokenizer_kwargs' lead to other files than are checked ({aside[0]}): refused")
+    return dict(model_cfg)
+
+
+def checked_preprocessing(settings: Any, where: str) -> dict[str, Any]:
+    """A copy of preprocessing settings that are complete and in range, as `preprocessing` gives them.
+
+    Raises
+    ------
+    InputError
+        Naming the setting.
+    """
+    if not isinstance(settings, dict):
+        raise InputError(f"{where}: its 'preprocess_cfg' is not an object")
+    sound: dict[str, Callable[[Any], bool]] = {
+        "size": lambda v: _numbers(v, 2) and all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in v),
+        "mean": lambda v: _numbers(v, 3),
+        "std": lambda v: _numbers(v, 3) and min(v) > 0,
+        "interpolation": lambda v: v in ("bicubic", "bilinear", "random"),
+        "resize_mode": lambda v: v in ("shortest", "longest", "squash"),
+        "fill_color": lambda v: isinstance(v, int) and 0 <= v <= 255,
+        "mode": lambda v: v == "RGB",
+    }
+    for key, test in sound.items():
+        if key not in settings or not test(settings[key]):
+            raise InputError(f"{where}: its 'preprocess_cfg' has no sound {key!r}: {settings.get(key)!r:.60}")
+    return {key: settings[key] for key in sound}
+
+
+def complete(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with every setting that it leaves to open_clip's defaults written out.
+
+    Settings that decide no row of a model in use (whether a tower starts from weights of its own, patch
+    dropout) are left out: two configurations are one model exactly where these are equal.
+    """
+    from open_clip import CLIPTextCfg, CLIPVisionCfg
+
+    vision = asdict(CLIPVisionCfg(**model_cfg["vision_cfg"]))
+    text = asdict(CLIPTextCfg(**model_cfg["text_cfg"]))
+    for key in ("timm_model_pretrained", "patch_dropout", "timm_drop", "timm_drop_path"):
+        del vision[key]
+    del text["hf_model_pretrained"]
+    settings = {"quick_gelu": False, "custom_text": False, "nonscalar_logit_scale": False, **model_cfg}
+    biased = settings.pop("init_logit_bias", None) is not None
+    settings.pop("init_logit_scale", None)
+    return {**settings, "logit_bias": biased, "vision_cfg": vision, "text_cfg": text}
+
+
+def usual_preprocessing() -> dict[str, Any]:
+    """What open_clip takes for weights that do not say how they want their images."""
+    from open_clip.transform import PreprocessCfg
+
+    return asdict(PreprocessCfg())
+
+
+def _numbers(value: Any, count: int) -> bool:
+    kinds = isinstance(value, list) and len(value) == count and all(type(n) in (int, float) for n in value)
+    return kinds and all(math.isfinite(n) for n in value)
