@@ -102,13 +102,11 @@ def prepare(data: str, folder: Path, *, data_root: Path | None, limit: int | Non
     Pictures that are not files are written as PNG once: rendering them in every run would take longer than it.
     """
     from geomclip.machine.errors import InputError
-    from geomclip.pairs import load_pairs
+    from geomclip.pairs import Source, load_pairs
 
-    train, held_out = (
-        list(load_pairs(data, split=split, data_root=data_root).limited(limit).pairs) for split in ("train", "val")
-    )
+    train, held_out = (list(load_pairs(Source(data, split, data_root, limit)).pairs) for split in ("train", "val"))
     try:
-        test = list(load_pairs(data, split="test", data_root=data_root).limited(limit).pairs)
+        test = list(load_pairs(Source(data, "test", data_root, limit)).pairs)
     except InputError:
         test, held_out, train = held_out, train[-val:], train[:-val]
     if scratch:

@@ -27,7 +27,7 @@ from geomclip.encoders.clip import PRECISIONS
 from geomclip.encoders.extraction.batches import ON_A_GPU, Encoding
 from geomclip.encoders.extraction.calls import extract
 from geomclip.machine.threads import Workers
-from geomclip.pairs import load_pairs
+from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.record import Pair, Pairs
 
@@ -63,7 +63,7 @@ def enlarged(pair: Pair, size: tuple[int, int]) -> Pair:
 
 def images_of(options: argparse.Namespace) -> Pairs:
     """The pairs without their texts."""
-    pairs = load_pairs(options.data, data_root=options.data_root).limited(options.images)
+    pairs = load_pairs(Source(options.data, data_root=options.data_root, limit=options.images))
     some = [replace(pair, captions=(), caption_ids=()) for pair in pairs.pairs]
     return replace(pairs, pairs=[enlarged(pair, tuple(options.photos)) for pair in some] if options.photos else some)
 

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from geomclip.encoders import Encoder, load_encoder
-from geomclip.pairs import load_pairs
+from geomclip.pairs import Source, load_pairs
 from geomclip.training.batches import Batch, Batches, Order, PairBatches
 from geomclip.training.methods import METHODS, Features, draws, method_objective, objective
 from geomclip.training.pictures import Pictures
@@ -160,7 +160,7 @@ def peak_flops(precision: str, device: str) -> float:
 @contextmanager
 def reading(encoder: Encoder, options: argparse.Namespace) -> Iterator[PairBatches]:
     """Batches of a data set's training split, read and decoded in workers."""
-    pairs = load_pairs(options.data, split="train", data_root=options.data_root)
+    pairs = load_pairs(Source(options.data, split="train", data_root=options.data_root))
     counts = [len(pair.captions) for pair in pairs.pairs]
     order = Order(counts, size=options.batch_size, seed=0, every_caption=False, name=pairs.name)
     # nothing is kept: each step reads and decodes a batch, as the first epoch does
@@ -253,7 +253,7 @@ def profiled(encoder: Encoder, options: argparse.Namespace) -> Iterator[tuple[st
                 trainer.step()
         yield "Parts of a step", parts.rows(options.turns)
         yield "Operators of a step", operators(trainer.step)
-    probe = Probe(encoder, load_pairs(options.data, split="val", data_root=options.data_root))
+    probe = Probe(encoder, load_pairs(Source(options.data, split="val", data_root=options.data_root)))
     steps = PROBED_EVERY * sum(parts.seconds.values()) / options.turns
     looks = {"in the precision of the step": trainer.glimpse, "in float32": trainer.plain}
     yield (

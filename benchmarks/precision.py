@@ -21,7 +21,7 @@ from goal import Goal, report
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.encoders.clip import choose_precision
 from geomclip.encoders.extraction.calls import embed
-from geomclip.pairs import Pairs, load_pairs
+from geomclip.pairs import Pairs, Source, load_pairs
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
 
@@ -77,7 +77,7 @@ def judged(case: str, options: argparse.Namespace) -> tuple[list[dict[str, objec
     """A row a number of one case, and the goal that none leaves its interval."""
     model, weights, data, images = case.split(":")
     pretrained = None if weights == "own" else weights
-    pairs = load_pairs(data, data_root=options.data_root).limited(int(images))
+    pairs = load_pairs(Source(data, data_root=options.data_root, limit=int(images)))
     exact, slow = embedded(load_encoder(model, pretrained=pretrained), pairs, options.bootstrap)
     lower, fast = embedded(load_encoder(model, pretrained=pretrained, precision="bf16"), pairs, 0)
     found = drifts(exact, lower)

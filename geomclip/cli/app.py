@@ -150,15 +150,13 @@ def extract(**given: Any) -> None:
     check_output_folder(out if out.is_dir() else out.parent)
     from geomclip.encoders import load_encoder
     from geomclip.encoders.extraction import calls as extracting
-    from geomclip.pairs import load_pairs
+    from geomclip.pairs import Source, load_pairs
 
-    of_data = picked(given, DATA, CACHE)
-    limit = of_data.pop("limit")
-    pairs = load_pairs(**of_data).limited(limit)
+    pairs = load_pairs(Source(**picked(given, DATA)), **picked(given, CACHE))
     encoder = load_encoder(**picked(given, MODEL, SEED, CACHE))
     with progress_bar(quiet=given["quiet"]) as report:
         options = {name: given[name] for name in ("batch_size", "workers", "shard_rows", "raw")}
-        store = extracting.extract(encoder, pairs, out, progress=report.images, log=report.log, **options)
+        store = extracting.extract(encoder, pairs, out, progress=report, **options)
     click.echo(store)
 
 
@@ -419,7 +417,7 @@ def download(name: str, *, quiet: bool, debug: bool, **given: Any) -> None:
     from geomclip.pairs.download import download_dataset
 
     with progress_bar(quiet=quiet, of_bytes=True) as report:
-        folder = download_dataset(name, **given, progress=report.fetched)
+        folder = download_dataset(name, **given, progress=report)
     click.echo(folder)
 
 
@@ -443,7 +441,7 @@ def embeddings_of(given: dict[str, Any], report: Report) -> EmbeddingSet:
         return load(given["embeddings"], dtype=getattr(torch, given.get("dtype", "float32")))
     from geomclip.encoders.extraction.calls import embed
 
-    return embed(**picked(given, MODEL, DATA, WORK, SEED, CACHE), progress=report.images, log=report.log)
+    return embed(**picked(given, MODEL, DATA, WORK, SEED, CACHE), progress=report)
 
 
 def sets_of(context: click.Context, given: dict[str, Any], report: Report) -> list[EmbeddingSet]:

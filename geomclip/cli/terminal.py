@@ -54,17 +54,8 @@ class Report:
         self.tasks: dict[str, TaskID] = {}
 
     def stage(self, name: str, done: int, total: int | None, note: str = "") -> None:
-        """How far a stage is, with a note beside its name."""
-        self._show(name, f"{name}, {note}" if note else name, done, total)
-
-    def fetched(self, done: int, total: int | None, what: str) -> None:
-        """Bytes of a download."""
-        self._show(what, what, done, total)
-
-    def images(self, done: int, total: int, skipped: int) -> None:
-        """Progress of an extraction."""
-        what = f"encoding, {skipped} skipped" if skipped else "encoding"
-        self._show("encoding", what, done, total)
+        """A bar for each name; the note is shown beside it."""
+        self._show(name, ", ".join(filter(None, (name, note))), done, total)
 
     def training(self, what: str, done: int, total: int | None) -> None:
         """Progress of a training run in steps; `what` tells its numbers."""

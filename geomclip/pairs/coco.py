@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.pairs.parsing import caption, choose_split, counted, inside, need, read_json
 from geomclip.pairs.record import ImageFile, Pair, Pairs
-from geomclip.pairs.source import Request, caption, choose_split, counted, inside, need, read_json
+from geomclip.pairs.source import Source
 
 SPLITS = ("train", "val")
 LICENCE = "annotations CC BY 4.0; photos under their owners' Flickr terms"
@@ -18,15 +19,14 @@ def annotation_file(split: str) -> str:
     return f"annotations/captions_{split}2017.json"
 
 
-def read(request: Request) -> Pairs:
+def read(source: Source, root: Path) -> Pairs:
     """The images of a split in the order of the annotation file, each with its captions (five or more).
 
     An image of the list that is not on disk stays in the list; an annotation of an image that is not in
     the list is left out and counted in the notes.
     """
-    root = request.folder
     there = tuple(split for split in SPLITS if (root / annotation_file(split)).is_file())
-    split = choose_split(request.split, there, name=f"{request.name} at {root}")
+    split = choose_split(source.split, there, name=f"{source.data} at {root}")
     file, folder = root / annotation_file(split), root / f"{split}2017"
     if not folder.is_dir():
         raise NotAvailableError(
@@ -61,7 +61,7 @@ def read(request: Request) -> Pairs:
         (empty, "{n} empty captions were left out"),
         (sum(not pair.captions for pair in pairs), "{n} images have no caption"),
     )
-    return Pairs(request.name, split, pairs, licence=LICENCE, language="en", notes=notes)
+    return Pairs(source.data, split, pairs, licence=LICENCE, language="en", notes=notes)
 
 
 def _images(content: dict[str, Any], *, file: Path, folder: Path) -> dict[int, ImageFile]:

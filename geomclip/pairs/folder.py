@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from geomclip.machine.errors import InputError
-from geomclip.pairs.record import ImageFile, Pair, Pairs
-from geomclip.pairs.source import (
-    Request,
+from geomclip.pairs.parsing import (
     captions_by_line,
+    check_folder,
     choose_split,
     clean,
     counted,
-    existing_folder,
     images_under,
     numbered,
     read_text,
 )
+from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.pairs.source import Source
 
 
-def read(request: Request) -> Pairs:
+def read(source: Source, folder: Path) -> Pairs:
     """The images under the folder in the order of their paths; an image without text stays a candidate."""
-    folder = existing_folder(request)
-    split = choose_split(request.split, (), name=f"folder:{folder}")
+    check_folder(source, folder)
+    split = choose_split(source.split, (), name=f"folder:{folder}")
     pairs = []
     for path in images_under(folder):
         text = path.with_suffix(".txt")
@@ -38,4 +40,4 @@ def read(request: Request) -> Pairs:
             "each needs a text file of its name (photo.jpg, photo.txt)"
         )
     notes = counted((silent, "{n} images have no text file, or an empty one, and no caption"))
-    return Pairs(request.title, split, pairs, notes=notes)
+    return Pairs(source.title, split, pairs, notes=notes)

@@ -6,33 +6,33 @@ from collections import Counter
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
-from geomclip.pairs.record import ImageFile, Pair, Pairs
-from geomclip.pairs.source import (
-    Request,
+from geomclip.pairs.parsing import (
     captions_by_line,
+    check_folder,
     choose_split,
     clean,
     counted,
-    existing_folder,
     folder_splits,
     images_under,
     read_text,
 )
+from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.pairs.source import Source
 
 DEFAULT_TEMPLATE = "a photo of a {c}."
 
 
-def read(request: Request) -> Pairs:
+def read(source: Source, root: Path) -> Pairs:
     """The images of all classes, class after class in the order of the folders' names.
 
     Names come from `classnames.txt` (one a line, in the order of the folders) where there is one, else from
     the folders, underscores read as spaces; prompts from `zeroshot_classification_templates.txt` ({c} stands
     for the name), else "a photo of a {c}.". Both are CLIP_benchmark's files.
     """
-    root = existing_folder(request)
+    check_folder(source, root)
     name = f"imagenet-folder:{root}"
     splits = folder_splits(root)
-    split = choose_split(request.split, splits, name=name)
+    split = choose_split(source.split, splits, name=name)
     folder = root / split if splits else root
     class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not class_folders:
@@ -52,7 +52,7 @@ def read(request: Request) -> Pairs:
     if not pairs:
         raise InputError(f"{name}: the {len(class_folders)} class folders in {folder} hold no image")
     return Pairs(
-        request.title,
+        source.title,
         split,
         pairs,
         classes=classes,

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.pairs.record import ImageFile, Pair, Pairs
-from geomclip.pairs.source import (
-    Request,
+from geomclip.pairs.parsing import (
     caption,
     choose_split,
     counted,
@@ -18,6 +16,8 @@ from geomclip.pairs.source import (
     numbered,
     read_json,
 )
+from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.pairs.source import Source
 
 # name of the set -> (its file, what its photos' folder may be called, licence)
 LAYOUTS = {
@@ -39,14 +39,13 @@ LAYOUTS = {
 }
 
 
-def read(request: Request) -> Pairs:
+def read(source: Source, root: Path) -> Pairs:
     """The images of a split in the order of the file, each with the raw text of its sentences."""
-    root = request.folder
-    file_name, folder_names, licence = LAYOUTS[request.name]
+    file_name, folder_names, licence = LAYOUTS[source.data]
     file = root / file_name
     folder = next((root / name for name in folder_names if (root / name).is_dir()), None)
     if folder is None:
-        raise NotAvailableError(f"the photos of {request.name} are not at {root / folder_names[0]}: place them there")
+        raise NotAvailableError(f"the photos of {source.data} are not at {root / folder_names[0]}: place them there")
     content = need(read_json(file), dict, entry=str(file))
     images = need(content.get("images"), list, entry=f"{file}: images")
     if not images:
@@ -56,13 +55,13 @@ def read(request: Request) -> Pairs:
         entry = f"{file}: images[{row}]"
         name = need(need(image, dict, entry=entry).get("split"), str, entry=f"{entry}.split")
         splits.setdefault(name, []).append(row)
-    split = choose_split(request.split, tuple(splits), name=f"{request.name} at {root}")
+    split = choose_split(source.split, tuple(splits), name=f"{source.data} at {root}")
     pairs = [_pair(images[row], entry=f"{file}: images[{row}]", folder=folder) for row in splits[split]]
     twice = first_repeated(pair.image_id for pair in pairs)
     if twice is not None:
         raise InputError(f"{file}: the image {twice} is there twice in the split {split}")
     notes = counted((sum(not pair.captions for pair in pairs), "{n} images have no caption"))
-    return Pairs(request.name, split, pairs, licence=licence, language="en", notes=notes)
+    return Pairs(source.data, split, pairs, licence=licence, language="en", notes=notes)
 
 
 def _pair(image: dict[str, Any], *, entry: str, folder: Path) -> Pair:

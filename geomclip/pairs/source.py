@@ -1,220 +1,61 @@
-"""What all readers of pairs do alike: open others' files safely, check what is in them, choose a split."""
+"""Source: which pairs are meant, by the options that say so; one record from the caller to the reader."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-from geomclip.machine.errors import InputError
-from geomclip.machine.words import one_line
-
-T = TypeVar("T")
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
-ALL = "all"
-"""The split of a set that has none."""
-
-# dataset_coco.json, the largest file people have, is 144 MB; parsed JSON takes about ten times its size
-MAX_JSON_BYTES = 1 << 29
-MAX_TEXT_BYTES = 1 << 26  # a caption file: 64 MiB
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a reader is asked for: the set's name, its folder, file or pattern, the split, the columns."""
+class Source:
+    """Which pairs are meant, and the defaults of the options that say so.
 
-    name: str
-    where: str
+    Parameters
+    ----------
+    data : str
+        A name of `geomclip.pairs.DATASETS`: emoji, coco, flickr30k, csv:FILE, folder:DIR, wds:PATTERN, ...
+    split : str, optional
+        Left out: test if the set has one, else val; "all" for a set without splits.
+    data_root : path, optional
+        Folder of a named set, or the folder that holds it under its name. Left out: data/ in the cache.
+    limit : int, optional
+        Only the first images.
+    image_column, text_column, image_id_column : str
+        For tables (csv, tsv, jsonl, parquet). Rows of one image id are one image; without that column,
+        rows of one path are.
+
+    Examples
+    --------
+    >>> source = Source("csv:photos/pairs.csv")
+    >>> source.format, source.place, source.title
+    ('csv', 'photos/pairs.csv', 'csv:pairs.csv')
+    """
+
+    data: str = "emoji"
     split: str | None = None
+    data_root: str | Path | None = None
+    limit: int | None = None
     image_column: str = "filepath"
     text_column: str = "title"
     image_id_column: str | None = None
 
     @property
-    def folder(self) -> Path:
-        """`where` as a path, with `~` expanded."""
-        return expanded(self.where)
+    def format(self) -> str:
+        """What stands before the ':', the whole name of a set that has none."""
+        return self.data.partition(":")[0]
+
+    @property
+    def place(self) -> str:
+        """The file, folder or pattern that stands after the ':'."""
+        return self.data.partition(":")[2]
 
     @property
     def title(self) -> str:
         """What results call data that are named by a place: its last part, which is alike on all machines."""
-        return f"{self.name}:{os.path.basename(os.path.abspath(self.folder))}"
+        return f"{self.format}:{os.path.basename(os.path.abspath(expanded(self.place)))}"
 
 
 def expanded(path: str | Path) -> Path:
     """The path with `~` expanded; left alone where there is no such user (Path.expanduser raises)."""
     return Path(os.path.expanduser(path))
-
-
-def choose_split(asked: str | None, splits: Sequence[str], *, name: str) -> str:
-    """The split to read: the one asked for, else test, else val; 'all' for a set without splits.
-
-    Raises InputError, listing the splits that exist, where the answer is not among them.
-
-    >>> choose_split(None, ("train", "val"), name="coco")
-    'val'
-    """
-    if not splits:
-        if asked in (None, ALL):
-            return ALL
-        raise InputError(f"{name} has no splits, so there is no split {asked!r}; leave --split out")
-    other_names = {"val": ("val", "validation", "valid", "dev")}
-    for wanted in ("test", "val") if asked is None else (asked,):
-        for split in other_names.get(wanted, (wanted,)):
-            if split in splits:
-                return split
-    there = ", ".join(splits)
-    if asked is None:
-        raise InputError(f"{name} has neither a test nor a val split; name one with --split ({there})")
-    raise InputError(f"{name} has no split {asked!r}; it has {there}")
-
-
-def folder_splits(root: Path) -> tuple[str, ...]:
-    """Which of train, val (or another name of it) and test are subfolders of `root`."""
-    names = ("train", "val", "validation", "valid", "dev", "test")
-    return tuple(name for name in names if (root / name).is_dir())
-
-
-def inside(folder: Path, name: str, *, entry: str) -> Path:
-    """`folder / name`, where `name` came from a file of somebody else's and must not leave the folder."""
-    parts = re.split(r"[/\\]", name)
-    if name.startswith(("/", "\\")) or os.path.splitdrive(name)[0] or ".." in parts:
-        raise InputError(f"{entry}: {shorten(name)} leaves {folder}; only names inside the folder are read")
-    return folder / openable(name, entry=entry)
-
-
-def openable(name: str, *, entry: str) -> str:
-    """`name`, if a file could have it: not empty, no NUL."""
-    if not name.strip() or "\0" in name:
-        raise InputError(f"{entry}: {shorten(name)} cannot be the name of a file")
-    return name
-
-
-def images_under(folder: Path) -> list[Path]:
-    """The image files under `folder` (by ending; hidden ones left out), in the order of their paths."""
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(parent, name)
-            for name in files
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
-def _raise(error: OSError) -> None:
-    """For os.walk, which otherwise skips a folder that it may not read."""
-    raise error
-
-
-def existing_folder(request: Request) -> Path:
-    """The folder that `request` names; InputError if there is none."""
-    folder = request.folder
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "is not there"
-        raise InputError(f"{request.name}: the folder {folder} {what}")
-    return folder
-
-
-def read_bytes(path: Path, *, limit: int) -> bytes:
-    """The bytes of a file of at most `limit` bytes."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {one_line(error, 200)}") from error
-    if len(data) > limit:
-        raise InputError(f"{path} is larger than {limit >> 20} MiB, too large for a file of its kind")
-    return data
-
-
-def read_text(path: Path) -> str:
-    """The text of a small UTF-8 file, without its byte order mark."""
-    return decode_text(read_bytes(path, limit=MAX_TEXT_BYTES), name=str(path))
-
-
-def decode_text(data: bytes, *, name: str) -> str:
-    """UTF-8 bytes (a byte order mark is left out) to text."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(not_utf8(name, error)) from error
-
-
-def not_utf8(name: str, error: UnicodeDecodeError) -> str:
-    """The message for a text file in another encoding."""
-    return f"{name} is not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}); save it as UTF-8"
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file."""
-    return parse_json(read_bytes(path, limit=MAX_JSON_BYTES), name=str(path))
-
-
-def parse_json(data: bytes | str, *, name: str) -> Any:
-    """The value in JSON bytes or text; InputError, with the place, if it is not JSON."""
-    try:
-        return json.loads(data)
-    except UnicodeDecodeError as error:
-        raise InputError(not_utf8(name, error)) from error
-    except (ValueError, RecursionError) as error:
-        hint = "it may have been cut short: fetch or write it again"
-        raise InputError(f"{name} is not valid JSON ({one_line(error, 200)}); {hint}") from error
-
-
-def need(value: Any, kind: type[T], *, entry: str) -> T:
-    """`value`, if it is of this kind (a bool is no int); InputError naming the entry otherwise."""
-    if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
-        return value
-    kinds = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
-    found = "missing" if value is None else shorten(value)
-    raise InputError(f"{entry} should be {kinds.get(kind, kind.__name__)}, is {found}")
-
-
-def clean(text: str) -> str:
-    """`text` with halves of surrogate pairs, which no file format can hold, as U+FFFD."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def caption(text: str) -> str:
-    """A caption without the white space around it."""
-    return clean(text).strip()
-
-
-def captions_by_line(text: str) -> tuple[str, ...]:
-    """One caption a line, empty lines left out."""
-    return tuple(line for line in map(caption, re.split(r"\r\n|\r|\n", text)) if line)
-
-
-def numbered(image_id: str, captions: Sequence[str]) -> tuple[str, ...]:
-    """Caption ids for captions that have none: image_id#0, image_id#1, ..."""
-    return tuple(f"{image_id}#{number}" for number in range(len(captions)))
-
-
-def counted(*notes: tuple[int, str]) -> tuple[str, ...]:
-    """The notes whose count is not zero, the count in place of `{n}`."""
-    return tuple(note.format(n=count) for count, note in notes if count)
-
-
-def first_repeated(values: Iterable[T]) -> T | None:
-    """The first value that was there before; None if all differ."""
-    seen: set[T] = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None
-
-
-def shorten(value: object) -> str:
-    """`value` as it looks in code, cut to a length that fits a message."""
-    shown = repr(value[:100] if isinstance(value, str) else value)
-    return shown if len(shown) <= 100 else shown[:97] + "..."

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import one_line
-from geomclip.pairs.record import ImageFile, Pair, Pairs
-from geomclip.pairs.source import (
-    Request,
+from geomclip.machine.words import one_line, option
+from geomclip.pairs.parsing import (
     caption,
     choose_split,
     clean,
@@ -27,6 +25,8 @@ from geomclip.pairs.source import (
     read_bytes,
     shorten,
 )
+from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.pairs.source import Source
 
 MAX_TABLE_BYTES = 1 << 32
 Row = tuple[str, Mapping[str, Any]]
@@ -42,22 +42,21 @@ class _Image:
     columns: dict[str, str] = field(default_factory=dict)
 
 
-def read(request: Request) -> Pairs:
+def read(source: Source, file: Path) -> Pairs:
     """The images of a table in the order they first appear, each with the texts of all its rows.
 
     Rows belong to one image if the image-id column (else the image column) is equal. Paths are relative to
     the table's folder, or absolute. A `split` column makes splits, `label` becomes the label, other columns
     of text, whole numbers or truth values are kept, unless their value differs between rows of one image.
     """
-    kind = request.name
-    file = request.folder
+    kind = source.format
     columns, rows = _READERS[kind](file)
-    _check_columns(request, columns, file=file, rows=rows)
+    _check_columns(source, columns, file=file, rows=rows)
     name = f"{kind}:{file}"
     splits = tuple(dict.fromkeys(str(row["split"]) for _, row in rows)) if "split" in columns else ()
-    split = choose_split(request.split, splits, name=name)
+    split = choose_split(source.split, splits, name=name)
     images, varying, empty = _gather(
-        request,
+        source,
         [(entry, row) for entry, row in rows if not splits or str(row["split"]) == split],
         others=[column for column in columns if _is_scalar(column, rows)],
     )
@@ -74,24 +73,24 @@ def read(request: Request) -> Pairs:
     ]
     notes = counted((empty, "{n} rows have no caption"))
     notes += tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
-    return Pairs(request.title, split, pairs, notes=notes)
+    return Pairs(source.title, split, pairs, notes=notes)
 
 
-def _gather(request: Request, rows: Iterable[Row], *, others: list[str]) -> tuple[dict[str, _Image], list[str], int]:
+def _gather(source: Source, rows: Iterable[Row], *, others: list[str]) -> tuple[dict[str, _Image], list[str], int]:
     """The images by id; the columns that differ within an image; the number of rows without a caption."""
-    used = {request.image_column, request.text_column, request.image_id_column, "split"}
+    used = {source.image_column, source.text_column, source.image_id_column, "split"}
     others = [column for column in others if column not in used]
     images: dict[str, _Image] = {}
     varying: dict[str, None] = {}
     empty = 0
     for entry, row in rows:
-        path = need(row.get(request.image_column), str, entry=f"{entry}, column {request.image_column!r}")
-        openable(path, entry=f"{entry}, column {request.image_column!r}")
+        path = need(row.get(source.image_column), str, entry=f"{entry}, column {source.image_column!r}")
+        openable(path, entry=f"{entry}, column {source.image_column!r}")
         image_id = clean(path)
-        if request.image_id_column is not None:
-            image_id = _text(row.get(request.image_id_column))
+        if source.image_id_column is not None:
+            image_id = _text(row.get(source.image_id_column))
             if not image_id:
-                raise InputError(f"{entry}: column {request.image_id_column!r} is empty")
+                raise InputError(f"{entry}: column {source.image_id_column!r} is empty")
         columns = {column: _text(row.get(column)) for column in others}
         image = images.setdefault(image_id, _Image(path, columns=columns))
         if image.path != path:
@@ -99,7 +98,7 @@ def _gather(request: Request, rows: Iterable[Row], *, others: list[str]) -> tupl
                 f"{entry}: image id {shorten(image_id)} is {shorten(path)} here, {shorten(image.path)} before"
             )
         varying |= {column: None for column in others if image.columns[column] != columns[column]}
-        texts = _texts(row.get(request.text_column), entry=f"{entry}, column {request.text_column!r}")
+        texts = _texts(row.get(source.text_column), entry=f"{entry}, column {source.text_column!r}")
         image.texts += texts
         empty += not texts
     return images, list(varying), empty
@@ -120,19 +119,15 @@ def _is_scalar(column: str, rows: list[Row]) -> bool:
     return all(isinstance(row.get(column), str | int | None) for _, row in rows)
 
 
-def _check_columns(request: Request, columns: tuple[str, ...], *, file: Path, rows: list[Row]) -> None:
-    options = {
-        "--image-column": request.image_column,
-        "--text-column": request.text_column,
-        "--image-id-column": request.image_id_column,
-    }
-    for option, column in options.items():
+def _check_columns(source: Source, columns: tuple[str, ...], *, file: Path, rows: list[Row]) -> None:
+    for name in ("image_column", "text_column", "image_id_column"):
+        column = getattr(source, name)
         if column is not None and column not in columns:
-            there = ", ".join(shorten(name)[1:-1] for name in columns[:20]) or "none"
+            there = ", ".join(shorten(each)[1:-1] for each in columns[:20]) or "none"
             hint = ""
-            if request.name == "csv" and len(columns) == 1 and "\t" in columns[0]:
+            if source.format == "csv" and len(columns) == 1 and "\t" in columns[0]:
                 hint = "; it looks tab-separated: name it tsv:FILE"
-            raise InputError(f"{file} has no column {column!r} (columns: {there}); say which with {option}{hint}")
+            raise InputError(f"{file} has no column {column!r} (columns: {there}); say which with {option(name)}{hint}")
     if not rows:
         raise InputError(f"{file} has no rows")
     if "split" in columns:

@@ -14,11 +14,9 @@ from typing import Any, BinaryIO
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 from geomclip.pairs.imagenet_folder import class_prompts, distinct, read_class_names
-from geomclip.pairs.record import Pair, Pairs, stat_if_there
-from geomclip.pairs.source import (
+from geomclip.pairs.parsing import (
     IMAGE_SUFFIXES,
     MAX_TEXT_BYTES,
-    Request,
     caption,
     captions_by_line,
     choose_split,
@@ -31,6 +29,8 @@ from geomclip.pairs.source import (
     parse_json,
     shorten,
 )
+from geomclip.pairs.record import Pair, Pairs, stat_if_there
+from geomclip.pairs.source import Source
 
 MAX_TARS = 1_000_000
 IMAGE_ENDINGS = tuple(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
@@ -79,18 +79,17 @@ class _Sample:
     endings: set[str] = field(default_factory=set)
 
 
-def read(request: Request) -> Pairs:
+def read(source: Source, folder: Path) -> Pairs:
     """The samples of the tars in their order; captions from .txt (one a line), else `caption` of the .json.
 
     `wds:` takes a pattern with braces ({000..012}, {a,b}), globs and `::` between patterns, or a folder of
     tars; a folder with test/, train/ or val/ inside has these splits. Where samples have a class number
     (.cls), no captions, and a classnames.txt is near, they are class data (CLIP_benchmark's layout).
     """
-    name = f"wds:{request.where}"
-    folder = request.folder
+    name = f"wds:{source.place}"
     splits = folder_splits(folder) if folder.is_dir() and not list(folder.glob("*.tar")) else ()
-    split = choose_split(request.split, splits, name=name)
-    tars = find_tars(str(folder / split) if splits else request.where, name=name)
+    split = choose_split(source.split, splits, name=name)
+    tars = find_tars(str(folder / split) if splits else source.place, name=name)
     common = os.path.commonpath([tar.parent.absolute() for tar in tars])
     samples: dict[str, _Sample] = {}
     for tar in tars:
@@ -102,9 +101,9 @@ def read(request: Request) -> Pairs:
     silent = sum(not pair.captions for pair in pairs)
     notes = counted((len(samples) - len(pairs), "{n} samples have no image and were left out"))
     if silent == len(pairs):
-        return _class_data(request, split, pairs, (tars[0].parent, tars[0].parent.parent), notes=notes)
+        return _class_data(source, split, pairs, (tars[0].parent, tars[0].parent.parent), notes=notes)
     notes += counted((silent, "{n} images have no caption"))
-    return Pairs(request.title, split, pairs, notes=notes)
+    return Pairs(source.title, split, pairs, notes=notes)
 
 
 def _pair(key: str, sample: _Sample, image: TarMember) -> Pair:
@@ -120,12 +119,12 @@ def _pair(key: str, sample: _Sample, image: TarMember) -> Pair:
 
 
 def _class_data(
-    request: Request, split: str, pairs: list[Pair], folders: tuple[Path, ...], *, notes: tuple[str, ...]
+    source: Source, split: str, pairs: list[Pair], folders: tuple[Path, ...], *, notes: tuple[str, ...]
 ) -> Pairs:
     names = read_class_names(folders)
     if not names:
         raise InputError(
-            f"wds:{request.where}: {len(pairs)} images but no caption: each needs a .txt or .json of its key "
+            f"wds:{source.place}: {len(pairs)} images but no caption: each needs a .txt or .json of its key "
             "(or a .cls, and a classnames.txt beside the tars)"
         )
     classes = distinct(names, tuple(map(str, range(len(names)))))
@@ -137,7 +136,7 @@ def _class_data(
             )
         labelled.append(Pair(pair.image_id, pair.image, label=classes[int(pair.label)], columns=pair.columns))
     prompts = class_prompts(names, folders)
-    return Pairs(request.title, split, labelled, classes=classes, class_prompts=prompts, notes=notes)
+    return Pairs(source.title, split, labelled, classes=classes, class_prompts=prompts, notes=notes)
 
 
 def find_tars(pattern: str, *, name: str) -> list[Path]:

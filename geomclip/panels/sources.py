@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +13,8 @@ from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Named, Progress
-from geomclip.machine.words import nearest
+from geomclip.machine.words import nearest, option
+from geomclip.pairs import Source, load_pairs
 from geomclip.panels.measurement import Measured, measure, metric_keys
 from geomclip.panels.record import Panel
 
@@ -24,7 +26,7 @@ Side: TypeAlias = "Panel | EmbeddingSet | Encodes | str | Path"
 
 OF_MODELS = ("pretrained",)
 OF_FILES = ("arch",)
-OF_DATA = ("data", "split", "data_root", "limit", "image_column", "text_column", "image_id_column")
+OF_DATA = tuple(field.name for field in fields(Source))
 OF_IMAGES = tuple(name for name in OF_DATA if name != "limit")
 """Those that say where the images of vectors lie, too."""
 OF_WORK = ("batch_size", "workers", "precision", "device")
@@ -75,8 +77,8 @@ def panels(
     found = loaded((before, after), SIDES, cache_dir=cache_dir, progress=progress, **common)
     notes = []
     if isinstance(found[0], EmbeddingSet) and isinstance(found[1], EmbeddingSet):
-        *found, told = cut(found[0], found[1], intersect=intersect)
-        notes = [told] if told else []
+        *found, note = cut(found[0], found[1], intersect=intersect)
+        notes = [note] if note else []
     common |= {"bootstrap": bootstrap, "null_cache": null_cache, "progress": progress}
     one, other = (measured(side, name, **common) for side, name in zip(found, SIDES, strict=True))
     return one, other, notes
@@ -119,11 +121,11 @@ def measured(
     """The panel of a side that was loaded, with its vectors if it has them."""
     if isinstance(side, Panel):
         return Measured(side)
-    asked = {key: options[key] for key in OF_MEASURE if key in options}
+    wanted = {key: options[key] for key in OF_MEASURE if key in options}
     common: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "null_cache": null_cache, "curves": curves}
     if options.get("device") is not None:
-        asked["device"] = options["device"]
-    return Measured(measure(side, **common, **asked, progress=Named(progress, name)), side)
+        wanted["device"] = options["device"]
+    return Measured(measure(side, **common, **wanted, progress=Named(progress, name)), side)
 
 
 def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures: bool = False) -> None:
@@ -153,7 +155,7 @@ def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures:
         (OF_FILES, {"file"}, f"what a file of weights is, and {neither} one"),
         (OF_MEASURE, {*extracted, "vectors"}, f"how to measure, and {results}"),
     ):
-        idle = [f"--{name.replace('_', '-')}" for name in group if options.get(name) is not None]
+        idle = [option(name) for name in group if options.get(name) is not None]
         if idle and needs.isdisjoint(kinds):
             says = "says" if len(idle) == 1 else "say"
             raise InputError(f"{', '.join(idle)} {says} {why}: leave {'it' if len(idle) == 1 else 'them'} out")
@@ -189,7 +191,6 @@ def _embedded(
     """The sides with the models in place of their names replaced by embeddings of one and the same data."""
     from geomclip.encoders.extraction.calls import embed
     from geomclip.encoders.names import resolve
-    from geomclip.pairs import load_pairs
 
     of_model: dict[str, dict[str, Any]] = {
         what: {name: options.get(name) for name in names} for what, names in (("model", OF_MODELS), ("file", OF_FILES))
@@ -197,22 +198,19 @@ def _embedded(
     for side, what in zip(sides, kinds, strict=True):
         if what in of_model and isinstance(side, str | Path):
             _refuse_unknown_folder(side)
-            resolve(str(side), **of_model[what])  # a name that means nothing is told before the first is encoded
-    of_data = {name: options[name] for name in OF_DATA if options.get(name) is not None}
-    limit = of_data.pop("limit", None)
-    data = of_data.pop("data", "emoji")
-    pairs = load_pairs(data, **of_data, cache_dir=cache_dir)
+            resolve(str(side), **of_model[what])  # a name that means nothing is refused before the first is encoded
+    source = Source(**{name: options[name] for name in OF_DATA if options.get(name) is not None})
+    pairs = load_pairs(source, cache_dir=cache_dir)
     work = {name: options[name] for name in OF_WORK if options.get(name) is not None}
     embedded = []
     for side, what, name in zip(sides, kinds, names, strict=True):
         if what not in of_model:
             embedded.append(side)
             continue
-        say = Named(progress, name)
         model = str(side) if isinstance(side, Path) else side
         own: dict[str, Any] = of_model[what] if isinstance(model, str) else {}
-        common: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": _encoding(say), "log": say.log}
-        embedded.append(embed(model, pairs, limit=limit, **work, **own, **common))
+        common: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": Named(progress, name)}
+        embedded.append(embed(model, pairs, **work, **own, **common))
     return embedded
 
 
@@ -221,7 +219,3 @@ def _refuse_unknown_folder(side: str | Path) -> None:
     models = ("best.safetensors", "model.safetensors", "open_clip_config.json")
     if folder.is_dir() and not any((folder / name).is_file() for name in models) and str(side) != "demo":
         raise InputError(f"{side} is a folder, but no store of embeddings, no run of finetune and no model")
-
-
-def _encoding(progress: Progress) -> Callable[[int, int, int], None]:
-    return lambda done, of, skipped: progress.stage(f"encoding{f', {skipped} skipped' if skipped else ''}", done, of)

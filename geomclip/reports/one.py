@@ -90,7 +90,7 @@ def report(
     check_output_file(out, ".html")
     cache = None if cache_dir is None else Path(cache_dir)
     of_data = {name: options[name] for name in sources.OF_IMAGES if options.get(name) is not None}
-    asked = Asked(of_data if thumbnails else None, points, seed, cache, progress)
+    asked = Asked(of_data if thumbnails else None, points, seed, cache, progress.stage)
     common: dict[str, Any] = {"seed": seed, "progress": progress, "options": options}
     (side,) = sources.loaded([source], [""], cache_dir=cache, pictures=thumbnails, **common)
     if isinstance(side, Panel) and not thumbnails:

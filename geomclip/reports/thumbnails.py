@@ -12,7 +12,7 @@ from typing import Any
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.threads import default_workers
-from geomclip.pairs import DATASETS, Pairs, load_pairs
+from geomclip.pairs import DATASETS, Pairs, Source, load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.reading import value_or_reason
 from geomclip.pairs.record import ImageSource
@@ -49,8 +49,8 @@ def thumbnails(
     ----------
     embeddings : EmbeddingSet
     of_data : mapping
-        What `load_pairs` takes: data, split, data_root, columns. Without `data`, the set that `made_from` names, if
-        it is one of `geomclip data`; a place (csv:FILE, folder:DIR) is never taken from there.
+        Fields of `geomclip.pairs.Source`: data, split, data_root, columns. Without `data`, the set that `made_from`
+        names, if it is one of `geomclip data`; a place (csv:FILE, folder:DIR) is never taken from there.
     cache_dir : path, optional
     progress : callable, optional
         Called with (stage, images done, images).
@@ -120,7 +120,7 @@ def _pairs(embeddings: EmbeddingSet, of_data: Mapping[str, Any], cache_dir: Path
         asked["data"] = name
         if made.get("split"):
             asked.setdefault("split", str(made["split"]))
-    return load_pairs(**asked, cache_dir=cache_dir)
+    return load_pairs(Source(**asked), cache_dir=cache_dir)
 
 
 def _sources(embeddings: EmbeddingSet, pairs: Pairs) -> list[ImageSource | None]:

@@ -12,6 +12,7 @@ from geomclip.encoders import Encoder, load_encoder
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import Lock, clear_leftovers
+from geomclip.pairs import Source
 from geomclip.training import folder as runs
 from geomclip.training.methods import Method, method_named
 from geomclip.training.processes import Processes
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 DEFAULTS: dict[str, Any] = {
     "method": "m2mix",
     "model": "demo",
-    "data": "emoji",
+    "data": Source.data,
     "holdout": 0.0,
-    "image_column": "filepath",
-    "text_column": "title",
+    "image_column": Source.image_column,
+    "text_column": Source.text_column,
 }
 """What a call means where it says nothing."""
 
@@ -68,7 +69,7 @@ def finetune(
         As `geomclip.encoders.load_encoder` takes them. Left out: demo. For "wise-ft" the run to be interpolated
         with its base.
     data, data_root, cache_dir, image_column, text_column, image_id_column
-        As `geomclip.pairs.load_pairs` takes them. Left out: emoji. Trains on train, chooses by val.
+        As `geomclip.pairs.Source` has them. Left out: emoji. Trains on train, chooses by val.
     out : path, optional
         The run folder. Left out: `runs/METHOD-DATA-N`, the first N that is free (with `resume`: the last there is).
     split : str, optional
@@ -125,15 +126,8 @@ def finetune(
     tuned = None
     if chosen.stage == "after":
         base, tuned = _base_of(base, call["model"], of_model), base
-    splits = load_splits(
-        call["data"],
-        split=call["split"],
-        holdout=call["holdout"],
-        limit=call["limit"],
-        cache_dir=cache_dir,
-        data_root=None if call["data_root"] is None else Path(call["data_root"]),
-        **{name: call[name] for name in ("image_column", "text_column", "image_id_column")},
-    )
+    source = Source(**{each.name: call[each.name] for each in fields(Source)})
+    splits = load_splits(source, holdout=call["holdout"], cache_dir=cache_dir)
     panels = {"bootstrap": bootstrap, "metrics": metrics}
     work = Work(chosen, own, base, splits, folder, processes, cache_dir, report, panels, call, tuned)
     work.check()

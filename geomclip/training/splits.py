@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
-from geomclip.pairs import load_pairs
+from geomclip.pairs import Source, load_pairs
+from geomclip.pairs.parsing import ALL
 from geomclip.pairs.record import Pairs
-from geomclip.pairs.source import ALL
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,18 @@ class Splits:
         return {"train": self.train.fingerprint(), "val": self.val.fingerprint(), "report": self.report.fingerprint()}
 
 
-def load_splits(data: str, *, split: str | None, holdout: float, limit: int | None, **where: Any) -> Splits:
-    """The splits of a data set by name.
+def load_splits(source: Source, *, holdout: float, cache_dir: Path | None = None) -> Splits:
+    """The splits of a data set.
 
     Parameters
     ----------
-    data : str
-        A name that `geomclip data` lists.
-    split : str, optional
-        To report on. Left out: test if the set has one, else val.
+    source : Source
+        Its split is that to report on (left out: test if the set has one, else val), its limit of each split.
     holdout : float
         Of a set without splits (or without val): this share of its images is val and the same share again is
         what is reported on, chosen by a hash of the image ids. 0: the set's own splits.
-    limit : int, optional
-        Only the first images of each split.
-    **where
-        data_root, cache_dir and columns, as `geomclip.pairs.load_pairs` takes them.
+    cache_dir : path, optional
+        As `geomclip.pairs.load_pairs` takes it.
 
     Raises
     ------
@@ -51,44 +48,47 @@ def load_splits(data: str, *, split: str | None, holdout: float, limit: int | No
     if not 0 <= holdout < 0.5:
         raise InputError(f"--holdout {holdout:g}: must be at least 0 and below 0.5")
     if holdout:
-        return _held_out(_read(data, "train", where, whole_allowed=True), holdout, split, limit)
-    train = _read(data, "train", where)
+        whole = replace(source, split="train", limit=None)
+        return _held_out(_read(whole, cache_dir, whole_allowed=True), holdout, source)
+    train = _read(replace(source, split="train"), cache_dir)
     try:
-        val = _read(data, "val", where)
+        val = _read(replace(source, split="val"), cache_dir)
     except InputError as error:
         raise InputError(f"{error}: fine-tuning chooses by val; --holdout 0.1 makes one of a tenth of train") from error
     notes: tuple[str, ...] = ()
-    if split is None:
+    if source.split is None:
         try:
-            report = load_pairs(data, split="test", **where)
+            report = load_pairs(replace(source, split="test"), cache_dir=cache_dir)
         except InputError:
             report = val
-            notes = (f"{data} has no test split: before and after are measured on val, by which the best was chosen",)
+            notes = (
+                f"{source.data} has no test split: before and after are measured on val, by which the best was chosen",
+            )
     else:
-        report = load_pairs(data, split=split, **where)
+        report = load_pairs(source, cache_dir=cache_dir)
         if report.split == train.split:
             notes = ("before and after are measured on the training split: they say nothing about other pairs",)
         elif report.split == val.split:
             notes = ("before and after are measured on val, by which the best was chosen",)
-    return Splits(train.limited(limit), val.limited(limit), report.limited(limit), notes)
+    return Splits(train, val, report, notes)
 
 
-def _read(data: str, split: str, where: dict[str, Any], *, whole_allowed: bool = False) -> Pairs:
+def _read(source: Source, cache_dir: Path | None, *, whole_allowed: bool = False) -> Pairs:
     try:
-        return load_pairs(data, split=split, **where)
+        return load_pairs(source, cache_dir=cache_dir)
     except InputError as error:
         if "has no split" not in str(error) and "has no splits" not in str(error):
             raise
         if whole_allowed:
-            return load_pairs(data, split=None, **where)
-        if split == "train":
+            return load_pairs(replace(source, split=None), cache_dir=cache_dir)
+        if source.split == "train":
             hint = "fine-tuning needs train and val; --holdout 0.1 makes them of a set without"
             raise InputError(f"{error}: {hint}") from error
         raise
 
 
-def _held_out(pairs: Pairs, share: float, split: str | None, limit: int | None) -> Splits:
-    if split is not None:
+def _held_out(pairs: Pairs, share: float, source: Source) -> Splits:
+    if source.split is not None:
         raise InputError("--holdout makes the split that is reported on: leave out --split")
     parts: dict[str, list[Any]] = {"train": [], "val": [], "test": []}
     for pair in pairs.pairs:
@@ -106,4 +106,5 @@ def _held_out(pairs: Pairs, share: float, split: str | None, limit: int | None) 
         )
     sizes = ", ".join(f"{len(part)} {name}" for name, part in made.items())
     note = f"--holdout {share:g}: {sizes} images"
-    return Splits(made["train"].limited(limit), made["val"].limited(limit), made["test"].limited(limit), (note,))
+    train, val, test = (made[name].limited(source.limit) for name in ("train", "val", "test"))
+    return Splits(train, val, test, (note,))

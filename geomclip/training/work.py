@@ -178,7 +178,7 @@ class Work:
             pairs,
             cache_dir=self.cache_dir,
             workers=self.settings.workers,
-            progress=None if self.report is None else self.report.images,
+            progress=SILENT if self.report is None else self.report,
         )
 
     def result(self, chosen: Mapping[str, Any]) -> Result:

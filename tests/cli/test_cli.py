@@ -157,7 +157,7 @@ def test_the_defaults_are_the_demo_model_on_emoji(run: Cli, calls: dict[str, dic
 def test_every_option_of_extraction_reaches_embed(run: Cli, calls: dict[str, dict[str, Any]]) -> None:
     groups = options.MODEL, options.DATA, options.WORK, options.SEED, options.CACHE
     run("measure")
-    assert set(calls["embed"]) == {*options.names(*groups), "progress", "log"}
+    assert set(calls["embed"]) == {*options.names(*groups), "progress"}
 
 
 def test_a_table_goes_to_stdout_and_nothing_to_stderr(run: Cli, vectors: Path) -> None:
@@ -477,7 +477,7 @@ def test_bars_show_on_a_terminal_unless_quiet(monkeypatch: pytest.MonkeyPatch, q
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with progress_bar(quiet=quiet) as report:
-        report.images(5, 20, 1)
+        report.stage("encoding", 5, 20, "1 skipped")
         report.stage("intervals", 1, 2)
         report.log("resumes at 5")
     assert ("5/20" in terminal.text) is not quiet
@@ -490,7 +490,7 @@ def test_without_a_terminal_only_lines_are_written(capsys: pytest.CaptureFixture
     from geomclip.cli.terminal import progress_bar
 
     with progress_bar(quiet=False) as report:
-        report.images(5, 20, 0)
-        report.fetched(1, None, "val2017.zip")
+        report.stage("encoding", 5, 20)
+        report.stage("val2017.zip", 1, None)
         report.log("resumes at 5")
     assert capsys.readouterr() == ("", "resumes at 5\n")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from recorder import Recorder
 from tiny import CONTEXT, DIM, SIDE, TinyEncoder, png, tiny_pairs, tiny_preprocess, tree
 
 from geomclip.embeddings.record import EmbeddingSet
@@ -113,9 +114,9 @@ def test_raw_keeps_the_lengths(tmp_path):
 
 def test_a_bad_image_is_skipped_named_and_moves_nothing(tmp_path):
     clean = tree(extracted(tmp_path / "clean", tiny_pairs(tmp_path / "images", 41)))
-    pairs, lines, seen = tiny_pairs(tmp_path / "images", 41, bad=(10,)), [], []
+    pairs, recorder = tiny_pairs(tmp_path / "images", 41, bad=(10,)), Recorder()
     os.remove(tmp_path / "images/030.png")
-    out = extracted(tmp_path / "out", pairs, log=lines.append, progress=lambda *counts: seen.append(counts))
+    out = extracted(tmp_path / "out", pairs, progress=recorder)
     read, dirty = load(out), tree(out)
     assert read.image_id == tuple(f"id{i}" for i in range(41) if i not in (10, 30))
     assert not {"id10#0", "id30#1"} & set(read.caption_id)
@@ -123,9 +124,10 @@ def test_a_bad_image_is_skipped_named_and_moves_nothing(tmp_path):
     assert (first["image_id"], first["path"]) == ("id10", "010.png")
     assert "not an image" in first["reason"]
     assert second == {"input": 30, "image_id": "id30", "path": "030.png", "reason": "No such file or directory"}
-    assert lines[-1].startswith("2 skipped, named in ")
-    assert "010.png" in lines[-1]
-    assert seen[-1] == (41 + 2 * 36, 41 + 2 * 36, 2)
+    assert recorder.lines[-1].startswith("2 skipped, named in ")
+    assert "010.png" in recorder.lines[-1]
+    assert recorder.stages[-1] == ("encoding", 41 + 2 * 36, 41 + 2 * 36, "2 skipped")
+    assert recorder.stages[0][3] == ""
     for number in (0, 2, 4):  # shards without a bad image
         assert dirty[f"img_emb/img_emb_{number:04}.npy"] == clean[f"img_emb/img_emb_{number:04}.npy"]
         assert dirty[f"text_emb/text_emb_{number:04}.npy"] == clean[f"text_emb/text_emb_{number:04}.npy"]
@@ -138,7 +140,7 @@ def test_a_bad_image_is_skipped_named_and_moves_nothing(tmp_path):
 def test_more_than_a_tenth_missing_is_an_error_as_soon_as_it_is_certain(tmp_path):
     pairs, done = tiny_pairs(tmp_path / "images", 30, bad=(1, 9, 10, 11, 20, 21)), []
     with pytest.raises(InputError, match=r"4 of 30 images cannot be used, more than a tenth; first: 001.png") as caught:
-        extracted(tmp_path / "out", pairs, progress=lambda *counts: done.append(counts[0]))
+        extracted(tmp_path / "out", pairs, progress=Recorder(done.append))
     assert "\n" not in str(caught.value)
     assert all(name in str(caught.value) for name in ("001.png", "009.png", "010.png"))
     assert max(done) < 30
@@ -214,28 +216,26 @@ def stop_after(batches):
     """Progress that raises Ctrl-C in the midst."""
     count = 0
 
-    def progress(*counts):
+    def stop(done):
         nonlocal count
         count += 1
         if count == batches:
             raise KeyboardInterrupt
 
-    return progress
+    return Recorder(stop)
 
 
 @pytest.mark.parametrize("batches", [1, 4, 7, 12, 19])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(tmp_path, batches):
-    pairs, lines = tiny_pairs(tmp_path / "images", 30, bad=(2, 12)), []
+    pairs, recorder = tiny_pairs(tmp_path / "images", 30, bad=(2, 12)), Recorder()
     whole = tree(extracted(tmp_path / "whole", pairs))
     with pytest.raises(KeyboardInterrupt, match=r"of 4 shards are in .*; the same command continues"):
         extracted(tmp_path / "out", pairs, progress=stop_after(batches))
     finished = len(json.loads((tmp_path / "out/manifest.json").read_text())["shards"])
-    encoder = TinyEncoder()
-    seen = []
-    extracted(tmp_path / "out", pairs, encoder, log=lines.append, progress=lambda *counts: seen.append(counts))
+    extracted(tmp_path / "out", pairs, TinyEncoder(), progress=recorder)
     assert tree(tmp_path / "out") == whole
-    assert f"{finished} of 4 shards are finished and used again" in lines[0]
-    assert seen[-1][0] == seen[-1][1]
+    assert f"{finished} of 4 shards are finished and used again" in recorder.lines[0]
+    assert recorder.stages[-1][1] == recorder.stages[-1][2]
 
 
 def test_finished_shards_are_not_encoded_again(tmp_path):
@@ -251,24 +251,24 @@ def test_finished_shards_are_not_encoded_again(tmp_path):
 
 
 def test_a_finished_store_is_left_as_it_is(tmp_path):
-    pairs, lines = tiny_pairs(tmp_path / "images", 20), []
+    pairs, recorder = tiny_pairs(tmp_path / "images", 20), Recorder()
     out = extracted(tmp_path / "out", pairs)
     before = (out / "manifest.json").read_bytes()
-    extracted(out, pairs, TinyEncoder(spoil=lambda rows: pytest.fail("encoded again")), log=lines.append)
+    extracted(out, pairs, TinyEncoder(spoil=lambda rows: pytest.fail("encoded again")), progress=recorder)
     assert (out / "manifest.json").read_bytes() == before
-    assert lines == [f"{out} is finished: nothing to do"]
+    assert recorder.lines == [f"{out} is finished: nothing to do"]
 
 
 @pytest.mark.parametrize("name", ["img_emb/img_emb_0001.npy", "text_metadata/text_metadata_0001.parquet"])
 def test_a_damaged_shard_is_made_again(tmp_path, name):
-    pairs, lines = tiny_pairs(tmp_path / "images", 20, bad=(9,)), []
+    pairs, recorder = tiny_pairs(tmp_path / "images", 20, bad=(9,)), Recorder()
     out = extracted(tmp_path / "out", pairs)
     whole = tree(out)
     (out / name).write_bytes((out / name).read_bytes()[:-9])
-    extracted(out, pairs, log=lines.append)
+    extracted(out, pairs, progress=recorder)
     assert tree(out) == whole
-    assert "made again" in lines[0]
-    assert name.split("/")[1] in lines[0]
+    assert "made again" in recorder.lines[0]
+    assert name.split("/")[1] in recorder.lines[0]
 
 
 def test_what_another_run_left_half_written_is_cleared(tmp_path):
@@ -438,12 +438,14 @@ def test_the_next_shard_is_begun_before_this_one_is_written(tmp_path):
     encoder = TinyEncoder(spoil=lambda rows: begun.append(len(rows)) or rows)
     begun, written = [], []
 
-    def progress(done, total, skipped):
+    def wait(done):
         if done == 8:  # all of the first shard, whose last batch has been handed over
             while len(begun) < 4 and len(written) < 5000:
                 written.append(time.sleep(0.002))
 
-    extracted(tmp_path / "out", tiny_pairs(tmp_path / "images", 30, captions=0), encoder, progress=progress, workers=2)
+    extracted(
+        tmp_path / "out", tiny_pairs(tmp_path / "images", 30, captions=0), encoder, progress=Recorder(wait), workers=2
+    )
     assert len(written) < 5000
 
 

@@ -17,7 +17,7 @@ from tiny_models import tiny_model
 from geomclip.embeddings.store import read_manifest
 from geomclip.encoders.extraction.calls import embed, extract
 from geomclip.machine.errors import GeomclipError, InputError
-from geomclip.pairs import load_pairs
+from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.reading import value_or_reason
 from geomclip.pairs.record import ImageFile
@@ -150,7 +150,7 @@ def test_a_command_ends_with_exit_1_and_one_line(
 
 def test_a_tar_that_cannot_be_read_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tar(tmp_path / "0.tar", {"a.png": picture(0), "a.txt": b"one", "b.png": picture(1), "b.txt": b"two"})
-    (image, _) = (pair.image for pair in load_pairs(f"wds:{tmp_path / '0.tar'}").pairs)
+    (image, _) = (pair.image for pair in load_pairs(Source(f"wds:{tmp_path / '0.tar'}")).pairs)
     refuse = lambda self, *_, **__: fail(system_error(errno.ESTALE, str(self)))()  # noqa: E731
     with monkeypatch.context() as until_mended:
         until_mended.setattr(Path, "open", refuse)
@@ -177,7 +177,7 @@ def test_a_page_is_not_made_without_what_the_machine_could_not_read(
     tmp_path: Path, failing: Callable[..., None]
 ) -> None:
     folder = folder_of_pairs(tmp_path / "data", 6)
-    ids = [pair.image_id for pair in load_pairs(f"folder:{folder}").pairs]
+    ids = [pair.image_id for pair in load_pairs(Source(f"folder:{folder}")).pairs]
     failing("003.png", system_error(errno.EIO))
     with pytest.raises(GeomclipError, match="Input/output error"):
         thumbnails(small_set(6, 1).replace(image_id=tuple(ids)), {"data": f"folder:{folder}"})

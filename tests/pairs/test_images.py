@@ -162,8 +162,8 @@ BOMBS = """
 import resource, sys
 sys.path[:0] = sys.argv[1:]
 from test_images import bombs
-from geomclip import doctor
-from geomclip.errors import InputError
+from geomclip.cli import doctor
+from geomclip.machine.errors import InputError
 from geomclip.pairs.images import decode
 decode(bombs()[-1], name="warm")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

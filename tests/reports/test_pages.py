@@ -15,7 +15,7 @@ from pages import carried
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.pairs import load_pairs
+from geomclip.pairs import Source, load_pairs
 
 pytest.importorskip("plotly", reason="reports need the extra viz")
 pytest.importorskip("jinja2", reason="reports need the extra viz")
@@ -52,7 +52,7 @@ CONTRASTS = """() => {
 
 def pairs_in(folder: Path) -> EmbeddingSet:
     """Pairs whose images lie in the folder, two captions each; that of the sixth image is hostile."""
-    ids = [pair.image_id for pair in load_pairs(f"folder:{folder_of_pairs(folder, COUNT)}").pairs]
+    ids = [pair.image_id for pair in load_pairs(Source(f"folder:{folder_of_pairs(folder, COUNT)}")).pairs]
     captions = [f"noise number {row // 2}, {'a Café' if row % 2 else 'words'} {row}" for row in range(2 * COUNT)]
     captions[10] = EVIL
     made = {"dataset": f"folder:{folder.name}", "split": "all", "model": EVIL}

@@ -303,9 +303,9 @@ def test_thumbnails_are_small_and_of_the_right_images(tmp_path: Path) -> None:
 
 
 def _ids(folder: Path) -> list[str]:
-    from geomclip.pairs import load_pairs
+    from geomclip.pairs import Source, load_pairs
 
-    return [pair.image_id for pair in load_pairs(f"folder:{folder}").pairs]
+    return [pair.image_id for pair in load_pairs(Source(f"folder:{folder}")).pairs]
 
 
 def test_a_store_names_a_data_set_and_never_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

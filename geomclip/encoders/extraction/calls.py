@@ -6,33 +6,33 @@ from pathlib import Path
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load
-from geomclip.encoders.extraction.plan import Extraction, Log, Progress
+from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.files import cache_dir as default_cache
-from geomclip.pairs.record import Pairs
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.pairs import Pairs, Source, load_pairs
 
 
 def embed(
     model: str | Encodes = "demo",
-    data: str | Pairs = "emoji",
+    data: str | Pairs = Source.data,
     *,
     split: str | None = None,
     pretrained: str | None = None,
     arch: str | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     cache_dir: Path | None = None,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     precision: str = "fp32",
     device: str = "cpu",
     limit: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
-    image_column: str = "filepath",
-    text_column: str = "title",
+    image_column: str = Source.image_column,
+    text_column: str = Source.text_column,
     image_id_column: str | None = None,
-    progress: Progress | None = None,
-    log: Log | None = None,
+    progress: Progress = SILENT,
 ) -> EmbeddingSet:
     """Embeddings of a data set under a model, from the cache where the same have been made before.
 
@@ -51,7 +51,7 @@ def embed(
     pretrained, arch, precision, device, seed
         Of the model, as `geomclip.encoders.load_encoder` takes them.
     data_root, image_column, text_column, image_id_column
-        Of the data, as `geomclip.pairs.load_pairs` takes them.
+        Of the data, as `geomclip.pairs.Source` has them.
     cache_dir : path, optional
         Left out: see `geomclip.machine.files.cache_dir`.
     batch_size, workers : int
@@ -60,7 +60,7 @@ def embed(
         Only the first images.
     out : path, optional
         Folder to keep the store in, instead of the cache.
-    progress, log : callables, optional
+    progress : Progress, optional
         See `extract`.
 
     Returns
@@ -74,17 +74,8 @@ def embed(
         If a name or a file cannot be used, or more than a tenth of the images cannot be read.
     """
     if isinstance(data, str):
-        from geomclip.pairs import load_pairs
-
-        data = load_pairs(
-            data,
-            split=split,
-            data_root=data_root,
-            cache_dir=cache_dir,
-            image_column=image_column,
-            text_column=text_column,
-            image_id_column=image_id_column,
-        )
+        source = Source(data, split, data_root, limit, image_column, text_column, image_id_column)
+        data = load_pairs(source, cache_dir=cache_dir)
     if isinstance(model, str):
         from geomclip.encoders.remembered import remembered
 
@@ -97,7 +88,7 @@ def embed(
             cache_dir=cache_dir,
             seed=seed,
         )
-    run = Extraction(model, data.limited(limit), batch_size=batch_size, progress=progress, log=log)
+    run = Extraction(model, data.limited(limit), batch_size=batch_size, progress=progress)
     folder = Path(out).expanduser() if out is not None else default_cache(cache_dir) / "embeddings" / run.key()
     return load(run.into(folder, workers=workers, wait=out is None))
 
@@ -107,12 +98,11 @@ def extract(
     pairs: Pairs,
     out: str | Path,
     *,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     workers: int | None = None,
-    shard_rows: int = 1024,
+    shard_rows: int = SHARD_ROWS,
     raw: bool = False,
-    progress: Progress | None = None,
-    log: Log | None = None,
+    progress: Progress = SILENT,
 ) -> Path:
     """Encode all pairs into a store folder; continues one that was begun, leaves a finished one as it is.
 
@@ -134,10 +124,9 @@ def extract(
         Images a shard; a killed run loses those of the shard that it was making, and the few begun after it.
     raw : bool
         Keep the lengths of the rows.
-    progress : callable, optional
-        Called with (images and texts done, of how many, images skipped so far).
-    log : callable, optional
-        Called with a line of text: what is used again, what was skipped.
+    progress : Progress, optional
+        Takes the stage "encoding" (images and texts done, of how many; images skipped so far as its note), and
+        lines on what is used again and what was skipped.
 
     Returns
     -------
@@ -152,5 +141,5 @@ def extract(
     GeomclipError
         If the disk is full. What is finished stays, and the same call goes on from there.
     """
-    run = Extraction(encoder, pairs, batch_size=batch_size, shard_rows=shard_rows, raw=raw, progress=progress, log=log)
+    run = Extraction(encoder, pairs, batch_size=batch_size, shard_rows=shard_rows, raw=raw, progress=progress)
     return run.into(Path(out).expanduser(), workers=workers)

@@ -19,13 +19,14 @@ from geomclip.encoders.extraction.batches import MOST_SKIPPED, Coming, Encoding,
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import Lock, atomic_json, clear_leftovers, is_ours
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
 from geomclip.pairs.record import Pair, Pairs
 
-Progress = Callable[[int, int, int], None]
-"""Called with (images and texts done, of how many, images skipped so far)."""
-Log = Callable[[str], None]
-"""Called with one line of text."""
+BATCH_SIZE = 64
+"""Images that the model sees at once."""
+SHARD_ROWS = 1024
+"""Images a shard."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,10 @@ class Extraction:
         encoder: Encodes,
         pairs: Pairs,
         *,
-        batch_size: int = 64,
-        shard_rows: int = 1024,
+        batch_size: int = BATCH_SIZE,
+        shard_rows: int = SHARD_ROWS,
         raw: bool = False,
-        progress: Progress | None = None,
-        log: Log | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         if not len(pairs):
             raise InputError(f"{pairs.name or 'the data set'} ({pairs.split or 'no split'}) has no images")
@@ -59,8 +59,7 @@ class Extraction:
             raise InputError(f"batch size and shard rows must be at least 1, got {batch_size} and {shard_rows}")
         self.encoder, self.pairs, self.raw, self.shard_rows = encoder, pairs, raw, shard_rows
         self.batch = min(batch_size, shard_rows, len(pairs))
-        self.progress: Progress = progress or (lambda done, total, skipped: None)
-        self.log: Log = log or (lambda line: None)
+        self.progress = progress
         self.fingerprint = pairs.fingerprint()
         self.columns = list(dict.fromkeys(name for pair in pairs.pairs for name, _ in pair.columns))
         self.class_index = _class_index(pairs)
@@ -84,7 +83,7 @@ class Extraction:
         with Lock(folder, wait=wait):
             self._begin(folder)
             if self.manifest["done"]:
-                self.log(f"{folder} is finished: nothing to do")
+                self.progress.log(f"{folder} is finished: nothing to do")
                 return folder
             try:
                 with Encoding(self.encoder, batch=self.batch, workers=workers, raw=self.raw) as encoding:
@@ -142,7 +141,7 @@ class Extraction:
             self.manifest[group] = sound
         if not self.manifest["done"]:
             again = len(self.manifest["shards"])
-            self.log(f"continuing {folder}: {again} of {len(self.shards)} shards are finished and used again")
+            self.progress.log(f"continuing {folder}: {again} of {len(self.shards)} shards are finished and used again")
 
     def _refuse_another(self, folder: Path) -> None:
         """InputError, saying what differs, unless the manifest is that of this extraction."""
@@ -161,7 +160,7 @@ class Extraction:
             for name, entry in record["files"].items():
                 verify(folder, name, entry)
         except InputError as problem:
-            self.log(f"made again: {problem}")
+            self.progress.log(f"made again: {problem}")
             return False
         return True
 
@@ -304,12 +303,13 @@ class Extraction:
         self.manifest["written"]["finished"] = _now()
         atomic_json(folder / MANIFEST, self.manifest)
         if skipped:
-            self.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {_named(skipped[:1])}")
+            self.progress.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {_named(skipped[:1])}")
 
     def _advance(self, done: int, skipped: int | None = None) -> None:
         self.done += done
         total = len(self.pairs) + self.n_texts + self.n_prompts
-        self.progress(self.done, total, len(self._skipped_images()) if skipped is None else skipped)
+        skipped = len(self._skipped_images()) if skipped is None else skipped
+        self.progress.stage("encoding", self.done, total, f"{skipped} skipped" if skipped else "")
 
     def _skipped_images(self) -> list[Record]:
         return [entry for entry in self.manifest["skipped"] if "caption_id" not in entry]
