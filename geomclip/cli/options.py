@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
 
@@ -53,21 +54,26 @@ def measured(*options: click.Option) -> list[click.Option]:
     return list(options)
 
 
-MODEL = [
-    text("--model", "NAME", "`geomclip models` lists the names.", "demo"),
-    text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests."),
-    text("--arch", "NAME", "open_clip architecture of a checkpoint file given as --model."),
+PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests.")
+ARCH = text("--arch", "NAME", "open_clip architecture of a checkpoint file given as --model.")
+WEIGHTS = [
+    PRETRAINED,
+    ARCH,
     choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32"),
     text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", "cpu"),
 ]
-DATA = [
-    text("--data", "NAME", "`geomclip data` lists the names.", "emoji"),
+MODEL = [text("--model", "NAME", "`geomclip models` lists the names.", "demo"), *WEIGHTS]
+DATA_ROOT = path("--data-root", "FOLDER", "Where data sets lie; default the cache's data folder.")
+LIMIT = whole("--limit", "Only the first N images.", at_least=2)
+IMAGE_ID_COLUMN = text("--image-id-column", "NAME", "Rows with one value in it are captions of one image.")
+DATA = [  # each is a field of Source
+    text("--data", "NAME", "`geomclip data` lists the names.", Source.data),
     text("--split", "NAME", "Default: test if the set has one, else val."),
-    path("--data-root", "FOLDER", "Where data sets lie; default the cache's data folder."),
-    whole("--limit", "Only the first N images.", at_least=2),
-    text("--image-column", "NAME", "Of csv, tsv, jsonl, parquet.", "filepath"),
-    text("--text-column", "NAME", "Of csv, tsv, jsonl, parquet.", "title"),
-    text("--image-id-column", "NAME", "Rows with one value in it are captions of one image."),
+    DATA_ROOT,
+    LIMIT,
+    text("--image-column", "NAME", "Of csv, tsv, jsonl, parquet.", Source.image_column),
+    text("--text-column", "NAME", "Of csv, tsv, jsonl, parquet.", Source.text_column),
+    IMAGE_ID_COLUMN,
 ]
 WORK = [
     whole("--batch-size", "Images at a time.", at_least=1, default=64),
@@ -75,31 +81,45 @@ WORK = [
 ]
 SEED = measured(whole("--seed", "Of random weights and resamples.", at_least=0))
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
-COMMON = [
-    switch("--quiet", "No progress on stderr."),
-    switch("--debug", "A traceback where something fails."),
-]
-MEASURE = measured(
-    path("--embeddings", "PATH", "A store, .npz or .npy in place of a model and data."),
+DEBUG = [switch("--debug", "A traceback where something fails.")]
+COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
+EMBEDDINGS = path("--embeddings", "PATH", "A store, .npz or .npy in place of a model and data.")
+SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
     positive("--temperature", "T", "The same as --logit-scale 1/T."),
+]
+METRICS, CAPTIONS, BY, BOOTSTRAP, DTYPE = measured(
     text("--metrics", "NAMES", "default, all, or names with commas between."),
     choice("--captions", ["all", "first"], "first: one text an image."),
-    choice("--paper", ["oh2023"], "Add the numbers as the code of that paper computes them."),
-    switch("--curves", "Add gap_shift_curve and gap_ablation_curve."),
     text("--by", "COLUMN", "A panel for each value of this column too (label, source)."),
     whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0),
     choice("--dtype", ["float32", "float64"], "Of the arithmetic."),
+)
+MEASURE = [
+    EMBEDDINGS,
+    *SCALE,
+    METRICS,
+    CAPTIONS,
+    choice("--paper", ["oh2023"], "Add the numbers as the code of that paper computes them."),
+    switch("--curves", "Add gap_shift_curve and gap_ablation_curve."),
+    BY,
+    BOOTSTRAP,
+    DTYPE,
     path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
-)
+]
 PAGE = [
     switch("--no-thumbnails", "A page without small pictures of the images."),
     whole("--points", "Images and texts that a page draws and lists at most.", at_least=4, default=50_000),
 ]
+AS_JSON = switch("--json", "Print the comparison as JSON, not as a table.", "as_json")
 COMPARE = [
-    *(option for option in MEASURE if option.name in ("metrics", "captions", "logit_scale", "temperature", "dtype")),
-    *(option for option in MEASURE if option.name in ("by", "bootstrap")),
+    *SCALE,
+    METRICS,
+    CAPTIONS,
+    DTYPE,
+    BY,
+    BOOTSTRAP,
     switch("--intersect", "Compare what both have where their images or texts differ."),
     click.Option(
         ["--fail-if"],
@@ -109,21 +129,28 @@ COMPARE = [
     ),
     path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
     *PAGE,
-    switch("--json", "Print the comparison as JSON, not as a table.", "as_json"),
+    AS_JSON,
 ]
 REPORT = [
     path("--out", "FILE.html", "The page.", default=Path("geomclip-report.html")),
     *PAGE,
     switch("--no-curves", "Leave the gap curves out."),
-    *(option for option in MEASURE if option.name in ("logit_scale", "temperature", "metrics", "captions")),
-    *(option for option in MEASURE if option.name in ("by", "bootstrap", "dtype")),
+    *SCALE,
+    METRICS,
+    CAPTIONS,
+    BY,
+    BOOTSTRAP,
+    DTYPE,
 ]
-SPHERE = [
-    MEASURE[0],
+DRAWN = [  # what a picture is of
+    EMBEDDINGS,
     text("--after", "SIDE", "A model, run folder, store or .npz of the same pairs: both on common axes."),
     switch("--intersect", "With --after: draw what both have where their images or texts differ."),
+]
+SPHERE = [
+    *DRAWN,
     text("--method", "NAME", "dosnes or umap, on the sphere; `geomclip project` draws planes.", "dosnes"),
-    *(option for option in MEASURE if option.name == "captions"),
+    CAPTIONS,
     click.Option(["--links/--no-links"], default=None, help="All pairs joined, or none; default an even share."),
     click.Option(
         ["--out"],
@@ -133,27 +160,33 @@ SPHERE = [
         help=".html, .png, .svg or .pdf; may be given again. Default geomclip-sphere.html and .png.",
     ),
 ]
-PROJECT = [
-    MEASURE[0],
-    text("--after", "SIDE", "A model, run folder, store or .npz of the same pairs: both on common axes."),
-    switch("--intersect", "With --after: draw what both have where their images or texts differ."),
-    text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, dosnes or heat-geodesic.", "umap"),
-    path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
-    *(option for option in MEASURE if option.name == "captions"),
-    whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
+ESTIMATOR = [
     whole("--neighbors", "Of umap and heat-geodesic: how many each point is joined to.", at_least=1),
     positive("--perplexity", "X", "Of tsne and dosnes: how many neighbours count."),
     number("--min-dist", "X", "Of umap: how close points may lie, 0 to 1."),
 ]
-EXTRACT = [
-    path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True),
+PROJECT = [
+    *DRAWN,
+    text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, dosnes or heat-geodesic.", "umap"),
+    path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
+    CAPTIONS,
+    whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
+    *ESTIMATOR,
+]
+STORE = [
     whole("--shard-rows", "Images a shard.", at_least=1, default=1024),
     switch("--raw", "Keep the lengths of the rows."),
 ]
+EXTRACT = [path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True), *STORE]
 EXPORT = [
     click.Option(["--to"], type=click.Choice(["openclip", "hf"]), required=True, help="hf: transformers' CLIPModel."),
     path("--out", "FOLDER", "A new or empty folder.", required=True),
     text("--arch", "NAME", "open_clip architecture of a file that does not say its own."),
+]
+LISTED = [path("--data-root", "FOLDER", "Where data sets lie; default the cache's.")]
+DOWNLOAD = [
+    path("--data-root", "FOLDER", "Where to put it; default the cache's data folder."),
+    text("--split", "NAME", "Of sets whose splits are fetched apart (coco: val or train)."),
 ]
 METHODS = (
     "m2mix (default), ft, m3mix, vmix, lmix, vlmix, imix, unmix, hcl, cyclip, cua, cuaxu, siglip, lp-ft; "
@@ -164,27 +197,27 @@ RUN = [
     path("--out", "FOLDER", "The run folder; default runs/METHOD-DATA-N."),
     switch("--resume", "Go on from the newest checkpoint of --out, with what it began with."),
     switch("--override", "With --resume: go on although settings differ."),
-    *measured(
-        text("--metrics", "NAMES", "Of before and after: default, all, or names."),
-        whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0),
-    ),
+    *measured(text("--metrics", "NAMES", "Of before and after: default, all, or names.")),
+    BOOTSTRAP,
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
-    switch("--json", "Print the comparison as JSON, not as a table.", "as_json"),
+    AS_JSON,
 ]
 # those of MODEL and DATA without defaults: a resumed run has what it began with
 FINETUNE_DATA = [
     text("--model", "NAME", "`geomclip models` lists the names; default demo."),
-    *MODEL[1:3],
-    text("--data", "NAME", "`geomclip data` lists the names; default emoji."),
+    PRETRAINED,
+    ARCH,
+    text("--data", "NAME", f"`geomclip data` lists the names; default {Source.data}."),
     text("--split", "NAME", "To report on; default: test if the set has one, else val."),
     number("--holdout", "SHARE", "Of a set without splits: that much for val, and again for test."),
-    *DATA[2:4],
-    text("--image-column", "NAME", "Of csv, tsv, jsonl, parquet; default filepath."),
-    text("--text-column", "NAME", "Of csv, tsv, jsonl, parquet; default title."),
-    DATA[6],
+    DATA_ROOT,
+    LIMIT,
+    text("--image-column", "NAME", f"Of csv, tsv, jsonl, parquet; default {Source.image_column}."),
+    text("--text-column", "NAME", f"Of csv, tsv, jsonl, parquet; default {Source.text_column}."),
+    IMAGE_ID_COLUMN,
 ]
-# each is a field of Settings, which has their defaults and ranges; not given, they are None
+# each is a field of Settings, which has their defaults and ranges; left out, they are None
 _TRAINING = [
     whole("--seed", "Of all that is drawn.", at_least=0),
     whole("--batch-size", "Pairs a forward pass.", at_least=1),
@@ -235,19 +268,9 @@ def with_default(option: click.Option) -> click.Option:
     value = getattr(Settings(), option.name or "")
     if isinstance(value, dict):
         value = ", ".join(f"{term}={weight:g}" for term, weight in value.items())
-    told = value not in (None, "", 0) and not isinstance(value, bool)
-    option.help = f"{option.help} Default {value}." if told else option.help
+    if value not in (None, "", 0) and not isinstance(value, bool):
+        option.help = f"{option.help} Default {value}."
     return option
 
 
 TRAINING = [with_default(option) for option in _TRAINING]
-
-
-def names(*groups: list[click.Option]) -> list[str]:
-    """The parameter names of groups of options."""
-    return [option.name for group in groups for option in group if option.name]
-
-
-def picked(given: dict[str, Any], *groups: list[click.Option]) -> dict[str, Any]:
-    """What was given for the options of these groups."""
-    return {name: given[name] for name in names(*groups)}

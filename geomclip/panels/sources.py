@@ -12,7 +12,7 @@ import torch
 from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
-from geomclip.machine.progress import Named, Progress
+from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import nearest, option
 from geomclip.pairs import Source, load_pairs
 from geomclip.panels.measurement import Measured, measure, metric_keys
@@ -107,6 +107,20 @@ def loaded(
     return found
 
 
+def vectors(
+    path: str | Path | None, extraction: Mapping[str, Any], *, dtype: str = "float32", progress: Progress
+) -> EmbeddingSet:
+    """The embeddings that lie at a path; without one those that `embed` makes of these options."""
+    if path is None:
+        from geomclip.encoders.extraction.calls import embed
+
+        return embed(**extraction, progress=progress)
+    from geomclip.embeddings.store import load
+
+    # float64 rows are unit to 1e-16, which float32 rows made unit and then widened are not
+    return load(path, dtype=getattr(torch, dtype))
+
+
 def measured(
     side: Panel | EmbeddingSet,
     name: str,
@@ -171,10 +185,7 @@ def _at_hand(side: Side, what: str, dtype: str | None) -> Any:
 
             return load(side)
         if what == "vectors":
-            from geomclip.embeddings.store import load as load_vectors
-
-            # float64 rows are unit to 1e-16, which float32 rows made unit and then widened are not
-            return load_vectors(side, dtype=getattr(torch, dtype or "float32"))
+            return vectors(side, {}, dtype=dtype or "float32", progress=SILENT)
     return side
 
 

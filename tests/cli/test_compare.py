@@ -13,7 +13,9 @@ from helpers import Done, assert_one_line, class_set, folder_of_pairs, random_ro
 from tiny_models import tiny_model
 
 import geomclip as gc
+from geomclip.machine.progress import SILENT
 from geomclip.panels import sources
+from geomclip.panels.comparison.record import VERDICTS
 from geomclip.panels.measurement import measure
 
 Cli = Callable[..., Done]
@@ -130,7 +132,7 @@ def test_the_comparison_is_written_as_the_name_says(run: Cli, place: Path, tmp_p
     if name == "x.json":
         assert json.loads(text)["before"]["name"].endswith("a.json")
     elif name == "x.csv":
-        assert {line["verdict"] for line in csv.DictReader(text.splitlines())} <= {*gc.comparison.VERDICTS, ""}
+        assert {line["verdict"] for line in csv.DictReader(text.splitlines())} <= {*VERDICTS, ""}
     else:
         assert "| `alignment` | ↓ |" in text
 
@@ -147,7 +149,8 @@ def test_the_temperature_goes_to_both_sides(run: Cli, place: Path) -> None:
 
 def test_python_takes_paths_panels_and_sets(place: Path) -> None:
     by_path = gc.compare(place / "a.json", str(place / "b.json"), bootstrap=50)
-    panels = [gc.results.load(place / name) for name in ("a.json", "b.json")]
+    results = [place / name for name in ("a.json", "b.json")]
+    panels = sources.loaded(results, sources.SIDES, seed=0, cache_dir=None, progress=SILENT, options={})
     assert gc.compare(*panels, bootstrap=50).rows == by_path.rows
     assert gc.compare(panels[0], gc.load(place / "b.npz"), bootstrap=50)["alignment"].paired
     assert isinstance(by_path, gc.Comparison)

@@ -1,0 +1,109 @@
+"""Arguments: what a command makes of its options before it calls; refusals of those that do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geomclip.cli.options import CACHE, DATA, MODEL, PAGE, SEED, WORK
+from geomclip.machine.errors import InputError
+from geomclip.machine.progress import Progress
+from geomclip.machine.words import option
+
+
+def names(*groups: list[click.Option]) -> list[str]:
+    """The parameter names of groups of options."""
+    return [each.name for group in groups for each in group if each.name]
+
+
+def picked(options: dict[str, Any], *groups: list[click.Option]) -> dict[str, Any]:
+    """The values of the options of these groups."""
+    return {name: options[name] for name in names(*groups)}
+
+
+def typed(context: click.Context, *groups: list[click.Option]) -> dict[str, Any]:
+    """What the command line has for the options of these groups, without their defaults."""
+    line = click.core.ParameterSource.COMMANDLINE
+    return {name: context.params[name] for name in names(*groups) if context.get_parameter_source(name) == line}
+
+
+def flags(options: Sequence[str]) -> str:
+    """Options as one types them, with commas between."""
+    return ", ".join(map(option, options))
+
+
+def refuse_beside_embeddings(context: click.Context, *, but: str = "") -> None:
+    """Options that say how to extract have no meaning where the vectors are at hand, but for one named here."""
+    if clash := [name for name in typed(context, MODEL, DATA, WORK) if name != but]:
+        raise InputError(f"--embeddings says what to measure: leave out {flags(clash)}")
+
+
+def of_sides(context: click.Context, options: dict[str, Any], *groups: list[click.Option]) -> dict[str, Any]:
+    """What the command line has that says how sides are extracted and measured, under the names of `compare`."""
+    from geomclip.panels import sources
+
+    on_the_line = typed(context, MODEL, DATA, WORK, *groups)
+    chosen = {name: value for name, value in on_the_line.items() if name in sources.OPTIONS}
+    scale = logit_scale(options)
+    return chosen if scale is None else chosen | {"logit_scale": scale}
+
+
+def refuse_what_needs_two(context: click.Context, options: dict[str, Any]) -> None:
+    """Of a picture of one set: refuse --intersect, and options that say how to extract what is at hand."""
+    if options["after"] is not None:
+        return
+    if options["intersect"]:
+        raise InputError("--intersect is of two sets: name the other with --after")
+    if options["embeddings"] is not None:
+        refuse_beside_embeddings(context)
+
+
+def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -> list[Any]:
+    """The set that is drawn; or two, what --embeddings or --model names and --after, extracted on the same data."""
+    from geomclip.panels import sources
+
+    before, after = options["embeddings"], options["after"]
+    if after is None:
+        return [sources.vectors(before, picked(options, MODEL, DATA, WORK, SEED, CACHE), progress=progress)]
+    for flag, side in (("model", options["model"]), ("after", after)):
+        if sources.kind(side) == "result":
+            raise InputError(f"--{flag} {side} is a result, which has no vectors: name the model or the store")
+    if before is not None and "model" in typed(context, MODEL):
+        raise InputError("--embeddings says what is drawn before: leave out --model")
+    before = options["model"] if before is None else sources.vectors(before, {}, progress=progress)
+    common = {"options": of_sides(context, options), **picked(options, SEED, CACHE)}
+    return sources.loaded((before, after), sources.SIDES, progress=progress, **common)
+
+
+def of_page(context: click.Context, options: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """What is wanted of a page; InputError if something is, and no page is written."""
+    if out is not None and out.suffix == ".html":
+        return {"thumbnails": not options["no_thumbnails"], "points": options["points"]}
+    if idle := list(typed(context, PAGE)):
+        raise InputError(f"{flags(idle)} is of a page: --out FILE.html writes one")
+    return {}
+
+
+def logit_scale(options: dict[str, Any]) -> float | None:
+    """One logit scale from two ways to say it; None if neither is used, or the command has neither."""
+    scale, temperature = options.get("logit_scale"), options.get("temperature")
+    if scale is not None and temperature is not None:
+        raise InputError("--logit-scale S is the same as --temperature 1/S: give one of them")
+    return scale if temperature is None else 1 / float(temperature)
+
+
+def term_weights(words: Sequence[str]) -> dict[str, float] | None:
+    """The weights of mixed terms from TERM=X words; None if there are none."""
+    if not words:
+        return None
+    weights = {}
+    for word in words:
+        term, _, value = word.partition("=")
+        try:
+            weights[term.strip().replace("-", "_")] = float(value)
+        except ValueError:
+            raise InputError(f"--weight {word!r}: write TERM=X, for example m2_mix=0.02") from None
+    return weights
