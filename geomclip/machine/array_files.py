@@ -16,10 +16,21 @@ from numpy.typing import NDArray
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 
-# An archive may unfold to 200 times its size (text ids are that regular, embeddings are not), or to 64 MiB
-# whatever its size: beyond lies what was made to fill the memory.
-_LARGEST_RATIO = 200
-_ALWAYS_ALLOWED = 64 << 20
+# A file may unfold to 200 times its size (text ids and bins that stay empty are that regular, embeddings are not),
+# or to 64 MiB whatever its size: beyond lies what was made to fill the memory.
+LARGEST_RATIO = 200
+ALWAYS_ALLOWED = 64 << 20
+
+
+def unfolds_too_far(size: int, unfolded: int) -> bool:
+    """Whether a file of so many bytes claims to hold more than an honest one can.
+
+    Examples
+    --------
+    >>> unfolds_too_far(1 << 20, 200 << 20), unfolds_too_far(1 << 20, 201 << 20), unfolds_too_far(1, 64 << 20)
+    (False, True, False)
+    """
+    return unfolded > max(ALWAYS_ALLOWED, LARGEST_RATIO * size)
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -63,7 +74,7 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
             held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             chosen = {name: held[name] for name in wanted if name in held}
             unfolded = sum(info.file_size for info in chosen.values())
-            if unfolded > max(_ALWAYS_ALLOWED, _LARGEST_RATIO * size):
+            if unfolds_too_far(size, unfolded):
                 raise InputError(f"{path}: {size} bytes claim to unfold to {unfolded}: refused as a zip bomb")
             arrays = {name: _member(archive, info, f"{path}: {name}") for name, info in chosen.items()}
             if not arrays:

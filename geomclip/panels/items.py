@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geomclip.machine import json_files
+from geomclip.machine.array_files import unfolds_too_far
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 
@@ -17,10 +18,6 @@ Items = Mapping[str, Mapping[str, Sequence[Any]]]
 KINDS = ("image", "text", "resample", "half")
 """What a row of the items can be of."""
 STRINGS = ["kind", "image_id", "image_path", "caption_id"]
-# items may unfold to 200 times their size (bins that stay empty and columns of another kind are that regular),
-# or to 64 MiB whatever their size: beyond lies what was made to fill the memory
-_LARGEST_RATIO = 200
-_ALWAYS_ALLOWED = 64 << 20
 
 
 class Counted(Protocol):
@@ -87,7 +84,7 @@ def _columns_by_kind(path: Path) -> dict[str, dict[str, list[Any]]]:
         ids = [name for name in pyarrow.parquet.read_schema(path).names if name in STRINGS]
         with pyarrow.parquet.ParquetFile(path, read_dictionary=ids) as file:
             cells = file.metadata.num_rows * file.metadata.num_columns
-            if 8 * cells > max(_ALWAYS_ALLOWED, _LARGEST_RATIO * size):
+            if unfolds_too_far(size, 8 * cells):
                 raise InputError(f"{path}: {size} bytes claim to unfold to {cells} numbers: refused")
             odd = [field.name for field in file.schema_arrow if not _is_plain(field)]
             if odd or "kind" not in file.schema_arrow.names:
