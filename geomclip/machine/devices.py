@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.words import option
 
 
 def choose_device(device: str) -> str:
@@ -13,7 +14,7 @@ def choose_device(device: str) -> str:
     Raises
     ------
     NotAvailableError
-        If a GPU is asked for and torch sees none.
+        If a GPU is named and torch sees none.
     InputError
         If it is none of cpu, cuda, cuda:N, auto.
     """
@@ -26,7 +27,8 @@ def choose_device(device: str) -> str:
         seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(index or 0) >= seen:
             raise NotAvailableError(
-                f"--device {device}: torch {torch.__version__} sees {seen} GPUs here; use --device cpu, or "
+                f"{option('device', device)}: torch {torch.__version__} sees {seen} GPUs here; "
+                f"use {option('device', 'cpu')}, or "
                 "install a build of torch with CUDA"
             )
     return device

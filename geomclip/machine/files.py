@@ -1,4 +1,4 @@
-"""Where geomclip keeps things on this machine, and how it writes: whole or not at all, one at a time."""
+"""Where geomclip keeps things on this machine, and how it writes: whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ import json
 import os
 import secrets
 import shutil
-import socket
-import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any, BinaryIO
 
-from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.errors import GeomclipError, InputError
 
 LOCK_NAME = ".geomclip.lock"
 _LEFTOVER = ".*.geomclip-tmp"
@@ -79,7 +75,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         # an error of another file, raised by the caller's block, is the caller's to explain
         if problem.filename not in (None, str(temporary)):
             raise
-        raise _explained(path, problem) from problem
+        raise explained(path, problem) from problem
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -120,7 +116,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, whole)  # an empty folder in its place gives way
         _sync_folder(whole.parent)
     except OSError as problem:
-        raise _explained(path, problem) from problem
+        raise explained(path, problem) from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -143,7 +139,7 @@ def make_folder(folder: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise _explained(folder, problem) from problem
+        raise explained(folder, problem) from problem
     return folder
 
 
@@ -173,7 +169,7 @@ def refuse_links(folder: str | Path, *names: str) -> None:
         for part in PurePath(name).parts:
             place /= part
             if place.is_symlink():
-                raise _linked(place)
+                raise link_refused(place)
 
 
 def clear_leftovers(folder: Path, *parts: str) -> None:
@@ -203,104 +199,6 @@ def is_ours(name: str) -> bool:
     return name == LOCK_NAME or (name.startswith(".") and name.endswith(".geomclip-tmp"))
 
 
-class Lock:
-    """One writer a folder: `with Lock(folder): ...`.
-
-    The lock is the kernel's (flock), so it ends with its holder however that dies, and a lock file found
-    without a living holder is taken over. What the file says (process, host, since when) is for the message;
-    process numbers, which are used again, decide nothing. With `wait` a folder that is held is waited for: what two
-    processes need of a cache is made once.
-
-    Raises
-    ------
-    InputError
-        On entering without `wait`, if another process (or another Lock of this one) holds the folder: names it. If
-        the lock file is a link, or no plain file.
-    """
-
-    def __init__(self, folder: str | Path, *, wait: bool = False) -> None:
-        self.folder, self.wait = Path(folder), wait
-        self._descriptor: int | None = None
-
-    def __enter__(self) -> Lock:
-        make_folder(self.folder)
-        while self._descriptor is None:
-            self._descriptor = self._claim()
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        }
-        try:
-            os.ftruncate(self._descriptor, 0)
-            os.write(self._descriptor, json.dumps(holder).encode())
-        except OSError as problem:
-            self._release()
-            raise _explained(self.folder / LOCK_NAME, problem) from problem
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._release()
-
-    def _claim(self) -> int | None:
-        """The locked file's descriptor; None if its last holder removed the file meanwhile: try again."""
-        try:
-            import fcntl
-        except ImportError:
-            raise NotAvailableError("locking a folder needs a Unix system: run geomclip under WSL") from None
-        path = self.folder / LOCK_NAME
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-        except OSError as problem:
-            raise (_linked(path) if path.is_symlink() else _explained(path, problem)) from problem
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-                raise InputError(f"{path} is no plain file of its own: take it away, or name another folder")
-        except BaseException:
-            os.close(descriptor)
-            raise
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if self.wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                same = os.path.samestat(os.fstat(descriptor), os.lstat(path))
-            except FileNotFoundError:
-                same = False
-            if same:
-                return descriptor
-        except BlockingIOError:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise InputError(
-                f"{self.folder} is being written by {holder}: wait for it to end, or name another folder"
-            ) from None
-        except OSError as problem:
-            os.close(descriptor)
-            raise InputError(
-                f"{self.folder}: files here cannot be locked ({problem.strerror}): use another disk"
-            ) from problem
-        os.close(descriptor)
-        return None
-
-    def _release(self) -> None:
-        if self._descriptor is not None:
-            # removed while still held: whoever opened the old file sees that it is gone and starts over
-            (self.folder / LOCK_NAME).unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-def _holder(descriptor: int) -> str:
-    try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        # between taking the lock and writing its name into it
-        return "another process"
-
-
 def _sync_folder(folder: Path) -> None:
     """Make the renaming itself survive a power cut, where the file system can."""
     try:
@@ -312,14 +210,16 @@ def _sync_folder(folder: Path) -> None:
     os.close(descriptor)
 
 
-def _linked(place: Path) -> InputError:
+def link_refused(place: Path) -> InputError:
+    """The error for a link in the place of something that geomclip makes."""
     return InputError(
         f"{place} is a link, which is never written through: put what it leads to in its place, take it away, "
         "or name another folder"
     )
 
 
-def _explained(path: Path, problem: OSError) -> GeomclipError:
+def explained(path: Path, problem: OSError) -> GeomclipError:
+    """The error for a place that cannot be written to: what the system says, and the way out."""
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return GeomclipError(
             f"{path}: the disk is full ({_free_space(path)} free): make room and run the same command again"

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 
 
 def check_output_file(path: Path, suffix: str | None = None) -> None:
@@ -18,9 +19,9 @@ def check_output_file(path: Path, suffix: str | None = None) -> None:
         If the name does not end in `suffix`, is a folder, or its folder is absent or cannot be written.
     """
     if suffix is not None and path.suffix != suffix:
-        raise InputError(f"--out {path} must be a file whose name ends in {suffix}")
+        raise InputError(f"{option('out', str(path))} must be a file whose name ends in {suffix}")
     if path.is_dir():
-        raise InputError(f"--out {path} is a folder: name a file in it")
+        raise InputError(f"{option('out', str(path))} is a folder: name a file in it")
     check_output_folder(path.parent)
 
 

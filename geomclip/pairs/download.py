@@ -20,6 +20,7 @@ from typing import Any
 
 from geomclip.machine import files
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line
 from geomclip.pairs.datasets import DATASETS, Remote, find_folder, folders_searched
@@ -63,7 +64,7 @@ def download_dataset(
         raise InputError(f"{name} has no split {split!r}; it has {', '.join(sorted(splits))}")
     found = find_folder(dataset, data_root=data_root, cache_dir=cache_dir)
     root = found or folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)[-1]
-    with files.Lock(root):
+    with Lock(root):
         for remote in dataset.remotes:
             if remote.split in (None, split) and not (root / remote.provides).exists():
                 fetch_and_unpack(remote, root, progress=progress)
@@ -165,7 +166,7 @@ def _fetch(url: str, part: Path, *, size: int | None, progress: Progress, name: 
         if answer.status == 206:
             start, total = _content_range(answer)
             if start != done:
-                raise ConnectionError(f"it was asked for bytes from {done} and sent them from {start}")
+                raise ConnectionError(f"bytes from {done} were requested and came from {start}")
         else:  # a server without ranges, or a file that changed: from the start
             start = 0
             length = answer.headers.get("Content-Length", "")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import Lock, clear_leftovers
+from geomclip.machine.files import clear_leftovers
+from geomclip.machine.lock import Lock
 from geomclip.pairs import Source
 from geomclip.training import folder as runs
 from geomclip.training.methods import Method, method_named

@@ -19,7 +19,7 @@ from geomclip.encoders.extraction.batches import Encoding
 from geomclip.encoders.extraction.calls import embed, extract
 from geomclip.encoders.extraction.plan import Extraction
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.machine.files import Lock
+from geomclip.machine.lock import Lock
 from geomclip.pairs.record import Pairs
 
 pytestmark = pytest.mark.numeric

@@ -466,7 +466,7 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, words, expected
         ({"precision": "amp"}, InputError, "unknown precision 'amp'"),
         ({"device": "tpu"}, InputError, "unknown device 'tpu'"),
         ({"device": "cuda:x"}, InputError, "unknown device 'cuda:x'"),
-        ({"device": "cuda:99"}, NotAvailableError, r"--device cuda:99: torch .* sees \d+ GPUs here"),
+        ({"device": "cuda:99"}, NotAvailableError, r"device='cuda:99': torch .* sees \d+ GPUs here"),
     ],
 )
 def test_what_this_machine_cannot_do_is_refused_before_anything_is_loaded(options, error, said):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from geomclip.machine.errors import GeomclipError, InputError
-from geomclip.machine.files import Lock, atomic_bytes, atomic_json, atomic_write, cache_dir, clear_leftovers, is_ours
+from geomclip.machine.files import atomic_bytes, atomic_json, atomic_write, cache_dir, clear_leftovers, is_ours
+from geomclip.machine.lock import Lock
 
 
 def test_the_first_place_named_is_the_cache(monkeypatch, tmp_path):
@@ -146,7 +147,7 @@ def test_a_lock_ends_with_its_block_however_that_ends(tmp_path, error):
 
 def test_a_lock_ends_with_a_process_that_is_killed(tmp_path):
     code = (
-        "import sys, time; from geomclip.machine.files import Lock\n"
+        "import sys, time; from geomclip.machine.lock import Lock\n"
         "with Lock(sys.argv[1]): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True)

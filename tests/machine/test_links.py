@@ -17,7 +17,8 @@ from tiny_models import tiny_model
 
 from geomclip.encoders.extraction.calls import extract
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import Lock, clear_leftovers
+from geomclip.machine.files import clear_leftovers
+from geomclip.machine.lock import Lock
 from geomclip.pairs.download import download, unpack
 from geomclip.training import folder as runs
 from geomclip.training import snapshots

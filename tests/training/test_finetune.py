@@ -20,7 +20,7 @@ from toy_pairs import toy_csv
 
 import geomclip as gc
 from geomclip.machine.errors import GeomclipError
-from geomclip.machine.files import Lock
+from geomclip.machine.lock import Lock
 from geomclip.training import methods
 from geomclip.training.watching.journal import read_log
 

@@ -66,7 +66,7 @@ class Encoding:
     batch : int
         Size of every batch; a shorter one is filled up with zeros.
     workers : int, optional
-        Threads that each take whole batches; with 0 the calling thread does, when a result is asked for. Left
+        Threads that each take whole batches; with 0 the calling thread does, when a result is needed. Left
         out: as many as torch has threads, for an encoder on a GPU as there are processors.
     raw : bool
         Keep the lengths of the rows; else they are unit rows.

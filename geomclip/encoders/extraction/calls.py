@@ -66,7 +66,7 @@ def embed(
     Returns
     -------
     EmbeddingSet
-        With `made_from` telling model, data, precision and what was skipped.
+        With `made_from`: model, data, precision and what was skipped.
 
     Raises
     ------

@@ -18,9 +18,11 @@ from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, Record, read_man
 from geomclip.encoders.extraction.batches import MOST_SKIPPED, Coming, Encoding, unit_rows
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import Lock, atomic_json, clear_leftovers, is_ours
+from geomclip.machine.files import atomic_json, clear_leftovers, is_ours
+from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
+from geomclip.machine.words import option
 from geomclip.pairs.record import Pair, Pairs
 
 BATCH_SIZE = 64
@@ -56,7 +58,8 @@ class Extraction:
         if not len(pairs):
             raise InputError(f"{pairs.name or 'the data set'} ({pairs.split or 'no split'}) has no images")
         if batch_size < 1 or shard_rows < 1:
-            raise InputError(f"batch size and shard rows must be at least 1, got {batch_size} and {shard_rows}")
+            sizes = f"{option('batch_size')} and {option('shard_rows')}"
+            raise InputError(f"{sizes} must be at least 1, got {batch_size} and {shard_rows}")
         self.encoder, self.pairs, self.raw, self.shard_rows = encoder, pairs, raw, shard_rows
         self.batch = min(batch_size, shard_rows, len(pairs))
         self.progress = progress
@@ -78,7 +81,7 @@ class Extraction:
     def into(self, folder: Path, *, workers: int | None = None, wait: bool = False) -> Path:
         """Fill the folder, alone, from wherever it is; see `extract`. `wait` for another that fills it now."""
         if workers is not None and workers < 0:
-            raise InputError(f"workers must be 0 or more, got {workers}")
+            raise InputError(f"{option('workers')} must be 0 or more, got {workers}")
         _refuse_foreign(folder)
         with Lock(folder, wait=wait):
             self._begin(folder)
