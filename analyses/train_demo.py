@@ -39,10 +39,10 @@ from geomclip.training.batches import Batch
 from geomclip.training.folder import BEST
 from geomclip.training.loop import course_of
 from geomclip.training.loop import train as run_training
-from geomclip.training.methods import Features
+from geomclip.training.objective import Features, Loss
 from geomclip.training.seeds import generator
 from geomclip.training.settings import Settings
-from geomclip.training.trainer import Loss, Trainer
+from geomclip.training.trainer import Trainer
 from geomclip.training.watching.journal import Journal, read_log
 
 MODEL = {
@@ -468,7 +468,7 @@ def soft_contrastive(features: Features, batch: Batch, *, step: int, epoch: int)
     rows = -(F.normalize(targets, p=1, dim=2) * logits.log_softmax(2)).sum(2).mean()
     columns = -(F.normalize(targets, p=1, dim=1) * logits.log_softmax(1)).sum(1).mean()
     total = (rows + columns) / 2
-    return Loss(total, {"contrastive": total}, {})
+    return Loss(total, {"contrastive": total}, {"lambda": {}})
 
 
 class Validation:

@@ -35,7 +35,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.pairs import Source, load_pairs
 from geomclip.training.batches import Batch, Batches, Order, PairBatches
-from geomclip.training.methods import METHODS, Features, draws, method_objective, objective
+from geomclip.training.methods import METHODS
+from geomclip.training.objective import Features, draws, method_objective, objective
 from geomclip.training.pictures import Pictures
 from geomclip.training.seeds import generator
 from geomclip.training.settings import Settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -217,60 +218,30 @@ FINETUNE_DATA = [
     text("--text-column", "NAME", f"Of csv, tsv, jsonl, parquet; default {Source.text_column}."),
     IMAGE_ID_COLUMN,
 ]
-# each is a field of Settings, which has their defaults and ranges; left out, they are None
-_TRAINING = [
-    whole("--seed", "Of all that is drawn.", at_least=0),
-    whole("--batch-size", "Pairs a forward pass.", at_least=1),
-    choice("--precision", ["fp32", "bf16", "auto"], "Of the passes; weights are float32."),
-    text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one."),
-    whole("--workers", "Threads that decode images; default: as many as pay.", at_least=0),
-    choice("--preset", ["oh2023"], "The settings of that paper; other options go before it."),
-    whole("--epochs", "How long; for demo 4.", at_least=1),
-    whole("--steps", "End after N steps at the latest.", at_least=1),
-    number("--lr", "X", "Learning rate, after warm-up; for demo 1e-4."),
-    number("--weight-decay", "X", "Of matrices; gains and biases have none."),
-    number("--warmup", "SHARE", "Of the steps."),
-    number("--clip-norm", "X", "Of all gradients together; 0: none."),
-    number("--layer-decay", "X", "Factor on the learning rate a layer further from the output."),
-    number("--ema", "X", "Decay of averaged weights, which are then evaluated and kept."),
-    whole("--accum-freq", "Forward passes a step; same gradients as one.", at_least=1),
-    choice("--captions", ["one", "all"], "Per image and epoch: one drawn, or each in turn."),
-    choice("--augment", ["none", "crop"], "crop: random parts of 90 to 100 %."),
-    choice("--lock", ["image", "text"], "Leave this tower as it is."),
-    whole("--lora", "Rank of low-rank adapters, merged at the end.", at_least=1),
-    number("--lora-alpha", "X", "Their scale; default twice the rank."),
-    choice("--mode", ["train", "eval"], "eval: dropout and batch statistics off."),
-    number("--temperature", "T", "At the start, in place of the model's own."),
-    click.Option(["--learn-temperature/--fix-temperature"], default=None, help="Default learn."),
-    number("--temperature-m2", "T", "Of m2-mix."),
-    click.Option(
-        ["--weight", "weights"], type=str, multiple=True, metavar="TERM=X", help="m2_mix, v_mix, l_mix or vl_mix."
-    ),
-    number("--beta-m2", "B", "Lambda of m2-mix is drawn from Beta(B, B)."),
-    number("--beta-mix", "B", "Lambda of v-mix and l-mix."),
-    number("--beta-vl", "B", "Lambda of vl-mix."),
-    switch("--per-sample", "One lambda a row, not one a batch."),
-    choice("--partner", ["derangement", "flip"], "flip: the batch reversed."),
-    choice("--vl-target", ["identity", "both"], "both: as the code of Oh et al. has it."),
-    choice("--decay", ["epoch", "none"], "Of the mixed terms: 1/(epoch + 1), or none."),
-    text("--val-metric", "KEYS", "Chooses the best weights; the mean of several."),
-    whole("--eval-every", "Epochs between evaluations; 0: only at the end.", at_least=0),
-    whole("--patience", "End after N evaluations without gain; 0: never.", at_least=0),
-    whole("--save-every", "Steps between checkpoints; 0: only at the end.", at_least=0),
-    whole("--probe-every", "Steps between looks at a fixed probe set; 0: never.", at_least=0),
-    switch("--compile", "Compile the towers: a minute at the start, faster steps."),
-    switch("--grad-checkpointing", "Less memory, more time."),
-]
 
 
-def with_default(option: click.Option) -> click.Option:
-    """The option with the default of its setting in its help text, where that says something."""
-    value = getattr(Settings(), option.name or "")
-    if isinstance(value, dict):
-        value = ", ".join(f"{term}={weight:g}" for term, weight in value.items())
-    if value not in (None, "", 0) and not isinstance(value, bool):
-        option.help = f"{option.help} Default {value}."
-    return option
+def setting(of: Field[Any]) -> click.Option:
+    """The option of a field of `Settings`, which has its default and its values; not given, it is None."""
+    flag, metavar = "--" + of.name.replace("_", "-"), of.metadata["metavar"]
+    help, choices, kind = of.metadata["help"], of.metadata["one_of"], str(of.type).split(" ")[0]
+    value = getattr(Settings(), of.name)
+    if kind == "bool":
+        return (
+            switch(flag, help)
+            if not value
+            else click.Option([f"{flag}/{flag.replace('learn', 'fix')}"], default=None, help=help)
+        )
+    if kind.startswith("Mapping"):
+        shown = ", ".join(f"{key}={each:g}" for key, each in value.items())
+        one = [flag.removesuffix("s"), of.name]
+        return click.Option(one, type=str, multiple=True, metavar=metavar, help=f"{help} Default {shown}.")
+    if value not in (None, "", 0):
+        help = f"{help} Default {value}."
+    if choices:
+        return choice(flag, [each for each in choices if each], help)
+    if kind == "int":
+        return whole(flag, help, at_least=min(1, of.metadata["within"][0]))  # counts from 0 or 1; Settings knows more
+    return number(flag, metavar, help) if kind == "float" else text(flag, metavar, help)
 
 
-TRAINING = [with_default(option) for option in _TRAINING]
+TRAINING = [setting(each) for each in fields(Settings) if each.metadata.get("help")]

@@ -46,11 +46,6 @@ def partners(partner: Tensor, x: Tensor) -> Tensor:
     return partner.to(x.device, torch.int64)
 
 
-def per_row(lam: float | Tensor, x: Tensor) -> float | Tensor:
-    """λ as it weighs the entropies (M,) of rows."""
-    return lam.to(x) if isinstance(lam, Tensor) and lam.ndim else lam
-
-
 def cross_entropy(logits: Tensor, target: list[tuple[float | Tensor, Tensor]]) -> Tensor:
     """Mean of both directions of −Σ_ij T_ij log softmax(logits)_ij / M.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.geometry import geodesic_mixup
-from geomclip.losses.batch import cosines, cross_entropy, own, own_entropy, paired, partners, per_row, scaled
+from geomclip.losses.batch import cosines, cross_entropy, own, own_entropy, paired, partners, scaled
 
 VL_TARGETS = ("identity", "both")
 
@@ -215,3 +215,8 @@ def vl_mix(
     mixed = geodesic_mixup(image, image[r], lam), geodesic_mixup(text, text[r], lam)
     logits = scaled(cosines(*mixed), temperature)
     return cross_entropy(logits, [(1.0, own(x)), (1.0, r)] if target == "both" else [(1.0, own(x))])
+
+
+def per_row(lam: float | Tensor, x: Tensor) -> float | Tensor:
+    """λ as it weighs the entropies (M,) of rows."""
+    return lam.to(x) if isinstance(lam, Tensor) and lam.ndim else lam

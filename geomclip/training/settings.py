@@ -8,12 +8,64 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 
 MAX_LOGIT_SCALE = 100.0
 """CLIP clamps its learned scale here (Radford et al. 2021, section 2.5)."""
 
-WEIGHTS = {"m2_mix": 0.02, "v_mix": 0.05, "l_mix": 0.05, "vl_mix": 0.1}
+
+@dataclass(frozen=True)
+class Term:
+    """A term of a loss. Its value is the function of its name in `geomclip.losses`.
+
+    Parameters of that function are filled in by their names: `temperature` and `bias` of the model, `lam` and
+    `partner` as drawn; and those of `options` from settings.
+    """
+
+    weight: float | None = None  # default of its setting; None: its weight is the method's
+    beta: str = ""  # of a mixed term: the setting b of its λ ~ Beta(b, b)
+    options: Mapping[str, str] = field(default_factory=dict)  # parameter: the setting that it takes
+
+
+TERMS = {
+    "contrastive": Term(),
+    "m2_mix": Term(0.02, "beta_m2", {"temperature": "temperature_m2"}),
+    "v_mix": Term(0.05, "beta_mix"),
+    "l_mix": Term(0.05, "beta_mix"),
+    "vl_mix": Term(0.1, "beta_vl", {"target": "vl_target"}),
+    "hcl": Term(),
+    "in_modal_consistency": Term(),
+    "cross_modal_consistency": Term(),
+    "uniformity": Term(),
+    "alignment": Term(),
+    "cross_uniformity": Term(),
+    "siglip": Term(),
+}
+WEIGHTS = {name: term.weight for name, term in TERMS.items() if term.weight is not None}
 """Default weight of each mixed term where a method has it."""
+INSIDE_M3 = {"beta_m2": 0.2}
+"""Of m2_mix among the other mixed terms (Oh et al. 2023)."""
+
+COUNT = (0, 10**9)
+BETA = (1e-3, 1000)
+
+
+def setting(
+    default: Any,
+    help: str = "",
+    *,
+    within: tuple[float, float] | None = None,
+    one_of: tuple[str, ...] | None = None,
+    metavar: str = "",
+) -> Any:
+    """A field of Settings: its default, which values it can have, and its line in `geomclip finetune --help`.
+
+    Without a line it is no option of the command. `metavar` stands in the help for the value.
+    """
+    metadata = {"help": help, "within": within, "one_of": one_of, "metavar": metavar}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -24,71 +76,77 @@ class Settings:
     """
 
     method: str = "m2mix"
-    seed: int = 0
+    seed: int = setting(0, "Of all that is drawn.", within=(0, 2**63 - 1))
     # how long
-    epochs: int = 5
-    steps: int | None = None  # end after so many steps, whatever the epochs; the schedule ends there too
-    patience: int = 0  # end when the val metric has not improved for so many evaluations; 0: never
+    epochs: int = setting(5, "How long; for demo 4.", within=(1, 10**6))
+    # whatever the epochs; the schedule ends there too
+    steps: int | None = setting(None, "End after N steps at the latest.", within=(1, 10**9))
+    patience: int = setting(0, "End after N evaluations without gain; 0: never.", within=(0, 10**6))
     # batches
-    batch_size: int = 128  # pairs a forward pass of one process
-    accum_freq: int = 1  # forward passes a step; the gradients are those of the joint batch
-    captions: str = "one"  # "one": each epoch shows an image once, with a caption drawn; "all": with every caption
-    augment: str = "none"  # "none": as the model sees them when it is used; "crop": random crops of 90 to 100 %
-    workers: int | None = None
+    batch_size: int = setting(128, "Pairs a forward pass.", within=(2, 10**6))  # of one process
+    # the gradients are those of the joint batch
+    accum_freq: int = setting(1, "Forward passes a step; same gradients as one.", within=(1, 10**6))
+    captions: str = setting("one", "Per image and epoch: one drawn, or each in turn.", one_of=("one", "all"))
+    # "none": as the model sees them when it is used
+    augment: str = setting("none", "crop: random parts of 90 to 100 %.", one_of=("none", "crop"))
+    workers: int | None = setting(None, "Threads that decode images; default: as many as pay.", within=(0, 1024))
     # optimiser
-    lr: float = 1e-5
-    weight_decay: float = 0.1
+    lr: float = setting(1e-5, "Learning rate, after warm-up; for demo 1e-4.", within=(0, 10), metavar="X")
+    weight_decay: float = setting(0.1, "Of matrices; gains and biases have none.", within=(0, 10), metavar="X")
     betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-6
-    warmup: float = 0.1  # share of the steps
-    clip_norm: float = 1.0  # of all gradients together; 0: none
-    layer_decay: float = 1.0  # factor on the learning rate a layer further from the output
-    ema: float = 0.0  # decay of averaged weights, which are then what is evaluated and saved; 0: none
+    eps: float = setting(1e-6, within=(0, 1))
+    warmup: float = setting(0.1, "Of the steps.", within=(0, 1), metavar="SHARE")
+    clip_norm: float = setting(1.0, "Of all gradients together; 0: none.", within=(0, math.inf), metavar="X")
+    layer_decay: float = setting(
+        1.0, "Factor on the learning rate a layer further from the output.", within=(0, 1), metavar="X"
+    )
+    ema: float = setting(
+        0.0, "Decay of averaged weights, which are then evaluated and kept.", within=(0, 1), metavar="X"
+    )
     # what is trained, and in what
-    lock: str = ""  # "", "image" or "text": that tower stays as it is
-    lora: int = 0  # rank of low-rank adapters, merged at the end; 0: all weights are trained
-    lora_alpha: float = 0.0  # their scale; 0: twice the rank
-    mode: str = "train"  # "eval": dropout and batch statistics off, as Oh et al. train
-    precision: str = "auto"  # of the forward and backward pass; weights and optimiser are float32
-    device: str = "cpu"
-    compile: bool = False
-    grad_checkpointing: bool = False
+    lock: str = setting("", "Leave this tower as it is.", one_of=("", "image", "text"))
+    lora: int = setting(0, "Rank of low-rank adapters, merged at the end.", within=(0, 4096))  # 0: all weights train
+    lora_alpha: float = setting(0.0, "Their scale; default twice the rank.", within=(0, math.inf), metavar="X")
+    # "eval" is how Oh et al. train
+    mode: str = setting("train", "eval: dropout and batch statistics off.", one_of=("train", "eval"))
+    precision: str = setting("auto", "Of the passes; weights are float32.", one_of=("fp32", "bf16", "auto"))
+    device: str = setting("cpu", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", metavar="NAME")
+    compile: bool = setting(False, "Compile the towers: a minute at the start, faster steps.")
+    grad_checkpointing: bool = setting(False, "Less memory, more time.")
     # the loss
-    temperature: float | None = None  # tau at the start; None: the model's own
-    learn_temperature: bool = True
-    temperature_m2: float = 0.07  # tau_2 of m2_mix
-    weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS))
-    beta_m2: float = 0.5  # lambda ~ Beta(b, b) of m2_mix
-    beta_mix: float = 0.5  # of v_mix and l_mix
-    beta_vl: float = 0.5  # of vl_mix
-    per_sample: bool = False  # one lambda a row in place of one a batch and term
-    partner: str = "derangement"  # "flip": the batch reversed
-    vl_target: str = "identity"  # "both": identity plus partner, as the code of Oh et al. has it
-    decay: str = "epoch"  # of the mixed terms: "epoch": 1/(epoch + 1); "none": 1
+    temperature: float | None = setting(
+        None, "At the start, in place of the model's own.", within=(0, 100), metavar="T"
+    )
+    learn_temperature: bool = setting(True, "Default learn.")
+    temperature_m2: float = setting(0.07, "Of m2-mix.", within=(1e-4, 100), metavar="T")
+    weights: Mapping[str, float] = setting(WEIGHTS, "m2_mix, v_mix, l_mix or vl_mix.", metavar="TERM=X")
+    beta_m2: float = setting(0.5, "Lambda of m2-mix is drawn from Beta(B, B).", within=BETA, metavar="B")
+    beta_mix: float = setting(0.5, "Lambda of v-mix and l-mix.", within=BETA, metavar="B")
+    beta_vl: float = setting(0.5, "Lambda of vl-mix.", within=BETA, metavar="B")
+    per_sample: bool = setting(False, "One lambda a row, not one a batch.")
+    partner: str = setting("derangement", "flip: the batch reversed.", one_of=("derangement", "flip"))
+    vl_target: str = setting("identity", "both: as the code of Oh et al. has it.", one_of=("identity", "both"))
+    decay: str = setting("epoch", "Of the mixed terms: 1/(epoch + 1), or none.", one_of=("epoch", "none"))
     # looking
-    val_metric: str = "text_retrieval_recall@1,image_retrieval_recall@1"  # several: their mean
-    eval_every: int = 1  # epochs; 0: only at the end
-    save_every: int = 50  # steps between checkpoints
-    probe_every: int = 10  # steps between looks at the probe set; 0: never
-    preset: str = ""
+    val_metric: str = setting(
+        "text_retrieval_recall@1,image_retrieval_recall@1",
+        "Chooses the best weights; the mean of several.",
+        metavar="KEYS",
+    )
+    eval_every: int = setting(1, "Epochs between evaluations; 0: only at the end.", within=(0, 10**6))
+    save_every: int = setting(50, "Steps between checkpoints; 0: only at the end.", within=COUNT)
+    probe_every: int = setting(10, "Steps between looks at a fixed probe set; 0: never.", within=COUNT)
+    preset: str = setting("", "The settings of that paper; other options go before it.", one_of=("", "oh2023"))
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                shown = ", ".join(choice or "none" for choice in allowed)
-                raise InputError(f"{flag(name)} {value!r}: use one of {shown}")
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
-                upper = "" if math.isinf(high) else f" and at most {high:g}"
-                raise InputError(f"{flag(name)} {value:g}: must be finite, at least {low:g}{upper}")
-        if self.lr == 0:
-            raise InputError("--lr 0 trains nothing: give a positive learning rate")
-        if self.temperature == 0:
-            raise InputError("--temperature 0: must be positive")
         if self.precision == "fp16":
-            raise InputError("--precision fp16 underflows in training: use bf16, fp32 or auto")
+            raise InputError(f"{option('precision')} fp16 underflows in training: use bf16, fp32 or auto")
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name), each.metadata)
+        if self.lr == 0:
+            raise InputError(f"{option('lr')} 0 trains nothing: give a positive learning rate")
+        if self.temperature == 0:
+            raise InputError(f"{option('temperature')} 0: must be positive")
         unknown = sorted(set(self.weights) - set(WEIGHTS))
         if unknown or any(not (math.isfinite(value) and value >= 0) for value in self.weights.values()):
             raise InputError(f"weights: {', '.join(WEIGHTS)} can have one, finite and at least 0; got {self.weights}")
@@ -110,42 +168,17 @@ class Settings:
         return cls(**values)
 
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "captions": ("one", "all"),
-    "augment": ("none", "crop"),
-    "lock": ("", "image", "text"),
-    "mode": ("train", "eval"),
-    "partner": ("derangement", "flip"),
-    "vl_target": ("identity", "both"),
-    "decay": ("epoch", "none"),
-    "preset": ("", "oh2023"),
-}
-RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**63 - 1),
-    "epochs": (1, 10**6),
-    "steps": (1, 10**9),
-    "patience": (0, 10**6),
-    "batch_size": (2, 10**6),
-    "accum_freq": (1, 10**6),
-    "workers": (0, 1024),
-    "lr": (0, 10),
-    "weight_decay": (0, 10),
-    "eps": (0, 1),
-    "warmup": (0, 1),
-    "clip_norm": (0, math.inf),
-    "layer_decay": (0, 1),
-    "ema": (0, 1),
-    "lora": (0, 4096),
-    "lora_alpha": (0, math.inf),
-    "temperature": (0, 100),
-    "temperature_m2": (1e-4, 100),
-    "beta_m2": (1e-3, 1000),
-    "beta_mix": (1e-3, 1000),
-    "beta_vl": (1e-3, 1000),
-    "eval_every": (0, 10**6),
-    "save_every": (0, 10**9),
-    "probe_every": (0, 10**9),
-}
+def _check(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    """InputError unless a setting has one of its values."""
+    if allowed.get("one_of") and value not in allowed["one_of"]:
+        shown = ", ".join(choice or "none" for choice in allowed["one_of"])
+        raise InputError(f"{option(name)} {value!r}: use one of {shown}")
+    if allowed.get("within") and value is not None:
+        low, high = allowed["within"]
+        if not (math.isfinite(value) and low <= value <= high):
+            upper = "" if math.isinf(high) else f" and at most {high:g}"
+            raise InputError(f"{option(name)} {value:g}: must be finite, at least {low:g}{upper}")
+
 
 DEMO: dict[str, Any] = {"epochs": 4, "lr": 1e-4}
 """What differs for the demo model, which is twenty times smaller than the smallest stock CLIP."""
@@ -174,41 +207,30 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def flag(name: str) -> str:
-    """The command line's word for a setting.
-
-    Examples
-    --------
-    >>> flag("batch_size")
-    '--batch-size'
-    """
-    return "--" + name.replace("_", "-")
-
-
 def preset(name: str, method: str) -> dict[str, Any]:
     """What a preset sets for a method; explicit settings go before it."""
-    if name not in CHOICES["preset"]:
-        raise InputError(f"--preset {name!r}: use one of {', '.join(filter(None, CHOICES['preset']))}")
     if not name:
         return {}
+    if name not in PRESETS:
+        raise InputError(f"{option('preset')} {name!r}: use one of {', '.join(PRESETS)}")
     values = {**PRESETS[name], "preset": name}
     if method == "m3mix":
-        values["beta_m2"] = 0.2
+        values |= INSIDE_M3
     if method in ("imix", "unmix"):
         values["decay"] = "none"  # what sets them apart
     return values
 
 
 def differences(there: Settings, here: Settings, *, ignore: tuple[str, ...] = ()) -> list[str]:
-    """What differs, a line each: `--lr 1e-05 there, 0.001 here`.
+    """What differs, a line each: `lr 1e-05 there, 0.001 here`.
 
     Examples
     --------
     >>> differences(Settings(lr=1e-5), Settings(lr=1e-3))
-    ['--lr 1e-05 there, 0.001 here']
+    ['lr 1e-05 there, 0.001 here']
     """
     return [
-        f"{flag(each.name)} {getattr(there, each.name)} there, {getattr(here, each.name)} here"
+        f"{option(each.name)} {getattr(there, each.name)} there, {getattr(here, each.name)} here"
         for each in fields(Settings)
         if each.name not in ignore and getattr(there, each.name) != getattr(here, each.name)
     ]

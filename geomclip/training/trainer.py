@@ -12,8 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.attention import kernel, quicken
 from geomclip.training.batches import Batch, Batches
-from geomclip.training.methods import Features
+from geomclip.training.objective import Features, Loss, Objective
 from geomclip.training.parameters import (
     freeze_statistics,
     has_moving_statistics,
@@ -39,22 +38,6 @@ from geomclip.training.seeds import derived
 from geomclip.training.settings import MAX_LOGIT_SCALE, Settings
 
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What an objective makes of a joint batch."""
-
-    total: Tensor  # 0-d, differentiable
-    terms: Mapping[str, Tensor]  # each 0-d, before its weight
-    drawn: Mapping[str, float]  # what was drawn for it, for the log
-
-
-class Objective(Protocol):
-    """What is minimised."""
-
-    def __call__(self, features: Features, batch: Batch, *, step: int, epoch: int) -> Loss:
-        """The loss of a joint batch; `batch` is this process's part of it."""
 
 
 class NotFinite(GeomclipError):
@@ -161,7 +144,7 @@ class Trainer:
             "epoch": epoch,
             "loss": total,
             "terms": dict(zip(loss.terms, terms, strict=True)),
-            "lambda": dict(loss.drawn),
+            **{key: dict(values) for key, values in loss.drawn.items()},
             "temperature": 1 / self.logit_scale(),
             "lr": rate,
             "grad_norm": norm,

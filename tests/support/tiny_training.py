@@ -10,7 +10,8 @@ from torch import nn
 
 from geomclip.encoders import towers
 from geomclip.training.batches import Batch
-from geomclip.training.methods import METHODS, method_objective
+from geomclip.training.methods import METHODS
+from geomclip.training.objective import method_objective
 from geomclip.training.seeds import generator
 from geomclip.training.settings import Settings
 from geomclip.training.trainer import Trainer

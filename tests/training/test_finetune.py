@@ -21,7 +21,7 @@ from toy_pairs import toy_csv
 import geomclip as gc
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.lock import Lock
-from geomclip.training import methods
+from geomclip.training import objective
 from geomclip.training.watching.journal import read_log
 
 Cli = Callable[..., Done]
@@ -266,14 +266,14 @@ def test_a_run_is_not_overwritten_and_not_continued_with_other_settings(run, mod
 
 
 def test_a_loss_that_is_not_finite_names_the_step_the_checkpoint_and_a_cause(model, data, tmp_path, monkeypatch):
-    plain = methods.objective
+    plain = objective.objective
 
     def fails(method, features, drawn, settings, epoch):
         total, terms = plain(method, features, drawn, settings, epoch)
         bad = math.nan if epoch == 1 else 1.0
         return total * bad, {name: value * bad for name, value in terms.items()}
 
-    monkeypatch.setattr(methods, "objective", fails)
+    monkeypatch.setattr(objective, "objective", fails)
     with pytest.raises(GeomclipError) as error:
         tuned(tmp_path / "run", model, data, save_every=2)
     told = str(error.value)

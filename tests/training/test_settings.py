@@ -10,32 +10,48 @@ import pytest
 
 from geomclip.cli.options import TRAINING
 from geomclip.machine.errors import InputError
-from geomclip.training.settings import CHOICES, DEMO, PRESETS, RANGES, Settings, differences, preset
+from geomclip.machine.words import speak_of_flags
+from geomclip.training.settings import DEMO, PRESETS, TERMS, WEIGHTS, Settings, differences, preset
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "reason"),
     [
-        ({"lr": 0.0}, "--lr 0 trains nothing"),
-        ({"lr": math.inf}, "--lr inf: must be finite"),
-        ({"lr": math.nan}, "--lr nan: must be finite"),
-        ({"lr": -1.0}, "--lr -1: must be finite, at least 0"),
-        ({"batch_size": 1}, "--batch-size 1: must be finite, at least 2"),
-        ({"epochs": 0}, "--epochs 0: must be finite, at least 1"),
-        ({"warmup": 1.5}, "--warmup 1.5: must be finite, at least 0 and at most 1"),
-        ({"temperature": 0.0}, "--temperature 0: must be positive"),
+        ({"lr": 0.0}, "lr 0 trains nothing"),
+        ({"lr": math.inf}, "lr inf: must be finite"),
+        ({"lr": math.nan}, "lr nan: must be finite"),
+        ({"lr": -1.0}, "lr -1: must be finite, at least 0"),
+        ({"batch_size": 1}, "batch_size 1: must be finite, at least 2"),
+        ({"epochs": 0}, "epochs 0: must be finite, at least 1"),
+        ({"warmup": 1.5}, "warmup 1.5: must be finite, at least 0 and at most 1"),
+        ({"temperature": 0.0}, "temperature 0: must be positive"),
         ({"precision": "fp16"}, "use bf16, fp32 or auto"),
-        ({"lock": "video"}, "--lock 'video': use one of none, image, text"),
-        ({"captions": "two"}, "--captions 'two': use one of one, all"),
+        ({"precision": "half"}, "precision 'half': use one of fp32, bf16, auto"),
+        ({"lock": "video"}, "lock 'video': use one of none, image, text"),
+        ({"captions": "two"}, "captions 'two': use one of one, all"),
         ({"weights": {"m4_mix": 1.0}}, "weights: m2_mix, v_mix, l_mix, vl_mix can have one"),
         ({"weights": {"m2_mix": -1.0}}, "finite and at least 0"),
     ],
 )
-def test_settings_that_cannot_train_are_refused_in_one_line(given, said):
+def test_settings_that_cannot_train_are_refused_in_one_line(settings, reason):
     with pytest.raises(InputError) as error:
-        Settings(**given)
-    assert said in str(error.value)
+        Settings(**settings)
+    assert reason in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_python_callers_read_parameter_names_and_the_command_line_flags():
+    def refused() -> str:
+        with pytest.raises(InputError) as error:
+            Settings(batch_size=1)
+        return str(error.value)
+
+    assert refused() == "batch_size 1: must be finite, at least 2 and at most 1e+06"
+    speak_of_flags()
+    try:
+        assert refused() == "--batch-size 1: must be finite, at least 2 and at most 1e+06"
+    finally:
+        speak_of_flags(False)
 
 
 def test_settings_survive_a_trip_through_json():
@@ -48,10 +64,23 @@ def test_an_unknown_setting_in_a_file_is_refused():
         Settings.from_dict({"learning_rate": 1})
 
 
-def test_every_range_choice_and_preset_names_a_field():
+def test_the_demo_every_preset_and_every_term_name_fields():
     known = {each.name for each in fields(Settings)}
-    for table in (CHOICES, RANGES, DEMO, *PRESETS.values()):
+    for table in (DEMO, *PRESETS.values()):
         assert set(table) <= known
+    for term in TERMS.values():
+        assert {*term.options.values(), *filter(None, [term.beta])} <= known
+
+
+def test_a_term_has_a_weight_of_its_own_where_it_is_mixed():
+    assert {name for name, term in TERMS.items() if term.beta} == set(WEIGHTS)
+
+
+def test_every_setting_says_which_values_it_can_have():
+    free = {"method", "betas", "device", "weights", "val_metric"}
+    for each in fields(Settings):
+        bounded = each.metadata.get("within") or each.metadata.get("one_of") or each.type == "bool"
+        assert bool(bounded) is (each.name not in free), each.name
 
 
 def test_every_field_but_the_method_and_fine_print_has_an_option():
@@ -74,5 +103,5 @@ def test_the_preset_of_oh2023_is_theirs():
 
 
 def test_differences_name_the_option_and_both_values():
-    assert differences(Settings(), Settings(lr=1.0, epochs=9), ignore=("epochs",)) == ["--lr 1e-05 there, 1.0 here"]
+    assert differences(Settings(), Settings(lr=1.0, epochs=9), ignore=("epochs",)) == ["lr 1e-05 there, 1.0 here"]
     assert differences(Settings(), Settings()) == []
