@@ -192,7 +192,7 @@ def finetune(**options: Any) -> None:
 
     elsewhere = is_told_elsewhere()
     with progress_bar(quiet=quiet or elsewhere) as progress:
-        result = finetuning(**options, report=progress)
+        result = finetuning(**options, progress=progress)
     if elsewhere:
         return
     if as_json:

@@ -225,12 +225,10 @@ def setting(of: Field[Any]) -> click.Option:
     flag, metavar = "--" + of.name.replace("_", "-"), of.metadata["metavar"]
     help, choices, kind = of.metadata["help"], of.metadata["one_of"], str(of.type).split(" ")[0]
     value = getattr(Settings(), of.name)
-    if kind == "bool":
-        return (
-            switch(flag, help)
-            if not value
-            else click.Option([f"{flag}/{flag.replace('learn', 'fix')}"], default=None, help=help)
-        )
+    if value is True:
+        return click.Option([f"{flag}/{flag.replace('learn', 'fix')}"], default=None, help=help)
+    if value is False:
+        return switch(flag, help)
     if kind.startswith("Mapping"):
         shown = ", ".join(f"{key}={each:g}" for key, each in value.items())
         one = [flag.removesuffix("s"), of.name]

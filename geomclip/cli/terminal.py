@@ -57,10 +57,6 @@ class Report:
         """A bar for each name; the note is shown beside it."""
         self._show(name, ", ".join(filter(None, (name, note))), done, total)
 
-    def training(self, what: str, done: int, total: int | None) -> None:
-        """Progress of a training run in steps; `what` tells its numbers."""
-        self._show("training", what, done, total)
-
     def log(self, line: str) -> None:
         """A line that stays, above the bars."""
         if self.bars is not None:

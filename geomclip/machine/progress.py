@@ -51,10 +51,3 @@ class Named:
     def log(self, line: str) -> None:
         """The line as it is."""
         self.progress.log(line)
-
-
-class Report(Progress, Protocol):
-    """Takes the steps of training by a call of their own, as long as one is made; `stage` replaces it."""
-
-    def training(self, what: str, done: int, total: int | None) -> None:
-        """Progress of a training run in steps; `what` has its numbers."""

@@ -91,6 +91,11 @@ class Pair:
     label: str = ""
     columns: tuple[tuple[str, str], ...] = ()  # name and value of whatever else is known, for --by
 
+    @property
+    def first_text(self) -> str:
+        """The first of its texts; "" if it has none."""
+        return self.captions[0] if self.captions else ""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -120,6 +125,19 @@ class Pairs:
     def limited(self, limit: int | None) -> Pairs:
         """The first `limit` images (all for None)."""
         return self if limit is None or limit >= len(self.pairs) else replace(self, pairs=self.pairs[:limit])
+
+    def described(self) -> Pairs:
+        """The images that have a text."""
+        return replace(self, pairs=tuple(pair for pair in self.pairs if pair.captions))
+
+    def texts(self) -> tuple[list[str], list[int]]:
+        """All texts, image by image, and the place of the image of each."""
+        placed = [(text, place) for place, pair in enumerate(self.pairs) for text in pair.captions]
+        return [text for text, _ in placed], [place for _, place in placed]
+
+    def text_counts(self) -> list[int]:
+        """How many texts each image has."""
+        return [len(pair.captions) for pair in self.pairs]
 
     def fingerprint(self) -> str:
         """sha256 over ids, captions, labels and the identity of every image, without reading the images."""

@@ -7,9 +7,8 @@ import warnings
 from torch import nn
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 from geomclip.training.parameters import has_moving_statistics
-
-OPTION = "--grad-checkpointing"
 
 
 def checkpoint_activations(module: nn.Module, *, training: bool = True) -> None:
@@ -29,16 +28,21 @@ def checkpoint_activations(module: nn.Module, *, training: bool = True) -> None:
     InputError
         If a tower cannot.
     """
+    name = option("grad_checkpointing")
     for part in module.modules():
         kind = type(part).__name__
         if kind == "ModifiedResNet":
-            raise InputError(f"{OPTION}: the image tower is an OpenAI ResNet, which open_clip cannot checkpoint")
+            raise InputError(f"{name}: the image tower is an OpenAI ResNet, which open_clip cannot checkpoint")
         if kind == "CustomResidualAttentionBlock":
-            raise InputError(f"{OPTION}: open_clip cannot checkpoint the custom attention blocks of this model")
+            raise InputError(f"{name}: open_clip cannot checkpoint the custom attention blocks of this model")
         if kind == "HFTextEncoder" and not training:
-            raise InputError(f"{OPTION}: the text tower comes from transformers, which does it with --mode train only")
+            raise InputError(
+                f"{name}: the text tower comes from transformers, which does it with {option('mode', 'train')} only"
+            )
     if training and has_moving_statistics(module):
-        raise InputError(f"{OPTION} shows each batch to batch normalisation twice: train this model with --mode eval")
+        raise InputError(
+            f"{name} shows each batch to batch normalisation twice: train this model with {option('mode', 'eval')}"
+        )
     trunk = getattr(getattr(module, "visual", None), "trunk", None)
     try:
         if trunk is not None:  # open_clip turns what it raises into a remark and goes on without
@@ -48,4 +52,4 @@ def checkpoint_activations(module: nn.Module, *, training: bool = True) -> None:
             warnings.filterwarnings("ignore", message=".*gradient_checkpointing_enable", category=FutureWarning)
             module.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError, NotImplementedError, ValueError) as error:
-        raise InputError(f"{OPTION}: a tower of this model cannot: {error}") from error
+        raise InputError(f"{name}: a tower of this model cannot: {error}") from error

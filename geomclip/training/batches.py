@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.threads import default_workers
+from geomclip.machine.words import option
 from geomclip.training.pictures import Pictures
 from geomclip.training.seeds import generator
 
@@ -73,7 +74,7 @@ class Order:
         if size > count:
             raise InputError(
                 f"a batch of {size} pairs is larger than {name}, which has {count} images with captions: "
-                f"use --batch-size {count} or less (times --accum-freq and processes)"
+                f"use {option('batch_size', count)} or less (times {option('accum_freq')} and processes)"
             )
         self.rounds = int(self.captions.max()) if every_caption else 1
         sizes = [int((self.captions > turn).sum()) for turn in range(self.rounds)]

@@ -6,23 +6,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import clear_leftovers
 from geomclip.machine.lock import Lock
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import option
 from geomclip.pairs import Source
-from geomclip.training import folder as runs
+from geomclip.training.folder import CONFIG, begin, completed, folder_for, read_config
 from geomclip.training.methods import Method, method_named
 from geomclip.training.processes import Processes
+from geomclip.training.result import Result
 from geomclip.training.settings import DEMO, Settings, preset
 from geomclip.training.splits import load_splits
-from geomclip.training.work import Result, Work
-
-if TYPE_CHECKING:
-    from geomclip.machine.progress import Report
+from geomclip.training.work import Measuring, Work
 
 DEFAULTS: dict[str, Any] = {
     "method": "m2mix",
@@ -57,7 +57,7 @@ def finetune(
     metrics: str = "default",
     tensorboard: bool = False,
     wandb: bool = False,
-    report: Report | None = None,
+    progress: Progress = SILENT,
     **settings: Any,
 ) -> Result:
     """Fine-tune a model and compare it with what it was.
@@ -87,8 +87,8 @@ def finetune(
         Of the panels before and after, as `geomclip.measure` takes them.
     tensorboard, wandb : bool
         Log there too.
-    report : Report, optional
-        Where progress is shown.
+    progress : Progress, optional
+        Takes how far each stage is, and lines of text.
     **settings
         Fields of `geomclip.training.settings.Settings`: epochs, lr, batch_size, seed, ...
 
@@ -110,66 +110,85 @@ def finetune(
         ...
     geomclip.machine.errors.InputError: unknown method 'm2mixx'; did you mean m2mix or m3mix or vmix?
     """
-    given: dict[str, Any] = {"method": method, "model": model, "pretrained": pretrained, "arch": arch, "data": data}
-    given |= {"split": split, "holdout": holdout, "limit": limit, "image_column": image_column}
-    given |= {"text_column": text_column, "image_id_column": image_id_column}
-    given["data_root"] = None if data_root is None else str(data_root)
-    folder = runs.folder_for(out, method or DEFAULTS["method"], data or DEFAULTS["data"], resume=resume)
-    began = runs.read_config(folder) if resume and (folder / runs.CONFIG).is_file() else None
-    call = runs.completed(given, began, DEFAULTS)
+    named: dict[str, Any] = {"method": method, "model": model, "pretrained": pretrained, "arch": arch, "data": data}
+    named |= {"split": split, "holdout": holdout, "limit": limit, "image_column": image_column}
+    named |= {"text_column": text_column, "image_id_column": image_id_column}
+    named["data_root"] = None if data_root is None else str(data_root)
+    folder = folder_for(out, method or DEFAULTS["method"], data or DEFAULTS["data"], resume=resume)
+    began = read_config(folder) if resume and (folder / CONFIG).is_file() else None
+    call = completed(named, began, DEFAULTS)
     chosen = method_named(call["method"])
     own = resolved_settings(chosen, call["model"], settings, began)
     processes = Processes.from_environment(own.device)
     if processes.count > 1 and own.device == "cuda":
         own = replace(own, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-    of_model: dict[str, Any] = {"cache_dir": cache_dir, "seed": own.seed}
-    base = load_encoder(call["model"], pretrained=call["pretrained"], arch=call["arch"], **of_model)
-    tuned = None
-    if chosen.stage == "after":
-        base, tuned = _base_of(base, call["model"], of_model), base
+    base, tuned = models_of(chosen, call, cache_dir=cache_dir, seed=own.seed)
     source = Source(**{each.name: call[each.name] for each in fields(Source)})
     splits = load_splits(source, holdout=call["holdout"], cache_dir=cache_dir)
-    panels = {"bootstrap": bootstrap, "metrics": metrics}
-    work = Work(chosen, own, base, splits, folder, processes, cache_dir, report, panels, call, tuned)
+    work = Work(
+        method=chosen,
+        settings=own,
+        base=base,
+        tuned=tuned,
+        splits=splits,
+        folder=folder,
+        processes=processes,
+        measuring=Measuring(bootstrap, metrics),
+        call=call,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
     work.check()
     if processes.first:
         with Lock(folder):
-            kept = runs.begin(folder, work.config(), resume=resume, override=override, log=work.log)
+            kept = begin(folder, work.config(), resume=resume, override=override, progress=progress)
             clear_leftovers(folder)
-            result = work.lead(kept, sinks={"tensorboard": tensorboard, "wandb": wandb})
+            result = work.lead(kept, {"tensorboard": tensorboard, "wandb": wandb})
     else:
         result = work.follow(resume=resume)
     processes.leave()
     return result
 
 
-def _base_of(tuned: Encoder, model: str, of_model: Mapping[str, Any]) -> Encoder:
-    """The model that a finished run was fine-tuned from."""
-    folder = Path(model).expanduser()
-    if not (folder / runs.CONFIG).is_file():
-        raise InputError(f"--method wise-ft needs a finished run as --model, and {model} is none")
-    config = runs.read_config(folder)
-    call = runs.completed(dict.fromkeys(("model", "pretrained", "arch")), config, DEFAULTS)
-    base = load_encoder(call["model"], pretrained=call["pretrained"], arch=call["arch"], **of_model)
+def models_of(
+    method: Method, call: Mapping[str, Any], *, cache_dir: Path | None, seed: int
+) -> tuple[Encoder, Encoder | None]:
+    """The model that a call begins with, and the one that was fine-tuned from it where a method takes both."""
+
+    def loaded(call: Mapping[str, Any]) -> Encoder:
+        names = {name: call[name] for name in ("pretrained", "arch")}
+        return load_encoder(call["model"], **names, cache_dir=cache_dir, seed=seed)
+
+    model = loaded(call)
+    if method.stage != "after":
+        return model, None
+    folder = Path(call["model"]).expanduser()
+    if not (folder / CONFIG).is_file():
+        needs = f"{option('method', method.name)} needs a finished run as {option('model')}"
+        raise InputError(f"{needs}, and {call['model']} is none")
+    config = read_config(folder)
+    of_run = completed(dict.fromkeys(("model", "pretrained", "arch")), config, DEFAULTS)
+    base = loaded(of_run)
     if base.weights_sha256 != config.get("base", {}).get("weights_sha256"):
-        raise InputError(f"{call['model']} is not what {model} was fine-tuned from: its weights have changed since")
-    if tuned.shift is not None:
-        raise InputError(f"{model} is shifted along the gap, not fine-tuned: there is nothing to interpolate")
-    return base
+        began_with = f"{of_run['model']} is not what {call['model']} was fine-tuned from"
+        raise InputError(f"{began_with}: its weights have changed since")
+    if model.shift is not None:
+        raise InputError(f"{call['model']} is shifted along the gap, not fine-tuned: there is nothing to interpolate")
+    return base, model
 
 
 def resolved_settings(
-    method: Method, model: str, given: Mapping[str, Any], began: Mapping[str, Any] | None = None
+    method: Method, model: str, own: Mapping[str, Any], began: Mapping[str, Any] | None = None
 ) -> Settings:
-    """Defaults, those of the demo model, the method's, the preset's, and what was given: the last wins.
+    """Defaults, those of the demo model, the method's, the preset's, and the caller's own: the last wins.
 
     Of a run to be resumed, what it began with stands in place of all defaults.
     """
     known = {each.name for each in fields(Settings)} - {"method"}
-    unknown = sorted(set(given) - known)
+    unknown = sorted(set(own) - known)
     if unknown:
         raise InputError(f"unknown setting {unknown[0]!r}: the settings are {', '.join(sorted(known))}")
-    explicit = {name: value for name, value in given.items() if value is not None}
+    explicit = {name: value for name, value in own.items() if value is not None}
     named = preset(str(explicit.get("preset", "")), method.name)
     if began is not None:
         resolved = replace(Settings.from_dict(began["settings"]), **{**named, **explicit, "method": method.name})

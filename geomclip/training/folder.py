@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import torch
 from geomclip.encoders import towers
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, is_ours, make_folder, refuse_links
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
+from geomclip.machine.words import option
 from geomclip.training import snapshots
 from geomclip.training.settings import Settings, differences
 
@@ -76,13 +78,13 @@ def folder_for(out: str | Path | None, method: str, data: str, *, resume: bool) 
     return Path("runs") / f"{stem}-{number - 1 if resume and number > 1 else number}"
 
 
-def completed(given: Mapping[str, Any], began: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What a call means: what was given, else what the run began with, else the defaults."""
+def completed(call: Mapping[str, Any], began: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call means: its own values, else what the run began with, else the defaults."""
     before = {} if began is None else began.get("call", {})
-    return {name: value if value is not None else before.get(name, defaults.get(name)) for name, value in given.items()}
+    return {name: value if value is not None else before.get(name, defaults.get(name)) for name, value in call.items()}
 
 
-def begin(folder: Path, config: Config, *, resume: bool, override: bool, log: Callable[[str], None]) -> Kept:
+def begin(folder: Path, config: Config, *, resume: bool, override: bool, progress: Progress = SILENT) -> Kept:
     """Make the folder ready, and say what is there to go on with. Its lock is held.
 
     Raises
@@ -96,13 +98,17 @@ def begin(folder: Path, config: Config, *, resume: bool, override: bool, log: Ca
     others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
     if not others:
         if resume:
-            log(f"{folder} has no checkpoint: the run starts afresh")
+            progress.log(f"{folder} has no checkpoint: the run starts afresh")
         atomic_json(folder / CONFIG, config.to_dict())
         return Kept()
     if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder} is not empty ({others[0]}) and no run of geomclip finetune: name another --out")
+        raise InputError(
+            f"{folder} is not empty ({others[0]}) and no run of geomclip finetune: name another {option('out')}"
+        )
     if not resume:
-        raise InputError(f"{folder} holds a run: go on with it by --resume, or name another --out")
+        raise InputError(
+            f"{folder} holds a run: go on with it by {option('resume', True)}, or name another {option('out')}"
+        )
     there = read_config(folder)
     _refuse_another(folder, there, config, override=override)
     began = Settings.from_dict(there["settings"])
@@ -111,7 +117,7 @@ def begin(folder: Path, config: Config, *, resume: bool, override: bool, log: Ca
         return Kept(finished=True, chosen=there.get("chosen", {}))
     snapshot = snapshots.newest(folder)
     if snapshot is None:
-        log(f"{folder} has no checkpoint: the run starts afresh")
+        progress.log(f"{folder} has no checkpoint: the run starts afresh")
     if longer:
         (folder / AFTER).unlink(missing_ok=True)
     atomic_json(folder / CONFIG, config.to_dict())
@@ -126,6 +132,12 @@ def finish(folder: Path, chosen: Mapping[str, Any]) -> None:
 def chosen_of(folder: Path) -> dict[str, Any]:
     """Which weights a finished run chose."""
     return dict(read_config(folder).get("chosen", {}))
+
+
+def best_weights(folder: Path) -> Path:
+    """The weights that a run chose."""
+    best = folder / BEST
+    return best if best.is_file() else folder / LAST
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -155,14 +167,17 @@ def _refuse_another(folder: Path, there: Mapping[str, Any], here: Config, *, ove
     base = str(there.get("base", {}).get("weights_sha256", ""))
     if base != str(here.base.get("weights_sha256", "")):
         name = there.get("base", {}).get("model", "")
-        raise InputError(f"{folder} began with other weights ({name} {base[:12]}): name them again, or another --out")
+        raise InputError(
+            f"{folder} began with other weights ({name} {base[:12]}): name them again, or another {option('out')}"
+        )
     for part, fingerprint in here.data["fingerprints"].items():
         if there.get("data", {}).get("fingerprints", {}).get(part) != fingerprint:
-            raise InputError(f"{folder} began with other data (its {part} split differs): name another --out")
+            raise InputError(f"{folder} began with other data (its {part} split differs): name another {option('out')}")
     began = Settings.from_dict(there["settings"])
     ignored = [*HARMLESS, *(["epochs", "steps"] if _length(here.settings) >= _length(began) else [])]
     differing = differences(began, here.settings, ignore=tuple(ignored))
     if differing and not override:
         raise InputError(
-            f"{folder} began with other settings ({'; '.join(differing[:4])}): give the same, or insist with --override"
+            f"{folder} began with other settings ({'; '.join(differing[:4])}): give the same, "
+            f"or insist with {option('override', True)}"
         )

@@ -13,6 +13,7 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder
 from geomclip.machine.errors import InputError
 from geomclip.machine.threads import default_workers
+from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.pairs.record import Pairs
 from geomclip.panels.measurement import measure
@@ -48,8 +49,8 @@ class HeldOut:
         self.keys = list(dict.fromkeys([*self.deciding, *SHOWN]))
         self.pictures = Pictures(pairs.pairs, encoder.preprocess(), name=pairs.title)
         self.workers = default_workers() if workers is None else workers
-        texts = [caption for pair in pairs.pairs for caption in pair.captions]
-        self.owner = torch.tensor([i for i, pair in enumerate(pairs.pairs) for _ in pair.captions])
+        texts, owner = pairs.texts()
+        self.owner = torch.tensor(owner)
         self.tokens, _ = encoder.tokenize(texts)
 
     def __call__(self, module: nn.Module, *, device: str) -> dict[str, float]:
@@ -72,7 +73,7 @@ class HeldOut:
         """
         missing = [key for key in self.deciding if key not in values]
         if missing:
-            raise InputError(f"--val-metric {missing[0]} is undefined on {self.pictures.name}: name another")
+            raise InputError(f"{option('val_metric')} {missing[0]} is undefined on {self.pictures.name}: name another")
         signs = [1.0 if METRICS[key].better == "higher" else -1.0 for key in self.deciding]
         return sum(sign * values[key] for sign, key in zip(signs, self.deciding, strict=True)) / len(signs)
 
@@ -106,7 +107,7 @@ class HeldOut:
 
 
 def deciding(metric: str) -> tuple[str, ...]:
-    """The keys that a --val-metric names.
+    """The keys that a `val_metric` names.
 
     Raises
     ------
@@ -119,10 +120,10 @@ def deciding(metric: str) -> tuple[str, ...]:
     try:
         metric_keys(keys)
     except ValueError as error:
-        raise InputError(f"--val-metric: {error}") from error
+        raise InputError(f"{option('val_metric')}: {error}") from error
     for key in keys:
         if key not in METRICS:
-            raise InputError(f"--val-metric {key}: name single metrics")
+            raise InputError(f"{option('val_metric')} {key}: name single metrics")
         if not METRICS[key].better:
-            raise InputError(f"--val-metric {key}: neither high nor low is better, so it cannot decide")
+            raise InputError(f"{option('val_metric')} {key}: neither high nor low is better, so it cannot decide")
     return keys

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from geomclip.machine.errors import GeomclipError
+from geomclip.machine.words import option
 from geomclip.training import snapshots
 from geomclip.training.settings import Settings
 from geomclip.training.trainer import NotFinite, Trainer
@@ -140,7 +141,7 @@ def train(
             if stop and not last:
                 raise KeyboardInterrupt(
                     f"step {trainer.done} of {trainer.steps} is saved in {run}; the same command with "
-                    f"--resume --out {run} goes on"
+                    f"{option('resume', True)} {option('out', str(run))} goes on"
                 )
     return course
 
@@ -206,12 +207,12 @@ def _diagnosis(problem: NotFinite, trainer: Trainer, run: Path) -> str:
     kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
     causes = []
     if settings.lr > 1e-4 and settings.method != "lp-ft":
-        causes.append(f"the learning rate {settings.lr:g} is high (try --lr {settings.lr / 10:g})")
+        causes.append(f"the learning rate {settings.lr:g} is high (try {option('lr', float(f'{settings.lr / 10:g}'))})")
     if not settings.clip_norm:
-        causes.append("gradients are not clipped (try --clip-norm 1)")
+        causes.append(f"gradients are not clipped (try {option('clip_norm', 1)})")
     if settings.precision in ("bf16", "auto"):
-        causes.append("bf16 rounds coarsely (try --precision fp32)")
+        causes.append(f"bf16 rounds coarsely (try {option('precision', 'fp32')})")
     if trainer.logit_scale() > 99:
         causes.append("the temperature is at its lower limit")
-    cause = "; ".join(causes[:2]) or "the starting weights or a picture are unusable: see --debug"
+    cause = "; ".join(causes[:2]) or "the starting weights or a picture are unusable"
     return f"step {trainer.done + 1}: {problem}; {kept}; likely cause: {cause}"

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.words import option
 from geomclip.training.parameters import JOINT, head_names, tower_of
 
 PACKED = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -65,7 +66,7 @@ def adapt(module: nn.Module, rank: int, alpha: float = 0.0, seed: int = 0, *, wi
         _unpack(attention)
     names = adaptable(adapted)
     if not names:
-        raise InputError("--lora: neither tower of this model has a linear layer to adapt")
+        raise InputError(f"{option('lora')}: neither tower of this model has a linear layer to adapt")
     # one pattern that matches whole names: a list would match every name that ends so
     config = peft.LoraConfig(
         r=rank,
@@ -116,10 +117,10 @@ def _peft() -> Any:
         import peft.tuners.lora
     except ModuleNotFoundError as error:
         if error.name == "peft":
-            raise NotAvailableError("--lora needs the peft package: pip install 'geomclip[lora]'") from error
+            raise NotAvailableError(f"{option('lora')} needs the peft package: pip install 'geomclip[lora]'") from error
         raise
     except ImportError as error:  # peft and transformers of different times
-        raise NotAvailableError(f"--lora: {error}: pip install --upgrade 'geomclip[lora]'") from error
+        raise NotAvailableError(f"{option('lora')}: {error}: pip install --upgrade 'geomclip[lora]'") from error
     return peft
 
 

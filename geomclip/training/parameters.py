@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 from geomclip.training.settings import Settings
 
 JOINT = ("logit_scale", "logit_bias")
@@ -224,7 +225,9 @@ def _depths_of_trunk(module: nn.Module) -> dict[str, int]:
     from timm.models import group_parameters
 
     if not hasattr(trunk, "group_matcher"):
-        raise InputError(f"--layer-decay: {type(trunk).__name__} of timm does not tell the order of its layers")
+        raise InputError(
+            f"{option('layer_decay')}: {type(trunk).__name__} of timm does not tell the order of its layers"
+        )
     # what timm knows no place for comes last: one such name more, and the last block is never the last group
     named = [*trunk.named_parameters(), ("", None)]
     asked = SimpleNamespace(named_parameters=lambda: named)

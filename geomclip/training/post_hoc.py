@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder, with_weights
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import option
 from geomclip.metrics.gap_curves import SHIFTS
 
 ALPHAS = tuple(step / 10 for step in range(11))
@@ -19,8 +21,18 @@ ALPHAS = tuple(step / 10 for step in range(11))
 
 Score = Callable[[Encoder], float]
 """A number of an encoder on the validation split; higher is better."""
-Progress = Callable[[int, int], None]
-"""Called with (points done, of how many)."""
+
+
+class Rows(Protocol):
+    """Unit rows of pairs."""
+
+    @property
+    def image(self) -> Tensor:
+        """One row an image."""
+
+    @property
+    def text(self) -> Tensor | None:
+        """One row a text; None where there are classes in their place."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ def sweep_wise_ft(
     score: Score,
     *,
     alphas: Sequence[float] = ALPHAS,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Sweep:
     """WiSE-FT with alpha chosen on validation: every alpha scored, from the base model (0) to the tuned one (1).
 
@@ -112,8 +124,8 @@ def sweep_wise_ft(
         A number of an encoder on the validation split; higher is better.
     alphas : sequence of float
         In [0, 1]; 0 and 1 are added if they are not there.
-    progress : callable, optional
-        Called with (points done, of how many).
+    progress : Progress, optional
+        Takes the points done, of how many.
 
     Raises
     ------
@@ -125,14 +137,18 @@ def sweep_wise_ft(
         If a score is not finite.
     """
     if encoder.precision != "fp32":
-        raise InputError(f"wise-ft interpolates float32 weights: load {encoder.model} with --precision fp32")
+        raise InputError(
+            f"wise-ft interpolates float32 weights: load {encoder.model} with {option('precision', 'fp32')}"
+        )
     base = encoder.module.state_dict()
-    return _sweep(
-        "alpha", [*alphas, 1.0], lambda alpha: with_weights(encoder, wise_ft(base, tuned, alpha)), score, progress
-    )
+
+    def at(alpha: float) -> Encoder:
+        return with_weights(encoder, wise_ft(base, tuned, alpha))
+
+    return _sweep("wise-ft", "alpha", [*alphas, 1.0], at, score, progress)
 
 
-def shift_of(train: EmbeddingSet, amount: float) -> Tensor:
+def shift_of(train: Rows, amount: float) -> Tensor:
     """The shift (d,) float32 of an amount of the gap: amount times (mean image row - mean text row).
 
     An encoder with this shift s gives x' = norm(x - s/2), y' = norm(y + s/2): at amount 1 each mean moves
@@ -140,7 +156,7 @@ def shift_of(train: EmbeddingSet, amount: float) -> Tensor:
 
     Parameters
     ----------
-    train : EmbeddingSet
+    train : EmbeddingSet, or whatever has image and text rows
         Of the *train* split: means of the split that is measured would tell the model of it.
     amount : float
         In units of the gap.
@@ -156,6 +172,7 @@ def shift_of(train: EmbeddingSet, amount: float) -> Tensor:
 
     Examples
     --------
+    >>> from geomclip.embeddings.record import EmbeddingSet
     >>> pairs = EmbeddingSet(torch.eye(2), -torch.eye(2))
     >>> shift_of(pairs, 0.5).tolist()
     [0.5, 0.5]
@@ -172,11 +189,11 @@ def shift_of(train: EmbeddingSet, amount: float) -> Tensor:
 
 def sweep_es(
     encoder: Encoder,
-    train: EmbeddingSet,
+    train: Rows,
     score: Score,
     *,
     amounts: Sequence[float] = SHIFTS,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Sweep:
     """ES with its amount chosen on validation; 0 is the encoder as it is.
 
@@ -184,14 +201,14 @@ def sweep_es(
     ----------
     encoder : Encoder
         Without a shift.
-    train : EmbeddingSet
+    train : EmbeddingSet, or whatever has image and text rows
         What the encoder makes of the train split; gives the direction.
     score : callable
         A number of an encoder on the validation split; higher is better.
     amounts : sequence of float
         In units of the gap; 0 is added if it is not there.
-    progress : callable, optional
-        Called with (points done, of how many).
+    progress : Progress, optional
+        Takes the points done, of how many.
 
     Raises
     ------
@@ -208,15 +225,16 @@ def sweep_es(
     def at(amount: float) -> Encoder:
         return replace(encoder, shift=shift_of(train, amount)) if amount else encoder
 
-    return _sweep("amount", amounts, at, score, progress)
+    return _sweep("es", "amount", amounts, at, score, progress)
 
 
 def _sweep(
+    method: str,
     name: str,
     values: Sequence[float],
     at: Callable[[float], Encoder],
     score: Score,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Sweep:
     """Score the encoder at each value, 0 among them; one encoder is held at a time, and the best."""
     ordered = sorted({0.0, *map(float, values)})
@@ -232,7 +250,6 @@ def _sweep(
         points.append((value, found))
         if value and (best is None or (found, -abs(value)) > (best[0], -abs(best[1]))):
             best = (found, value, encoder)
-        if progress is not None:
-            progress(len(points), len(ordered))
+        progress.stage(method, len(points), len(ordered))
     assert best is not None
     return Sweep(name, tuple(points), best[1], best[2])

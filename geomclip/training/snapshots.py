@@ -20,6 +20,7 @@ from torch import Tensor
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, atomic_write, make_folder, refuse_links
+from geomclip.machine.words import option
 
 FOLDER = "checkpoints"
 KEPT = 2
@@ -99,7 +100,9 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     try:
         state = {name.removesuffix(".safetensors"): load_file(folder / name) for name in known["files"]}
     except Exception as error:  # damaged bytes surface as any exception of the parser
-        raise InputError(f"{folder}: is damaged ({error}): delete it, and --resume takes the one before") from error
+        raise InputError(
+            f"{folder}: is damaged ({error}): delete it, and {option('resume', True)} takes the one before"
+        ) from error
     return state, known
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.parsing import ALL
 from geomclip.pairs.record import Pairs
@@ -21,6 +22,16 @@ class Splits:
     val: Pairs
     report: Pairs
     notes: tuple[str, ...] = ()
+
+    def check(self, *, trained: bool) -> None:
+        """InputError for a part that is too small, or (to be `trained` on) whose texts are all the same."""
+        for pairs, use in ((self.train, "training"), (self.val, "validation"), (self.report, "measuring")):
+            described = len(pairs.described())
+            if described < 2:
+                raise InputError(f"{pairs.title} has {described} images with captions: {use} needs at least 2")
+        texts = {text.strip().casefold() for text in self.train.texts()[0]}
+        if trained and len(texts) == 1:
+            raise InputError(f"{self.train.title}: every caption is {texts.pop()[:60]!r}: nothing tells images apart")
 
     def fingerprints(self) -> dict[str, str]:
         """What a run is made from."""
@@ -46,7 +57,7 @@ def load_splits(source: Source, *, holdout: float, cache_dir: Path | None = None
         If the set has no train or val split and no holdout is given.
     """
     if not 0 <= holdout < 0.5:
-        raise InputError(f"--holdout {holdout:g}: must be at least 0 and below 0.5")
+        raise InputError(f"{option('holdout')} {holdout:g}: must be at least 0 and below 0.5")
     if holdout:
         whole = replace(source, split="train", limit=None)
         return _held_out(_read(whole, cache_dir, whole_allowed=True), holdout, source)
@@ -54,7 +65,9 @@ def load_splits(source: Source, *, holdout: float, cache_dir: Path | None = None
     try:
         val = _read(replace(source, split="val"), cache_dir)
     except InputError as error:
-        raise InputError(f"{error}: fine-tuning chooses by val; --holdout 0.1 makes one of a tenth of train") from error
+        raise InputError(
+            f"{error}: fine-tuning chooses by val; {option('holdout', 0.1)} makes one of a tenth of train"
+        ) from error
     notes: tuple[str, ...] = ()
     if source.split is None:
         try:
@@ -82,14 +95,14 @@ def _read(source: Source, cache_dir: Path | None, *, whole_allowed: bool = False
         if whole_allowed:
             return load_pairs(replace(source, split=None), cache_dir=cache_dir)
         if source.split == "train":
-            hint = "fine-tuning needs train and val; --holdout 0.1 makes them of a set without"
+            hint = f"fine-tuning needs train and val; {option('holdout', 0.1)} makes them of a set without"
             raise InputError(f"{error}: {hint}") from error
         raise
 
 
 def _held_out(pairs: Pairs, share: float, source: Source) -> Splits:
     if source.split is not None:
-        raise InputError("--holdout makes the split that is reported on: leave out --split")
+        raise InputError(f"{option('holdout')} makes the split that is reported on: leave out {option('split')}")
     parts: dict[str, list[Any]] = {"train": [], "val": [], "test": []}
     for pair in pairs.pairs:
         place = int.from_bytes(hashlib.sha256(f"holdout:{pair.image_id}".encode()).digest()[:8], "big") / 2**64
@@ -101,10 +114,10 @@ def _held_out(pairs: Pairs, share: float, source: Source) -> Splits:
     empty = [name for name, part in made.items() if not len(part)]
     if empty:
         raise InputError(
-            f"--holdout {share:g} leaves no image of the {len(pairs)} of {pairs.name} for {empty[0]}: "
+            f"{option('holdout')} {share:g} leaves no image of the {len(pairs)} of {pairs.name} for {empty[0]}: "
             "give a larger share or more images"
         )
     sizes = ", ".join(f"{len(part)} {name}" for name, part in made.items())
-    note = f"--holdout {share:g}: {sizes} images"
+    note = f"{option('holdout')} {share:g}: {sizes} images"
     train, val, test = (made[name].limited(source.limit) for name in ("train", "val", "test"))
     return Splits(train, val, test, (note,))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from geomclip.embeddings.geometry import normalize
 from geomclip.encoders.clip import choose_precision
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.words import option
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.attention import kernel, quicken
 from geomclip.training.batches import Batch, Batches
@@ -313,7 +314,7 @@ class Trainer:
         if self.settings.mode == "train" and is_divided and has_moving_statistics(self.module):
             raise InputError(
                 "batch normalisation sees each forward pass apart, so a divided batch is another loss: "
-                "train this model with --mode eval, or without --accum-freq and in one process"
+                f"train this model with {option('mode', 'eval')}, or without {option('accum_freq')} and in one process"
             )
 
     # ---------------------------------------------------------------------------------------------- state

@@ -279,7 +279,7 @@ def test_a_loss_that_is_not_finite_names_the_step_the_checkpoint_and_a_cause(mod
     told = str(error.value)
     assert "step 4: the loss is not finite (contrastive, m2_mix)" in told
     assert "step-000002" in told
-    assert "likely cause: the learning rate 0.001 is high (try --lr 0.0001)" in told
+    assert "likely cause: the learning rate 0.001 is high (try lr=0.0001)" in told
     assert error.value.exit_code == 1
 
 

@@ -128,7 +128,7 @@ def test_a_new_run_begins_a_new_log_and_resuming_without_one_begins_one_too(tmp_
 
 def test_a_log_that_cannot_be_read_is_not_thrown_away(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").mkdir()
-    with pytest.raises(InputError, match=r"log\.jsonl cannot be read .*--resume"):
+    with pytest.raises(InputError, match=r"log\.jsonl cannot be read .*resume=True"):
         Journal(tmp_path, resumed_at=3)
 
 
@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_whole_lines_and_says_what_to_do(tmp_path: Path) -> N
     try:
         journal = Journal(tmp_path, resumed_at=1)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-        with pytest.raises(GeomclipError, match=r"log\.jsonl cannot be written .*--resume"):
+        with pytest.raises(GeomclipError, match=r"log\.jsonl cannot be written .*resume=True"):
             any(journal.step(record(step)) for step in range(2, 20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -247,15 +247,15 @@ def test_trackers_see_every_number_under_a_short_name_and_nothing_that_is_none()
     assert dict(scalars({"step": 3, "probe": {"alignment": 1.0}})) == {"probe/alignment": 1.0}
 
 
-@pytest.mark.parametrize(("flag", "module"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb")])
+@pytest.mark.parametrize(("tracker", "module"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb")])
 def test_a_tracker_that_is_not_installed_is_one_line_with_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, module: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str, module: str
 ) -> None:
     run(tmp_path, 1, 3)
     whole = lines(tmp_path)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(NotAvailableError, match=rf"^--{flag} needs .*: pip install 'geomclip\[{flag}\]'$"):
-        Journal(tmp_path, resumed_at=1, **{flag: True})
+    with pytest.raises(NotAvailableError, match=rf"^{tracker} needs .*: pip install 'geomclip\[{tracker}\]'$"):
+        Journal(tmp_path, resumed_at=1, **{tracker: True})
     assert lines(tmp_path) == whole
 
 
@@ -323,7 +323,7 @@ def test_wandb_that_cannot_begin_is_one_line_with_the_way_out(tmp_path: Path, wa
     with pytest.raises(NotAvailableError) as told:
         Journal(tmp_path, wandb=True, config={"offline": True})
     assert str(told.value) == (
-        "--wandb: no such host while retrying: run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later"
+        "wandb: no such host while retrying: run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later"
     )
 
 
@@ -364,5 +364,5 @@ def test_wandb_without_a_login_is_one_line_and_asks_nothing(tmp_path: Path) -> N
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, env={**keep, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True)
     (told,) = done.stdout.splitlines()
-    assert told.startswith("NotAvailableError --wandb: ")
+    assert told.startswith("NotAvailableError wandb: ")
     assert told.endswith(": run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later")

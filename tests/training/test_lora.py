@@ -298,7 +298,7 @@ def test_a_fixed_temperature_stays_fixed_and_a_learned_bias_learned():
 @needs_peft
 def test_a_model_without_linear_layers_is_refused():
     module = nn.ModuleDict({"visual": nn.Conv2d(3, 3, 3), "text": nn.Embedding(3, 3)})
-    with pytest.raises(InputError, match="--lora: neither tower of this model has a linear layer to adapt"):
+    with pytest.raises(InputError, match="lora: neither tower of this model has a linear layer to adapt"):
         adapt(module, 3)
 
 
@@ -310,7 +310,7 @@ def test_a_rank_below_one_is_refused():
 def test_without_peft_one_line_says_what_to_install(monkeypatch):
     _adapter_class.cache_clear()
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(NotAvailableError, match=r"^--lora needs the peft package: pip install 'geomclip\[lora\]'$"):
+    with pytest.raises(NotAvailableError, match=r"^lora needs the peft package: pip install 'geomclip\[lora\]'$"):
         adapt(module_of("openai"), 3)
 
 
@@ -320,7 +320,7 @@ def test_a_peft_that_does_not_fit_the_rest_is_told_in_one_line(monkeypatch, tmp_
     for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(NotAvailableError, match=r"^--lora: cannot import name HybridCache: pip install --upgrade"):
+    with pytest.raises(NotAvailableError, match=r"^lora: cannot import name HybridCache: pip install --upgrade"):
         adapt(module_of("openai"), 3)
 
 

@@ -229,7 +229,7 @@ def test_layer_decay_is_refused_where_the_order_of_layers_is_unknown():
             return nn.Identity()
 
     module.visual.trunk = Unordered(2, 2)
-    with pytest.raises(InputError, match="--layer-decay: Unordered of timm does not tell the order of its layers"):
+    with pytest.raises(InputError, match="layer_decay: Unordered of timm does not tell the order of its layers"):
         parameter_groups(module, Settings(layer_decay=0.5))
 
 

@@ -128,7 +128,7 @@ def test_of_equal_scores_the_nearest_to_the_start_wins(encoder: Encoder) -> None
 def test_sweeps_refuse_what_cannot_be_swept(encoder: Encoder) -> None:
     with pytest.raises(GeomclipError, match="alpha 0 scores nan on validation: no best can be chosen"):
         sweep_wise_ft(encoder, tuned(encoder), lambda _: math.nan)
-    with pytest.raises(InputError, match=r"interpolates float32 weights: load .* with --precision fp32"):
+    with pytest.raises(InputError, match=r"interpolates float32 weights: load .* with precision='fp32'"):
         sweep_wise_ft(dataclasses.replace(encoder, precision="bf16"), tuned(encoder), lambda _: 1.0)
     with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got 1\.5"):
         sweep_wise_ft(encoder, tuned(encoder), lambda _: 1.0, alphas=(0.5, 1.5))

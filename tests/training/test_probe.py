@@ -145,7 +145,7 @@ def test_images_that_cannot_be_read_are_left_out_with_their_texts(tmp_path: Path
 
 
 def test_a_split_of_too_few_pairs_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"tiny-set \(test\): 1 images .*--probe-every 0"):
+    with pytest.raises(InputError, match=r"tiny-set \(test\): 1 images .*probe_every=0"):
         Probe(TinyEncoder(), tiny_pairs(tmp_path, 1))
     with pytest.raises(ValueError, match="at least 2 pairs, got size 1"):
         Probe(TinyEncoder(), tiny_pairs(tmp_path, 5), size=1)

@@ -111,5 +111,5 @@ def test_damaged_weights_are_refused_with_the_way_out(tmp_path):
     folder = snapshots.save(tmp_path, 5, state(1), {})
     size = (folder / "model.safetensors").stat().st_size
     (folder / "model.safetensors").write_bytes(b"\xff" * size)
-    with pytest.raises(InputError, match=r"is damaged .*delete it, and --resume takes the one before"):
+    with pytest.raises(InputError, match=r"is damaged .*delete it, and resume=True takes the one before"):
         snapshots.load(folder)

@@ -9,14 +9,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_bytes, make_folder
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import option
 from geomclip.training.watching.trackers import trackers
-
-if TYPE_CHECKING:
-    from geomclip.machine.progress import Report
 
 LOG_NAME = "log.jsonl"
 
@@ -40,8 +39,8 @@ class Journal:
         this step that come again are left out, so that the log has each step once. Left out: a new log.
     total : int, optional
         The last step of the run, for the remaining time.
-    progress : Report, optional
-        Shows a bar with loss, terms, images a second and remaining time where stderr is a terminal.
+    progress : Progress, optional
+        Takes the steps done as the stage "training", with loss, terms and images a second as its note.
     tensorboard, wandb : bool
         Tell TensorBoard (`tensorboard/` in the folder) or W&B (`wandb/`) too.
     config : mapping, optional
@@ -70,7 +69,7 @@ class Journal:
         *,
         resumed_at: int | None = None,
         total: int | None = None,
-        progress: Report | None = None,
+        progress: Progress = SILENT,
         tensorboard: bool = False,
         wandb: bool = False,
         config: Mapping[str, Any] | None = None,
@@ -87,7 +86,7 @@ class Journal:
         self._file: int | None = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         if resumed_at is not None:
             self._append({"resumed": resumed_at})
-            self._tell(f"resumed at step {resumed_at}")
+            progress.log(f"resumed at step {resumed_at}")
 
     def __enter__(self) -> Journal:
         return self
@@ -100,8 +99,7 @@ class Journal:
     def step(self, record: Mapping[str, Any]) -> None:
         """Log a step: `step`, `loss`, `terms`, `lambda`, `temperature`, ...; numbers or 0-d tensors."""
         shown = self._log(record)
-        if self.progress is not None:
-            self.progress.training(summary(shown), self.position, self.total)
+        self.progress.stage("training", self.position, self.total, summary(shown))
 
     def probe(self, step: int, values: Mapping[str, float]) -> None:
         """Log a look at the probe set."""
@@ -114,7 +112,7 @@ class Journal:
     def note(self, text: str) -> None:
         """Log a remark, with the step it was made at, and tell it on stderr."""
         self._append({"step": self.position, "note": text})
-        self._tell(text)
+        self.progress.log(text)
 
     def close(self, *, failed: bool = False) -> None:
         """End the log; a second time changes nothing."""
@@ -149,11 +147,9 @@ class Journal:
         except OSError as problem:
             reason = problem.strerror or str(problem)
         os.ftruncate(self._file, self._end)  # no half lines
-        raise GeomclipError(f"{self.path} cannot be written ({reason}): make room and go on with --resume")
-
-    def _tell(self, text: str) -> None:
-        if self.progress is not None:
-            self.progress.log(text)
+        raise GeomclipError(
+            f"{self.path} cannot be written ({reason}): make room and go on with {option('resume', True)}"
+        )
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
@@ -168,7 +164,9 @@ def kept_lines(path: Path, step: int) -> list[bytes]:
     except FileNotFoundError:
         return []
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror}): it is what --resume goes on with") from problem
+        raise InputError(
+            f"{path} cannot be read ({problem.strerror}): it is what {option('resume', True)} goes on with"
+        ) from problem
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -179,10 +177,10 @@ def summary(record: Mapping[str, Any]) -> str:
     >>> summary({"loss": 2.31, "terms": {"contrastive": 2.2}, "images_per_second": 531.8})
     'loss 2.310, 532 images/s'
     """
-    said = [f"loss {_short(record.get('loss'))}"]
+    first = [f"loss {_short(record.get('loss'))}"]
     if record.get("images_per_second"):
-        said.append(f"{record['images_per_second']:,.0f} images/s")
-    lines, terms = [", ".join(said)], record.get("terms") or {}
+        first.append(f"{record['images_per_second']:,.0f} images/s")
+    lines, terms = [", ".join(first)], record.get("terms") or {}
     if len(terms) > 1:
         together = "\N{NO-BREAK SPACE}"  # a name stays with its value: textwrap breaks at other spaces only
         words = ", ".join(f"{name}{together}{_short(value)}" for name, value in terms.items())

@@ -14,6 +14,7 @@ from geomclip import metrics
 from geomclip.embeddings.geometry import normalize
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 from geomclip.pairs.record import Pairs
 from geomclip.training.pictures import Pictures
 
@@ -53,17 +54,17 @@ class Probe:
     def __init__(self, encoder: Encodes, pairs: Pairs, *, size: int = 256) -> None:
         if size < 2:
             raise ValueError(f"a probe needs at least 2 pairs, got size {size}")
-        described = [pair for pair in pairs.pairs if pair.captions]
+        described = pairs.described().pairs
         count = min(size, len(described))
         spread = [described[i * len(described) // count] for i in range(count)]
         name = pairs.title
         pictures = Pictures(spread, encoder.preprocess(), name=name, kept_bytes=0)
-        seen = [(pair.captions[0], pictures.whole(place)) for place, pair in enumerate(spread)]
+        seen = [(pair.first_text, pictures.whole(place)) for place, pair in enumerate(spread)]
         read = [(text, pixels) for text, pixels in seen if pixels is not None]
         if len(read) < 2:
             raise InputError(
                 f"{name}: {len(read)} images can be read and have a text, and looking at them while training needs 2 "
-                "(--probe-every 0 does not look)"
+                f"({option('probe_every', 0)} does not look)"
             )
         self.pixels = torch.stack([pixels for _, pixels in read])
         self.tokens = encoder.tokenize([text for text, _ in read])[0]

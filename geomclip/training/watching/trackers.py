@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from geomclip.machine.errors import NotAvailableError
 from geomclip.machine.files import atomic_bytes, make_folder, refuse_links
-from geomclip.machine.words import one_line
+from geomclip.machine.words import one_line, option
 
 
 class Tracker(Protocol):
@@ -47,7 +47,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise NotAvailableError(
-                "--tensorboard needs the tensorboard package: pip install 'geomclip[tensorboard]'"
+                f"{option('tensorboard')} needs the tensorboard package: pip install 'geomclip[tensorboard]'"
             ) from None
         # what an earlier start told of steps that come again is not shown
         self.writer = SummaryWriter(folder, purge_step=None if resumed_at is None else resumed_at + 1)
@@ -72,7 +72,9 @@ class WeightsAndBiases:
         try:
             import wandb
         except ImportError:
-            raise NotAvailableError("--wandb needs the wandb package: pip install 'geomclip[wandb]'") from None
+            raise NotAvailableError(
+                f"{option('wandb')} needs the wandb package: pip install 'geomclip[wandb]'"
+            ) from None
         make_folder(folder / "wandb")  # without it W&B writes to the system's temporary folder
         quiet = wandb.Settings(silent=True, console="off", init_timeout=30)
         # silent from the start, or it would ask for a key in the middle of a bar
@@ -90,7 +92,7 @@ class WeightsAndBiases:
             )
         except wandb.errors.Error as error:
             way_out = "run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later"
-            raise NotAvailableError(f"--wandb: {one_line(error).rstrip('.')}: {way_out}") from error
+            raise NotAvailableError(f"{option('wandb')}: {one_line(error).rstrip('.')}: {way_out}") from error
         self.run.define_metric("*", step_metric="step")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

@@ -1,0 +1,50 @@
+"""Result: what a run of finetune leaves, and the sentences that say which weights it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geomclip.encoders import Encoder, how_to_load
+from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.record import Panel
+from geomclip.training.folder import best_weights
+from geomclip.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left: numbers before and after, their differences, and where the weights are."""
+
+    folder: Path
+    settings: Settings
+    before: Panel
+    after: Panel
+    comparison: Comparison
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # step or alpha or amount, and its score on val
+    notes: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> Path:
+        """The weights that `after` was measured with."""
+        return best_weights(self.folder)
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.comparison), *self.notes])
+
+
+def about(chosen: Mapping[str, Any]) -> str:
+    """Which weights `after` are, in one sentence."""
+    what = f"step {chosen.get('step')} of {chosen.get('steps')}"
+    if "swept" in chosen:
+        what = f"{chosen['swept']} {chosen['value']:g}"
+    best = f"after: {what}, the best on val by {chosen['metric']}: {chosen['score']:.4g}"
+    start = f"the starting weights {chosen['start_score']:.4g}"
+    return f"{best}; {start}" if chosen["beats_start"] else f"{best}; but {start}: nothing beat them"
+
+
+def how_to_use(folder: Path, encoder: Encoder) -> str:
+    """The line that says what to do with the weights of a run; the encoder is used as they are."""
+    return f"use it: geomclip measure --model {folder}; {how_to_load(encoder, best_weights(folder))}"
