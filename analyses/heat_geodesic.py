@@ -32,18 +32,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from heat_geodesic_data import KINDS, LABELLED
 from heat_geodesic_measures import clusters, of_distances, of_map
+from heat_geodesic_results import FIRST_CHOOSING, FIRST_REPORTED, chosen, keep, place
 from heat_geodesic_rivals import METHODS, OPTIONAL, Problem, settings
 
 NOISE = (0.1, 0.5)
-FIRST_CHOOSING, FIRST_REPORTED = 42, 47
 NOT_CLUSTERED = ("random-walk geodesic", "heat geodesic as published")  # too like others to be told apart by k-means
 
 # %% [markdown]
@@ -60,40 +58,11 @@ def scores(cloud, problem: Problem, method: str, setting: tuple[object, ...]) ->
     return {"setting": list(setting), "seconds": seconds, "distances": distances, "map": of_map(found.points, cloud)}
 
 
-def place(study: Path, stage: str, data: str, noise: float, seed: int, method: str) -> Path:
-    """The file of one result."""
-    plain = "".join(letter if letter.isalnum() else "-" for letter in f"{data} {noise} {seed}")
-    return study / stage / plain / f"{method.replace(', ', '-').replace(' ', '-')}.json"
-
-
-def keep(path: Path, results: list[dict[str, object]]) -> None:
-    """Written whole or not at all: other processes look for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    part.replace(path)
-
-
 # %% [markdown]
 # ## Choosing on some seeds, reporting on others
 
 
 # %%
-def chosen(study: Path, data: str, noise: float, seeds: Iterable[int], method: str) -> list[tuple[object, ...]]:
-    """The best setting by distances (if the method has any) and the best by its map."""
-    tried = [json.loads(place(study, "rolls and trees", data, noise, seed, method).read_text()) for seed in seeds]
-    best = []
-    for kind in ("distances", "map"):
-        means = {
-            tuple(each["setting"]): np.mean([by[i][kind][m] for by in tried for m in ("pearson", "spearman")])
-            for i, each in enumerate(tried[0])
-            if each[kind]
-        }
-        if means:
-            best.append(max(means, key=lambda setting: means[setting]))
-    return best
-
-
 def compute(
     study: Path, *, n: int, noises: Sequence[float], choose: int, seeds: int, data: Sequence[str], only: Sequence[str]
 ) -> None:

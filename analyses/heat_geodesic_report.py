@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from heat_geodesic_data import KINDS, LABELLED
+from heat_geodesic_results import FIRST_CHOOSING, FIRST_REPORTED, chosen, place
+from heat_geodesic_rivals import METHODS, OPTIONAL
 
 OURS, PATHS = "heat geodesic", "shortest path, Isomap"
 CAP, SLACK = 0.995, 0.002
@@ -20,16 +22,14 @@ Key = tuple[str, float]  # kind of data, noise
 Scores = dict[tuple[Key, str, str], dict[str, list[float]]]  # (key, method, "distances" or "map") -> measure -> by seed
 
 
-def collect(study: Path, first_reported: int = 47) -> tuple[Scores, dict[tuple[Key, str, str], list[Any]]]:
+def collect(study: Path, first_reported: int = FIRST_REPORTED) -> tuple[Scores, dict[tuple[Key, str, str], list[Any]]]:
     """Measures of the reported seeds by method, each at the setting that was chosen for it; and those settings."""
-    from heat_geodesic import METHODS, OPTIONAL, chosen, place
-
     scores: Scores = {}
     used: dict[tuple[Key, str, str], list[Any]] = {}
     noises = sorted({0.1, 0.5})
     choosing = [
         s
-        for s in range(42, first_reported)
+        for s in range(FIRST_CHOOSING, first_reported)
         if place(study, "rolls and trees", next(iter(KINDS)), 0.1, s, PATHS).exists()
     ]
     for kind in KINDS:
@@ -63,8 +63,6 @@ def keys_of(scores: Scores) -> list[Key]:
 
 def methods_of(scores: Scores) -> list[str]:
     """Those with results, in the order of `METHODS`."""
-    from heat_geodesic import METHODS, OPTIONAL
-
     return [each for each in (*METHODS, *OPTIONAL) if any(method == each for _, method, _ in scores)]
 
 
@@ -164,12 +162,10 @@ def local(scores: Scores) -> str:
 
 def clusters_table(study: Path) -> str:
     """Adjusted Rand index by method and data."""
-    from heat_geodesic import METHODS, OPTIONAL, place
-
     found: dict[str, dict[str, list[float]]] = {}
     for method in (*METHODS, *OPTIONAL):
         for kind in LABELLED:
-            for seed in range(47, 60):
+            for seed in range(FIRST_REPORTED, 60):
                 path = place(study, "clusters", kind, 0.5, seed, method)
                 if path.exists():
                     found.setdefault(method, {}).setdefault(kind, []).append(json.loads(path.read_text())[0]["ari"])
