@@ -115,7 +115,7 @@ def page(
     Returns
     -------
     str
-        Light or dark as the reader's system prefers, or as the button says; from 360 px wide. All text given is
+        Light or dark as the reader's system prefers, or as the button says; from 360 px wide. All text is
         escaped. The same arguments give the same text.
 
     Raises

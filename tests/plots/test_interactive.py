@@ -297,6 +297,25 @@ def test_the_pointer_shows_ids_and_captions_or_what_it_is_given() -> None:
     assert "image %{customdata}" in traces(own, "image")[0].hovertemplate
 
 
+def test_no_text_is_made_for_the_pointer_where_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Map, "labels", lambda _: pytest.fail("text was made"))
+    globes, planes = (sphere_map(), sphere_map(seed=1)), (plane_map(), plane_map())
+    for figure in (
+        interactive.sphere(globes[0], hover=False),
+        interactive.sphere_pair(*globes, hover=False, morph=True),
+        interactive.plane_pair(*planes, hover=False),
+    ):
+        dots = [*traces(figure, "image"), *traces(figure, "text")]
+        assert {(dot.hoverinfo, dot.hovertext, dot.hovertemplate) for dot in dots} == {("none", None, None)}
+
+
+def test_the_frames_of_a_morph_make_no_text_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, labels = [], Map.labels
+    monkeypatch.setattr(Map, "labels", lambda drawn: made.append(drawn) or labels(drawn))
+    interactive.sphere_pair(sphere_map(), sphere_map(seed=1), morph=True)
+    assert len(made) == 2  # images and texts of the first
+
+
 # --- pictures of numbers
 
 

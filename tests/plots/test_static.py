@@ -23,9 +23,10 @@ from PIL import Image
 
 from geomclip.machine.errors import GeomclipError
 from geomclip.plots import static
+from geomclip.plots.camera import back_view, front_view
 from geomclip.plots.static.canvas import COLUMN, MISSING, PAGE, legible, width_of, wrapped
 from geomclip.plots.static.marks import linked
-from geomclip.plots.static.orthographic import broken, camera, great_circles, net, turned
+from geomclip.plots.static.orthographic import broken, great_circles, net
 from geomclip.plots.theme import IMAGE, TEXT
 from geomclip.projections.maps import Map
 
@@ -274,7 +275,7 @@ def test_a_sheet_narrower_than_its_text_is_refused() -> None:
 
 @pytest.mark.parametrize("turn", [np.eye(3), np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]])
 def test_near_means_lie_left_and_right_of_the_middle_of_one_view(turn: np.ndarray) -> None:
-    seen = camera(map_of([at(20)] @ turn, [at(80)] @ turn))
+    seen = front_view(map_of([at(20)] @ turn, [at(80)] @ turn))
     image, text = (np.array([at(20), at(80)]) @ turn @ seen.T).tolist()
     half = math.radians(30)
     assert image == pytest.approx([-math.sin(half), 0, math.cos(half)], abs=1e-6)
@@ -282,19 +283,19 @@ def test_near_means_lie_left_and_right_of_the_middle_of_one_view(turn: np.ndarra
 
 
 def test_far_means_lie_near_the_middle_of_a_view_each_and_the_arrow_goes_round_to_the_right() -> None:
-    front = camera(map_of([at(0)], [at(160)]))
-    image, text = np.array([at(0)]) @ front.T, np.array([at(160)]) @ turned(front).T
+    front = front_view(map_of([at(0)], [at(160)]))
+    image, text = np.array([at(0)]) @ front.T, np.array([at(160)]) @ back_view(front).T
     ten = math.radians(10)
     assert image[0] == pytest.approx([math.sin(ten), 0, math.cos(ten)], abs=1e-6)
     assert text[0] == pytest.approx([-math.sin(ten), 0, math.cos(ten)], abs=1e-6)
     # what leaves the front view at its right edge comes into the back view at its left edge, at the same height
     limb = np.array([[math.cos(0.4), math.sin(0.4), 0.0]]) @ front
-    assert (limb @ turned(front).T)[0] == pytest.approx([-math.cos(0.4), math.sin(0.4), 0], abs=1e-6)
+    assert (limb @ back_view(front).T)[0] == pytest.approx([-math.cos(0.4), math.sin(0.4), 0], abs=1e-6)
 
 
 @pytest.mark.parametrize("places", [([at(0)], [at(0)]), ([at(0)], [at(180)]), ([[0, 1, 0]], [[0, -1, 0]])])
 def test_equal_and_opposite_means_have_a_view_too(places: Any) -> None:
-    for seen in (camera(map_of(*places)), camera(map_of(*places), view=[0, 0, 2])):
+    for seen in (front_view(map_of(*places)), front_view(map_of(*places), view=[0, 0, 2])):
         assert seen @ seen.T == pytest.approx(np.eye(3), abs=1e-6)
         assert np.linalg.det(seen) == pytest.approx(1)
     check_legible(static.sphere(map_of(*places)))
@@ -307,7 +308,7 @@ def test_points_whose_mean_has_no_direction_are_drawn_without_an_arrow() -> None
 
 
 def test_a_view_is_the_direction_towards_the_reader() -> None:
-    seen = camera(a_map(5), view=[0, -3, 4])
+    seen = front_view(a_map(5), view=[0, -3, 4])
     assert seen @ [0, -0.6, 0.8] == pytest.approx([0, 0, 1])
     for view in ([0, 0, 0], [1, 2], [math.nan, 0, 1]):
         with pytest.raises(ValueError, match="view is a direction of three numbers"):
@@ -416,7 +417,7 @@ def test_maps_of_another_kind_are_refused_with_what_draws_them() -> None:
 def test_a_pair_is_seen_from_one_direction_and_at_one_scale() -> None:
     before, after = a_map(40, apart=0.2), a_map(40, apart=3.0, seed=2)
     figure = static.sphere_pair(before, after, names=("base", "tuned"))
-    seen = camera(before)
+    seen = front_view(before)
     crisp = [drawn[-1] for drawn in clouds(figure)]
     expected = np.concatenate([after.image, after.text]) @ seen.T  # type: ignore[list-item]
     shown = np.asarray(crisp[2].get_offsets())  # axes go down the columns: before front, before back, after front

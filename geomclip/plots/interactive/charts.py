@@ -49,11 +49,11 @@ def similarities(edges: ArrayLike, counts: Mapping[str, ArrayLike], title: str =
         if total == 0:
             continue
         density = count / total / width
-        told = np.stack([edges[:-1], edges[1:], count], axis=1)
+        bins = np.stack([edges[:-1], edges[1:], count], axis=1)
         figure.add_scatter(
             x=typed((edges[:-1] + edges[1:]) / 2),
             y=typed(density),
-            customdata=typed(told),
+            customdata=typed(bins),
             line={"shape": "hvh", "width": 2, "color": SIMILARITY_COLORS.get(name)},
             fill="tozeroy",
             fillcolor=_faint(SIMILARITY_COLORS.get(name, AFTER)),
@@ -105,12 +105,12 @@ def reliability(
         "width": 4,
         "color": IMAGE,
     }
-    told = np.stack([_column(filled, key) for key in ("low", "high", "count")], axis=1) if filled else None
+    columns = np.stack([_column(filled, key) for key in ("low", "high", "count")], axis=1) if filled else None
     figure.add_scatter(
         x=_column(filled, "confidence"),
         y=accuracy,
         error_y=errors,
-        customdata=told,
+        customdata=columns,
         mode="lines+markers",
         line={"color": IMAGE, "width": 2},
         marker={"size": 8, "color": IMAGE},

@@ -119,8 +119,8 @@ def gap_curves(
     ValueError
         If both are absent.
     """
-    given = ((shift, "shift", "shift, in units of the gap"), (ablation, "removed", "dimensions removed"))
-    columns = [each for each in given if each[0]]
+    curves = ((shift, "shift", "shift, in units of the gap"), (ablation, "removed", "dimensions removed"))
+    columns = [each for each in curves if each[0]]
     if not columns:
         raise ValueError("give shift or ablation: there is no curve to draw")
     figure = go.Figure()
@@ -130,14 +130,14 @@ def gap_curves(
         for row, (unit, keys) in enumerate(CURVES.items()):
             number = len(CURVES) * column + row + 1
             name = "" if number == 1 else str(number)
-            for value, (told, color) in keys.items():
+            for value, (way, color) in keys.items():
                 figure.add_scatter(
                     x=[f"{at:g}" for at in np.asarray(curve[key], dtype=np.float64)],
                     y=typed(np.asarray(curve[value], dtype=np.float64)),
                     mode="lines+markers",
                     line={"color": color, "width": 2},
                     marker={"size": 6},
-                    name=told,
+                    name=way,
                     legendgroup=value,
                     showlegend=column == 0,
                     xaxis=f"x{name}",

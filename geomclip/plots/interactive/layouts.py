@@ -143,5 +143,5 @@ def check_same_rows(before: Map, after: Map) -> None:
     """Refuse two maps that are not of the same items."""
     shapes = [(len(map.image), None if map.text is None else len(map.text)) for map in (before, after)]
     if shapes[0] != shapes[1]:
-        told = [f"{images} images and {texts or 'no'} texts" for images, texts in shapes]
-        raise ValueError(f"before has {told[0]}, after {told[1]}: the rows of both must be the same items")
+        counts = [f"{images} images and {texts or 'no'} texts" for images, texts in shapes]
+        raise ValueError(f"before has {counts[0]}, after {counts[1]}: the rows of both must be the same items")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geomclip.plots.interactive.layouts import arrange, check_kind, check_same_rows
-from geomclip.plots.interactive.traces import Hover, directions, facts, gap_arrow, go, links, means, points
+from geomclip.plots.interactive.traces import HoverText, directions, facts, gap_arrow, go, links, means, points
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from geomclip.projections.maps import Map
 
 
-def plane(map: Map, *, links: bool | None = None, title: str = "", hover: Hover | None = None) -> Figure:
+def plane(map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None) -> Figure:
     """Both modalities on a plane of equal axes, with links, means and the gap; arguments as `sphere`.
 
     Raises
@@ -36,7 +36,7 @@ def plane_pair(
     *,
     links: bool | None = None,
     title: str = "",
-    hover: Hover | None = None,
+    hover: HoverText = None,
     names: Sequence[str] = ("before", "after"),
 ) -> Figure:
     """The same pairs before and after, side by side: both planes have one scale and move together.
@@ -53,14 +53,13 @@ def plane_pair(
     for part in on_plane(after, links, hover):
         parts.append(part.update(xaxis="x2", yaxis="y2", showlegend=False))
     figure = go.Figure(parts)
-    told = [facts(map, name) for map, name in ((before, names[0]), (after, names[1]))]
-    arrange_planes(figure, title, told)
+    arrange_planes(figure, title, [facts(map, name) for map, name in zip((before, after), names, strict=True)])
     return figure
 
 
-def on_plane(map: Map, asked: bool | None, hover: Hover | None) -> list[Any]:
+def on_plane(map: Map, shown: bool | None, hover: HoverText) -> list[Any]:
     """The traces of a map on its plane: links below, dots, arrow, means."""
-    parts = [links(map, asked), points(map, "image", hover=hover), points(map, "text", hover=hover)]
+    parts = [links(map, shown), points(map, "image", hover=hover), points(map, "text", hover=hover)]
     ends = directions(map)
     if len(ends) == 2:
         parts += gap_arrow(np.stack([ends["image"], ends["text"]]))

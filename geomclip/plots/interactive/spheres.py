@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geomclip.plots.arcs import along
+from geomclip.plots.camera import plotly_camera
 from geomclip.plots.interactive import traces
 from geomclip.plots.interactive.layouts import check_kind, check_same_rows
-from geomclip.plots.interactive.scenes import arrange_scenes, globe, on_sphere, view
-from geomclip.plots.interactive.traces import Hover, directions, facts, gap_arrow, go, means, plain, points
+from geomclip.plots.interactive.scenes import arrange_scenes, globe, on_sphere
+from geomclip.plots.interactive.traces import HoverText, directions, facts, gap_arrow, go, means, plain, points
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -23,7 +24,7 @@ MOST_VALUES = 2_000_000
 FRAMES = (6, 25)
 
 
-def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: Hover | None = None) -> Figure:
+def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None) -> Figure:
     """Both modalities on a globe that can be turned: pairs joined on great circles, mean directions, the gap's arrow.
 
     Parameters
@@ -33,8 +34,9 @@ def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: Hover
     links : bool, optional
         All, or none. Left out: an even share of at most 300, and the legend says so.
     title : str
-    hover : mapping, optional
-        "image" and "text" to one str a row, shown at the pointer as it is; long ones are cut.
+    hover : mapping or False, optional
+        "image" and "text" to one str a row, shown at the pointer as it is; long ones are cut. False: none is made.
+        Left out: ids and captions.
 
     Returns
     -------
@@ -47,11 +49,11 @@ def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: Hover
     """
     check_kind(map, "sphere")
     figure = go.Figure([*globe(), *on_sphere(map, links, hover)])
-    arrange_scenes(figure, title, cameras={"scene": view(map)}, annotations=[facts(map)])
+    arrange_scenes(figure, title, cameras={"scene": plotly_camera(map)}, annotations=[facts(map)])
     return figure
 
 
-def space(map: Map, *, links: bool | None = None, title: str = "", hover: Hover | None = None) -> Figure:
+def space(map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None) -> Figure:
     """A map of three coordinates without a globe, with links and means; arguments as `sphere`."""
     check_kind(map, "space")
     parts = [points(map, "image", hover=hover), points(map, "text", hover=hover), traces.links(map, links), *means(map)]
@@ -72,7 +74,7 @@ def sphere_pair(
     *,
     links: bool | None = None,
     title: str = "",
-    hover: Hover | None = None,
+    hover: HoverText = None,
     names: Sequence[str] = ("before", "after"),
     morph: bool = False,
 ) -> Figure:
@@ -110,25 +112,23 @@ def sphere_pair(
         own = [*globe(), *on_sphere(map, links, hover)]
         parts += [part.update(scene=scene, showlegend=part.showlegend if scene == "scene" else False) for part in own]
     figure = go.Figure(parts)
-    seen = view(before)
-    told = [facts(map, name) for map, name in ((before, names[0]), (after, names[1]))]
-    arrange_scenes(figure, title, cameras={"scene": seen, "scene2": seen}, annotations=told)
+    seen = plotly_camera(before)
+    annotations = [facts(map, name) for map, name in zip((before, after), names, strict=True)]
+    arrange_scenes(figure, title, cameras={"scene": seen, "scene2": seen}, annotations=annotations)
     return figure
 
 
-def _morph(
-    before: Map, after: Map, asked: bool | None, title: str, hover: Hover | None, names: Sequence[str]
-) -> Figure:
+def _morph(before: Map, after: Map, links: bool | None, title: str, hover: HoverText, names: Sequence[str]) -> Figure:
     still = globe()
-    moving = on_sphere(before, asked, hover)
+    moving = on_sphere(before, links, hover)
     figure = go.Figure([*still, *moving])
     values = sum(part.x.size for part in moving) * 3
     shares = np.linspace(0, 1, int(np.clip(MOST_VALUES // max(values, 1), *FRAMES)))
     place = {part.name: len(still) + index for index, part in enumerate(moving)}
-    figure.frames = [_frame(between(before, after, float(share)), place, asked, f"{share:.4f}") for share in shares]
+    figure.frames = [_frame(between(before, after, float(share)), place, links, f"{share:.4f}") for share in shares]
     labels = [names[0], *(f"{share:.0%} of the way" for share in shares[1:-1]), names[1]]
-    told = [facts(map, name) for map, name in ((before, names[0]), (after, names[1]))]
-    arrange_scenes(figure, title, cameras={"scene": view(before)}, annotations=told)
+    annotations = [facts(map, name) for map, name in zip((before, after), names, strict=True)]
+    arrange_scenes(figure, title, cameras={"scene": plotly_camera(before)}, annotations=annotations)
     at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
     steps = [
         {"method": "animate", "label": plain(label), "args": [[frame.name], at_once]}
@@ -148,8 +148,8 @@ def between(before: Map, after: Map, share: float) -> Map:
     return before.replace(image=along(before.image, after.image, share), text=text)
 
 
-def _frame(map: Map, place: dict[str, int], asked: bool | None, name: str) -> Any:
-    parts = [part for part in on_sphere(map, asked, None) if part.name in place]
+def _frame(map: Map, place: dict[str, int], links: bool | None, name: str) -> Any:
+    parts = [part for part in on_sphere(map, links, False) if part.name in place]
     moved = [
         {"type": part.type, **{axis: part[axis] for axis in "xyzuvw" if axis in part and part[axis] is not None}}
         for part in parts

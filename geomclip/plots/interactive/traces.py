@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ go = optional("plotly.graph_objects", "an interactive picture")
 
 Hover = Mapping[str, Sequence[str]]
 """Lines to show at the pointer: "image" and "text" to one str a row."""
+HoverText: TypeAlias = "Hover | Literal[False] | None"
+"""What is shown at the pointer: these lines; nothing (False); or the labels of the map (None)."""
 
 MOST_LINKS = 300
 """Links that are drawn unless all are asked for: more hide what they link."""
@@ -50,24 +52,20 @@ def dot_size(count: int, *, flat: bool) -> float:
     return float(np.clip(45 / max(count, 1) ** 0.4, 1.2, 5)) * (1.6 if flat else 1)
 
 
-def points(map: Map, meta: str, *, hover: Hover | None = None) -> Any:
+def points(map: Map, meta: str, *, hover: HoverText = None) -> Any:
     """The dots of a modality: scattergl on a plane, scatter3d else; None if the map has none of it.
 
     Parameters
     ----------
-    hover : mapping, optional
-        Left out: ids and captions of the map. A modality that it has not is told by the number of its row.
+    hover : mapping or False, optional
+        Left out: the labels of the map. Of a modality that it has not the number of the row is shown; False: nothing.
     """
     rows = map.image if meta == "image" else map.text
     if rows is None or len(rows) == 0:
         return None
-    told: dict[str, Any] = {"hovertemplate": f"{meta} %{{customdata}}<extra></extra>"}
-    lines = (names_of(map) if hover is None else hover).get(meta)
-    if lines is not None:
-        told = {"hovertext": [plain(line, width=HOVER_WIDTH) for line in lines], "hoverinfo": "text"}
     total = len(map.image) + (0 if map.text is None else len(map.text))
     size = dot_size(total, flat=rows.shape[1] == 2)
-    given = {
+    options = {
         "mode": "markers",
         "marker": {"size": size, "color": COLORS[meta], "opacity": 1, "line": {"width": 0}},
         "customdata": np.arange(len(rows), dtype=np.int32),
@@ -75,26 +73,23 @@ def points(map: Map, meta: str, *, hover: Hover | None = None) -> Any:
         "name": f"{len(rows):,} {kind_of(map, meta)}",
         "legendgroup": meta,
         "legendrank": RANKS.index(meta),
-        **told,
+        **_at_pointer(meta, map.labels() if hover is None else hover),
     }
-    return (go.Scattergl if rows.shape[1] == 2 else go.Scatter3d)(**coordinates(rows), **given)
+    return (go.Scattergl if rows.shape[1] == 2 else go.Scatter3d)(**coordinates(rows), **options)
+
+
+def _at_pointer(meta: str, hover: Hover | Literal[False]) -> dict[str, Any]:
+    """Options of plotly for what the pointer shows of a modality."""
+    if hover is False:
+        return {"hoverinfo": "none"}
+    if meta not in hover:
+        return {"hovertemplate": f"{meta} %{{customdata}}<extra></extra>"}
+    return {"hovertext": [plain(line, width=HOVER_WIDTH) for line in hover[meta]], "hoverinfo": "text"}
 
 
 def kind_of(map: Map, meta: str) -> str:
     """What the dots of a modality are: images, texts or, where no text belongs to an image, classes."""
     return "images" if meta == "image" else "texts" if map.image_of_text is not None else "classes"
-
-
-def names_of(map: Map) -> Hover:
-    """The id of each dot with its caption; of an image with the first of its captions."""
-    own = [] if map.image_of_text is None else map.image_of_text.tolist()
-    captions = list(map.caption or [])
-    first: dict[int, str] = {}
-    for image, caption in zip(own, captions, strict=False):
-        first.setdefault(image, caption)
-    images = [f"{name}: {first[row]}" if row in first else name for row, name in enumerate(map.image_id)]
-    texts = [f"{name}: {caption}" for name, caption in zip(map.text_id, captions, strict=False)]
-    return {"image": images, "text": texts or list(map.text_id)}
 
 
 def coordinates(rows: NDArray[np.floating[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -103,33 +98,33 @@ def coordinates(rows: NDArray[np.floating[Any]]) -> dict[str, NDArray[np.float32
     return dict(zip("xyz", columns, strict=False))
 
 
-def links(map: Map, asked: bool | None) -> Any:
+def links(map: Map, shown: bool | None) -> Any:
     """Texts joined to their images, as one line with gaps; on the sphere along great circles. None if there are none.
 
     Parameters
     ----------
-    asked : bool, optional
+    shown : bool, optional
         All, or none. Left out: an even share of at most MOST_LINKS, and the name says so.
     """
-    if map.text is None or map.image_of_text is None or asked is False or len(map.text) == 0:
+    if map.text is None or map.image_of_text is None or shown is False or len(map.text) == 0:
         return None
     count = len(map.text)
-    shown = count if asked else min(count, MOST_LINKS)
-    rows = np.arange(shown, dtype=np.int64) * count // shown
+    drawn = count if shown else min(count, MOST_LINKS)
+    rows = np.arange(drawn, dtype=np.int64) * count // drawn
     line = link_line(map.image[map.image_of_text[rows]], map.text[rows], round=map.kind == "sphere")
     flat = line.shape[1] == 2
-    given = {
+    options = {
         "mode": "lines",
         "line": {"color": LINK, "width": 1 if flat else 1.5},
         "opacity": 0.4,
         "hoverinfo": "skip",
         "connectgaps": False,
         "meta": "link",
-        "name": f"{count:,} pairs" if shown == count else f"{shown:,} of {count:,} pairs",
+        "name": f"{count:,} pairs" if drawn == count else f"{drawn:,} of {count:,} pairs",
         "legendgroup": "link",
         "legendrank": RANKS.index("link"),
     }
-    return (go.Scattergl if flat else go.Scatter3d)(**coordinates(line), **given)
+    return (go.Scattergl if flat else go.Scatter3d)(**coordinates(line), **options)
 
 
 def link_line(start: NDArray[np.float32], end: NDArray[np.float32], *, round: bool) -> NDArray[np.float32]:
@@ -154,7 +149,7 @@ def means(map: Map, *, lift: float = 1.0) -> list[Any]:
     found = []
     for meta, mean in directions(map).items():
         flat = len(mean) == 2
-        given = {
+        options = {
             "mode": "markers",
             "marker": {
                 "symbol": "diamond",
@@ -168,14 +163,14 @@ def means(map: Map, *, lift: float = 1.0) -> list[Any]:
             "showlegend": False,
             "hovertemplate": f"mean of the {kind_of(map, meta)}<extra></extra>",
         }
-        found.append((go.Scatter if flat else go.Scatter3d)(**coordinates(lift * mean[None]), **given))
+        found.append((go.Scatter if flat else go.Scatter3d)(**coordinates(lift * mean[None]), **options))
     return found
 
 
 def gap_arrow(line: NDArray[np.float32]) -> list[Any]:
     """The gap along these points (points, 2 or 3), from the mean of the images to that of the texts."""
     flat = line.shape[1] == 2
-    given = {
+    options = {
         "mode": "lines",
         "line": {"color": GAP, "width": 3 if flat else 6},
         "meta": "mean",
@@ -186,8 +181,8 @@ def gap_arrow(line: NDArray[np.float32]) -> list[Any]:
     }
     if flat:
         head = {"symbol": "arrow", "size": [0] * (len(line) - 1) + [16], "angleref": "previous", "color": GAP}
-        return [go.Scatter(**coordinates(line), **{**given, "mode": "lines+markers", "marker": head})]
-    return [go.Scatter3d(**coordinates(line), **given), cone(line)]
+        return [go.Scatter(**coordinates(line), **{**options, "mode": "lines+markers", "marker": head})]
+    return [go.Scatter3d(**coordinates(line), **options), cone(line)]
 
 
 def cone(line: NDArray[np.float32]) -> Any:

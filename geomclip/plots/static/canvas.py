@@ -171,8 +171,8 @@ def _entry(figure: Figure, x: float, y: float, label: str, look: Mapping[str, An
 
 def heading(figure: Figure, x: float, y: float, name: str, *, room: float) -> None:
     """The name of one of several pictures on a sheet, centred below the point (x, y), in at most `room` mm."""
-    told = " ".join(wrapped(name, room, TITLE, lines=1, bold=True))
-    figure.text(x, y, told, size=TITLE, weight="bold", ha="center", va="top")
+    line = " ".join(wrapped(name, room, TITLE, lines=1, bold=True))
+    figure.text(x, y, line, size=TITLE, weight="bold", ha="center", va="top")
 
 
 def in_columns(facts: Sequence[str], width: float) -> list[list[str]]:

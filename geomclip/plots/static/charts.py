@@ -149,8 +149,8 @@ def k_occurrence(
     ValueError
         If both are absent.
     """
-    given = {"images": images, "texts": texts}
-    counts = {name: np.asarray(each, dtype=np.float64) for name, each in given.items() if each is not None}
+    by_modality = {"images": images, "texts": texts}
+    counts = {name: np.asarray(each, dtype=np.float64) for name, each in by_modality.items() if each is not None}
     counts = {name: each for name, each in counts.items() if len(each)}
     if not counts:
         raise ValueError("there are no counts to draw")
@@ -161,7 +161,7 @@ def k_occurrence(
         0.5 * COLUMN,
         title=title,
         key=[(name, {"color": colors[name], "marker": "s", "markersize": 6}) for name in counts],
-        facts=[[_told(name, each) for name, each in counts.items()]],
+        facts=[[_summary(name, each) for name, each in counts.items()]],
     )
     axes = figure.add_subplot()
     wide = 0.8 / len(counts)
@@ -197,13 +197,13 @@ def _spans(top: float) -> tuple[list[float], list[str]]:
     return edges, labels
 
 
-def _told(name: str, counts: NDArray[np.float64]) -> str:
+def _summary(name: str, counts: NDArray[np.float64]) -> str:
     never = 100 * float((counts == 0).mean())
     return f"{name}: mean {counts.mean():.3g}, most {counts.max():,.0f}, never {never:.3g} %"
 
 
-def _some(given: Mapping[str, ArrayLike], what: str) -> None:
-    if not any(np.asarray(each).size for each in given.values()):
+def _some(values: Mapping[str, ArrayLike], what: str) -> None:
+    if not any(np.asarray(each).size for each in values.values()):
         raise ValueError(f"there are no {what} to draw")
 
 

@@ -57,8 +57,8 @@ def reliability(
     if not filled:
         raise ValueError("no bin of the reliability diagram holds a query")
     total = sum(int(one["count"] or 0) for one in filled)
-    told = "" if ece is None else f"ECE {ece:.3f}"
-    told += f" [{ci[0]:.3f}, {ci[1]:.3f}], " if told and ci is not None else ", " if told else ""
+    error = "" if ece is None else f"ECE {ece:.3f}"
+    error += f" [{ci[0]:.3f}, {ci[1]:.3f}], " if error and ci is not None else ", " if error else ""
     figure, rect = sheet(
         width,
         0.95 * COLUMN,
@@ -67,7 +67,7 @@ def reliability(
             ("accuracy of a bin, 95 % interval", {"color": IMAGE, "linestyle": "-", "marker": "o", "linewidth": 0.9}),
             ("confidence = accuracy", {"color": QUIET, "linestyle": (0, (3, 2)), "linewidth": 0.9}),
         ],
-        facts=[[f"{told}{_queries(total)} in {len(bins)} bins; red: more sure than right"]],
+        facts=[[f"{error}{_queries(total)} in {len(bins)} bins; red: more sure than right"]],
     )
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _against_confidence(above, filled)
@@ -128,8 +128,8 @@ def alignment_uniformity(
     ]
     key: list[tuple[str, Mapping[str, Any]]] = list(zip(points, looks, strict=True))
     if steps:
-        told = f"training, step {steps[0][0]:,} to {steps[-1][0]:,}"
-        key.append((told, {"color": QUIET, "linestyle": "-", "marker": ">", "linewidth": 0.9}))
+        name = f"training, step {steps[0][0]:,} to {steps[-1][0]:,}"
+        key.append((name, {"color": QUIET, "linestyle": "-", "marker": ">", "linewidth": 0.9}))
     figure, rect = sheet(width, 0.75 * COLUMN, title=title, key=key, facts=[["better: down and to the left"]])
     axes = figure.add_subplot()
     if steps:
@@ -197,7 +197,7 @@ def gap_curves(shift: Curve | None, ablation: Curve | None, title: str = "", *, 
         width,
         1.05 * COLUMN,
         title=title,
-        key=[(f"Recall@1, {told}", look) for told, look in ways.values()],
+        key=[(f"Recall@1, {name}", look) for name, look in ways.values()],
         facts=[["vertical line: the clouds as they are"]],
     )
     grid = figure.subplots(3, len(columns), sharex="col", sharey="row", squeeze=False)

@@ -1,4 +1,4 @@
-"""Galleries: pictures with their numbers and captions, for the best and worst pairs and for hubs."""
+"""Galleries: pictures with their numbers and texts, for the best and worst pairs and for hubs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TILE, BETWEEN = 27.0, 3.0
 """Millimetres: the least side of a picture, and between two."""
 
-NUMBER_LINES, CAPTION_LINES = 2, 3
+NUMBER_LINES, TEXT_LINES = 2, 3
 ROOM = 1.2
 """Millimetres between a picture and what is said of it."""
 
@@ -40,20 +40,20 @@ DOTS = 12
 @drawn
 def gallery(
     pictures: Sequence[Image | None] | None,
-    captions: Sequence[str],
+    texts: Sequence[str],
     numbers: Sequence[str] = (),
     title: str = "",
     *,
     credit: str = "",
     width: float = PAGE,
 ) -> Picture:
-    """Tiles of a picture, its number and its caption, as many a row as there is room for.
+    """Tiles of a picture, its number and its text, as many a row as there is room for.
 
     Parameters
     ----------
     pictures : sequence of (PIL image or None), optional
-        Shown whole; None is an empty tile. Left out: captions alone.
-    captions : sequence of str
+        Shown whole; None is an empty tile. Left out: texts alone.
+    texts : sequence of str
         At most three lines are shown, the rest is an ellipsis.
     numbers : sequence of str
         What is said first of each tile, at most two lines: "rank 12, cosine 0.21".
@@ -71,25 +71,25 @@ def gallery(
     Raises
     ------
     ValueError
-        If there is no tile, or pictures, captions and numbers differ in number.
+        If there is no tile, or pictures, texts and numbers differ in number.
     """
-    count = len(captions)
-    for name, given in (("pictures", pictures), ("numbers", numbers)):
-        if given and len(given) != count:
-            raise ValueError(f"{len(given)} {name} for {count} captions")
+    count = len(texts)
+    for name, values in (("pictures", pictures), ("numbers", numbers)):
+        if values and len(values) != count:
+            raise ValueError(f"{len(values)} {name} for {count} captions")
     if not count:
         raise ValueError("there is nothing to show")
     columns = min(count, int((width - 2 * MARGIN + BETWEEN) // (TILE + BETWEEN)))
     side = min((width - 2 * MARGIN + BETWEEN) / columns - BETWEEN, 1.5 * TILE)
     line = FACT * POINT * 1.35
     above = side if pictures is not None else 0.0
-    told = [
-        [(text, "bold", "#1b1f24") for text in wrapped(number, side, FACT, lines=NUMBER_LINES, bold=True)]
-        + [(text, "normal", QUIET) for text in wrapped(caption, side, FACT, lines=CAPTION_LINES)]
-        for number, caption in zip(numbers or [""] * count, captions, strict=True)
+    lines = [
+        [(part, "bold", "#1b1f24") for part in wrapped(number, side, FACT, lines=NUMBER_LINES, bold=True)]
+        + [(part, "normal", QUIET) for part in wrapped(text, side, FACT, lines=TEXT_LINES)]
+        for number, text in zip(numbers or [""] * count, texts, strict=True)
     ]
     rows = [range(start, min(start + columns, count)) for start in range(0, count, columns)]
-    heights = [above + ROOM + line * max(len(told[i]) for i in row) + BETWEEN for row in rows]
+    heights = [above + ROOM + line * max(len(lines[i]) for i in row) + BETWEEN for row in rows]
     figure, (_, bottom, _, share) = sheet(width, sum(heights), title=title, facts=[[credit]] if credit else ())
     whole = figure.get_figheight() * INCH
     y = (bottom + share) * whole
@@ -99,8 +99,8 @@ def gallery(
             if pictures is not None:
                 _tile(figure, (x / width, (y - side) / whole, side / width, side / whole), pictures[i], side)
             below = y - above - ROOM
-            for text, weight, color in told[i]:
-                figure.text(x / width, below / whole, text, size=FACT, weight=weight, color=color, va="top")
+            for part, weight, color in lines[i]:
+                figure.text(x / width, below / whole, part, size=FACT, weight=weight, color=color, va="top")
                 below -= line
         y -= height
     return finished(figure)

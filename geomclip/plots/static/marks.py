@@ -47,12 +47,12 @@ def key_of(map: Map, links: int, *, mean: bool) -> list[tuple[str, Mapping[str, 
     count = len(map.text)
     key.append((_counted(count, "class" if map.image_of_text is None else "text"), LOOKS["text"]))
     if links:
-        told = _counted(count, "matched pair") if links == count else f"matched pairs, {links:,} of {count:,}"
-        key.append((told, {"color": LINK, "linestyle": "-", "linewidth": 0.8}))
+        name = _counted(count, "matched pair") if links == count else f"matched pairs, {links:,} of {count:,}"
+        key.append((name, {"color": LINK, "linestyle": "-", "linewidth": 0.8}))
     if mean:
         # on a sphere they are directions: apart by as much as they say even where both means lie near its middle
-        told = "mean directions, images to texts" if map.kind == "sphere" else "from mean image to mean text"
-        key.append((told, {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
+        name = "mean directions, images to texts" if map.kind == "sphere" else "from mean image to mean text"
+        key.append((name, {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
     return key
 
 
@@ -74,8 +74,8 @@ def check_same_rows(before: Map, after: Map) -> None:
     """Refuse two maps that are not of the same items."""
     shapes = [(len(each.image), 0 if each.text is None else len(each.text)) for each in (before, after)]
     if shapes[0] != shapes[1]:
-        told = [f"{images} images and {texts} texts" for images, texts in shapes]
-        raise ValueError(f"before has {told[0]}, after {told[1]}: the rows of both must be the same items")
+        counts = [f"{images} images and {texts} texts" for images, texts in shapes]
+        raise ValueError(f"before has {counts[0]}, after {counts[1]}: the rows of both must be the same items")
 
 
 def size_of(count: int, area: float) -> float:

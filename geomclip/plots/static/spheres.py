@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle
 from numpy.typing import ArrayLike, NDArray
 
+from geomclip.plots.camera import Rows, back_view, front_view
 from geomclip.plots.static import marks
 from geomclip.plots.static.canvas import (
     COLUMN,
@@ -28,7 +29,7 @@ from geomclip.plots.static.canvas import (
     in_columns,
     sheet,
 )
-from geomclip.plots.static.orthographic import Rows, broken, camera, ends, great_circles, net, turned
+from geomclip.plots.static.orthographic import broken, ends, great_circles, net
 
 if TYPE_CHECKING:
     from geomclip.projections.maps import Map
@@ -78,8 +79,8 @@ def sphere(
         If the map is not on the sphere, or `view` has no direction.
     """
     _check(map)
-    front = camera(map, view)
-    cameras = [front, turned(front)] if _both_sides([map], front) else [front]
+    front = front_view(map, view)
+    cameras = [front, back_view(front)] if _both_sides([map], front) else [front]
     size = min(LARGEST, (width - 2 * MARGIN - (len(cameras) - 1) * GAP_BETWEEN) / len(cameras))
     shown = marks.linked(map, links)
     figure, (_, bottom, _, high) = sheet(
@@ -123,8 +124,8 @@ def sphere_pair(
     for each in maps:
         _check(each)
     marks.check_same_rows(before, after)
-    front = camera(before, view)
-    cameras = [front, turned(front)] if _both_sides(maps, front) else [front]
+    front = front_view(before, view)
+    cameras = [front, back_view(front)] if _both_sides(maps, front) else [front]
     column = (width - 2 * MARGIN - GAP_BETWEEN) / 2
     size = min(LARGEST_OF_PAIR, column)
     row = size + (_CAPTION if len(cameras) > 1 else 1)
