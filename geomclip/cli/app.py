@@ -253,7 +253,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
 
     out: Path | None = options["out"]
     if out is not None:
-        tables.check_name(out)
+        tables.check_name(out, also=(".html",))
         check_output_file(out)
     page = of_page(context, options, out)
     before, after = options["before"], options["after"]
@@ -270,8 +270,11 @@ def compare(context: click.Context, /, **options: Any) -> None:
         if page:
             page |= {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
             page |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
-        if out is not None:
-            result.save(out, **page)
+            from geomclip.reports import report as write_page
+
+            write_page(result, out, **page)
+        elif out is not None:
+            result.save(out)
     if options["as_json"]:
         click.echo(tables.comparison_json(result))
     else:
@@ -334,7 +337,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
     how = {name: options[name] for name in ("method", "captions", "links", "intersect")}
     how |= {"random_state": options["seed"], "command": context.obj}
     with progress_bar(quiet=options["quiet"]) as progress:
-        globe.plot_sphere(*drawn(context, options, progress), out=out, progress=progress.stage, **how)
+        globe.plot_sphere(*drawn(context, options, progress), out=out, progress=progress, **how)
     for file in out:
         click.echo(file)
 
@@ -362,7 +365,7 @@ def project(context: click.Context, /, **options: Any) -> None:
     how |= {"random_state": options["seed"], "command": context.obj}
     with progress_bar(quiet=options["quiet"]) as progress:
         sets = drawn(context, options, progress)
-        files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress.stage, **how)
+        files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress, **how)
     for file in (*files.coordinates, files.picture):
         click.echo(file)
 

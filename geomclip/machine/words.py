@@ -36,7 +36,8 @@ def speak_of_flags(flags: bool = True) -> None:
 def option(name: str, value: object = None) -> str:
     """An option as who called writes it: `batch_size` for Python, `--batch-size` for the command line.
 
-    With a value it is how to set it: `intersect=True` and `--intersect`, `split='val'` and `--split val`.
+    With a value it is how to set it: `intersect=True` and `--intersect`, `curves=False` and `--no-curves`,
+    `split='val'` and `--split val`.
 
     Examples
     --------
@@ -45,8 +46,8 @@ def option(name: str, value: object = None) -> str:
     """
     if not _on_the_command_line:
         return name if value is None else f"{name}={value!r}"
-    flag = "--" + name.replace("_", "-")
-    return flag if value is None or value is True else f"{flag} {value}"
+    flag = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+    return flag if value is None or isinstance(value, bool) else f"{flag} {value}"
 
 
 def near(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> list[str]:

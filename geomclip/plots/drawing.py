@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
 from geomclip.machine.outputs import check_output_file
-from geomclip.machine.words import nearest
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import nearest, option
 from geomclip.plots.globe import STATIC, title_of, write_page
 from geomclip.projections import PROJECTIONS
 from geomclip.projections.maps.files import SUFFIXES as COORDINATES
 
 if TYPE_CHECKING:
     from geomclip.projections.maps import Map
+    from geomclip.projections.maps.cloud import Drawable
 
 PICTURES = (*STATIC, ".html")
 DEFAULT_OUT = Path("geomclip-map.csv")
@@ -29,8 +30,6 @@ NAMES: dict[str, dict[str, str]] = {
     "min_dist": {"umap": "min_dist", "umap-sphere": "min_dist"},
 }
 
-Stage = Callable[[str, int, int], None]
-
 
 class Files(NamedTuple):
     """What is written: coordinates (one file, or those before and after) and a picture."""
@@ -40,22 +39,22 @@ class Files(NamedTuple):
 
 
 def draw(
-    embeddings: EmbeddingSet,
-    after: EmbeddingSet | None = None,
+    embeddings: Drawable,
+    after: Drawable | None = None,
     *,
     method: str = "umap",
     n_components: int | None = None,
     out: str | Path = DEFAULT_OUT,
     intersect: bool = False,
     command: str = "",
-    progress: Stage | None = None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> Files:
     """Draw a set, or two of the same items on common axes, and write coordinates and picture.
 
     Parameters
     ----------
-    embeddings, after : EmbeddingSet
+    embeddings, after : EmbeddingSet or PointSet
     method, n_components, progress, **options
         As in `geomclip.projections.maps.project`.
     out : path
@@ -80,11 +79,11 @@ def draw(
     from geomclip.projections.maps import project, project_pair
 
     files = check(out, method, n_components=n_components, pair=after is not None)
-    given: dict[str, Any] = {"n_components": n_components, "progress": progress, **options}
+    options |= {"n_components": n_components, "progress": progress}
     if after is None:
-        maps: tuple[Map, ...] = (project(embeddings, method, **given),)
+        maps: tuple[Map, ...] = (project(embeddings, method, **options),)
     else:
-        maps = project_pair(embeddings, after, method, intersect=intersect, **given)
+        maps = project_pair(embeddings, after, method, intersect=intersect, **options)
     for drawn, path in zip(maps, files.coordinates, strict=True):
         drawn.save(path)
     _picture(files.picture, maps, title_of(embeddings, after), command)
@@ -97,7 +96,7 @@ def check(out: str | Path, method: str, *, n_components: int | None = None, pair
     Raises
     ------
     InputError
-        If the method or the extension is unknown, a space is asked for as a still picture, or a file cannot be
+        If the method or the extension is unknown, a space is to be a still picture, or a file cannot be
         written.
     NotAvailableError
         If a package for the method or the picture is missing.
@@ -109,10 +108,11 @@ def check(out: str | Path, method: str, *, n_components: int | None = None, pair
     kind = out.suffix.lower()
     if kind not in (*COORDINATES, *PICTURES):
         raise InputError(
-            f"--out {out} must end in {', '.join(COORDINATES)} (coordinates) or {', '.join(PICTURES)} (a picture)"
+            f"{option('out')} {out} must end in {', '.join(COORDINATES)} (coordinates) "
+            f"or {', '.join(PICTURES)} (a picture)"
         )
     if space and kind in STATIC:
-        raise InputError(f"--out {out}: a space is to be turned, not looked at from one side: write .html")
+        raise InputError(f"{option('out')} {out}: a space is to be turned, not looked at from one side: write .html")
     picture = out if kind in PICTURES else out.with_suffix(".html" if space else ".png")
     table = out.with_suffix(kind if kind in COORDINATES else ".csv")
     tables = tuple(table.with_stem(f"{table.stem}-{side}") for side in ("before", "after")) if pair else (table,)
@@ -123,8 +123,8 @@ def check(out: str | Path, method: str, *, n_components: int | None = None, pair
     return Files(tables, picture)
 
 
-def options_of(method: str, **given: Any) -> dict[str, Any]:
-    """Options of the command as those of the estimator: those that are given, under the name that it has for them.
+def options_of(method: str, **values: Any) -> dict[str, Any]:
+    """Options of the command as those of the estimator: those that are not None, under its names.
 
     Raises
     ------
@@ -132,12 +132,12 @@ def options_of(method: str, **given: Any) -> dict[str, Any]:
         If one is of other methods.
     """
     options = {}
-    for name, value in given.items():
+    for name, value in values.items():
         if value is None:
             continue
         names = NAMES[name]
         if method not in names:
-            raise InputError(f"--{name.replace('_', '-')} is of {' and '.join(names)}: leave it out with {method}")
+            raise InputError(f"{option(name)} is of {' and '.join(names)}: leave it out with {method}")
         options[names[method]] = value
     return options
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.outputs import check_output_file
-from geomclip.machine.words import nearest
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import nearest, option
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from geomclip.projections.maps import Map
+    from geomclip.projections.maps.cloud import Drawable
 
-METHODS = {"dosnes": "dosnes", "umap": "umap-sphere", "umap-sphere": "umap-sphere"}
-"""What may be asked for, and the projection that it means: those that place points on a sphere."""
+ON_SPHERE = {"dosnes": "dosnes", "umap": "umap-sphere", "umap-sphere": "umap-sphere"}
+"""What `method` may be, and the projection that it means: those that place points on a sphere."""
 
 STATIC = (".png", ".svg", ".pdf")
 WRITTEN = (".html", *STATIC)
@@ -27,14 +28,12 @@ DEFAULT_OUT = (Path("geomclip-sphere.html"), Path("geomclip-sphere.png"))
 """What `geomclip plot-sphere` writes where no --out says otherwise."""
 
 MADE_FROM = ("model", "pretrained", "weights_sha256", "dataset", "split", "precision")
-"""What of a set the foot of the page tells, where it is known."""
-
-Stage = Callable[[str, int, int], None]
+"""What of a set the foot of the page says, where it is known."""
 
 
 def plot_sphere(
-    embeddings: EmbeddingSet,
-    after: EmbeddingSet | None = None,
+    embeddings: Drawable,
+    after: Drawable | None = None,
     *,
     method: str = "dosnes",
     captions: str = "all",
@@ -45,16 +44,16 @@ def plot_sphere(
     title: str | None = None,
     random_state: int = 0,
     command: str = "",
-    progress: Stage | None = None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> Figure:
     """Both modalities on a sphere: pairs joined along great circles, mean directions, the gap as an arrow.
 
     Parameters
     ----------
-    embeddings : EmbeddingSet
+    embeddings : EmbeddingSet or PointSet
         Before, if there is an `after`.
-    after : EmbeddingSet, optional
+    after : EmbeddingSet or PointSet, optional
         The same images and texts, in any order: both are drawn on common axes.
     method : str
         "dosnes" or "umap": the methods that place points on a sphere.
@@ -74,8 +73,8 @@ def plot_sphere(
         Same seed, same machine: same picture.
     command : str
         What the foot of the page says that it was made with.
-    progress : callable, optional
-        Called with (stage, done, of).
+    progress : Progress, optional
+        Is told of each stage.
     **options
         Of the estimator in `geomclip.projections`.
 
@@ -95,7 +94,7 @@ def plot_sphere(
         raise InputError(f"{'morph' if morph else 'intersect'} is of two sets: give after, too")
     files = check([out] if isinstance(out, str | Path) else out or (), method)
     options |= {"captions": captions, "random_state": random_state, "progress": progress}
-    maps = _maps(embeddings, after, METHODS[method], intersect=intersect, **options)
+    maps = _maps(embeddings, after, ON_SPHERE[method], intersect=intersect, **options)
     title = title_of(embeddings, after) if title is None else title
     for path in files:
         _write(path, maps, links=links, title=title, command=command)
@@ -111,14 +110,14 @@ def check(out: Sequence[str | Path], method: str = "dosnes") -> list[Path]:
         If the method or the extension of a file is unknown (with what there is), a file is named twice or cannot be
         written to, or a package is missing.
     """
-    if method not in METHODS:
+    if method not in ON_SPHERE:
         raise InputError(_no_sphere(method))
     files = [Path(path).expanduser() for path in out]
     for path in files:
         if path.suffix.lower() not in WRITTEN:
             raise InputError(f"{path} must end in {', '.join(WRITTEN[:-1])} or {WRITTEN[-1]}")
         if files.count(path) > 1:
-            raise InputError(f"--out {path} is given twice")
+            raise InputError(f"{option('out')} {path} is given twice")
         check_output_file(path)
     kinds = {path.suffix.lower() for path in files}
     wanted = {"plotly.graph_objects": True, "jinja2": ".html" in kinds, "matplotlib": not kinds.isdisjoint(STATIC)}
@@ -135,12 +134,10 @@ def _no_sphere(method: str) -> str:
         # directions of its coordinates could be drawn, but they are no longer what the method is for
         plane = f"geomclip project --method {method} draws it"
         return f"{method} places points on a plane, not on a sphere: {plane}; here {there}"
-    return f"no method {method!r}{nearest(method, list(METHODS)) or f'; for a sphere {there}'}"
+    return f"no method {method!r}{nearest(method, list(ON_SPHERE)) or f'; for a sphere {there}'}"
 
 
-def _maps(
-    embeddings: EmbeddingSet, after: EmbeddingSet | None, method: str, *, intersect: bool, **options: Any
-) -> list[Map]:
+def _maps(embeddings: Drawable, after: Drawable | None, method: str, *, intersect: bool, **options: Any) -> list[Map]:
     """One map, or those of both sets on common axes."""
     from geomclip.projections.maps import project, project_pair
 
@@ -195,16 +192,16 @@ def foot_of(maps: Sequence[Map], command: str) -> dict[str, str]:
 
     foot = {}
     for key in MADE_FROM:
-        told = list(dict.fromkeys(str(map.made_from[key]) for map in maps if map.made_from.get(key)))
-        if told:
-            foot[key.replace("_", " ")] = " → ".join(told)
+        values = list(dict.fromkeys(str(map.made_from[key]) for map in maps if map.made_from.get(key)))
+        if values:
+            foot[key.replace("_", " ")] = " → ".join(values)
     foot["drawn by"] = f"geomclip {__version__}, {maps[0].method}" + "".join(
         f", {name} {value}" for name, value in maps[0].params.items() if isinstance(value, int | float | str)
     )
     return foot | ({"command": command} if command else {})
 
 
-def title_of(embeddings: EmbeddingSet, after: EmbeddingSet | None) -> str:
+def title_of(embeddings: Drawable, after: Drawable | None) -> str:
     """Model and data, as far as they are known."""
     sets = [each.made_from for each in (embeddings, after) if each is not None]
     models = [_known(made, "model") or _known(made, "file") for made in sets]

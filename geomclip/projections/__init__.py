@@ -8,13 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 
 @dataclass(frozen=True)
-class Method:
-    """What `geomclip project --method` names.
+class Projector:
+    """What `geomclip project --method` names: an estimator, and how maps are made with it.
 
-    `path` is the estimator as "module:class" in this package and `options` what it is made with beside the
-    caller's; `kind` is what it is drawn on, "plane" or "sphere"; `up_to` is how many points it is started with,
-    None where any number is a matter of seconds; `seconds` is what 10,000 points of 512 dimensions take of one
-    core, and grows with the `power` of their number.
+    Attributes
+    ----------
+    path : str
+        The estimator as "module:class" in this package.
+    kind : str
+        What it is drawn on, "plane" or "sphere".
+    what : str
+        What of the points it keeps.
+    up_to : int, optional
+        How many points it is started with; None where any number is a matter of seconds.
+    seconds, power : float
+        What 10,000 points of 512 dimensions take of one core; it grows with this power of their number.
+    options : tuple of (str, value)
+        What the estimator is made with beside the caller's.
+    dimensions : tuple of int
+        Coordinates that a point can have.
+    pairing : str
+        How two sets come on common axes. "together": fitted to the rows of both; "aligned": the estimator draws both
+        by `aligned`; else each is drawn by itself and the second turned on the first, which it starts from where
+        this is "started", and not where it is "turned".
     """
 
     path: str
@@ -24,6 +40,8 @@ class Method:
     seconds: float = 1
     power: float = 1
     options: tuple[tuple[str, Any], ...] = ()
+    dimensions: tuple[int, ...] = (2, 3)
+    pairing: str = "turned"
 
     def minutes(self, n: int) -> float:
         """About what n points take, from what 10,000 took."""
@@ -35,28 +53,41 @@ class Method:
         return getattr(import_module(f"geomclip.projections.{module}"), name)
 
 
-PROJECTIONS: dict[str, Method] = {
-    "svd": Method("linear:SVD", "plane", "first singular directions, not centred: the gap stays to be seen"),
-    "pca": Method("linear:PCA", "plane", "the directions of largest variance"),
-    "umap": Method("umap:UMAP", "plane", "neighbours, by a graph of them", 1_000_000, 17, 1.2),
-    "umap-sphere": Method("umap:UMAP", "sphere", "neighbours, on a sphere", 50_000, 62, 1.2, (("output", "sphere"),)),
-    "tsne": Method("tsne:TSNE", "plane", "near neighbours, by t-SNE", 100_000, 43, 1.1),
-    "dosnes": Method(
-        "dosnes.dosnes:DOSNES", "sphere", "near neighbours, on a sphere, without a crowd in the middle", 100_000, 9, 1.3
+PROJECTIONS: dict[str, Projector] = {
+    "svd": Projector(
+        "linear:SVD", "plane", "first singular directions, not centred: the gap stays to be seen", pairing="together"
     ),
-    "heat-geodesic": Method(
+    "pca": Projector("linear:PCA", "plane", "the directions of largest variance", pairing="together"),
+    "umap": Projector("umap:UMAP", "plane", "neighbours, by a graph of them", 1_000_000, 17, 1.2, pairing="aligned"),
+    "umap-sphere": Projector(
+        "umap:UMAP", "sphere", "neighbours, on a sphere", 50_000, 62, 1.2, (("output", "sphere"),), (3,)
+    ),
+    "tsne": Projector(
+        "tsne:TSNE", "plane", "near neighbours, by t-SNE", 100_000, 43, 1.1, dimensions=(2,), pairing="started"
+    ),
+    "dosnes": Projector(
+        "dosnes.dosnes:DOSNES",
+        "sphere",
+        "near neighbours, on a sphere, without a crowd in the middle",
+        100_000,
+        9,
+        1.3,
+        dimensions=(3,),
+        pairing="started",
+    ),
+    "heat-geodesic": Projector(
         "heat.heat_geodesic:HeatGeodesic", "plane", "distances along the data, by heat", 50_000, 31, 1.2
     ),
 }
-"""Every method by its name, the linear ones first."""
+"""Every projector by the name of its method, the linear ones first."""
 
-_CLASSES = {method.path.partition(":")[2]: method.path.partition(":")[0] for method in PROJECTIONS.values()}
+_CLASSES = {row.path.partition(":")[2]: row.path.partition(":")[0] for row in PROJECTIONS.values()}
 _CLASSES["Projection"] = "base"
 
 if TYPE_CHECKING:
     from geomclip.projections.base import Projection as Projection
 
-__all__ = ["DOSNES", "PCA", "PROJECTIONS", "SVD", "TSNE", "UMAP", "HeatGeodesic", "Method", "Projection"]
+__all__ = ["DOSNES", "PCA", "PROJECTIONS", "SVD", "TSNE", "UMAP", "HeatGeodesic", "Projection", "Projector"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from geomclip.projections.neighbors import Neighbors
+from geomclip.projections.neighbors import NeighborSearch
 
 P = TypeVar("P", bound="Projection")
 
@@ -31,7 +31,7 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     random_state: int | None = 0
 
-    def fit(self: P, x: Any, y: None = None, *, neighbors: Neighbors | None = None) -> P:
+    def fit(self: P, x: Any, y: None = None, *, neighbors: NeighborSearch | None = None) -> P:
         """Draw the points.
 
         Parameters
@@ -40,7 +40,7 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             numpy or torch, on the CPU; integers and half types are raised.
         y : None
             There for scikit-learn's pipelines.
-        neighbors : Neighbors, optional
+        neighbors : NeighborSearch, optional
             Of these points, where several maps of them are drawn: a method that needs their neighbours takes them
             from there, and those of the next method are there already.
 
@@ -57,11 +57,11 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         rows = _rows(x)
         self._check(rows)
         self.n_features_in_ = rows.shape[1]
-        near = Neighbors(rows) if neighbors is None else neighbors.of(rows)
+        near = NeighborSearch(rows) if neighbors is None else neighbors.of(rows)
         self.embedding_ = np.ascontiguousarray(self._fit(rows, near), dtype=rows.dtype)
         return self
 
-    def fit_transform(self, x: Any, y: None = None, *, neighbors: Neighbors | None = None) -> Any:
+    def fit_transform(self, x: Any, y: None = None, *, neighbors: NeighborSearch | None = None) -> Any:
         """`fit`, then the drawn points (n, k): a tensor if x is one, else a numpy array."""
         return _alike(self.fit(x, neighbors=neighbors).embedding_, x)
 
@@ -70,7 +70,7 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """What scikit-learn names the columns of the answer by."""
         return int(self.embedding_.shape[1])
 
-    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> NDArray[Any]:
         """The drawn points (n, k) of x, (n, d) float32 or float64, contiguous, finite, not all equal; `near` of x."""
         raise NotImplementedError
 

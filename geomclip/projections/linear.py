@@ -11,7 +11,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from geomclip.embeddings.geometry import normalize
 from geomclip.projections.base import PlacesNewPoints, whole
-from geomclip.projections.neighbors import Neighbors
+from geomclip.projections.neighbors import NeighborSearch
 
 ITERATIONS = 12
 """Power iterations: CLIP spectra fall slowly, and each doubles the digits that tell two singular values apart."""
@@ -54,7 +54,7 @@ class SVD(PlacesNewPoints):
         self.n_components = n_components
         self.random_state = random_state
 
-    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> NDArray[Any]:
         rows = _unit(x)
         self.components_, self.singular_values_ = _directions(rows, self.n_components, self.random_state)
         self.share_ = float(np.square(self.singular_values_, dtype=np.float64).sum() / len(rows))
@@ -102,7 +102,7 @@ class PCA(PlacesNewPoints):
         self.n_components = n_components
         self.random_state = random_state
 
-    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> NDArray[Any]:
         self.mean_ = x.mean(axis=0, dtype=np.float64).astype(x.dtype)
         rows = x - self.mean_
         self.components_, self.singular_values_ = _directions(rows, self.n_components, self.random_state)

@@ -19,7 +19,7 @@ from geomclip.machine.extras import optional
 EXACT_UP_TO = 30_000
 """Points for which `auto` compares all with all: 20 s of products at 512 dimensions on two cores."""
 
-METRICS = ("angular", "euclidean")
+DISTANCES = ("angular", "euclidean")
 
 UNIT = 1e-6
 """Rows whose lengths differ from 1 by less are unit: that is what rounding to float32 leaves."""
@@ -66,7 +66,7 @@ def nearest(
     Raises
     ------
     ValueError
-        If k is not between 1 and n − 1, a row is zero where angles are asked for, or a name is unknown.
+        If k is not between 1 and n − 1, a row is zero and has no angles, or a name is unknown.
     NotAvailableError
         If pynndescent is needed and not installed.
 
@@ -76,7 +76,7 @@ def nearest(
     >>> distances[:, 0].tolist(), indices[:, 0].tolist()
     ([1.0, 1.0, 2.0], [1, 0, 1])
     """
-    if metric not in METRICS:
+    if metric not in DISTANCES:
         raise ValueError(f"metric must be angular or euclidean, got {metric!r}")
     rows = as_tensor(x, "x")
     n, exact = len(rows), _is_exact(method, len(rows))
@@ -87,13 +87,14 @@ def nearest(
         candidates = _candidates(rows, rows, min(k + SPARE, n - 1), metric, exclude_self=True)
     else:
         candidates = _approximate(rows, k, random_state)
-    return _measured(rows, rows, candidates, k, metric)
+    lengths, indices = _measured(rows, rows, candidates, k, metric)
+    return lengths.float().numpy(), indices.numpy()
 
 
-class Neighbors:
-    """The neighbours of one cloud of points: searched when they are first asked for, then kept for the next.
+class NeighborSearch:
+    """The neighbours of one cloud of points: searched when they are first needed, then kept for the next.
 
-    Given to the `fit` of several projections of these points, they are searched once: those who ask for fewer get
+    Handed to the `fit` of several projections of these points, they are searched once: those who ask for fewer get
     the first of more. So ask for the most first (t-SNE and DOSNES three times their perplexity, UMAP 15). At most
     one graph a metric is held, and as long as this object; of unit rows one serves both metrics, since the longer
     of two chords spans the larger angle.
@@ -104,7 +105,7 @@ class Neighbors:
 
     Examples
     --------
-    >>> near = Neighbors(np.array([[0.0], [1.0], [3.0]]))
+    >>> near = NeighborSearch(np.array([[0.0], [1.0], [3.0]]))
     >>> near.nearest(2, metric="euclidean")[1].tolist(), near.nearest(1, metric="euclidean")[1].tolist()
     ([[1, 2], [0, 2], [1, 0]], [[1], [0], [1]])
     """
@@ -118,7 +119,7 @@ class Neighbors:
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """As the function `nearest`, of these points; arrays that may not be written to."""
         exact = _is_exact(method, len(self.x))
-        space = "unit" if metric in METRICS and self._has_unit_rows else metric
+        space = "unit" if metric in DISTANCES and self._has_unit_rows else metric
         held = self._held.get(space)
         if held is None or not held.serves(k, exact, random_state):
             found = nearest(self.x, k, metric=metric, method=method, random_state=random_state)
@@ -126,7 +127,7 @@ class Neighbors:
         distances = _by(metric, held)[:, :k]
         return _fixed(distances), _fixed(held.indices[:, :k])
 
-    def of(self, x: NDArray[Any]) -> Neighbors:
+    def of(self, x: NDArray[Any]) -> NeighborSearch:
         """These, if x are their points.
 
         Raises
@@ -135,7 +136,7 @@ class Neighbors:
             If they are not.
         """
         if self.x is not x and not np.array_equal(np.asarray(self.x), x):
-            raise ValueError("the neighbours given are of other points than those to be drawn")
+            raise ValueError("these neighbours are of other points than those to be drawn")
         return self
 
     @cached_property
@@ -181,17 +182,20 @@ def _fixed(array: NDArray[Any]) -> NDArray[Any]:
 
 def nearest_among(
     x: NDArray[Any] | Tensor, among: NDArray[Any] | Tensor, k: int, *, metric: str = "angular"
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.int32]]:
     """Distances to the k nearest rows of `among` (m, d) to every row of x (n, d), and which they are, exactly.
 
-    As `nearest`, for new points: a row of x that is also one of `among` finds it, at distance 0.
+    As `nearest`, for new points: a row of x that is also one of `among` finds it, at distance 0. Distances have the
+    wider of both precisions.
     """
     known, rows = as_tensor(among, "among"), as_tensor(x, "x")
     if not 1 <= k <= len(known):
         raise ValueError(f"{k} neighbours need at least {k} points, got {len(known)}")
     rows, known = _placed(rows, known, metric), _placed(known, known, metric)
     rows, known = (each.to(torch.promote_types(rows.dtype, known.dtype)) for each in (rows, known))
-    return _measured(rows, known, _candidates(rows, known, min(k + SPARE, len(known)), metric), k, metric)
+    candidates = _candidates(rows, known, min(k + SPARE, len(known)), metric)
+    lengths, indices = _measured(rows, known, candidates, k, metric)
+    return lengths.numpy(), indices.numpy()
 
 
 def _is_exact(method: str, n: int) -> bool:
@@ -228,9 +232,7 @@ def _approximate(rows: Tensor, k: int, random_state: int | None) -> Tensor:
     return found[~here].view(len(rows), -1)
 
 
-def _measured(
-    rows: Tensor, among: Tensor, candidates: Tensor, k: int, metric: str
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _measured(rows: Tensor, among: Tensor, candidates: Tensor, k: int, metric: str) -> tuple[Tensor, Tensor]:
     """Distances to the k nearest of the candidates (n, c), and which they are, nearest first."""
     step = max(1, CACHED // (candidates.shape[1] * rows.shape[1]))
     candidates = candidates.sort(dim=1).values
@@ -240,4 +242,4 @@ def _measured(
     found = lengths[:, :k]
     if metric == "angular":
         found = 2 * torch.arcsin((found / 2).clamp(max=1))  # the angle that spans this chord
-    return found.float().contiguous().numpy(), candidates.gather(1, order[:, :k]).int().numpy()
+    return found.contiguous(), candidates.gather(1, order[:, :k]).int()

@@ -1,4 +1,4 @@
-"""t-SNE by openTSNE, given exact neighbours."""
+"""t-SNE by openTSNE, with exact neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geomclip.machine.extras import optional
 from geomclip.projections.base import PlacesNewPoints, whole
-from geomclip.projections.neighbors import Neighbors, nearest_among
+from geomclip.projections.neighbors import NeighborSearch, nearest_among
 
 EXAGGERATED = 250
 """Steps with attraction 12 times as strong, by which clusters find their places; none from drawn points."""
@@ -78,7 +78,7 @@ class TSNE(PlacesNewPoints):
             raise ValueError(f"perplexity must be at least 1, got {self.perplexity}")
         return int(3 * self.perplexity) + 1, f"perplexity={self.perplexity:g}"
 
-    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> NDArray[Any]:
         if self.n_components != 2:
             raise ValueError(f"TSNE draws planes: n_components={self.n_components} must be 2")
         start = self._start(len(x))
@@ -117,7 +117,7 @@ class TSNE(PlacesNewPoints):
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Keep openTSNE from telling that a start from drawn points is wide, which is what it is to be."""
+    """Keep openTSNE from saying that a start from drawn points is wide, which is what it is to be."""
 
     def other(record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith("Standard deviation of embedding")
@@ -146,6 +146,6 @@ def _search(x: NDArray[Any], k: int, metric: str, found: list[Any]) -> Any:
 
         def query(self, query: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
             distances, indices = nearest_among(query, x, k, metric=metric)
-            return indices, distances.astype(np.float64)
+            return indices, distances.astype(np.float32).astype(np.float64)  # as precise as those of `build`
 
     return Exact(x, k, metric)

@@ -1,4 +1,4 @@
-"""UMAP on a plane, in space or on a sphere: umap-learn, given exact neighbours and its sphere read aright."""
+"""UMAP on a plane, in space or on a sphere: umap-learn with exact neighbours, and its sphere read aright."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 
 from geomclip.machine.extras import optional
 from geomclip.projections.base import PlacesNewPoints, whole
-from geomclip.projections.neighbors import Neighbors, nearest_among
+from geomclip.projections.neighbors import NeighborSearch, nearest_among
 
 OUTPUTS = ("plane", "sphere")
 TIED = 0.1
@@ -89,7 +89,7 @@ class UMAP(PlacesNewPoints):
         neighbors = whole("n_neighbors", self.n_neighbors, 2)
         return max(4, neighbors + 1), f"n_neighbors={neighbors}" if neighbors > 3 else ""
 
-    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> NDArray[Any]:
         self._check_options()
         umap = umap_learn()
         sphere = self.output == "sphere"
@@ -105,6 +105,19 @@ class UMAP(PlacesNewPoints):
             ).fit(x)
         drawn = np.asarray(self._umap.embedding_)
         return on_sphere(drawn) if sphere else drawn
+
+    def aligned(self, before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Two clouds of the same items, row by row, drawn on common axes by AlignedUMAP with these options."""
+        for x in (before, after):
+            self._check(x)
+        self._check_options()
+        rows = {row: row for row in range(len(before))}
+        with without_warnings():
+            # the sum of both graphs is laid out as one; umap-learn finds the neighbours itself here
+            aligned_umap = optional("umap.aligned_umap", "UMAP").AlignedUMAP
+            mapper = aligned_umap(**options_of(self), alignment_regularisation=TIED)
+            drawn = mapper.fit_transform([before, after], relations=[rows])
+        return np.asarray(drawn[0]), np.asarray(drawn[1])
 
     def _transform(self, x: NDArray[Any]) -> NDArray[Any]:
         with without_warnings():
@@ -142,20 +155,6 @@ def options_of(estimator: UMAP) -> dict[str, Any]:
     }
 
 
-def aligned(estimator: UMAP, before: NDArray[Any], after: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Two clouds of the same items, row by row, drawn on common axes by AlignedUMAP with this estimator's options."""
-    for x in (before, after):
-        estimator._check(x)
-    estimator._check_options()
-    rows = {row: row for row in range(len(before))}
-    with without_warnings():
-        # the sum of both graphs is laid out as one; umap-learn finds the neighbours itself here
-        aligned_umap = optional("umap.aligned_umap", "UMAP").AlignedUMAP
-        mapper = aligned_umap(**options_of(estimator), alignment_regularisation=TIED)
-        drawn = mapper.fit_transform([before, after], relations=[rows])
-    return np.asarray(drawn[0]), np.asarray(drawn[1])
-
-
 def on_sphere(angles: NDArray[Any]) -> NDArray[np.float64]:
     """Unit rows (n, 3) of unbounded colatitudes and longitudes (n, 2).
 
@@ -183,7 +182,7 @@ def _start(x: NDArray[Any], neighbors: NDArray[Any], n_components: int) -> str:
 
 
 def _found(
-    x: NDArray[Any], near: Neighbors, n_neighbors: int, metric: str, random_state: int | None
+    x: NDArray[Any], near: NeighborSearch, n_neighbors: int, metric: str, random_state: int | None
 ) -> tuple[Any, Any, Any]:
     """Neighbours as umap-learn wants them: each row with itself first, its distances, and a search for new rows."""
     distances, indices = near.nearest(n_neighbors - 1, metric=metric, random_state=random_state)
@@ -207,7 +206,7 @@ def _search(x: NDArray[Any], metric: str) -> Any:
 
         def query(self, new: NDArray[Any], k: int, epsilon: float) -> tuple[NDArray[Any], NDArray[Any]]:
             distances, indices = nearest_among(new, x, k, metric=metric)
-            return indices, _as_umap(distances, metric)
+            return indices, _as_umap(distances.astype(np.float32), metric)
 
     return Exact()
 

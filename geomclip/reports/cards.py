@@ -10,34 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geomclip.embeddings.record import EmbeddingSet
-from geomclip.panels.details import Details, MatchedPairs
-from geomclip.panels.record import Panel
+from geomclip.panels.details import MatchedPairs
 from geomclip.reports.packed import cosines, rows
 from geomclip.reports.signs import plain
+from geomclip.reports.spaces import Space
 
 GALLERY = 12
 
 
-@dataclass(frozen=True, eq=False)
-class Space:
-    """One embedding of the items: before, after, or the only one."""
-
-    name: str
-    embeddings: EmbeddingSet
-    details: Details
-    panel: Panel
-
-
 @dataclass(frozen=True)
 class Card:
-    """One picture of a gallery: the image, a text, and what is said of both."""
+    """One picture of a gallery: the image, a text, and a note on both."""
 
     kind: str  # what a click selects
     row: int
     image: int | None
     caption: str
-    told: str
+    note: str
 
 
 def items(spaces: Sequence[Space], webp: Sequence[bytes]) -> dict[str, Any]:
@@ -47,23 +36,25 @@ def items(spaces: Sequence[Space], webp: Sequence[bytes]) -> dict[str, Any]:
     first = spaces[0].embeddings
     return {
         "images": [plain(each) for each in first.image_id],
-        "texts": [plain(each) for each in captions(first)],
+        "texts": [plain(each) for each in captions(spaces[0])],
         "classes": first.class_text is not None,
-        "pairs": {name: rows(each) for name, each in zip(("image", "text"), pairs(first), strict=True)},
+        "pairs": {name: rows(each) for name, each in zip(("image", "text"), pairs(spaces[0]), strict=True)},
         "thumbnails": [base64.b64encode(each).decode("ascii") for each in webp],
         "spaces": [_space(space) for space in spaces],
     }
 
 
-def captions(embeddings: EmbeddingSet) -> Sequence[str]:
+def captions(space: Space) -> Sequence[str]:
     """The texts, or the names of the classes; ids where no words are known."""
+    embeddings = space.embeddings
     if embeddings.class_text is not None:
         return embeddings.classes or [f"class {i}" for i in range(len(embeddings.class_text))]
     return embeddings.caption or embeddings.caption_id
 
 
-def pairs(embeddings: EmbeddingSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def pairs(space: Space) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the images and texts that belong together; none in a set of images alone."""
+    embeddings = space.embeddings
     if embeddings.image_of_text is not None:
         return embeddings.image_of_text.numpy(), np.arange(len(embeddings.image_of_text))
     if embeddings.labels is not None:
@@ -75,24 +66,26 @@ def _space(space: Space) -> dict[str, Any]:
     near = {
         kind: {"row": rows(found.row), "cosine": cosines(found.cosine)} for kind, found in space.details.nearest.items()
     }
-    ranks = {kind: rows(found) for kind, found in ranks_of(space.panel, space.embeddings).items()}
-    return {"name": space.name, "nearest": near, "rank": ranks, "cosine": cosines(of_pairs(space.embeddings))}
+    ranks = {kind: rows(found) for kind, found in ranks_of(space).items()}
+    return {"name": space.name, "nearest": near, "rank": ranks, "cosine": cosines(of_pairs(space))}
 
 
-def of_pairs(embeddings: EmbeddingSet) -> NDArray[np.float64]:
+def of_pairs(space: Space) -> NDArray[np.float64]:
     """Cosine of each of `pairs`."""
+    embeddings = space.embeddings
     texts = embeddings.text if embeddings.text is not None else embeddings.class_text
     if texts is None:
         return np.zeros(0)
-    image, text = map(torch.from_numpy, pairs(embeddings))
+    image, text = map(torch.from_numpy, pairs(space))
     return (embeddings.image[image] * texts[text]).sum(dim=1).clamp(-1, 1).double().numpy()
 
 
-def ranks_of(panel: Panel, embeddings: EmbeddingSet) -> dict[str, NDArray[np.int64]]:
+def ranks_of(space: Space) -> dict[str, NDArray[np.int64]]:
     """Rank of the first own partner, by modality, where the panel has it of these very items; 0: there is none."""
     found = {}
+    embeddings = space.embeddings
     for kind, known, ids in (("image", "image_id", embeddings.image_id), ("text", "caption_id", embeddings.caption_id)):
-        table = panel.items.get(kind, {})
+        table = space.panel.items.get(kind, {})
         if "rank" in table and len(ids):
             rank_of = dict(zip(table[known], table["rank"], strict=True))
             if len(rank_of) == len(table["rank"]) and all(each in rank_of for each in ids):
@@ -102,12 +95,12 @@ def ranks_of(panel: Panel, embeddings: EmbeddingSet) -> dict[str, NDArray[np.int
 
 def galleries(space: Space) -> dict[str, list[Card]]:
     """Best and worst pairs, and the images and texts that are neighbours of most, by heading."""
-    details, words = space.details, captions(space.embeddings)
+    details, words = space.details, captions(space)
     shown = {}
     for heading, found in (("Worst pairs", details.worst), ("Best pairs", details.best)):
         if found is not None:
             shown[heading] = list(_pairs(found, words))
-    owner = dict(zip(*reversed(pairs(space.embeddings)), strict=True)) if space.embeddings.class_text is None else {}
+    owner = dict(zip(*reversed(pairs(space)), strict=True)) if space.embeddings.class_text is None else {}
     for kind, heading, queries in (("image", "Image hubs", "texts"), ("text", "Text hubs", "images")):
         counts = details.k_occurrence.get(kind)
         if counts is None:
@@ -126,22 +119,22 @@ def galleries(space: Space) -> dict[str, list[Card]]:
 
 
 def _pairs(found: MatchedPairs, words: Sequence[str]) -> list[Card]:
-    told = zip(found.image, found.text, found.cosine, found.rank, strict=True)
+    columns = zip(found.image, found.text, found.cosine, found.rank, strict=True)
     return [
         Card("text", int(text), int(image), plain(words[text]), f"rank {rank:,}, cosine {cosine:.4f}")
-        for image, text, cosine, rank in list(told)[:GALLERY]
+        for image, text, cosine, rank in list(columns)[:GALLERY]
     ]
 
 
 def moves(before: Space, after: Space) -> dict[str, list[Card]]:
     """Texts whose own image rose or fell most in rank, from one space to the other."""
-    ranks = [ranks_of(space.panel, space.embeddings).get("text") for space in (before, after)]
+    ranks = [ranks_of(space).get("text") for space in (before, after)]
     if ranks[0] is None or ranks[1] is None:
         return {}
     # ranks are felt as ratios: from 2 to 1 is as much as from 200 to 100
     change = np.log(ranks[0]) - np.log(ranks[1])
-    image = dict(zip(*reversed(pairs(before.embeddings)), strict=True))
-    words, shown = captions(before.embeddings), {}
+    image = dict(zip(*reversed(pairs(before)), strict=True))
+    words, shown = captions(before), {}
     for heading, order in (("Found sooner", -change), ("Found later", change)):
         first = [row for row in np.argsort(order, kind="stable")[:GALLERY] if order[row] < 0]
         shown[heading] = [

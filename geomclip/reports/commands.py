@@ -1,4 +1,4 @@
-"""Commands as a page tells them: the one it was made with, and the one that would show more."""
+"""Commands as a page shows them: the one it was made with, and the one that would show more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _shown(value: object) -> str:
 
 
 def with_vectors(made_from: Mapping[str, Any]) -> str:
-    """The command that gives the same report with its vectors, as far as the names of model and data tell.
+    """The command that gives the same report with its vectors, as far as model and data are named.
 
     Examples
     --------
@@ -59,5 +59,5 @@ def source(made_from: Mapping[str, Any]) -> str:
 
 def of_data(made_from: Mapping[str, Any]) -> str:
     """The options that name the data."""
-    asked = (("--data", "dataset"), ("--split", "split"))
-    return "".join(f" {flag} {shlex.quote(str(made_from[key]))}" for flag, key in asked if made_from.get(key))
+    flags = (("--data", "dataset"), ("--split", "split"))
+    return "".join(f" {flag} {shlex.quote(str(made_from[key]))}" for flag, key in flags if made_from.get(key))

@@ -1,4 +1,4 @@
-"""The pictures of a page: which there are, what each is called and says, drawn by `geomclip.plots.interactive`."""
+"""The figures of a page: which there are, what each is called and says, drawn by `geomclip.plots.interactive`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geomclip.machine.errors import NotAvailableError
+from geomclip.machine.progress import Progress
 from geomclip.panels.record import Panel
-from geomclip.reports.cards import Space
 from geomclip.reports.course import KEYS, path_of
+from geomclip.reports.spaces import Space
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+    from plotly import graph_objects as go
 
 QUERIES = {
     "image_retrieval": "texts looking for their image",
@@ -25,35 +26,35 @@ SPHERE = (
     "made neighbours here as far as that can be. What the picture keeps of it is told below it."
 )
 PLANE = "The two directions in which the vectors vary most: nothing is bent, much is left out."
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure with what is said of it; or, in its place, why there is none."""
+class Figure:
+    """A drawing with its heading and text; or, in its place, why there is none."""
 
     name: str
     heading: str
-    caption: str
+    text: str
     figure: Any = None  # as JSON has it
     absent: str = ""
     wide: bool = False
 
 
-def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress | None) -> list[Picture]:
+def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress) -> list[Figure]:
     """The sphere and the plane of one space, or of two side by side."""
     from geomclip.plots import interactive
-    from geomclip.projections.maps import Cloud, project, project_pair
+    from geomclip.projections.maps import PointSet, project, project_pair
 
-    # one cloud for both maps: neighbours and distances in full dimension are found once
-    clouds = [Cloud.of(space.embeddings) for space in spaces]
+    # the same points for both maps: neighbours and distances in full dimension are found once
+    points = [PointSet.of(space.embeddings) for space in spaces]
 
-    def drawn(method: str, one: str, two: str) -> Figure:
-        given: dict[str, Any] = {"random_state": seed, "progress": progress}
-        if len(clouds) == 1:
-            return quiet(getattr(interactive, one)(project(clouds[0], method, **given)))
-        pair = project_pair(clouds[0], clouds[1], method, **given)
-        return quiet(getattr(interactive, two)(*pair, names=[space.name for space in spaces]))
+    def drawn(method: str, one: str, two: str) -> go.Figure:
+        # the page itself shows thumbnail and words at the pointer
+        if len(points) == 1:
+            map = project(points[0], method, random_state=seed, progress=progress)
+            return getattr(interactive, one)(map, hover=False)
+        pair = project_pair(points[0], points[1], method, random_state=seed, progress=progress)
+        return getattr(interactive, two)(*pair, names=[space.name for space in spaces], hover=False)
 
     return [
         _tried("sphere", "On the sphere", SPHERE, drawn, "dosnes", "sphere", "sphere_pair", wide=True),
@@ -61,15 +62,7 @@ def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress | None) ->
     ]
 
 
-def quiet(figure: Figure) -> Figure:
-    """The figure without hover text of its own: the page shows thumbnail and caption."""
-    for trace in figure.data:
-        if trace.meta in ("image", "text"):
-            trace.update(hovertemplate=None, hovertext=None, hoverinfo="none")
-    return figure
-
-
-def pictures_of(sides: Mapping[str, Panel], spaces: Sequence[Space], source: object = None) -> list[Picture]:
+def figures_of(sides: Mapping[str, Panel], spaces: Sequence[Space], source: object = None) -> list[Figure]:
     """What there is to draw of panels ('' or before and after) and of their vectors, where they are at hand.
 
     If `source` is the folder of a training run, its way across the alignment-uniformity plane is drawn too.
@@ -77,7 +70,7 @@ def pictures_of(sides: Mapping[str, Panel], spaces: Sequence[Space], source: obj
     return [*of_spaces(spaces), *of_panels(sides), *_plane_of_losses(sides, source)]
 
 
-def of_spaces(spaces: Sequence[Space]) -> Iterator[Picture]:
+def of_spaces(spaces: Sequence[Space]) -> Iterator[Figure]:
     """Similarities, spectra and k-occurrence: a picture a space; spectra together."""
     from geomclip.plots import interactive
 
@@ -118,7 +111,7 @@ def of_spaces(spaces: Sequence[Space]) -> Iterator[Picture]:
             )
 
 
-def of_panels(sides: Mapping[str, Panel]) -> Iterator[Picture]:
+def of_panels(sides: Mapping[str, Panel]) -> Iterator[Figure]:
     """Reliability diagrams, and gap curves where they were measured."""
     from geomclip.plots import interactive
 
@@ -150,7 +143,7 @@ def of_panels(sides: Mapping[str, Panel]) -> Iterator[Picture]:
             )
 
 
-def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Picture]:
+def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Figure]:
     from geomclip.plots import interactive
 
     points = {}
@@ -158,16 +151,16 @@ def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Pic
         alignment, uniformity = (panel.values.get(key) for key in KEYS)
         if alignment is not None and uniformity is not None:
             points[side or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
-    told = "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020)."
+    text = "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020)."
     try:
         path = path_of(source)
     except ValueError as problem:
-        path, told = [], f"{told} No path of the training: {problem}."
+        path, text = [], f"{text} No path of the training: {problem}."
     if path:
-        told = f"{told} The line is the way of the training, on its own probe pairs."
+        text = f"{text} The line is the way of the training, on its own probe pairs."
     if points:
         yield _tried(
-            "plane-of-losses", "Alignment and uniformity", told, interactive.alignment_uniformity, points, path or None
+            "plane-of-losses", "Alignment and uniformity", text, interactive.alignment_uniformity, points, path or None
         )
 
 
@@ -177,13 +170,13 @@ def named(name: str, side: str) -> str:
 
 
 def _tried(
-    name: str, heading: str, caption: str, make: Callable[..., Figure], *given: Any, wide: bool = False
-) -> Picture:
-    """The picture that `make` draws of what is given; the reason in its place where that cannot be drawn."""
+    name: str, heading: str, text: str, make: Callable[..., go.Figure], *values: Any, wide: bool = False
+) -> Figure:
+    """The figure that `make` draws of the values; the reason in its place where they cannot be drawn."""
     try:
-        figure = json.loads(make(*given).to_json(engine="json", remove_uids=True))
+        figure = json.loads(make(*values).to_json(engine="json", remove_uids=True))
     except NotAvailableError:
         raise  # a missing package is no property of the set
     except ValueError as reason:  # too few points, all alike
-        return Picture(name, heading, caption, absent=f"Not drawn: {reason}.", wide=wide)
-    return Picture(name, heading, caption, figure, wide=wide)
+        return Figure(name, heading, text, absent=f"Not drawn: {reason}.", wide=wide)
+    return Figure(name, heading, text, figure, wide=wide)

@@ -42,7 +42,7 @@ class Bar:
     width: float
     value: float
     mark: float | None  # the null, or no change
-    told: str  # what the ends of the scale are
+    scale: str  # what its ends are
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,15 @@ def _scaled(start: float, end: float, low: float, high: float, value: float, mar
     def place(x: float) -> float:
         return round(100 * min(1.0, max(0.0, (x - start) / (end - start))), 2)
 
-    told = f"on a scale from {number(start)} to {number(end)}"
+    scale = f"on a scale from {number(start)} to {number(end)}"
     width = round(place(high) - place(low), 2)
-    return Bar(place(low), width, place(value), None if mark is None else place(mark), told)
+    return Bar(place(low), width, place(value), None if mark is None else place(mark), scale)
 
 
 def panel_files(panel: Panel) -> dict[str, str]:
     """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without the seconds it took."""
-    told = {key: value for key, value in panel.to_dict().items() if key != "seconds"}
-    return {"report.json": _json(told), "report.csv": panel_csv(panel)}
+    kept = {key: value for key, value in panel.to_dict().items() if key != "seconds"}
+    return {"report.json": _json(kept), "report.csv": panel_csv(panel)}
 
 
 def comparison_files(comparison: Comparison) -> dict[str, str]:
@@ -208,5 +208,5 @@ def _word(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _json(told: Mapping[str, Any]) -> str:
-    return json.dumps(told, indent=2, allow_nan=False) + "\n"
+def _json(result: Mapping[str, Any]) -> str:
+    return json.dumps(result, indent=2, allow_nan=False) + "\n"

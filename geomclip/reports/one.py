@@ -1,4 +1,7 @@
-"""The report of one source: measured if it is not a result, seen if it has vectors, written as one page."""
+"""The report of one source: measured if it is not a result, seen if it has vectors, written as one page.
+
+A comparison has a page of its own, which `two` makes.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,26 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import nearest, option
 from geomclip.panels import sources, tables
+from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.measurement import Measured
 from geomclip.panels.nulls import NullCache
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number
 from geomclip.panels.sources import Side
-from geomclip.reports import commands, numbers
+from geomclip.reports import commands, numbers, two
 from geomclip.reports.cards import galleries
-from geomclip.reports.figures import pictures_of
+from geomclip.reports.figures import figures_of
 from geomclip.reports.origins import made_of
 from geomclip.reports.page import Missing, Page, Table, write
-from geomclip.reports.views import POINTS, Asked, View, view_of
+from geomclip.reports.views import POINTS, PageOptions, View, view_of
 
 OUT = "geomclip-report.html"
 
 
 def report(
-    source: Side = "demo",
+    source: Side | Comparison = "demo",
     out: str | Path = OUT,
     *,
     thumbnails: bool = True,
@@ -38,13 +43,14 @@ def report(
     command: str | None = None,
     **options: Any,
 ) -> Path:
-    """One offline HTML page of one set: its numbers, its pictures, and its items to search and follow.
+    """One offline HTML page of one set, or of a comparison: numbers, pictures, and items to search and follow.
 
     Parameters
     ----------
-    source : Panel, EmbeddingSet, encoder, path or name
+    source : Panel, EmbeddingSet, encoder, path, name or Comparison
         What `compare` takes for a side: a result (`.json`), a store, `.npz` or `.npy`, or a model's name, checkpoint
-        or run folder. A result has no vectors: its page has the numbers and what can be drawn of them.
+        or run folder. A result has no vectors: its page has the numbers and what can be drawn of them. Or what
+        `compare` gives: the page has what changed, and both spaces where both sides have vectors.
     out : path
         The page; its name ends in .html.
     thumbnails : bool
@@ -55,7 +61,8 @@ def report(
     curves : bool
         Measure the gap curves too, if the source is measured.
     bootstrap, seed : int
-        Resamples for the intervals, 0 for none; the seed of these, of the maps and of the sample.
+        Resamples for the intervals, 0 for none; the seed of these, of the maps and of the sample. Of a comparison,
+        which is measured, the seed is its own.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
     progress : Progress, optional
@@ -63,7 +70,8 @@ def report(
     command : str, optional
         What the foot of the page says it was made with. Left out: this call.
     **options
-        As of `compare`. Those of data say of vectors where their images lie (data, split, data_root, ...).
+        As of `compare`. Those of data say of vectors where their images lie (data, split, data_root, ...); a
+        comparison takes these alone.
 
     Returns
     -------
@@ -90,16 +98,27 @@ def report(
     check_output_file(out, ".html")
     cache = None if cache_dir is None else Path(cache_dir)
     of_data = {name: options[name] for name in sources.OF_IMAGES if options.get(name) is not None}
-    asked = Asked(of_data if thumbnails else None, points, seed, cache, progress.stage)
+    shown = PageOptions(of_data if thumbnails else None, points, seed, cache, progress)
+    if isinstance(source, Comparison):
+        _refuse_all_but_data(options)
+        return write(two.page_of(source, shown, command or two.call_of(source, out)), out)
     common: dict[str, Any] = {"seed": seed, "progress": progress, "options": options}
     (side,) = sources.loaded([source], [""], cache_dir=cache, pictures=thumbnails, **common)
     if isinstance(side, Panel) and not thumbnails:
-        raise InputError("--no-thumbnails: a result has no images: leave it out")
+        raise InputError(f"{option('thumbnails', False)}: a result has no images: leave it out")
     common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache), "curves": curves}
     measured = sources.measured(side, "", **common)
-    view = view_of({"": measured}, asked)
+    view = view_of({"": measured}, shown)
     command = command or commands.called("report", source, out, seed=seed, **options)
     return write(page_of(measured, view, command, source), out)
+
+
+def _refuse_all_but_data(options: dict[str, Any]) -> None:
+    for name in options:
+        if name not in sources.OPTIONS:
+            raise InputError(f"no option {name!r}{nearest(name, list(sources.OPTIONS))}")
+        if name not in sources.OF_IMAGES:
+            raise InputError(f"{option(name)} says how to measure, and a comparison is measured: leave it out")
 
 
 def page_of(measured: Measured, view: View, command: str, source: object = None) -> Page:
@@ -121,7 +140,7 @@ def page_of(measured: Measured, view: View, command: str, source: object = None)
         command=command,
         missing=None if measured.embeddings is not None else _missing(panel),
         maps=view.maps,
-        pictures=pictures_of({"": panel}, view.spaces, source),
+        pictures=figures_of({"": panel}, view.spaces, source),
         galleries=galleries(view.spaces[0]) if view.spaces else {},
         items=view.items,
         by=_by(panel),
@@ -130,11 +149,11 @@ def page_of(measured: Measured, view: View, command: str, source: object = None)
 
 
 def _missing(panel: Panel) -> Missing:
-    said = (
+    reason = (
         "This page is of a result, which has numbers but no vectors: maps, similarities, spectra, hubs, neighbours, "
         "search and galleries are of the vectors. With them:"
     )
-    return Missing(said, commands.with_vectors(panel.made_from))
+    return Missing(reason, commands.with_vectors(panel.made_from))
 
 
 def _by(panel: Panel) -> Table | None:

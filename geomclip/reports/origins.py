@@ -14,19 +14,19 @@ LONGEST = 2000
 
 def made_of(panel: Panel) -> dict[str, str]:
     """Data, model and settings of a panel, and the machine's packages; not how long it took."""
-    told = panel.to_dict()
+    result = panel.to_dict()
     counts = ("n_images", "n_texts", "dim", "logit_scale", "logit_scale_source", "seed", "features_sha256")
     return lines_of(
         {
             **panel.made_from,
-            **{name: told[name] for name in counts},
+            **{name: result[name] for name in counts},
             "measured with": panel.params,
             "environment": panel.env,
         }
     )
 
 
-def lines_of(told: Mapping[str, Any]) -> dict[str, str]:
+def lines_of(entries: Mapping[str, Any]) -> dict[str, str]:
     """Each entry in words; empty ones are left out.
 
     Examples
@@ -34,7 +34,7 @@ def lines_of(told: Mapping[str, Any]) -> dict[str, str]:
     >>> lines_of({"split": "test", "notes": [], "skipped": list("abcdefghij"), "env": {"torch": "2", "cpus": 2}})
     {'split': 'test', 'skipped': 'a, b, c, d, e, f, g, h and 2 more', 'env': 'torch 2, cpus 2'}
     """
-    return {str(name): _words(value) for name, value in told.items() if value not in (None, "", [], (), {})}
+    return {str(name): _words(value) for name, value in entries.items() if value not in (None, "", [], (), {})}
 
 
 def _words(value: Any) -> str:

@@ -12,7 +12,7 @@ from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.version import __version__
 from geomclip.reports.cards import Card
-from geomclip.reports.figures import Picture
+from geomclip.reports.figures import Figure
 from geomclip.reports.numbers import Group, Line
 from geomclip.reports.packed import packed
 from geomclip.reports.signs import plain
@@ -34,7 +34,7 @@ class Table:
 class Missing:
     """What a page cannot show, and the command that would give it."""
 
-    said: str
+    reason: str
     command: str = ""
 
 
@@ -54,8 +54,8 @@ class Page:
     warnings: Sequence[str] = ()
     remarks: Sequence[str] = ()
     missing: Missing | None = None
-    maps: Sequence[Picture] = ()
-    pictures: Sequence[Picture] = ()
+    maps: Sequence[Figure] = ()
+    pictures: Sequence[Figure] = ()
     galleries: Mapping[str, Sequence[Card]] = field(default_factory=dict)
     items: Mapping[str, Any] | None = None
     by: Table | None = None
@@ -115,7 +115,7 @@ def html(page: Page) -> str:
 
 @cache
 def _environment() -> Any:
-    """Templates that escape all they are given, and refuse a name that they are not given."""
+    """Templates that escape all that they show, and refuse a name that they do not have."""
     jinja2 = optional("jinja2", "a report")
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),

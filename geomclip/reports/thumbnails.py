@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import default_workers
+from geomclip.machine.words import option
 from geomclip.pairs import DATASETS, Pairs, Source, load_pairs
 from geomclip.pairs.images import decode
 from geomclip.pairs.reading import value_or_reason
@@ -20,8 +21,6 @@ from geomclip.pairs.record import ImageSource
 SIDE = 96
 """Longest side in pixels: a list of ten fits a phone, and 1,000 photos take about 3 MB."""
 QUALITY = 60
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,27 @@ class Thumbnails:
 
 
 def thumbnails(
-    embeddings: EmbeddingSet,
+    ids: Sequence[str],
+    made_from: Mapping[str, Any],
     of_data: Mapping[str, Any],
     *,
     cache_dir: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Thumbnails:
     """The images of a set, by their ids in its data set; only what that data set names is read.
 
     Parameters
     ----------
-    embeddings : EmbeddingSet
+    ids : sequence of str
+        Of the images.
+    made_from : mapping
+        Of the set.
     of_data : mapping
         Fields of `geomclip.pairs.Source`: data, split, data_root, columns. Without `data`, the set that `made_from`
         names, if it is one of `geomclip data`; a place (csv:FILE, folder:DIR) is never taken from there.
     cache_dir : path, optional
-    progress : callable, optional
-        Called with (stage, images done, images).
+    progress : Progress, optional
+        Takes how many images are done.
 
     Returns
     -------
@@ -68,15 +71,15 @@ def thumbnails(
         If the machine fails while an image is read.
     """
     try:
-        pairs = _pairs(embeddings, of_data, cache_dir)
+        pairs = _pairs(made_from, of_data, cache_dir)
     except (InputError, NotAvailableError) as absent:
         if of_data:
             raise
         return Thumbnails(notes=(f"no thumbnails: {absent}",))
-    sources = _sources(embeddings, pairs)
+    sources = _sources(ids, pairs)
     if not any(sources):
         return Thumbnails(
-            notes=(f"no thumbnails: no image of {pairs.title} has an id of this set (--data names another)",)
+            notes=(f"no thumbnails: no image of {pairs.title} has an id of this set ({option('data')} names another)",)
         )
 
     def make(source: ImageSource | None) -> bytes | str:
@@ -86,12 +89,12 @@ def thumbnails(
 
     webp, lost = [], []
     with ThreadPoolExecutor(default_workers()) as pool:  # Pillow decodes without the interpreter's lock
-        for done, (name, made) in enumerate(zip(embeddings.image_id, pool.map(make, sources), strict=True), 1):
+        for done, (name, made) in enumerate(zip(ids, pool.map(make, sources), strict=True), 1):
             if isinstance(made, str):
                 lost.append(f"{name} ({made})")
             webp.append(b"" if isinstance(made, str) else made)
-            if progress is not None and (done % 50 == 0 or done == len(sources)):
-                progress("thumbnails", done, len(sources))
+            if done % 50 == 0 or done == len(sources):
+                progress.stage("thumbnails", done, len(sources))
     notes = [f"{len(lost):,} of {len(webp):,} images have no thumbnail; first: {lost[0]}"] if lost else []
     return Thumbnails(webp, notes, pairs.licence)
 
@@ -107,28 +110,26 @@ def shrunk(source: ImageSource) -> bytes:
     return buffer.getvalue()
 
 
-def _pairs(embeddings: EmbeddingSet, of_data: Mapping[str, Any], cache_dir: Path | None) -> Pairs:
-    """The pairs that the set was made from, or those asked for."""
-    made = embeddings.made_from
-    asked = dict(of_data)
-    if "data" not in asked:
-        name = str(made.get("dataset") or "")
+def _pairs(made_from: Mapping[str, Any], of_data: Mapping[str, Any], cache_dir: Path | None) -> Pairs:
+    """The pairs that the set was made from, or those that `of_data` names."""
+    named = dict(of_data)
+    if "data" not in named:
+        name = str(made_from.get("dataset") or "")
         # a store may be somebody else's: it names a set that this machine knows, and no file or folder to read
         if name not in DATASETS:
-            told = f"its images are of {name}, which" if name else "it does not say of which images it is, which"
-            raise InputError(f"{told} --data tells")
-        asked["data"] = name
-        if made.get("split"):
-            asked.setdefault("split", str(made["split"]))
-    return load_pairs(Source(**asked), cache_dir=cache_dir)
+            what = f"its images are of {name}, which" if name else "it does not say of which images it is, which"
+            raise InputError(f"{what} {option('data')} tells")
+        named["data"] = name
+        if made_from.get("split"):
+            named.setdefault("split", str(made_from["split"]))
+    return load_pairs(Source(**named), cache_dir=cache_dir)
 
 
-def _sources(embeddings: EmbeddingSet, pairs: Pairs) -> list[ImageSource | None]:
+def _sources(ids: Sequence[str], pairs: Pairs) -> list[ImageSource | None]:
     """Where each image of the set is; None for ids that the data do not have, or have twice."""
     known: dict[str, ImageSource | None] = {}
     for pair in pairs.pairs:
         known[pair.image_id] = None if pair.image_id in known else pair.image
-    ids = embeddings.image_id
-    if ids == tuple(map(str, range(len(ids)))) and ids != tuple(pair.image_id for pair in pairs.pairs):
+    if tuple(ids) == tuple(map(str, range(len(ids)))) and tuple(ids) != tuple(pair.image_id for pair in pairs.pairs):
         return [None] * len(ids)  # row numbers, which say nothing of other rows
     return [known.get(each) for each in ids]

@@ -3,62 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.sources import SIDES
 from geomclip.reports import commands, numbers
-from geomclip.reports.cards import Card, Space, galleries, moves
-from geomclip.reports.figures import pictures_of
+from geomclip.reports.cards import Card, galleries, moves
+from geomclip.reports.figures import figures_of
 from geomclip.reports.origins import lines_of, made_of
-from geomclip.reports.page import Missing, Page, Table, write
-from geomclip.reports.views import POINTS, Asked, View, view_of
+from geomclip.reports.page import Missing, Page, Table
+from geomclip.reports.spaces import Space
+from geomclip.reports.views import PageOptions, View, view_of
 
 
-def save_page(
-    comparison: Comparison,
-    out: Path,
-    *,
-    thumbnails: bool = True,
-    points: int = POINTS,
-    cache_dir: Path | None = None,
-    progress: Progress = SILENT,
-    command: str | None = None,
-    **of_data: Any,
-) -> Path:
-    """Write the page of a comparison, whole or not at all.
+def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
+    """What the page of a comparison shows: of both spaces, where it is still in memory and both have vectors.
 
-    Parameters
-    ----------
-    comparison : Comparison
-        What it is of, if it is still in memory (`comparison.sides`), is shown: both spaces, where both have vectors.
-    out : path
-    thumbnails, points, cache_dir, progress, command
-        As of `report`.
-    **of_data
-        Where the images lie: data, split, data_root and columns, as `load_pairs` takes them.
-
-    Returns
-    -------
-    Path
+    Raises
+    ------
+    InputError
+        If there are to be no thumbnails where there are no images.
     """
     both = {} if comparison.sides is None else dict(zip(SIDES, comparison.sides, strict=True))
-    asked = Asked(of_data if thumbnails else None, points, comparison.seed, cache_dir, progress)
-    view = view_of(both, asked) if both else View()
-    if not thumbnails and not view.spaces:
-        raise InputError("--no-thumbnails: without vectors of both sides there are no images: leave it out")
-    return write(_page(comparison, view, command or _call(comparison, out)), out)
-
-
-def _page(comparison: Comparison, view: View, command: str) -> Page:
+    view = view_of(both, replace(options, seed=comparison.seed)) if both else View()
+    if options.of_data is None and not view.spaces:
+        raise InputError(
+            f"{option('thumbnails', False)}: without vectors of both sides there are no images: leave it out"
+        )
     groups = numbers.changes_of(comparison)
-    panels = (
-        {} if comparison.sides is None else dict(zip(SIDES, (side.panel for side in comparison.sides), strict=True))
-    )
+    panels = {name: side.panel for name, side in both.items()}
     *sides, how = tables.header(comparison)
     return Page(
         kind="compare",
@@ -73,7 +50,7 @@ def _page(comparison: Comparison, view: View, command: str) -> Page:
         command=command,
         missing=None if view.spaces else _missing(comparison),
         maps=view.maps,
-        pictures=pictures_of(panels, view.spaces, comparison.after.get("name")),
+        pictures=figures_of(panels, view.spaces, comparison.after.get("name")),
         galleries=_galleries(view.spaces) if view.spaces else {},
         items=view.items,
         by=_by(comparison),
@@ -88,17 +65,18 @@ def _galleries(spaces: Sequence[Space]) -> Mapping[str, list[Card]]:
 
 
 def _missing(comparison: Comparison) -> Missing:
-    said = (
+    reason = (
         "This page has no vectors of both sides: maps, similarities, spectra, hubs, neighbours, search and galleries "
         "are of the vectors. With them:"
     )
-    return Missing(said, commands.of_both(comparison.before, comparison.after))
+    return Missing(reason, commands.of_both(comparison.before, comparison.after))
 
 
-def _call(comparison: Comparison, out: Path) -> str:
+def call_of(comparison: Comparison, out: Path) -> str:
+    """The calls in Python that make the page, as far as the names of both sides are known."""
     sides = [comparison.before.get("name"), comparison.after.get("name")]
     named = commands.called("compare", *sides) if all(sides) else "geomclip.compare(before, after)"
-    return f"{named}.save({str(out)!r})"
+    return f"geomclip.report({named}, {str(out)!r})"
 
 
 def _by(comparison: Comparison) -> Table | None:

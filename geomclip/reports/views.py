@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.panels.details import details_of
 from geomclip.panels.measurement import Measured
-from geomclip.reports.cards import GALLERY, Space, items
-from geomclip.reports.figures import Picture, maps_of
+from geomclip.reports.cards import GALLERY, items
+from geomclip.reports.figures import Figure, maps_of
+from geomclip.reports.spaces import Space, as_measured, sampled
 from geomclip.reports.thumbnails import Thumbnails, thumbnails
 
 POINTS = 50_000
@@ -23,8 +21,8 @@ POINTS = 50_000
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How a page is wanted; `of_data` says where images lie, None that no thumbnails are wanted."""
+class PageOptions:
+    """What a page is to show; `of_data` says where images lie, None that there are to be no thumbnails."""
 
     of_data: Mapping[str, Any] | None
     points: int = POINTS
@@ -42,53 +40,36 @@ class View:
     """Spaces, the maps of them, their items for the scripts, and remarks on what is not as one might think."""
 
     spaces: Sequence[Space] = ()
-    maps: Sequence[Picture] = ()
+    maps: Sequence[Figure] = ()
     items: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     licence: str = ""
 
 
-def view_of(sides: Mapping[str, Measured], asked: Asked) -> View:
+def view_of(sides: Mapping[str, Measured], options: PageOptions) -> View:
     """The view of one side ('') or of both; empty where one has no vectors, or they are not of the same items."""
-    sets = [_as_measured(side) for side in sides.values()]
+    sets = [as_measured(side) for side in sides.values()]
     if any(each is None for each in sets):
         return View()
     whole = [each for each in sets if each is not None]
     if any((each.image_id, each.caption_id) != (whole[0].image_id, whole[0].caption_id) for each in whole):
         return View(notes=["no maps: the two sides do not have the same images and texts in one order"])
-    drawn, note = sampled(whole, asked.points, asked.seed)
+    drawn, note = sampled(whole, options.points, options.seed)
     spaces = []
     for (name, side), embeddings in zip(sides.items(), drawn, strict=True):
-        details = details_of(embeddings, pairs=GALLERY, progress=Named(asked.progress, name))
+        details = details_of(embeddings, pairs=GALLERY, progress=Named(options.progress, name))
         spaces.append(Space(name, embeddings, details, side.panel))
-    found = Thumbnails() if asked.of_data is None else thumbnails(
-        drawn[0], asked.of_data, cache_dir=asked.cache_dir, progress=asked.progress.stage
-    )  # fmt: skip
-    maps = maps_of(spaces, seed=asked.seed, progress=asked.progress.stage)
-    told = [*([note] if note else []), *found.notes, *_details(spaces)]
-    return View(spaces, maps, items(spaces, found.webp), told, found.licence)
+    found = _thumbnails(spaces[0], options)
+    maps = maps_of(spaces, seed=options.seed, progress=options.progress)
+    notes = [*([note] if note else []), *found.notes, *_details(spaces)]
+    return View(spaces, maps, items(spaces, found.webp), notes, found.licence)
 
 
-def sampled(sets: Sequence[EmbeddingSet], points: int, seed: int) -> tuple[list[EmbeddingSet], str]:
-    """The sets; or of larger ones the same images, so many that they and their texts are `points`, and a note on it."""
-    first = sets[0]
-    n, m = len(first.image), 0 if first.text is None else len(first.text)
-    if n + m <= points:
-        return list(sets), ""
-    kept = max(2, points * n // (n + m))
-    rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:kept].sort().values
-    told = (
-        f"pictures, search, neighbours and galleries are of {kept:,} of the {n:,} images, drawn by seed {seed}; "
-        "numbers and ranks are of all"
-    )
-    return [each.select_images(rows) for each in sets], told
-
-
-def _as_measured(side: Measured) -> EmbeddingSet | None:
-    """The vectors with the texts that the panel is of."""
-    if side.embeddings is None or side.panel.params.get("captions") != "first":
-        return side.embeddings
-    return side.embeddings.first_texts()
+def _thumbnails(space: Space, options: PageOptions) -> Thumbnails:
+    if options.of_data is None:
+        return Thumbnails()
+    ids, made_from = space.embeddings.image_id, space.embeddings.made_from
+    return thumbnails(ids, made_from, options.of_data, cache_dir=options.cache_dir, progress=options.progress)
 
 
 def _details(spaces: Sequence[Space]) -> list[str]:

@@ -572,11 +572,11 @@ def test_files_hold_what_the_comparison_holds(tmp_path: Path) -> None:
     assert len({line.count("|") for line in page.splitlines() if line.startswith("|")}) == 1
 
 
-def test_other_names_and_options_of_pages_elsewhere_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must end in .json, .csv, .md or .html$"):
+def test_other_names_and_pages_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must end in .json, .csv or .md$"):
         both().save(tmp_path / "x.txt")
-    with pytest.raises(InputError, match=r"x.md: thumbnails is of a page \(.html\)$"):
-        both().save(tmp_path / "x.md", thumbnails=False)
+    with pytest.raises(InputError, match=r"x.html: a page of a comparison is made by geomclip.report\(comparison, "):
+        both().save(tmp_path / "x.html")
     assert list(tmp_path.iterdir()) == []
 
 

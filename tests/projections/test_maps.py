@@ -16,10 +16,12 @@ from scipy.stats import pearsonr, spearmanr
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
+from geomclip.machine.progress import SILENT
+from geomclip.machine.words import speak_of_flags
 from geomclip.metrics import continuity, modality_gap, trustworthiness
 from geomclip.panels.record import Panel
 from geomclip.projections import neighbors
-from geomclip.projections.maps import Cloud, Map, faithfulness, project, project_pair
+from geomclip.projections.maps import Map, PointSet, faithfulness, project, project_pair
 from geomclip.projections.maps.draw import refuse_too_many, turned_on
 
 FAST = ("svd", "pca", "dosnes", "heat-geodesic")
@@ -148,43 +150,43 @@ class Searches:
         monkeypatch.setattr(faithfulness.Distances, "of", measured)
 
 
-def test_maps_of_one_cloud_search_its_neighbours_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_of_the_same_points_search_their_neighbours_once(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings = small_set(30, 2)
     alone = {name: project(embeddings, name, **options) for name, options in OF_ONE_GRAPH.items()}
-    seen, cloud = Searches(monkeypatch), Cloud.of(embeddings)
+    seen, points = Searches(monkeypatch), PointSet.of(embeddings)
     for name, options in OF_ONE_GRAPH.items():
-        drawn = project(cloud, name, **options)
+        drawn = project(points, name, **options)
         assert drawn.keeps["trustworthiness"] == pytest.approx(alone[name].keeps["trustworthiness"], abs=0.01), name
     assert (seen.graphs, seen.distances) == (1, 1)
 
 
 def test_two_maps_of_a_page_search_once_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
     from geomclip.panels.details import details_of
-    from geomclip.reports.cards import Space
     from geomclip.reports.figures import maps_of
+    from geomclip.reports.spaces import Space
 
     spaces = []
     for name in ("before", "after"):
         embeddings = small_set(12, 2, seed=len(spaces))
         spaces.append(Space(name, embeddings, details_of(embeddings), Panel({})))
     seen = Searches(monkeypatch)
-    assert [picture.absent for picture in maps_of(spaces, seed=0, progress=None)] == ["", ""]
+    assert [picture.absent for picture in maps_of(spaces, seed=0, progress=SILENT)] == ["", ""]
     assert (seen.graphs, seen.distances) == (2, 2)
 
 
-def test_a_pair_of_clouds_in_other_orders_is_brought_to_one() -> None:
+def test_a_pair_of_sets_of_points_in_other_orders_is_brought_to_one() -> None:
     embeddings = small_set(12, 2)
     turned = embeddings.select_images(torch.arange(12).flip(0))
-    before, after = project_pair(Cloud.of(embeddings), Cloud.of(turned), "svd")
+    before, after = project_pair(PointSet.of(embeddings), PointSet.of(turned), "svd")
     assert before.image_id == after.image_id
     assert np.allclose(before.image, after.image, atol=1e-5)
 
 
-def test_a_cloud_has_chosen_its_captions() -> None:
-    cloud = Cloud.of(small_set(12, 3), "first")
-    assert len(project(cloud, "svd").text) == 12
-    with pytest.raises(InputError, match=r"Cloud\.of\(set, 'first'\) makes that choice"):
-        project(cloud, "svd", captions="first")
+def test_a_set_of_points_has_chosen_its_captions() -> None:
+    points = PointSet.of(small_set(12, 3), "first")
+    assert len(project(points, "svd").text) == 12
+    with pytest.raises(InputError, match=r"PointSet\.of\(set, 'first'\) makes that choice"):
+        project(points, "svd", captions="first")
 
 
 def test_the_gap_stands_beside_the_drawn_one_in_units_that_compare() -> None:
@@ -316,11 +318,25 @@ def test_what_cannot_be_asked_is_said(options: dict[str, Any], said: str) -> Non
 def test_too_many_points_are_refused_with_the_cost_before_anything_starts() -> None:
     with pytest.raises(InputError, match=r"^tsne of 200,000 points would take about \d+ minutes") as refused:
         refuse_too_many("tsne", 200_000)
-    assert "use svd, pca, umap, or fewer images (--limit) or texts (--captions first)" in str(refused.value)
+    assert "use svd, pca, umap, or fewer images (limit) or texts (captions='first')" in str(refused.value)
     big = EmbeddingSet(torch.eye(4).repeat(15_000, 1), torch.eye(4).repeat(15_000, 1))
     with pytest.raises(InputError, match="heat-geodesic of 120,000 points would take about"):
         project(big, "heat-geodesic")
     refuse_too_many("svd", 10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(True, "images (--limit) or texts (--captions first)"), (False, "images (limit) or texts (captions='first')")],
+)
+def test_options_are_named_as_who_called_writes_them(flags: bool, said: str) -> None:
+    speak_of_flags(flags)
+    try:
+        with pytest.raises(InputError) as refused:
+            refuse_too_many("tsne", 200_000)
+    finally:
+        speak_of_flags(False)
+    assert said in str(refused.value)
 
 
 # two sets

@@ -16,7 +16,7 @@ import geomclip as gc
 from geomclip.projections import PROJECTIONS, neighbors
 from geomclip.projections.base import Projection
 from geomclip.projections.linear import PCA, SVD
-from geomclip.projections.neighbors import Neighbors, nearest, nearest_among
+from geomclip.projections.neighbors import NeighborSearch, nearest, nearest_among
 from geomclip.projections.tsne import TSNE
 from geomclip.projections.umap import UMAP, on_sphere
 
@@ -137,7 +137,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("make", [clumps, unit])
 def test_fewer_neighbours_are_the_first_of_more(make: Any, metric: str, searches: list[tuple[str, int]]) -> None:
     x = make(120)
-    near = Neighbors(x)
+    near = NeighborSearch(x)
     for k in (20, 20, 7, 1):
         distances, indices = near.nearest(k, metric=metric)
         expected = nearest(x, k, metric=metric)
@@ -152,7 +152,7 @@ def test_fewer_neighbours_are_the_first_of_more(make: Any, metric: str, searches
 def test_one_search_serves_both_metrics_of_unit_rows(metrics: tuple[str, str], searches: list[tuple[str, int]]) -> None:
     x, (first, second) = unit(), metrics
     x[7], x[9] = x[3], -x[4]  # a duplicate, and one from the other side
-    near = Neighbors(x)
+    near = NeighborSearch(x)
     near.nearest(119, metric=first)
     distances, indices = near.nearest(119, metric=second)
     expected = nearest(x, 119, metric=second)
@@ -162,7 +162,7 @@ def test_one_search_serves_both_metrics_of_unit_rows(metrics: tuple[str, str], s
 
 
 def test_other_lengths_than_1_take_a_search_a_metric(searches: list[tuple[str, int]]) -> None:
-    near = Neighbors(clumps(60))
+    near = NeighborSearch(clumps(60))
     found = [near.nearest(5, metric=metric) for metric in ("angular", "euclidean", "angular")]
     assert searches == [("angular", 5), ("euclidean", 5)]
     assert not np.array_equal(found[0][1], found[1][1])
@@ -177,7 +177,7 @@ def test_an_approximate_search_serves_only_its_like(monkeypatch: pytest.MonkeyPa
         return np.zeros((len(x), k), np.float32), np.zeros((len(x), k), np.int32)
 
     monkeypatch.setattr(neighbors, "nearest", searched)
-    near = Neighbors(clumps(60))
+    near = NeighborSearch(clumps(60))
     wanted = [
         (9, "approximate", 0),
         (9, "approximate", 0),
@@ -191,13 +191,13 @@ def test_an_approximate_search_serves_only_its_like(monkeypatch: pytest.MonkeyPa
 
 
 def test_shared_neighbours_cannot_be_written_to() -> None:
-    for array in Neighbors(clumps(30)).nearest(3):
+    for array in NeighborSearch(clumps(30)).nearest(3):
         with pytest.raises(ValueError, match="read-only"):
             array[0, 0] = 1
 
 
 def test_shared_neighbours_are_refused_by_other_points() -> None:
-    near = Neighbors(torch.from_numpy(unit(60)))
+    near = NeighborSearch(torch.from_numpy(unit(60)))
     assert TSNE(perplexity=5, n_iter=10).fit(unit(60), neighbors=near).embedding_.shape == (60, 2)
     with pytest.raises(ValueError, match="of other points"):
         TSNE(perplexity=5).fit(unit(60, seed=1), neighbors=near)

@@ -76,7 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = {"data": f"folder:{folder / 'data'}"}
     gc.report(before, folder / "report.html", bootstrap=20, by="source", metrics=FEW, **data)
     gc.report(gc.measure(before, bootstrap=20, metrics=FEW), folder / "result.html")
-    gc.compare(before, after, bootstrap=20, metrics=FEW).save(folder / "compare.html", **data)
+    gc.report(gc.compare(before, after, bootstrap=20, metrics=FEW), folder / "compare.html", **data)
     return folder
 
 

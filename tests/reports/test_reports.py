@@ -21,20 +21,21 @@ from pages import carried
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.words import speak_of_flags
 from geomclip.metrics import METRICS
 from geomclip.pairs import Pair, Pairs
 from geomclip.panels.comparison import Comparison, Row
 from geomclip.panels.details import Details, Neighborhood
 from geomclip.panels.measurement import Measured, measure
 from geomclip.panels.record import Panel
-from geomclip.projections.maps import Cloud, Map
+from geomclip.projections.maps import Map, PointSet
 from geomclip.reports import numbers, thumbnails
 from geomclip.reports.course import path_of
-from geomclip.reports.figures import pictures_of
+from geomclip.reports.figures import figures_of
 from geomclip.reports.one import page_of
 from geomclip.reports.page import html
 from geomclip.reports.signs import plain
-from geomclip.reports.views import Asked, view_of
+from geomclip.reports.views import PageOptions, view_of
 
 pytest.importorskip("plotly", reason="reports need the extra viz")
 pytest.importorskip("jinja2", reason="reports need the extra viz")
@@ -66,8 +67,8 @@ def table(told: dict[str, Any]) -> np.ndarray[Any, Any]:
 def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of chance in place of projected ones, which take their time and other bytes of the same number."""
 
-    def project(cloud: Cloud, method: str, **_: object) -> Map:
-        embeddings = cloud.set
+    def project(points: PointSet, method: str, **_: object) -> Map:
+        embeddings = points.set
         texts = embeddings.text if embeddings.text is not None else embeddings.class_text
         assert texts is not None
         width = 3 if method == "dosnes" else 2
@@ -159,7 +160,7 @@ def test_what_comes_from_outside_is_text(tmp_path: Path, monkeypatch: pytest.Mon
     )
     for page in (
         gc.report(evil, tmp_path / "r.html", bootstrap=0, metrics=FEW, by="source").read_text(),
-        gc.compare(evil, evil, bootstrap=0, metrics=FEW).save(tmp_path / "c.html").read_text(),
+        gc.report(gc.compare(evil, evil, bootstrap=0, metrics=FEW), tmp_path / "c.html").read_text(),
     ):
         tags = tags_of(page)
         assert "alert(1)&lt;/script&gt;" in page
@@ -257,7 +258,7 @@ def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) ->
     assert before.text is not None
     after = before.replace(text=before.text + 0.4 * random_rows(48, 16, seed=9))
     comparison = gc.compare(before, after, bootstrap=50, by="source", metrics=FEW)
-    page = comparison.save(tmp_path / "c.html").read_text()
+    page = gc.report(comparison, tmp_path / "c.html").read_text()
     assert all(f"<code>{key}</code>" in page for key in comparison)
     for name in ("better", "worse", "unclear"):
         count = sum(row.verdict == name for row in comparison.rows.values())
@@ -272,11 +273,33 @@ def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) ->
 
 def test_results_compared_have_a_page_without_spaces(tmp_path: Path) -> None:
     sides = [measure(small_set(20, 2, seed=seed), bootstrap=20, metrics=FEW) for seed in (0, 1)]
-    page = gc.compare(*sides, bootstrap=20, intersect=True).save(tmp_path / "c.html").read_text()
+    page = gc.report(gc.compare(*sides, bootstrap=20, intersect=True), tmp_path / "c.html").read_text()
     assert "no vectors of both sides" in page
     assert "image_retrieval-before" in page
-    alone = Comparison({"alignment": Row(1.0, 2.0, 1.0)}).save(tmp_path / "d.html").read_text()
+    alone = gc.report(Comparison({"alignment": Row(1.0, 2.0, 1.0)}), tmp_path / "d.html").read_text()
     assert "<code>alignment</code>" in alone
+
+
+def test_a_comparison_is_saved_as_data_and_its_page_is_a_report(tmp_path: Path) -> None:
+    comparison = Comparison({"alignment": Row(1.0, 2.0, 1.0)})
+    with pytest.raises(InputError, match=r"x\.html: a page of a comparison is made by geomclip\.report\(comparison, "):
+        comparison.save(tmp_path / "x.html")
+    with pytest.raises(InputError, match="metrics says how to measure, and a comparison is measured: leave it out"):
+        gc.report(comparison, tmp_path / "x.html", metrics="all")
+    with pytest.raises(InputError, match="no option 'slit'; did you mean split?"):
+        gc.report(comparison, tmp_path / "x.html", slit="test")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("flags", "said"), [(True, "--no-thumbnails: "), (False, "thumbnails=False: ")])
+def test_options_are_named_as_who_called_writes_them(flags: bool, said: str) -> None:
+    speak_of_flags(flags)
+    try:
+        for source in (Panel({"alignment": 1.0}), Comparison({"alignment": Row(1.0, 2.0, 1.0)})):
+            with pytest.raises(InputError, match=f"^{said}"):
+                gc.report(source, "x.html", thumbnails=False)
+    finally:
+        speak_of_flags(False)
 
 
 # --- thumbnails
@@ -290,7 +313,7 @@ def test_thumbnails_are_small_and_of_the_right_images(tmp_path: Path) -> None:
     (folder / "004.png").write_bytes(picture(4, (900, 500)))
     ids = _ids(folder)
     made = small_set(6, 1).replace(image_id=(*ids[:5], "not there"))
-    found = thumbnails.thumbnails(made, {"data": f"folder:{folder}"})
+    found = thumbnails_of(made, data=f"folder:{folder}")
     assert [bool(each) for each in found.webp] == [True, True, False, True, True, False]
     with Image.open(io.BytesIO(found.webp[4])) as opened:
         assert opened.format == "WEBP"
@@ -300,6 +323,10 @@ def test_thumbnails_are_small_and_of_the_right_images(tmp_path: Path) -> None:
     assert abs(difference) < 6
     assert found.notes == [f"2 of 6 images have no thumbnail; first: {ids[2]} (002.png is not an image that is read "
                            "(JPEG, PNG, WebP, GIF, BMP, TIFF, PPM))"]  # fmt: skip
+
+
+def thumbnails_of(made: EmbeddingSet, *, cache_dir: Path | None = None, **of_data: str) -> thumbnails.Thumbnails:
+    return thumbnails.thumbnails(made.image_id, made.made_from, of_data, cache_dir=cache_dir)
 
 
 def _ids(folder: Path) -> list[str]:
@@ -312,17 +339,17 @@ def test_a_store_names_a_data_set_and_never_a_place(tmp_path: Path, monkeypatch:
     folder = folder_of_pairs(tmp_path / "private", 6)
     made = small_set(6, 1).replace(image_id=_ids(folder), made_from={"dataset": f"folder:{folder}", "split": "all"})
     monkeypatch.setattr(thumbnails, "load_pairs", lambda *_, **__: pytest.fail("it was opened"))
-    found = thumbnails.thumbnails(made, {})
+    found = thumbnails_of(made)
     assert not found
-    assert found.notes == (f"no thumbnails: its images are of folder:{folder}, which --data tells",)
+    assert found.notes == (f"no thumbnails: its images are of folder:{folder}, which data tells",)
 
 
 def test_absent_data_leave_a_note_and_data_asked_for_must_be_there(tmp_path: Path) -> None:
     made = small_set(6, 1).replace(made_from={"dataset": "coco", "split": "val"})
-    found = thumbnails.thumbnails(made, {}, cache_dir=tmp_path)
+    found = thumbnails_of(made, cache_dir=tmp_path)
     assert found.notes[0].startswith("no thumbnails: coco is not at ")
     with pytest.raises(NotAvailableError, match="coco is not at"):
-        thumbnails.thumbnails(made, {"data": "coco"}, cache_dir=tmp_path)
+        thumbnails_of(made, cache_dir=tmp_path, data="coco")
 
 
 def test_row_numbers_are_no_ids_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,9 +358,9 @@ def test_row_numbers_are_no_ids_of_images(monkeypatch: pytest.MonkeyPatch) -> No
 
     made = small_set(4, 1)  # ids 0 to 3: its rows, of whatever it is
     monkeypatch.setattr(thumbnails, "load_pairs", lambda *_, **__: pairs("3", "4", "5", "0", "1", "2"))
-    assert not thumbnails.thumbnails(made, {"data": "photos"})
+    assert not thumbnails_of(made, data="photos")
     monkeypatch.setattr(thumbnails, "load_pairs", lambda *_, **__: pairs("0", "1", "2", "3"))
-    assert all(thumbnails.thumbnails(made, {"data": "photos"}).webp)
+    assert all(thumbnails_of(made, data="photos").webp)
 
 
 # --- size
@@ -361,7 +388,7 @@ def test_ten_thousand_pairs_without_thumbnails_take_less_than_5_megabytes(
     words = [f"caption {i} {hash_of(i)} of fifty letters, as photos have" for i in range(10_000)]
     made = small_set(10_000, 1, 8).replace(caption=words)
     panel = Panel({}, items={kind: ranks(kind) for kind in ("image", "text")}, n_images=10_000, n_texts=10_000)
-    view = view_of({"": Measured(panel, made)}, Asked(of_data=None))
+    view = view_of({"": Measured(panel, made)}, PageOptions(of_data=None))
     size = len(html(page_of(Measured(panel, made), view, "")).encode())
     assert 3e6 < size < 5e6
 
@@ -492,7 +519,7 @@ def test_bars_lie_where_their_numbers_do() -> None:
     assert [bar.low, bar.value, bar.mark] == pytest.approx(expected, abs=0.01)
     share = line["image_retrieval_recall@1"].bar
     assert share is not None
-    assert (share.value, share.mark, share.told) == (25.0, None, "on a scale from 0 to 1.0000")
+    assert (share.value, share.mark, share.scale) == (25.0, None, "on a scale from 0 to 1.0000")
     assert METRICS["alignment"].low == 0
     with pytest.raises(InputError, match="points must be at least 4, got 3"):
         gc.report(panel, "x.html", points=3)
@@ -516,12 +543,12 @@ def test_the_way_of_a_training_is_drawn_from_its_log(tmp_path: Path, monkeypatch
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     assert path_of(tmp_path) == [(0, 1.4, -2.0), (10, 1.2, -2.5)]
     panel = Panel({"alignment": 1.2, "uniformity_joint": -2.4})
-    (drawn,) = pictures_of({"": panel}, [], tmp_path)
-    assert "The line is the way of the training" in drawn.caption
+    (drawn,) = figures_of({"": panel}, [], tmp_path)
+    assert "The line is the way of the training" in drawn.text
     assert drawn.figure["data"][0]["name"] == "training"
     monkeypatch.setattr("geomclip.training.watching.journal.read_log", refuse)
-    (drawn,) = pictures_of({"": panel}, [], tmp_path)
-    assert "No path of the training: " in drawn.caption
-    assert "log.jsonl cannot be read (Permission denied)" in drawn.caption
+    (drawn,) = figures_of({"": panel}, [], tmp_path)
+    assert "No path of the training: " in drawn.text
+    assert "log.jsonl cannot be read (Permission denied)" in drawn.text
     assert len(drawn.figure["data"]) == 1
     assert path_of("demo") == path_of(panel) == []

@@ -184,15 +184,12 @@ class Comparison:
             result |= {"by": self.by, "groups": {name: group.to_dict() for name, group in self.groups.items()}}
         return result
 
-    def save(self, path: str | Path, **of_page: Any) -> Path:
-        """Write PATH whole or not at all: .json, .csv (a row a key), .md (a table) or .html (a page).
+    def save(self, path: str | Path) -> Path:
+        """Write PATH whole or not at all: .json, .csv (a row a key) or .md (a table); `geomclip.report` makes a page.
 
         Parameters
         ----------
         path : path
-        **of_page
-            Of a page: thumbnails, points, cache_dir, progress, command as `geomclip.report` takes them; and where the
-            images lie (data, split, data_root, columns), if what the vectors were made from does not say.
 
         Returns
         -------
@@ -205,7 +202,7 @@ class Comparison:
         """
         from geomclip.panels.comparison.tables import save
 
-        return save(self, path, **of_page)
+        return save(self, path)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a key: before, after, difference, the ends of its interval, verdict."""

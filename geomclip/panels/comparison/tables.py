@@ -18,7 +18,7 @@ from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.tables import ARROW, COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
 
-SUFFIXES = (".json", ".csv", ".md", ".html")
+SUFFIXES = (".json", ".csv", ".md")
 ENDS = (32, 40, 48, 56, 64, 72)
 """Where the key and the numbers of a line end; the verdict follows, and 80 columns are full."""
 HEADS = ("before", "after", "change", "95 % interval")
@@ -263,28 +263,25 @@ def arrow(key: str) -> str:
     return ARROW[METRICS[key].better] if key in METRICS else ""
 
 
-def check_name(path: Path) -> None:
+def check_name(path: Path, also: tuple[str, ...] = ()) -> None:
     """Refuse a file that a comparison cannot be written to, by its name.
 
     Raises
     ------
     InputError
-        If it ends in none of .json, .csv, .md, .html.
+        If it ends in none of .json, .csv, .md, nor in one of those that the caller writes `also`.
     """
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    known = (*SUFFIXES, *also)
+    if path.suffix not in known:
+        raise InputError(f"{path} must end in {', '.join(known[:-1])} or {known[-1]}")
 
 
-def save(comparison: Changes, path: str | Path, **of_page: Any) -> Path:
+def save(comparison: Changes, path: str | Path) -> Path:
     """Write the comparison as the name of the file says, whole or not at all; see `Comparison.save`."""
     path = Path(path)
-    check_name(path)
     if path.suffix == ".html":
-        from geomclip.reports import save_page
-
-        return save_page(comparison, path, **of_page)
-    if of_page:
-        raise InputError(f"{path}: {', '.join(of_page)} is of a page (.html)")
+        raise InputError(f"{path}: a page of a comparison is made by geomclip.report(comparison, {str(path)!r})")
+    check_name(path)
     if path.suffix == ".json":
         atomic_json(path, comparison.to_dict())
     else:

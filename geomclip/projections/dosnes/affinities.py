@@ -38,12 +38,12 @@ def of_perplexity(distances: NDArray[Any], indices: NDArray[Any], perplexity: fl
     van der Maaten and Hinton (2008), "Visualizing data using t-SNE", JMLR.
     """
     n, k = distances.shape
-    given = np.empty((n, k))
+    shares = np.empty((n, k))
     for first in range(0, n, max(1, BLOCK // k)):
         rows = slice(first, first + max(1, BLOCK // k))
-        given[rows] = _calibrated(distances[rows].astype(np.float64) ** 2, np.log(perplexity))
+        shares[rows] = _calibrated(distances[rows].astype(np.float64) ** 2, np.log(perplexity))
     start = np.arange(0, n * k + 1, k)
-    one_way = sparse.csr_array((given.reshape(-1), indices.reshape(-1), start), shape=(n, n))
+    one_way = sparse.csr_array((shares.reshape(-1), indices.reshape(-1), start), shape=(n, n))
     return (one_way + one_way.T).tocsr() / 2
 
 

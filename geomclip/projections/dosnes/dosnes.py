@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from geomclip.machine.extras import optional
 from geomclip.projections.base import Projection, whole
 from geomclip.projections.dosnes.affinities import balanced, of_bandwidth, of_perplexity
-from geomclip.projections.neighbors import Neighbors
+from geomclip.projections.neighbors import NeighborSearch
 
 if TYPE_CHECKING:
     from geomclip.projections.dosnes.forces import Cells, Edges
@@ -98,7 +98,7 @@ class DOSNES(Projection):
     Raises
     ------
     ValueError
-        If an option is out of range, perplexity and bandwidth are both or neither given, or a bandwidth is asked of
+        If an option is out of range, perplexity and bandwidth are both or neither set, or there is a bandwidth for
         more than 5,000 points; and as `Projection.fit`.
     NotAvailableError
         If numba is not installed.
@@ -161,7 +161,7 @@ class DOSNES(Projection):
                 f"started with up to {FULL_UP_TO:,}; a perplexity (30) joins near ones only, to 100,000 points and on"
             )
 
-    def _fit(self, x: NDArray[Any], near: Neighbors) -> Floats:
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> Floats:
         optional("numba", "DOSNES")
         from geomclip.projections.dosnes import forces
 
@@ -190,7 +190,7 @@ class DOSNES(Projection):
         self.radius_ = descent.radius
         return descent.u
 
-    def _graph(self, x: NDArray[Any], near: Neighbors) -> Any:
+    def _graph(self, x: NDArray[Any], near: NeighborSearch) -> Any:
         """Symmetric affinities before they are balanced."""
         if self.bandwidth is not None:
             self.perplexity_ = None
@@ -205,14 +205,14 @@ class DOSNES(Projection):
     def _start(self, x: NDArray[Any]) -> Floats:
         """Unit rows (n, 3) to begin with."""
         if not isinstance(self.init, str):
-            given = np.asarray(self.init, dtype=np.float64)
-            if given.shape != (len(x), 3):
-                raise ValueError(f"init must be 'pca' or of shape ({len(x)}, 3), got {given.shape}")
-            lengths = np.linalg.norm(given, axis=1, keepdims=True)
+            start = np.asarray(self.init, dtype=np.float64)
+            if start.shape != (len(x), 3):
+                raise ValueError(f"init must be 'pca' or of shape ({len(x)}, 3), got {start.shape}")
+            lengths = np.linalg.norm(start, axis=1, keepdims=True)
             bad = ~(np.isfinite(lengths) & (lengths > 0))[:, 0]
             if bad.any():
                 raise ValueError(f"init row {int(bad.argmax())} has no direction")
-            return (given / lengths).astype(np.float32)
+            return (start / lengths).astype(np.float32)
         if self.init != "pca":
             raise ValueError(f"init must be 'pca' or an array, got {self.init!r}")
         from sklearn.decomposition import PCA

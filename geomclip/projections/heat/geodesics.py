@@ -54,7 +54,7 @@ class Found:
     Attributes
     ----------
     weights : ndarray like the distances, or None
-        What the heat weighs each pair, where that was asked for.
+        What the heat weighs each pair, if `weighed`.
     t : float, or ndarray for "multiscale"
     knee : float or None
     order : int

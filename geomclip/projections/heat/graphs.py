@@ -6,14 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
-from geomclip.embeddings.geometry import normalize
 from geomclip.embeddings.graphs import Graph, graph_of_neighbors
-from geomclip.embeddings.neighbors import nearest_candidates
-from geomclip.projections.neighbors import Neighbors
+from geomclip.projections.neighbors import NeighborSearch, nearest_among
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -34,12 +31,12 @@ def neighbor_graph(
     decay: float = 40.0,
     metric: str = "euclidean",
     seed: int = 0,
-    near: Neighbors | None = None,
+    near: NeighborSearch | None = None,
 ) -> Graph:
     """`graph_of_neighbors` of the rows of x (n, d), which are all different; `near` holds those of x."""
     n = len(x)
     count = min(WIDEST * k, n - 1) if kind == "alpha" else k
-    distances, indices = (near or Neighbors(x)).nearest(count, metric=metric, random_state=seed)
+    distances, indices = (near or NeighborSearch(x)).nearest(count, metric=metric, random_state=seed)
     return graph_of_neighbors(distances, indices, kind=kind, k=k, decay=decay)
 
 
@@ -52,28 +49,6 @@ def row_weights(distances: Floats, decay: float) -> Floats:
     kernel = np.exp(-((distances / np.maximum(distances[:, -1:], nearest_is)) ** decay))
     shares = kernel * (nearest_is / np.maximum(distances, nearest_is)) ** 2
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
-
-
-def nearest_among(new: NDArray[Any], old: NDArray[Any], k: int, metric: str) -> tuple[Floats, Indices]:
-    """Distances to the k nearest rows of `old` of each row of `new`, and which they are, nearest first."""
-    asking, found = torch.from_numpy(new).double(), torch.from_numpy(old).double()
-    if metric == "angular":
-        asking, found = normalize(asking)[0], normalize(found)[0]
-        candidates = nearest_candidates(asking, found, k)[0].long()
-    else:
-        center = found.mean(dim=0)
-        asking, found = asking - center, found - center
-        half = found.square().sum(dim=1, keepdim=True) / 2
-        # x·y − ‖y‖²/2 falls as ‖x − y‖ grows
-        wide = torch.cat([asking, torch.ones(len(asking), 1, dtype=torch.float64)], dim=1)
-        candidates = nearest_candidates(wide, torch.cat([found, -half], dim=1), k)[0].long()
-    step = max(1, (1 << 23) // (k * old.shape[1]))  # 64 MB of differences
-    pieces = zip(asking.split(step), candidates.split(step), strict=True)
-    lengths = torch.cat([torch.linalg.vector_norm(rows[:, None] - found[some], dim=2) for rows, some in pieces])
-    lengths, order = lengths.sort(dim=1, stable=True)
-    if metric == "angular":
-        lengths = 2 * torch.arcsin((lengths / 2).clamp(max=1))  # the angle that spans this chord
-    return np.asarray(lengths.numpy()), np.asarray(candidates.gather(1, order).numpy())
 
 
 def join(graph: Graph, x: NDArray[Any], *, k: int, metric: str) -> Graph:
@@ -103,6 +78,6 @@ def join(graph: Graph, x: NDArray[Any], *, k: int, metric: str) -> Graph:
 def _bridges(x: NDArray[Any], inside: NDArray[np.bool_], k: int, metric: str) -> tuple[Indices, Indices, Floats]:
     """The k shortest edges from the points inside to others, at most one a point: ends and lengths."""
     here, there = np.flatnonzero(inside), np.flatnonzero(~inside)
-    distances, indices = nearest_among(x[here], x[there], 1, metric)
+    distances, indices = nearest_among(x[here].astype(np.float64), x[there].astype(np.float64), 1, metric=metric)
     shortest = np.argsort(distances[:, 0], kind="stable")[:k]
     return here[shortest], there[indices[shortest, 0]], distances[shortest, 0]

@@ -1,4 +1,4 @@
-"""HeatGeodesic: a map whose distances are those along the data, told by how heat spreads over a graph of neighbours."""
+"""HeatGeodesic: a map whose distances are those along the data, from how heat spreads over a graph of neighbours."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from geomclip.embeddings.graphs import GRAPHS, LAPLACIANS, Graph, even_density
 from geomclip.projections.base import PlacesNewPoints, whole
 from geomclip.projections.heat.geodesics import HeatDistances
-from geomclip.projections.heat.graphs import join, nearest_among, neighbor_graph, row_weights
-from geomclip.projections.heat.kernels import METHODS
+from geomclip.projections.heat.graphs import join, neighbor_graph, row_weights
+from geomclip.projections.heat.kernels import HEAT_METHODS
 from geomclip.projections.heat.landmarks import sample
 from geomclip.projections.heat.scaling import classical, placed, sgd, smacof, stress, triangulated
-from geomclip.projections.neighbors import Neighbors
+from geomclip.projections.neighbors import NeighborSearch, nearest_among
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -38,7 +38,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "graph": GRAPHS,
     "metric": ("euclidean", "angular"),
     "laplacian": LAPLACIANS,
-    "heat": ("auto", *METHODS),
+    "heat": ("auto", *HEAT_METHODS),
     "harnack": ("geometric", "arithmetic"),
     "scaling": ("smacof", "sgd", "classical"),
     "weights": ("equal", "heat"),
@@ -134,7 +134,7 @@ class HeatGeodesic(PlacesNewPoints):
         Rows of the landmarks.
     t_ : float, or ndarray of shape (12,) for "multiscale"
     knee_ : float or None
-        The knee of the entropy, where that was asked for and there is one.
+        The knee of the entropy, for t="knee", where there is one.
     order_ : int
         Terms or steps used, at the longest time; 0 for eigenvectors.
     n_connected_components_ : int
@@ -207,9 +207,9 @@ class HeatGeodesic(PlacesNewPoints):
 
     @classmethod
     def as_published(cls, **options: Any) -> HeatGeodesic:
-        """The settings of Huguet et al. (2023) with the Laplacian of their sweeps; t = 10 unless given."""
-        given = {"k": 5, "laplacian": "combinatorial", "t": 10.0, "harnack": "arithmetic", "n_trusted": None}
-        return cls(**{**given, **options})
+        """The settings of Huguet et al. (2023) with the Laplacian of their sweeps; t = 10 by default."""
+        settings = {"k": 5, "laplacian": "combinatorial", "t": 10.0, "harnack": "arithmetic", "n_trusted": None}
+        return cls(**{**settings, **options})
 
     @classmethod
     def like_phate(cls, **options: Any) -> HeatGeodesic:
@@ -219,14 +219,14 @@ class HeatGeodesic(PlacesNewPoints):
         ----------
         Moon et al. (2019), "Visualizing structure and transitions in high-dimensional biological data".
         """
-        given = {"k": 5, "laplacian": "normalized", "t": "knee", "rho": 0.0, "n_trusted": None}
-        return cls(**{**given, "power": 2.0, "denoise": 1.0, **options})
+        settings = {"k": 5, "laplacian": "normalized", "t": "knee", "rho": 0.0, "n_trusted": None}
+        return cls(**{**settings, "power": 2.0, "denoise": 1.0, **options})
 
     @classmethod
     def like_sne(cls, **options: Any) -> HeatGeodesic:
         """Near pairs first: the stress weighed by the heat itself, which takes the place of SNE's affinities."""
-        given = {"laplacian": "normalized", "t": 10.0, "weights": "heat"}
-        return cls(**{**given, **options})
+        settings = {"laplacian": "normalized", "t": 10.0, "weights": "heat"}
+        return cls(**{**settings, **options})
 
     def _least(self) -> tuple[int, str]:
         k = whole("k", self.k, 1)
@@ -270,7 +270,7 @@ class HeatGeodesic(PlacesNewPoints):
         wanted = LANDMARKS if self.n_landmarks == "auto" else int(self.n_landmarks)
         return wanted if wanted < n else None
 
-    def _fit(self, x: NDArray[Any], near: Neighbors) -> NDArray[Any]:
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> NDArray[Any]:
         first, copies = different_rows(x, self.metric)
         if len(first) < self._least()[0]:
             raise ValueError(
@@ -290,7 +290,7 @@ class HeatGeodesic(PlacesNewPoints):
             weighed=self.weights == "heat",
             seed=seed,
         )
-        # equal points are one here: where there are some, the neighbours given are of other points
+        # equal points are one here: where there are some, `near` is of other points
         found = rule.of(self._graph(seed, near if len(first) == len(x) else None), chosen)
         self.t_, self.knee_, self.order_ = found.t, found.knee, found.order
         distances, heat_weights = found.distances, found.weights
@@ -303,7 +303,7 @@ class HeatGeodesic(PlacesNewPoints):
         self.distances_ = distances
         return self._map if len(first) == len(x) else self._map[copies]
 
-    def _graph(self, seed: int, near: Neighbors | None = None) -> Graph:
+    def _graph(self, seed: int, near: NeighborSearch | None = None) -> Graph:
         options: dict[str, Any] = {"kind": self.graph, "k": self.k, "decay": self.decay, "metric": self.metric}
         graph = neighbor_graph(self._points, **options, seed=seed, near=near)
         self.n_connected_components_, of = graph.components()
@@ -350,7 +350,8 @@ class HeatGeodesic(PlacesNewPoints):
         return drawn
 
     def _placed(self, x: NDArray[Any]) -> Floats:
-        apart, neighbors = nearest_among(x, self._points, self.k, self.metric)
+        known = self._points.astype(np.float64)
+        apart, neighbors = nearest_among(x.astype(np.float64), known, self.k, metric=self.metric)
         shares = row_weights(apart, self.decay)
 
         def mean(of: Floats) -> Floats:
@@ -365,7 +366,7 @@ class HeatGeodesic(PlacesNewPoints):
 def different_rows(x: NDArray[Any], metric: str) -> tuple[Indices, Indices]:
     """The first of each set of equal rows, in order, and for every row which of those it equals.
 
-    Rows of one direction are equal where angles are asked for; those that differ by rounding are not.
+    Rows of one direction are equal under angles; those that differ by rounding are not.
     """
     rows = x / np.linalg.norm(x, axis=1, keepdims=True) if metric == "angular" and (x != 0).any(axis=1).all() else x
     _, first, copies = np.unique(rows, axis=0, return_index=True, return_inverse=True)

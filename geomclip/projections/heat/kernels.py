@@ -20,7 +20,7 @@ from scipy.special import ive
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-METHODS = ("series", "exact", "chebyshev", "euler")
+HEAT_METHODS = ("series", "exact", "chebyshev", "euler")
 
 EULER_STEPS = 32
 

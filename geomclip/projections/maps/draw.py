@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geomclip.embeddings.matching import cut
-from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import nearest
-from geomclip.projections import PROJECTIONS, Method
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import nearest, option
+from geomclip.projections import PROJECTIONS, Projector
 from geomclip.projections.maps import faithfulness
-from geomclip.projections.maps.cloud import Cloud, as_cloud
+from geomclip.projections.maps.cloud import Drawable, PointSet, as_points, of_same_items
 from geomclip.projections.maps.record import Map
-
-Stage = Callable[[str, int, int], None]
 
 # option: the largest value that n points allow
 LARGEST: Mapping[str, Callable[[int], int]] = {
@@ -29,26 +26,24 @@ LARGEST: Mapping[str, Callable[[int], int]] = {
     "k": lambda n: max(1, n - 1),
     "perplexity": lambda n: max(1, (n - 1) // 3),
 }
-STARTED = ("dosnes", "tsne")
-"""Methods whose second map starts from the first."""
 
 
 def project(
-    embeddings: EmbeddingSet | Cloud,
+    embeddings: Drawable,
     method: str = "dosnes",
     *,
     n_components: int | None = None,
     captions: str = "all",
     random_state: int | None = 0,
-    progress: Stage | None = None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> Map:
     """Images and texts of a set drawn together, with what the drawing keeps.
 
     Parameters
     ----------
-    embeddings : EmbeddingSet or Cloud
-        Pairs; or images only; or images and classes, whose names are then the texts. A `Cloud` of them where
+    embeddings : EmbeddingSet or PointSet
+        Pairs; or images only; or images and classes, whose names are then the texts. A `PointSet` of them where
         several maps are drawn, which then search neighbours once.
     method : str
         A name in `geomclip.projections.PROJECTIONS`: svd, pca, umap, umap-sphere, tsne, dosnes, heat-geodesic.
@@ -58,8 +53,8 @@ def project(
         "all", or "first": one text an image.
     random_state : int, optional
         Same seed, same machine: same map.
-    progress : callable, optional
-        Called with (stage, done, of).
+    progress : Progress, optional
+        Is told of each stage.
     **options
         Of the estimator. Left out, those that must not exceed the number of points are lowered to it, and
         the notes say so.
@@ -80,40 +75,41 @@ def project(
 
     Examples
     --------
+    >>> from geomclip import EmbeddingSet
     >>> drawn = project(EmbeddingSet(torch.eye(6), torch.eye(6).roll(1, 0)), "svd")
     >>> drawn
     Map(svd of 6 images and 6 texts, plane)
     """
-    cloud = as_cloud(embeddings, captions)
-    plan = _Plan.of(method, len(cloud.rows), n_components, random_state, options)
-    say = progress or _silent
-    say(f"drawing by {method}", 0, 1)
-    drawn = plan.estimator().fit_transform(cloud.rows, neighbors=cloud.neighbors)
-    say(f"drawing by {method}", 1, 1)
-    return _map(cloud, plan, drawn, say)
+    points = as_points(embeddings, captions)
+    plan = _Plan.of(method, len(points.rows), n_components, random_state, options)
+    progress.stage(f"drawing by {method}", 0, 1)
+    drawn = plan.estimator().fit_transform(points.rows, neighbors=points.neighbors)
+    progress.stage(f"drawing by {method}", 1, 1)
+    return _map(points, plan, drawn, progress)
 
 
 def project_pair(
-    before: EmbeddingSet | Cloud,
-    after: EmbeddingSet | Cloud,
+    before: Drawable,
+    after: Drawable,
     method: str = "dosnes",
     *,
     n_components: int | None = None,
     captions: str = "all",
     random_state: int | None = 0,
     intersect: bool = False,
-    progress: Stage | None = None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> tuple[Map, Map]:
     """The same images and texts before and after, on common axes.
 
-    svd and pca are fitted to both sets together; umap draws both with its AlignedUMAP; the others draw each by
-    itself (dosnes and tsne start the second from the first), and the second is turned on the first by the
-    orthogonal Procrustes rotation, on planes about the means, without scaling.
+    How is the `pairing` of the method's row in PROJECTIONS: svd and pca are fitted to both sets together; umap draws
+    both with its AlignedUMAP; the others draw each by itself (dosnes and tsne start the second from the first), and
+    the second is turned on the first by the orthogonal Procrustes rotation, on planes about the means, without
+    scaling.
 
     Parameters
     ----------
-    before, after : EmbeddingSet or Cloud
+    before, after : EmbeddingSet or PointSet
         Of the same items, in any order; dimensions may differ, but not for svd and pca.
     intersect : bool
         Draw what both have where the sets differ; else they are refused.
@@ -129,23 +125,23 @@ def project_pair(
     InputError, ValueError, NotAvailableError
         As `project`; ValueError also if the sets are not of the same items.
     """
-    clouds, told = _of_same_items(before, after, captions, intersect)
-    plan = _Plan.of(method, len(clouds[0].rows), n_components, random_state, options)
-    say = progress or _silent
-    say(f"drawing by {method}", 0, 2)
-    drawn, how = _on_common_axes(plan, *clouds, lambda: say(f"drawing by {method}", 1, 2))
-    say(f"drawing by {method}", 2, 2)
-    notes = [*([told] if told else []), how]
-    first, second = (_map(cloud, plan, points, say, notes) for cloud, points in zip(clouds, drawn, strict=True))
+    both, cut = of_same_items(before, after, captions, intersect)
+    plan = _Plan.of(method, len(both[0].rows), n_components, random_state, options)
+    stage = f"drawing by {method}"
+    progress.stage(stage, 0, 2)
+    drawn, how = _on_common_axes(plan, *both, lambda: progress.stage(stage, 1, 2))
+    progress.stage(stage, 2, 2)
+    notes = [*([cut] if cut else []), how]
+    first, second = (_map(points, plan, at, progress, notes) for points, at in zip(both, drawn, strict=True))
     return first, second
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """An estimator about to be made: of which method, with what, and what is to be said of that."""
+    """An estimator about to be made: of which method, with what, and notes on that."""
 
     name: str
-    method: Method
+    projector: Projector
     params: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -156,32 +152,33 @@ class _Plan:
         if name not in PROJECTIONS:
             near = nearest(name, list(PROJECTIONS)) or f"; there are {', '.join(PROJECTIONS)}"
             raise InputError(f"no method {name!r}{near}")
-        method = PROJECTIONS[name]
+        projector = PROJECTIONS[name]
         refuse_too_many(name, n)
-        known = inspect.signature(method.estimator().__init__).parameters
-        given = {key: value for key, value in options.items() if value is not None}
-        for option in given:
-            if option not in known or option in dict(method.options):
-                there = [key for key in known if key not in {"self", *dict(method.options)}]
-                raise InputError(f"{name} has no option {option!r}{nearest(option, there)}; it has {', '.join(there)}")
+        known = inspect.signature(projector.estimator().__init__).parameters
+        chosen = {key: value for key, value in options.items() if value is not None}
+        own = dict(projector.options)
+        for key in chosen:
+            if key not in known or key in own:
+                there = [each for each in known if each not in {"self", *own}]
+                raise InputError(f"{name} has no option {key!r}{nearest(key, there)}; it has {', '.join(there)}")
         if n_components is not None:
-            allowed = (3,) if method.kind == "sphere" else (2,) if name == "tsne" else (2, 3)
+            allowed = projector.dimensions
             if n_components not in allowed:
                 raise InputError(f"{name} draws in {' or '.join(map(str, allowed))} dimensions, not {n_components}")
-            if method.kind != "sphere":
-                given["n_components"] = n_components
+            if projector.kind != "sphere":
+                chosen["n_components"] = n_components
         lowered = {}
-        for option, largest in LARGEST.items():
+        for key, largest in LARGEST.items():
             most = largest(n)
-            default = known[option].default if option in known else None
-            if option not in given and default is not None and default > most:
-                lowered[option] = most
-        notes = tuple(f"{option} is {value}, the most that {n} points allow" for option, value in lowered.items())
-        return cls(name, method, {**dict(method.options), **given, **lowered, "random_state": random_state}, notes)
+            default = known[key].default if key in known else None
+            if key not in chosen and default is not None and default > most:
+                lowered[key] = most
+        notes = tuple(f"{key} is {value}, the most that {n} points allow" for key, value in lowered.items())
+        return cls(name, projector, {**own, **chosen, **lowered, "random_state": random_state}, notes)
 
     def estimator(self, **more: Any) -> Any:
         """A fresh one."""
-        return self.method.estimator()(**{**self.params, **more})
+        return self.projector.estimator()(**{**self.params, **more})
 
 
 def refuse_too_many(name: str, n: int) -> None:
@@ -192,35 +189,23 @@ def refuse_too_many(name: str, n: int) -> None:
     InputError
         With the estimated cost and what to use instead.
     """
-    method = PROJECTIONS[name]
-    if method.up_to is None or n <= method.up_to:
+    projector = PROJECTIONS[name]
+    if projector.up_to is None or n <= projector.up_to:
         return
     instead = [each for each, other in PROJECTIONS.items() if other.up_to is None or other.up_to >= n]
     raise InputError(
-        f"{name} of {n:,} points would take about {method.minutes(n):,.0f} minutes and is started with up to "
-        f"{method.up_to:,}: use {', '.join(instead)}, or fewer images (--limit) or texts (--captions first)"
+        f"{name} of {n:,} points would take about {projector.minutes(n):,.0f} minutes and is started with up to "
+        f"{projector.up_to:,}: use {', '.join(instead)}, or fewer images ({option('limit')}) or texts "
+        f"({option('captions', 'first')})"
     )
 
 
-def _of_same_items(
-    before: EmbeddingSet | Cloud, after: EmbeddingSet | Cloud, captions: str, intersect: bool
-) -> tuple[tuple[Cloud, Cloud], str]:
-    """The clouds of two sets, cut to what both have where that is asked for, and a line on what was cut."""
-    given = [each if isinstance(each, EmbeddingSet) else as_cloud(each, captions).set for each in (before, after)]
-    first, second, told = cut(*given, intersect=intersect)
-
-    def cloud(given: EmbeddingSet | Cloud, found: EmbeddingSet) -> Cloud:
-        made = Cloud.of(found, captions)
-        # what a cloud knows already is of its points in their order
-        return given if isinstance(given, Cloud) and torch.equal(given.rows, made.rows) else made
-
-    return (cloud(before, first), cloud(after, second)), told
-
-
-def _on_common_axes(plan: _Plan, one: Cloud, other: Cloud, between: Callable[[], None]) -> tuple[tuple[Any, Any], str]:
-    """Both clouds drawn, and a line on how their axes were made common."""
-    before, after = one.rows, other.rows
-    if plan.name in ("svd", "pca"):
+def _on_common_axes(
+    plan: _Plan, one: PointSet, other: PointSet, between: Callable[[], None]
+) -> tuple[tuple[Any, Any], str]:
+    """Both sets drawn as the method's pairing says, and a line on how their axes were made common."""
+    before, after, pairing = one.rows, other.rows, plan.projector.pairing
+    if pairing == "together":
         if before.shape[1] != after.shape[1]:
             raise ValueError(
                 f"{plan.name} draws two sets of one dimension together, got {before.shape[1]} and {after.shape[1]}: "
@@ -228,15 +213,13 @@ def _on_common_axes(plan: _Plan, one: Cloud, other: Cloud, between: Callable[[],
             )
         fitted = plan.estimator().fit(torch.cat([before, after.to(before.dtype)]))
         return (fitted.transform(before), fitted.transform(after)), "axes: fitted to both sets together"
-    if plan.name == "umap":
-        from geomclip.projections.umap import aligned
-
-        return aligned(plan.estimator(), before.numpy(), after.numpy()), "axes: both sets by AlignedUMAP"
+    if pairing == "aligned":
+        return plan.estimator().aligned(before.numpy(), after.numpy()), "axes: both sets by AlignedUMAP"
     first = plan.estimator().fit_transform(before, neighbors=one.neighbors).numpy()
     between()
-    more = {"init": first} if plan.name in STARTED else {}
+    more = {"init": first} if pairing == "started" else {}
     second = plan.estimator(**more).fit_transform(after, neighbors=other.neighbors).numpy()
-    turned = turned_on(second, first, about_means=plan.method.kind != "sphere")
+    turned = turned_on(second, first, about_means=plan.projector.kind != "sphere")
     start = "started from the first and " if more else ""
     return (first, turned), f"axes: the second is {start}turned on the first"
 
@@ -266,58 +249,50 @@ def turned_on(points: NDArray[Any], onto: NDArray[Any], *, about_means: bool) ->
     return np.asarray(((x - here) @ (u @ v) + there).astype(points.dtype))
 
 
-def _map(cloud: Cloud, plan: _Plan, drawn: Any, say: Stage, notes: list[str] | None = None) -> Map:
+def _map(points: PointSet, plan: _Plan, drawn: Any, progress: Progress, notes: Sequence[str] = ()) -> Map:
     """The record of drawn points (n + m, k), with what they keep."""
-    points = torch.as_tensor(drawn)
-    embeddings, n = cloud.set, len(cloud.set.image)
-    kind = plan.method.kind if points.shape[1] == 2 or plan.method.kind == "sphere" else "space"
-    keeps, k, sampled = _kept(cloud, points, kind, say)
-    told = {
-        key: value if isinstance(value, int | float | str | None) else "given" for key, value in plan.params.items()
-    }
-    of_pairs = embeddings.text is not None
-    return Map(
-        image=points[:n].float().numpy(),
-        text=None if cloud.text is None else points[n:].float().numpy(),
-        image_of_text=None if embeddings.image_of_text is None else embeddings.image_of_text.numpy(),
+    at = torch.as_tensor(drawn)
+    sphere = plan.projector.kind == "sphere"
+    kind = plan.projector.kind if at.shape[1] == 2 or sphere else "space"
+    progress.stage("measuring the map", 0, 1)
+    keeps, k, sampled = _kept(points, at, sphere=sphere)
+    progress.stage("measuring the map", 1, 1)
+    return Map.of_set(
+        at.float().numpy(),
+        points.set,
         kind=kind,
         method=plan.name,
-        params=told,
-        made_from=embeddings.made_from,
+        params={key: _plain(value) for key, value in plan.params.items()},
         keeps=keeps,
-        notes=[*plan.notes, *(notes or []), *sampled],
+        notes=[*plan.notes, *notes, *sampled],
         k=k,
-        dim=embeddings.image.shape[1],
-        image_id=embeddings.image_id,
-        text_id=embeddings.caption_id if of_pairs else embeddings.classes or (),
-        caption=embeddings.caption if of_pairs else embeddings.classes,
+        dim=points.rows.shape[1],
     )
 
 
-def _kept(cloud: Cloud, points: Tensor, kind: str, say: Stage) -> tuple[dict[str, float | None], int, list[str]]:
-    """What the drawing keeps, the neighbours looked at, and notes on samples."""
-    n, sphere, sampled = len(points), kind == "sphere", []
+def _plain(value: Any) -> Any:
+    """An option as JSON has it: of an array only that there was one."""
+    return value if isinstance(value, int | float | str | None) else "given"
+
+
+def _kept(points: PointSet, at: Tensor, *, sphere: bool) -> tuple[dict[str, float | None], int, list[str]]:
+    """What the drawing `at` (n + m, k) keeps, the neighbours looked at, and notes on samples."""
+    n, sampled = len(at), []
     keeps: dict[str, float | None] = {}
     k = faithfulness.neighbors_for(n)
-    say("measuring the map", 0, 1)
     if k:
         queries = None
         if n > faithfulness.ALL_QUERIES_UP_TO:
             generator = torch.Generator().manual_seed(0)
             queries = torch.randperm(n, generator=generator)[: faithfulness.QUERIES]
             sampled.append(f"trustworthiness and continuity: of {len(queries):,} points, drawn by lot, among all")
-        kept = faithfulness.near_kept(cloud.rows, points, k=k, sphere=sphere, queries=queries)
+        kept = faithfulness.near_kept(points.rows, at, k=k, sphere=sphere, queries=queries)
         keeps["trustworthiness"], keeps["continuity"] = kept
-        correlations = cloud.distances.kept(points, sphere=sphere)
+        correlations = points.distances.kept(at, sphere=sphere)
         keeps["distance_pearson"], keeps["distance_spearman"] = correlations
         if n > faithfulness.ALL_PAIRS_UP_TO:
-            sampled.append(f"correlation of distances: over {len(cloud.distances.full):,} pairs, drawn by lot")
-    if cloud.text is not None:
-        images = len(cloud.set.image)
-        keeps |= faithfulness.gaps((cloud.set.image, cloud.text), (points[:images], points[images:]), sphere=sphere)
-    say("measuring the map", 1, 1)
+            sampled.append(f"correlation of distances: over {len(points.distances.full):,} pairs, drawn by lot")
+    if points.text is not None:
+        images = n - len(points.text)
+        keeps |= faithfulness.gaps((points.rows[:images], points.text), (at[:images], at[images:]), sphere=sphere)
     return keeps, k, sampled
-
-
-def _silent(stage: str, done: int, of: int) -> None:
-    """No progress is asked for."""

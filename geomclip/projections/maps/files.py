@@ -5,18 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geomclip.machine.array_files import npy_chunks
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
-from geomclip.projections.maps.record import Map
 
 SUFFIXES = (".csv", ".parquet", ".npz", ".json")
 AXES = "xyz"
+"""Names of the columns of coordinates."""
+
+
+class Drawn(Protocol):
+    """What can be written: points as columns and as arrays, and what is known of the whole."""
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """Name to an entry a point; those of AXES hold numbers, others words or None."""
+
+    def arrays(self) -> Mapping[str, NDArray[Any] | Sequence[str]]:
+        """Name to array, or to words."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """JSON types."""
 
 
 def check_name(path: Path) -> None:
@@ -31,110 +46,59 @@ def check_name(path: Path) -> None:
         raise InputError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
-def save(drawn: Map, path: Path) -> Path:
+def save(path: Path, drawn: Drawn) -> Path:
     """Write the coordinates as the name of the file says, whole or not at all; see `Map.save`."""
     path = Path(path).expanduser()
     check_name(path)
     if path.suffix == ".json":
-        atomic_json(path, {**described(drawn), "points": _rows(drawn)})
+        columns = drawn.columns()
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        atomic_json(path, {**drawn.describe(), "points": rows})
     else:
-        content = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}[path.suffix](drawn)
-        atomic_bytes(path, content)
+        atomic_bytes(path, {".csv": _csv, ".parquet": _parquet, ".npz": _npz}[path.suffix](drawn))
     return path
 
 
-def described(drawn: Map) -> dict[str, Any]:
-    """All of a map but its points, as JSON has it."""
-    return {
-        "method": drawn.method,
-        "kind": drawn.kind,
-        "params": dict(drawn.params),
-        "keeps": dict(drawn.keeps),
-        "k": drawn.k,
-        "dim": drawn.dim,
-        "facts": drawn.facts(),
-        "notes": list(drawn.notes),
-        "made_from": dict(drawn.made_from),
-    }
-
-
-def columns(drawn: Map) -> dict[str, list[Any]]:
-    """A column a name, images first: kind, id, image (the id of a text's image), caption, x, y and z."""
-    n, m = len(drawn.image), len(drawn.text_id)
-    own = drawn.image_of_text
-    images = [None] * m if own is None else [drawn.image_id[i] for i in own.tolist()]
-    points = drawn.image if drawn.text is None else np.concatenate([drawn.image, drawn.text])
-    captions: list[Any] = [None] * m if drawn.caption is None else list(drawn.caption)
-    told: dict[str, list[Any]] = {
-        "kind": ["image"] * n + ["text"] * m,
-        "id": [*drawn.image_id, *drawn.text_id],
-        "image": [*drawn.image_id, *images],
-        "caption": [None] * n + captions,
-    }
-    for axis, values in zip(AXES, points.T, strict=False):
-        # the shortest decimals that give the float32 again, not the digits of its float64
-        told[axis] = [float(str(value)) for value in values]
-    return told
-
-
-def _rows(drawn: Map) -> list[dict[str, Any]]:
-    told = columns(drawn)
-    return [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
-
-
-def _csv(drawn: Map) -> bytes:
-    told = columns(drawn)
+def _csv(drawn: Drawn) -> bytes:
+    columns = drawn.columns()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(told)
-    writer.writerows(zip(*told.values(), strict=True))
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     # a file name may hold bytes that are no UTF-8: they come back as they were
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _parquet(drawn: Map) -> bytes:
+def _parquet(drawn: Drawn) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    told = columns(drawn)
-    words = {"kind", "id", "image", "caption"}
     table = pyarrow.table(
         {
-            name: pyarrow.array(_plain(values), pyarrow.string())
-            if name in words
-            else pyarrow.array(values, pyarrow.float32())
-            for name, values in told.items()
+            name: pyarrow.array(values, pyarrow.float32())
+            if name in tuple(AXES)
+            else pyarrow.array(_plain(values), pyarrow.string())
+            for name, values in drawn.columns().items()
         }
     )
-    table = table.replace_schema_metadata({"geomclip": json.dumps(described(drawn))})
+    table = table.replace_schema_metadata({"geomclip": json.dumps(drawn.describe())})
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def _npz(drawn: Map) -> bytes:
+def _npz(drawn: Drawn) -> bytes:
     import zipfile
 
-    arrays = {"image": drawn.image, "image_id": _strings(drawn.image_id)}
-    if drawn.text is not None:
-        arrays |= {"text": drawn.text, "text_id": _strings(drawn.text_id)}
-    if drawn.image_of_text is not None:
-        arrays["image_of_text"] = drawn.image_of_text
-    if drawn.caption is not None:
-        arrays["caption"] = _strings(drawn.caption)
-    arrays["map"] = _strings([json.dumps(described(drawn))])
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in arrays.items():
+        for name, values in {**drawn.arrays(), "map": [json.dumps(drawn.describe())]}.items():
+            array = values if isinstance(values, np.ndarray) else np.array(_plain(values), dtype=np.str_)
             # a ZipInfo of our own: numpy's would hold the time, and the same map would not be the same bytes
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), b"".join(npy_chunks(array)))
     return buffer.getvalue()
 
 
-def _strings(values: Any) -> np.ndarray[Any, np.dtype[np.str_]]:
-    return np.array(_plain(values), dtype=np.str_)
-
-
-def _plain(values: Any) -> list[Any]:
+def _plain(values: Sequence[Any]) -> list[Any]:
     """Words without the halves of code points that names of no UTF-8 have in Python: they show as ?."""
     return [None if value is None else value.encode("utf-8", "replace").decode() for value in values]

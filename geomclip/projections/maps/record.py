@@ -1,14 +1,19 @@
-"""Map: the record that pictures take — where each image and text is drawn, and what the drawing keeps."""
+"""Map: the record that pictures take — where each image and text is drawn, and what the drawing keeps.
+
+All that a map can say of itself is here, so that no other file knows its fields; hence the length.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from geomclip.projections.maps import files
 
 DIMENSIONS = {"plane": 2, "sphere": 3, "space": 3}
 """Coordinates of a drawn point by the kind of map."""
@@ -24,6 +29,38 @@ KEEPS = (
     "gap_drawn_relative",
 )
 """What `Map.keeps` may have; None or absent where it is not defined for the map."""
+
+
+class Described(Protocol):
+    """What a map notes of the set that it draws."""
+
+    @property
+    def text(self) -> object:
+        """Rows of texts; None where the texts are classes, or there are none."""
+
+    @property
+    def image_of_text(self) -> Any:
+        """Row of the image of each text, a tensor."""
+
+    @property
+    def image_id(self) -> Sequence[str]:
+        """Names of the images."""
+
+    @property
+    def caption_id(self) -> Sequence[str]:
+        """Names of the texts."""
+
+    @property
+    def caption(self) -> Sequence[str] | None:
+        """What the texts say."""
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        """Names of the classes."""
+
+    @property
+    def made_from(self) -> Mapping[str, Any]:
+        """Model and data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +171,21 @@ class Map:
                 raise ValueError(f"{name} row {row} is not on the sphere: its length differs from 1 by {off[row]:.2g}")
         return points
 
+    @classmethod
+    def of_set(cls, points: NDArray[np.float32], embeddings: Described, **fields: Any) -> Map:
+        """Drawn points (n + m, k) of a set, images first, with what the set says of them; other fields as they are."""
+        n, of_pairs = len(embeddings.image_id), embeddings.text is not None
+        return cls(
+            image=points[:n],
+            text=points[n:] if len(points) > n else None,
+            image_of_text=None if embeddings.image_of_text is None else embeddings.image_of_text.numpy(),
+            made_from=embeddings.made_from,
+            image_id=embeddings.image_id,
+            text_id=embeddings.caption_id if of_pairs else embeddings.classes or (),
+            caption=embeddings.caption if of_pairs else embeddings.classes,
+            **fields,
+        )
+
     @property
     def image_mean(self) -> NDArray[np.float32]:
         """Mean of the drawn images (k,); on a sphere its direction, all 0 where it has none."""
@@ -153,30 +205,30 @@ class Map:
 
     def facts(self) -> list[str]:
         """Short lines that every picture prints on itself: the method, and what it keeps and does not."""
-        told = [self._what()]
+        lines = [self._what()]
         near = [
             f"{name} {_number(value)}"
             for name in ("trustworthiness", "continuity")
             if (value := self.keeps.get(name)) is not None
         ]
         if near:
-            told.append(f"{', '.join(near)} (k = {self.k})")
+            lines.append(f"{', '.join(near)} (k = {self.k})")
         far = [
             f"{name} {_number(value)}"
             for name in ("Pearson", "Spearman")
             if (value := self.keeps.get(f"distance_{name.lower()}")) is not None
         ]
         if far:
-            told.append(f"correlation of distances: {', '.join(far)}")
+            lines.append(f"correlation of distances: {', '.join(far)}")
         gap, drawn = self.keeps.get("gap"), self.keeps.get("gap_drawn")
         if gap is not None and drawn is not None:
-            told.append(f"gap {gap:.2f} in {self.dim} dimensions, drawn {drawn:.2f}")
+            lines.append(f"gap {gap:.2f} in {self.dim} dimensions, drawn {drawn:.2f}")
         elif gap is not None:
-            told.append(f"gap {gap:.2f} in {self.dim} dimensions")
+            lines.append(f"gap {gap:.2f} in {self.dim} dimensions")
             apart, apart_drawn = self.keeps.get("gap_relative"), self.keeps.get("gap_drawn_relative")
             if apart is not None and apart_drawn is not None:
-                told.append(f"that is {apart:.2f} of a typical distance, drawn {apart_drawn:.2f}")
-        return told
+                lines.append(f"that is {apart:.2f} of a typical distance, drawn {apart_drawn:.2f}")
+        return lines
 
     def labels(self) -> dict[str, list[str]]:
         """A line a point, "image" and "text": its id and caption; of an image the first of its captions.
@@ -215,9 +267,45 @@ class Map:
         InputError, GeomclipError
             If the name ends in none of them, the place cannot be written to, or the disk is full.
         """
-        from geomclip.projections.maps.files import save
+        return files.save(Path(path), self)
 
-        return save(self, Path(path))
+    def describe(self) -> dict[str, Any]:
+        """All of the map but its points, as JSON has it."""
+        return {
+            "method": self.method,
+            "kind": self.kind,
+            "params": dict(self.params),
+            "keeps": dict(self.keeps),
+            "k": self.k,
+            "dim": self.dim,
+            "facts": self.facts(),
+            "notes": list(self.notes),
+            "made_from": dict(self.made_from),
+        }
+
+    def columns(self) -> dict[str, list[Any]]:
+        """A column a name, images first: kind, id, image (the id of a text's image), caption, x, y and z."""
+        n, m = len(self.image), len(self.text_id)
+        own = self.image_of_text
+        images = [None] * m if own is None else [self.image_id[i] for i in own.tolist()]
+        points = self.image if self.text is None else np.concatenate([self.image, self.text])
+        captions: list[Any] = [None] * m if self.caption is None else list(self.caption)
+        found: dict[str, list[Any]] = {
+            "kind": ["image"] * n + ["text"] * m,
+            "id": [*self.image_id, *self.text_id],
+            "image": [*self.image_id, *images],
+            "caption": [None] * n + captions,
+        }
+        for axis, values in zip(files.AXES, points.T, strict=False):
+            # the shortest decimals that give the float32 again, not the digits of its float64
+            found[axis] = [float(str(value)) for value in values]
+        return found
+
+    def arrays(self) -> dict[str, NDArray[Any] | Sequence[str]]:
+        """The fields that have an entry a row, as far as they are there."""
+        texts = ("text", "text_id") if self.text is not None else ()
+        names = ("image", "image_id", *texts, "image_of_text", "caption")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def __repr__(self) -> str:
         return f"Map({self._what()}, {self.kind})"
