@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,13 +78,28 @@ def _intrusion(space: Tensor, shown: Tensor, k: int) -> Tensor:
     if not 1 <= k < n / 2:
         raise ValueError(f"k must be at least 1 and below n/2 = {n / 2:g}, got {k}")
     space, shown = space.double(), shown.double()
-    excess = torch.zeros((), dtype=torch.float64)
-    for rows in torch.arange(n).split(max(1, BLOCK // n)):
-        near = _distances(shown, rows).topk(k, dim=1, largest=False).indices  # (b, k)
-        far = _distances(space, rows)  # (b, n)
-        rank = 1 + torch.searchsorted(far.sort(dim=1).values, far.gather(1, near))
-        excess += (rank - k).clamp(min=0).sum()
-    return excess * 2 / (n * k * (2 * n - 3 * k - 1))
+    blocks = torch.arange(n).split(max(1, BLOCK // n))
+    excess = sum(ranks_beyond(_distances(space, rows), _distances(shown, rows), k) for rows in blocks)
+    return torch.tensor(excess, dtype=torch.float64) * 2 / (n * k * (2 * n - 3 * k - 1))
+
+
+def ranks_beyond(space: Tensor, shown: Tensor, k: int) -> int:
+    """By how many ranks beyond k, in `space`, the k nearest in `shown` lie, in all.
+
+    Parameters
+    ----------
+    space, shown : Tensor of shape (b, n)
+        Distances from b rows to all n, infinite to themselves; or what grows with them.
+    """
+    near = shown.topk(k, dim=1, largest=False).indices
+    reached = space.gather(1, near).sort(dim=1).values.numpy()  # (b, k)
+    excess = 0
+    for distances, at in zip(space.numpy(), reached, strict=True):
+        # only what is nearer than the farthest of the k is sorted: of a good map little
+        nearer = distances[distances < at[-1]]
+        nearer.sort()
+        excess += int(np.maximum(1 + np.searchsorted(nearer, at) - k, 0).sum())
+    return excess
 
 
 def _distances(x: Tensor, rows: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What a map keeps: near neighbours, distances and the gap, measured against the full dimension.
 
-No n x n array is held: queries come in blocks, and beyond 10,000 points a seeded sample of them is asked.
+No n x n array is held: queries come in blocks, and beyond 10,000 points a seeded sample of them is taken.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from geomclip.metrics.gap import modality_gap
+from geomclip.metrics.projection import ranks_beyond
 
 NEIGHBORS = 15
 ALL_QUERIES_UP_TO = 10_000
@@ -55,22 +56,22 @@ def near_kept(
     sphere : bool
         Whether the drawn points are on one.
     queries : int64 Tensor, optional
-        Rows that are asked; left out: all.
+        Rows whose neighbours are looked at; left out: all.
 
     References
     ----------
     Venna and Kaski (2001), "Neighborhood preservation in nonlinear projection methods", ICANN.
     """
     n = len(full)
-    asked = torch.arange(n) if queries is None else queries
+    queries = torch.arange(n) if queries is None else queries
     full, drawn = full.double(), drawn.double()
     intruders, torn = 0, 0
-    for rows in asked.split(max(1, BLOCK // n)):
+    for rows in queries.split(max(1, BLOCK // n)):
         far = _angular(full, rows)
         near = _angular(drawn, rows) if sphere else _euclidean(drawn, rows)
-        intruders += _excess(far, near, k)
-        torn += _excess(near, far, k)
-    most = len(asked) * k * (2 * n - 3 * k - 1) / 2
+        intruders += ranks_beyond(far, near, k)
+        torn += ranks_beyond(near, far, k)
+    most = len(queries) * k * (2 * n - 3 * k - 1) / 2
     return 1 - intruders / most, 1 - torn / most
 
 
@@ -128,19 +129,6 @@ def _euclidean(x: Tensor, rows: Tensor) -> Tensor:
 def _without_self(distances: Tensor, rows: Tensor) -> Tensor:
     distances[torch.arange(len(rows)), rows] = torch.inf
     return distances
-
-
-def _excess(space: Tensor, shown: Tensor, k: int) -> int:
-    """By how many ranks beyond k, in `space` (b, n), the k nearest in `shown` (b, n) lie."""
-    near = shown.topk(k, dim=1, largest=False).indices
-    reached = space.gather(1, near).sort(dim=1).values.numpy()  # (b, k)
-    excess = 0
-    for distances, at in zip(space.numpy(), reached, strict=True):
-        # only what is nearer than the farthest of the k is sorted: of a good map little
-        nearer = distances[distances < at[-1]]
-        nearer.sort()
-        excess += int(np.maximum(1 + np.searchsorted(nearer, at) - k, 0).sum())
-    return excess
 
 
 def _pairs(n: int, seed: int) -> tuple[Tensor, list[int]]:
