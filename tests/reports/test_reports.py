@@ -286,7 +286,7 @@ def test_a_comparison_is_saved_as_data_and_its_page_is_a_report(tmp_path: Path) 
         comparison.save(tmp_path / "x.html")
     with pytest.raises(InputError, match="metrics says how to measure, and a comparison is measured: leave it out"):
         gc.report(comparison, tmp_path / "x.html", metrics="all")
-    with pytest.raises(InputError, match="no option 'slit'; did you mean split?"):
+    with pytest.raises(InputError, match=r"no option 'slit'; did you mean split\?"):
         gc.report(comparison, tmp_path / "x.html", slit="test")
     assert list(tmp_path.iterdir()) == []
 
