@@ -6,19 +6,26 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test test-kernels lint bench figures clean ways surface
+.PHONY: help venv demo test test-fast test-kernels test-lowest lint bench surface ways readme figures clean
 
 help:
-	@echo "make demo    the panel of the demo model on the built-in data"
-	@echo "make test    the tests (GEOMCLIP_SLOW=1: the slow ones too)"
-	@echo "make test-kernels  the numeric tests by the kernels of older processors"
-	@echo "make lint    ruff and mypy"
-	@echo "make bench   the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
-	@echo "make surface keep the public names, options and keys as they are now, in tests/whole/surface.json"
-	@echo "make ways    through how many files four things pass, before and now (WAYS=-v: which)"
-	@echo "make figures the pictures of the demo model, from the numbers in figures/"
-	@echo "make venv    only the environment, in $(VENV)"
-	@echo "make clean   remove the environment"
+	@echo "to try it"
+	@echo "  make demo          the panel of the demo model on the built-in data"
+	@echo "  make test          the tests (GEOMCLIP_SLOW=1: the slow ones too)"
+	@echo "to work on it"
+	@echo "  make lint          ruff and mypy"
+	@echo "  make test-fast     the tests of numbers and records alone, in 90 seconds"
+	@echo "  make test-kernels  the numeric tests by the kernels of older processors"
+	@echo "  make test-lowest   the tests with the lowest versions that pyproject.toml allows (6 GB, in .venv-lowest)"
+	@echo "  make bench         the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
+	@echo "  make ways          through how many files four things pass, before and now (WAYS=-v: which)"
+	@echo "to write anew what is committed"
+	@echo "  make readme        what README.md shows as printed"
+	@echo "  make surface       the public names, options and keys as they are now, in tests/whole/surface.json"
+	@echo "  make figures       the pictures of the demo model, from the numbers in figures/"
+	@echo "the environment"
+	@echo "  make venv          only the environment, in $(VENV)"
+	@echo "  make clean         remove the environment"
 
 venv: $(STAMP)
 
@@ -34,8 +41,26 @@ demo: $(STAMP)
 	@$(BIN)/geomclip measure
 
 # two processes of one thread each: twice as fast on two cores as one of two, since most tests wait for others
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(PYTEST)
+
+# what neither starts a process nor reads a model: the inner loop
+FAST = tests/embeddings tests/losses tests/metrics tests/panels
+
+test-fast: $(STAMP)
+	@$(PYTEST) $(FAST)
+
+# an environment of its own; constraints-lowest.txt is made for the run
+LOWEST = .venv-lowest
+
+test-lowest:
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(PYTHON) tests/lowest.py > $(LOWEST)/lowest.txt
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--constraint $(LOWEST)/lowest.txt --editable '.[dev]'
+	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile $(TESTS)
 
 # Stand-ins for other processors: each library is kept from the newer instructions of this one. The last digits then
 # differ as they do there; tests of numbers (pytest's marker `numeric`) must hold all the same. x86 alone knows these.
@@ -45,7 +70,7 @@ NEHALEM = ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE
 	NUMBA_CPU_NAME=nehalem NUMBA_CPU_FEATURES= NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"
 HASWELL = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
 	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
-NUMERIC = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m numeric -k 'not compiled_towers'
+NUMERIC = $(PYTEST) -m numeric -k 'not compiled_towers'
 
 test-kernels: $(STAMP)
 	@$(NEHALEM) $(NUMERIC)
@@ -65,6 +90,9 @@ surface: $(STAMP)
 # reads the code alone
 ways:
 	@$(PYTHON) benchmarks/ways.py $(WAYS)
+
+readme: $(STAMP)
+	@$(BIN)/python docs/readme.py
 
 figures: $(STAMP)
 	@$(BIN)/python analyses/figures.py
