@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,4 +37,5 @@ def lowest(project: Mapping[str, Any]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(lowest(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"])))
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    sys.stdout.writelines(f"{line}\n" for line in lowest(project))
