@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 from helpers import ROOT
 
 import geomclip
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+import lowest
 
 COMPARISONS = {"approx", "allclose", "array_equal", "isclose", "equal", "array_equiv"}
 CHECKERS = ("raises", "warns", "fail", "skip")
@@ -98,6 +103,46 @@ def test_the_version_is_one_and_the_changelog_has_it() -> None:
     assert project["version"] == geomclip.__version__ == cited[1]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(geomclip.__version__)}\b", changes, re.MULTILINE)
+
+
+KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
+"""The headings of Keep a Changelog."""
+
+
+def test_the_changelog_has_its_form() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (.+)$", changes, re.MULTILINE)
+    assert versions[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\]( - \d{4}-\d\d-\d\d)?", version) for version in versions[1:])
+    for version in re.split(r"^## ", changes, flags=re.MULTILINE)[1:]:
+        kinds = re.findall(r"^### (.+)$", version, re.MULTILINE)
+        assert kinds == [kind for kind in KINDS if kind in kinds], version.splitlines()[0]
+
+
+def test_make_help_has_every_target_and_no_other() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert phony is not None
+    listed = re.findall(r"make ([\w-]+)", makefile.partition("\nhelp:\n")[2].partition("\n\n")[0])
+    assert sorted([*listed, "help"]) == sorted(phony[1].split())
+    assert set(phony[1].split()) <= set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+
+
+def test_pages_name_only_targets_that_make_has() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+    for page in [path for path in tracked() if path.suffix == ".md"]:
+        named = re.findall(r"(?:^|`)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(named) <= targets, page.relative_to(ROOT)
+
+
+def test_the_lowest_versions_are_those_of_pyproject() -> None:
+    project = {"name": "mine", "dependencies": ["a>=1.2,<3", "b[x]>=2; python_version < '4'"]}
+    assert list(lowest.lowest(project)) == ["a==1.2", "b==2"]
+    with pytest.raises(ValueError, match="'c<3' has no lower bound"):
+        list(lowest.lowest({"name": "mine", "dependencies": ["c<3"]}))
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert len(list(lowest.lowest(asked))) > 30
 
 
 def test_constraints_pin_what_pyproject_asks_for_directly() -> None:
