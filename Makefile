@@ -16,7 +16,7 @@ help:
 	@echo "  make lint          ruff and mypy"
 	@echo "  make test-fast     the tests of numbers and records alone, in 90 seconds"
 	@echo "  make test-kernels  the numeric tests by the kernels of older processors"
-	@echo "  make test-lowest   the tests with the lowest versions that pyproject.toml allows (6 GB, in .venv-lowest)"
+	@echo "  make test-lowest   the tests with the lowest versions that pyproject.toml allows, in $(LOWEST) (TESTS=tests/metrics)"
 	@echo "  make bench         the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
 	@echo "  make ways          through how many files four things pass, before and now (WAYS=-v: which)"
 	@echo "to write anew what is committed"
@@ -25,7 +25,7 @@ help:
 	@echo "  make figures       the pictures of the demo model, from the numbers in figures/"
 	@echo "the environment"
 	@echo "  make venv          only the environment, in $(VENV)"
-	@echo "  make clean         remove the environment"
+	@echo "  make clean         remove the environments"
 
 venv: $(STAMP)
 
@@ -40,19 +40,19 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@$(BIN)/geomclip measure
 
-# two processes of one thread each: twice as fast on two cores as one of two, since most tests wait for others
+# Two processes of one thread each: twice as fast on two cores as one of two, since most tests wait for others.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test: $(STAMP)
 	@$(PYTEST)
 
-# what neither starts a process nor reads a model: the inner loop
+# What neither starts a process nor reads a model: the inner loop.
 FAST = tests/embeddings tests/losses tests/metrics tests/panels
 
 test-fast: $(STAMP)
 	@$(PYTEST) $(FAST)
 
-# an environment of its own; constraints-lowest.txt is made for the run
+# an environment of its own. What old packages say of newer ones beneath them is no error here.
 LOWEST = .venv-lowest
 
 test-lowest:
@@ -60,7 +60,7 @@ test-lowest:
 	@$(PYTHON) tests/lowest.py > $(LOWEST)/lowest.txt
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install \
 		--constraint $(LOWEST)/lowest.txt --editable '.[dev]'
-	@OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile $(TESTS)
+	@$(subst $(BIN),$(LOWEST)/bin,$(PYTEST)) -W default $(TESTS)
 
 # Stand-ins for other processors: each library is kept from the newer instructions of this one. The last digits then
 # differ as they do there; tests of numbers (pytest's marker `numeric`) must hold all the same. x86 alone knows these.
@@ -87,7 +87,7 @@ bench: $(STAMP)
 surface: $(STAMP)
 	@$(BIN)/python tests/support/surface.py
 
-# reads the code alone
+# Reads the code alone.
 ways:
 	@$(PYTHON) benchmarks/ways.py $(WAYS)
 
@@ -98,4 +98,4 @@ figures: $(STAMP)
 	@$(BIN)/python analyses/figures.py
 
 clean:
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) $(LOWEST)
