@@ -8,6 +8,7 @@ import torch
 import torchmetrics.functional.classification as tm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import trapezoid
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
@@ -126,7 +127,7 @@ def smece_by_quadrature(confidence: np.ndarray, hit: np.ndarray) -> float:
             for mirrored in (confidence, -confidence):
                 kernel = norm.pdf(t[:, None], 2 * image + mirrored[None, :], sigma)
                 smoothed += kernel @ (hit - confidence) / len(hit)
-        return np.trapezoid(np.abs(smoothed), t)
+        return trapezoid(np.abs(smoothed), t)
 
     return brentq(lambda sigma: error(sigma) - sigma, 2e-3, 1.0, xtol=1e-8)
 
