@@ -267,7 +267,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "cache_dir")}
     with progress_bar(quiet=options["quiet"]) as progress:
         result = panels.compare(before, after, **always, progress=progress, **chosen)
-        if page:
+        if page and out is not None:
             page |= {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
             page |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
             from geomclip.reports import report as write_page

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.panels.comparison.record import Measured
 from geomclip.panels.details import Details
+from geomclip.panels.measurement import Measured
 from geomclip.panels.record import Panel
 
 

@@ -352,7 +352,7 @@ class HeatGeodesic(PlacesNewPoints):
     def _placed(self, x: NDArray[Any]) -> Floats:
         known = self._points.astype(np.float64)
         apart, neighbors = nearest_among(x.astype(np.float64), known, self.k, metric=self.metric)
-        shares = row_weights(apart, self.decay)
+        shares = row_weights(apart.astype(np.float64), self.decay)
 
         def mean(of: Floats) -> Floats:
             return np.asarray(np.einsum("qk,qkm->qm", shares, of[neighbors]))
