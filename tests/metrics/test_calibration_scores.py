@@ -180,8 +180,8 @@ def test_classwise_ece_refuses_what_is_no_probability_or_no_class():
         classwise_ece(torch.tensor([[0.5, 0.5]]), torch.tensor([1, 0]))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=20))
 def test_every_score_is_a_number_from_0_to_1(pairs):
     confidence = torch.tensor([c for c, _ in pairs], dtype=torch.float64)
     hit = torch.tensor([h for _, h in pairs])

@@ -35,7 +35,7 @@ FIRST_TEXT = {"linear_cka", "linear_cka_biased", "mutual_knn", "procrustes_dista
 
 
 @cache
-def given(name: str) -> EmbeddingSet:
+def toy(name: str) -> EmbeddingSet:
     if name == "classes":
         return class_set(60, 6)
     made = small_set(24, {"pairs": 3, "twins": 1}[name], seed=4)
@@ -46,7 +46,7 @@ def given(name: str) -> EmbeddingSet:
 
 @cache
 def panel(name: str, change: str = "") -> Panel:
-    made = given(name)
+    made = toy(name)
     d, n = made.image.shape[1], len(made.image)
     turn, _ = torch.linalg.qr(random_rows(d, d, seed=77))
     order = torch.randperm(n, generator=torch.Generator().manual_seed(5))
@@ -130,7 +130,7 @@ def test_every_promised_interval_is_there_and_in_range(key):
 
 @cache
 def panel_with_intervals(name: str) -> Panel:
-    return measure(given(name), metrics="all", bootstrap=60)
+    return measure(toy(name), metrics="all", bootstrap=60)
 
 
 def test_a_metric_is_a_value():

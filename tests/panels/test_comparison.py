@@ -33,7 +33,7 @@ N = 30
 
 
 @cache
-def given(which: str) -> EmbeddingSet:
+def toy(which: str) -> EmbeddingSet:
     """Two sets of the same 30 images with two signed noisy texts each, the second moved by other noise."""
     made = small_set(N, 2, seed=3)
     assert made.text is not None
@@ -47,7 +47,7 @@ def given(which: str) -> EmbeddingSet:
 
 @cache
 def panel(which: str, metrics: str = "all", **options: Any) -> Panel:
-    return measure(given(which), metrics=metrics, bootstrap=200, dtype="float64", **options)
+    return measure(toy(which), metrics=metrics, bootstrap=200, dtype="float64", **options)
 
 
 def both(**options: Any) -> Comparison:
@@ -89,7 +89,7 @@ METRIC = {
 def test_a_paired_interval_is_that_of_metrics_measured_anew_on_resampled_embeddings(key: str) -> None:
     drawn = []
     for counts in resamples():
-        values = [float(METRIC[key](*repeated(given(which), counts))) for which in ("before", "after")]
+        values = [float(METRIC[key](*repeated(toy(which), counts))) for which in ("before", "after")]
         drawn.append(values[1] - values[0])
     low, high = np.percentile(drawn, [2.5, 97.5])
     row = both()[key]
@@ -109,7 +109,7 @@ def test_a_paired_interval_is_that_of_metrics_measured_anew_on_resampled_embeddi
     ],
 )
 def test_ranks_among_all_images_are_resampled_in_pairs(key: str, of_ranks: Any) -> None:
-    sides = [ranks(given(which)) for which in ("before", "after")]
+    sides = [ranks(toy(which)) for which in ("before", "after")]
     drawn = []
     for counts in resamples():
         texts = np.repeat(np.arange(2 * N), np.repeat(counts.long().numpy(), 2))
@@ -122,7 +122,7 @@ def test_ranks_among_all_images_are_resampled_in_pairs(key: str, of_ranks: Any) 
 def test_numbers_of_halves_are_compared_half_by_half() -> None:
     differences = []
     for images in Halves.of(N, seed=0):
-        values = [float(gc.metrics.effective_rank(given(which).image[images])) for which in ("before", "after")]
+        values = [float(gc.metrics.effective_rank(toy(which).image[images])) for which in ("before", "after")]
         differences.append(values[1] - values[0])
     row = both()["effective_rank_image"]
     reach = 1.959963984540054 * np.std(differences, ddof=1)
@@ -204,7 +204,7 @@ def test_a_panel_and_itself_are_the_same(items: bool) -> None:
 
 def test_images_are_paired_by_their_ids_in_whatever_order_they_come() -> None:
     order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    turned = measure(given("after").select_images(order), metrics="all", bootstrap=200, dtype="float64")
+    turned = measure(toy("after").select_images(order), metrics="all", bootstrap=200, dtype="float64")
     straight, other = both(), compare(panel("before"), turned, bootstrap=200)
     assert other.paired
     for key in ("alignment", "image_retrieval_recall@1", "image_retrieval_median_rank", "uniformity_joint"):
@@ -216,7 +216,7 @@ def test_images_are_paired_by_their_ids_in_whatever_order_they_come() -> None:
 
 
 def test_exchanging_the_sides_of_another_order_changes_every_sign_too() -> None:
-    turned = measure(given("after").select_images(torch.arange(N).flip(0)), metrics="alignment", bootstrap=20)
+    turned = measure(toy("after").select_images(torch.arange(N).flip(0)), metrics="alignment", bootstrap=20)
     there, back = (compare(*sides)["alignment"] for sides in ((panel("before"), turned), (turned, panel("before"))))
     assert back.ci == pytest.approx((-there.ci[1], -there.ci[0]), rel=1e-9)
     assert matched(["c", "a", "b"], ["b", "c", "a"], "images").before == [1, 2, 0]
@@ -231,7 +231,7 @@ def test_panels_of_another_seed_keep_no_common_draws() -> None:
 
 def test_a_reordered_set_is_put_in_order_before_it_is_measured() -> None:
     order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    comparison = gc.compare(given("before"), given("before").select_images(order), bootstrap=50)
+    comparison = gc.compare(toy("before"), toy("before").select_images(order), bootstrap=50)
     assert {row.verdict for row in comparison.rows.values()} == {"same"}
 
 
@@ -330,7 +330,7 @@ def test_warnings_of_the_panels_are_told_with_their_side() -> None:
 
 
 def test_groups_of_both_are_compared() -> None:
-    sides = [measure(given(which), metrics="alignment", by="source", bootstrap=50) for which in ("before", "after")]
+    sides = [measure(toy(which), metrics="alignment", by="source", bootstrap=50) for which in ("before", "after")]
     comparison = compare(*sides)
     assert list(comparison.groups) == ["a", "b"]
     assert comparison.by == "source"
@@ -357,15 +357,15 @@ def test_a_group_of_one_side_or_without_numbers_is_no_reason_to_fail() -> None:
 
 def cut_sets() -> tuple[EmbeddingSet, EmbeddingSet]:
     """The first 25 and the last 26 of the images: 21 are shared."""
-    return given("before").select_images(torch.arange(25)), given("after").select_images(torch.arange(4, N))
+    return toy("before").select_images(torch.arange(25)), toy("after").select_images(torch.arange(4, N))
 
 
 def test_sets_that_differ_are_refused_with_what_they_share() -> None:
     panels = [measure(each, bootstrap=0) for each in cut_sets()]
-    said = "4 images are only before .*5 images are only after .*; 21 are shared: intersect=True"
-    with pytest.raises(ValueError, match=said):
+    reason = "4 images are only before .*5 images are only after .*; 21 are shared: intersect=True"
+    with pytest.raises(ValueError, match=reason):
         compare(*panels)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=reason):
         gc.compare(*cut_sets())
 
 
@@ -394,28 +394,28 @@ def test_vectors_are_cut_before_they_are_measured() -> None:
     before, after = cut_sets()
     comparison = gc.compare(before, after, intersect=True, bootstrap=0)
     shared = torch.arange(4, 25)
-    alone = [measure(given(which).select_images(shared), bootstrap=0) for which in ("before", "after")]
+    alone = [measure(toy(which).select_images(shared), bootstrap=0) for which in ("before", "after")]
     assert comparison["image_retrieval_recall@1"].before == alone[0]["image_retrieval_recall@1"]
     assert comparison["modality_gap"].after == pytest.approx(alone[1]["modality_gap"])
     assert comparison.notes[0].startswith("cut before measuring: 21 images and 42 texts are shared")
 
 
 def test_other_texts_of_the_same_images_are_a_difference() -> None:
-    first = given("after").first_texts()
+    first = toy("after").first_texts()
     with pytest.raises(ValueError, match="30 texts are only before"):
-        gc.compare(given("before"), first)
+        gc.compare(toy("before"), first)
     with pytest.raises(ValueError, match="30 images have other texts; 0 are shared"):
         compare(panel("before"), measure(first, bootstrap=0))
-    comparison = gc.compare(given("before"), first, intersect=True, bootstrap=0)
+    comparison = gc.compare(toy("before"), first, intersect=True, bootstrap=0)
     assert comparison.after["n_texts"] == comparison.before["n_texts"] == 30
 
 
 def test_a_text_of_another_image_is_another_text() -> None:
-    own = given("after").image_of_text
+    own = toy("after").image_of_text
     assert own is not None
-    moved = given("after").replace(image_of_text=torch.cat([own[2:4], own[:2], own[4:]]))  # ids stay with the rows
+    moved = toy("after").replace(image_of_text=torch.cat([own[2:4], own[:2], own[4:]]))  # ids stay with the rows
     moved = moved.replace(caption_id=tuple(f"t{j}" for j in range(2 * N)))
-    before = given("before").replace(caption_id=moved.caption_id)
+    before = toy("before").replace(caption_id=moved.caption_id)
     with pytest.raises(ValueError, match="4 texts belong to another image; 56 are shared"):
         gc.compare(before, moved)
     assert gc.compare(before, moved, intersect=True, bootstrap=0).after["n_texts"] == 56
@@ -425,7 +425,7 @@ def test_texts_without_ids_are_matched_by_their_image_and_place() -> None:
     before, after = cut_sets()
     before, after = (each.replace(caption_id=()) for each in (before, after))  # each counts its rows from 0
     shared = torch.arange(4, 25)
-    alone = [measure(given(which).select_images(shared), bootstrap=0) for which in ("before", "after")]
+    alone = [measure(toy(which).select_images(shared), bootstrap=0) for which in ("before", "after")]
     comparison = gc.compare(before, after, intersect=True, bootstrap=0)
     assert comparison["alignment"].before == pytest.approx(alone[0]["alignment"])
     assert comparison["alignment"].after == pytest.approx(alone[1]["alignment"])
@@ -435,19 +435,19 @@ def test_texts_without_ids_are_matched_by_their_image_and_place() -> None:
 
 @pytest.mark.parametrize("intersect", [False, True])
 def test_nothing_shared_is_refused(intersect: bool) -> None:
-    other = given("after").replace(image_id=tuple(f"x{i}" for i in range(N)))
+    other = toy("after").replace(image_id=tuple(f"x{i}" for i in range(N)))
     with pytest.raises(ValueError, match=r"0 are shared|only 0 images"):
-        gc.compare(given("before"), other, intersect=intersect)
+        gc.compare(toy("before"), other, intersect=intersect)
     with pytest.raises(ValueError, match=r"0 are shared|only 0 images"):
         compare(panel("before"), measure(other, bootstrap=0), intersect=intersect)
 
 
 def test_ids_that_occur_twice_pair_only_lists_that_are_the_same() -> None:
     twice = ("a", "a", *map(str, range(2, N)))
-    sides = [given(which).replace(image_id=twice) for which in ("before", "after")]
+    sides = [toy(which).replace(image_id=twice) for which in ("before", "after")]
     assert gc.compare(*sides, bootstrap=50)["modality_gap"].paired
     with pytest.raises(ValueError, match="before: two images have the id 'a'"):
-        gc.compare(sides[0], given("after"))
+        gc.compare(sides[0], toy("after"))
     assert matched(["b", "b"], ["b", "b"], "images").aligned
 
 
@@ -456,7 +456,7 @@ def test_pairs_and_classes_share_no_numbers() -> None:
     with pytest.raises(ValueError, match="retrieval, after of classification"):
         compare(panel("before"), measure(classes, bootstrap=0))
     with pytest.raises(ValueError, match="one side has pairs"):
-        gc.compare(given("before"), classes)
+        gc.compare(toy("before"), classes)
     with pytest.raises(ValueError, match="4 classes before, 5 after"):
         compare(measure(classes, bootstrap=0), measure(class_set(30, 5), bootstrap=0))
     with pytest.raises(ValueError, match="different classes"):

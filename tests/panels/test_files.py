@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -33,20 +34,27 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result with its items, measured once."""
+    return measure(small_set(8, 2), bootstrap=20).save(tmp_path_factory.mktemp("saved") / "r.json")
+
+
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A saved result with its items."""
-    return measure(small_set(8, 2), bootstrap=20).save(tmp_path / "r.json")
+def file(saved: Path, tmp_path: Path) -> Path:
+    """The saved result, for one test to change."""
+    shutil.copy(items_path(saved), tmp_path)
+    return Path(shutil.copy(saved, tmp_path))
 
 
-def assert_refused(file: Path, *said: str) -> None:
+def assert_refused(file: Path, *parts: str) -> None:
     with pytest.raises(InputError) as caught:
         load(file)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 300
-    for words in said:
-        assert words in message
+    for part in parts:
+        assert part in message
 
 
 # --- there and back
@@ -128,7 +136,7 @@ def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (b"", "not readable as JSON"),
         (b'{"schema": "geomclip', "not readable as JSON"),
@@ -144,9 +152,9 @@ def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
         (b'{"n": ' + b"1" * 5000 + b"}", "not readable as JSON"),
     ],
 )
-def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "r.json").write_bytes(content)
-    assert_refused(tmp_path / "r.json", "r.json", said)
+    assert_refused(tmp_path / "r.json", "r.json", reason)
 
 
 def test_a_file_too_large_to_parse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,18 +195,18 @@ WRONG: dict[str, Any] = {
 
 @pytest.mark.parametrize("place", WRONG)
 def test_a_field_of_the_wrong_kind_is_named(file: Path, place: str) -> None:
-    told = json.loads(file.read_text())
+    record = json.loads(file.read_text())
     name = place.split(".")[0]
-    told[name] = WRONG[place]
-    file.write_text(json.dumps(told))
+    record[name] = WRONG[place]
+    file.write_text(json.dumps(record))
     assert_refused(file, "r.json is malformed: ", name)
 
 
 def test_escapes_for_the_terminal_do_not_come_through(file: Path) -> None:
-    told = json.loads(file.read_text())
-    told["made_from"]["model"] = "a\x1b[31mb\r\nc"
-    told["notes"]["\x1b]0;x\x07"] = "z\x9b"
-    file.write_text(json.dumps(told))
+    record = json.loads(file.read_text())
+    record["made_from"]["model"] = "a\x1b[31mb\r\nc"
+    record["notes"]["\x1b]0;x\x07"] = "z\x9b"
+    file.write_text(json.dumps(record))
     panel = load(file)
     assert panel.made_from["model"] == "a\ufffd[31mb\ufffd\ufffdc"
     assert "\x1b" not in str(panel)
@@ -229,7 +237,7 @@ def shortened(columns: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         (put("sum.matched", 0, 100.0), "its sums give alignment"),
         (put("sum.matched", 0, math.nan), "sum.matched holds what is no finite number"),
@@ -247,9 +255,9 @@ def shortened(columns: dict[str, Any]) -> None:
         (lambda columns: columns.update(more=[[1]] * 94), "column 'more' is neither ids nor numbers"),
     ],
 )
-def test_items_that_are_not_those_of_the_result_are_refused(file: Path, change: Change, said: str) -> None:
+def test_items_that_are_not_those_of_the_result_are_refused(file: Path, change: Change, reason: str) -> None:
     rewrite(file, change)
-    assert_refused(file, "r.items.parquet", said)
+    assert_refused(file, "r.items.parquet", reason)
 
 
 def test_the_items_of_another_result_are_refused(file: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from helpers import class_set, random_rows, shared, small_set
+from helpers import Stages, class_set, random_rows, shared, small_set
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine import words
 from geomclip.metrics import METRICS
 from geomclip.panels.files import items_path
 from geomclip.panels.measurement import measure
@@ -206,6 +207,30 @@ def test_an_assumed_logit_scale_is_told():
     assert panel.logit_scale_source == "assumed"
     assert any("100 is assumed" in line for line in panel.warnings)
     assert measure(EmbeddingSet(torch.eye(5), torch.eye(5)), bootstrap=0, logit_scale=7).logit_scale == 7
+
+
+def test_a_warning_names_the_option_as_the_caller_writes_it():
+    vectors = EmbeddingSet(torch.eye(5), torch.eye(5))
+    assert any("(logit_scale sets it)" in line for line in measure(vectors, bootstrap=0).warnings)
+    words.speak_of_flags()
+    try:
+        assert any("(--logit-scale sets it)" in line for line in measure(vectors, bootstrap=0).warnings)
+    finally:
+        words.speak_of_flags(False)
+
+
+def test_only_the_folds_that_a_metric_names_are_computed():
+    items = measure(small_set(), metrics=["effective_rank_image"], bootstrap=0).items
+    assert items["image"].keys() >= {"matched_cosine"}
+    assert not {"rank", "hardest_cosine", "confidence", "k_occurrence"} & set(items["image"])
+    assert "rank" in measure(small_set(), metrics=["text_retrieval_mean_rank"], bootstrap=0).items["image"]
+
+
+def test_progress_gets_each_sweep_as_a_stage():
+    seen = Stages()
+    measure(small_set(6, 2), bootstrap=0, progress=seen)
+    assert seen.stages == [("image sweep", 6, 6), ("text sweep", 12, 12), ("image-text sweep", 12, 12)]
+    assert seen.lines == []
 
 
 def test_texts_under_several_images_are_counted():

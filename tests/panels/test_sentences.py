@@ -26,7 +26,7 @@ def test_undefined_numbers_get_no_sentence(group: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "interval", "said"),
+    ("value", "interval", "expected"),
     [
         (-0.07, (-0.08, -0.06), "nearer to its own image than to the nearest other image (-0.0700)"),
         (0.07, (0.06, 0.08), "further from its own image than from the nearest other image (0.0700)"),
@@ -34,10 +34,10 @@ def test_undefined_numbers_get_no_sentence(group: str) -> None:
         (-0.01, None, "nearer to its own image than to the nearest other image (-0.0100)"),
     ],
 )
-def test_relative_alignment_tells_who_is_nearer(value: float, interval: tuple[float, float] | None, said: str) -> None:
+def test_relative_alignment_tells_who_is_nearer(value: float, interval: tuple[float, float] | None, expected: str) -> None:
     key = "relative_alignment_text_to_image"
     panel = Panel({key: value}, ci={key: interval} if interval else {})
-    assert read("alignment", panel) == f"On average a text is {said}."
+    assert read("alignment", panel) == f"On average a text is {expected}."
 
 
 def test_both_ways_of_alignment_stand_in_one_sentence() -> None:
@@ -49,16 +49,16 @@ def test_both_ways_of_alignment_stand_in_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "interval", "said"),
+    ("value", "interval", "expected"),
     [
         (0.8, (0.7, 0.9), "The gap 0.8000 is 8 times its null 0.1000."),
         (0.11, (0.09, 0.13), "The gap 0.1100 is not told from its null 0.1000."),
         (0.05, (0.04, 0.06), "The gap 0.0500 is below its null 0.1000."),
     ],
 )
-def test_the_gap_is_held_against_its_null(value: float, interval: tuple[float, float], said: str) -> None:
+def test_the_gap_is_held_against_its_null(value: float, interval: tuple[float, float], expected: str) -> None:
     panel = Panel({"modality_gap": value}, ci={"modality_gap": interval}, null={"modality_gap": 0.1})
-    assert read("gap", panel) == said
+    assert read("gap", panel) == expected
 
 
 def test_cones_and_separability_are_told() -> None:
@@ -70,13 +70,13 @@ def test_cones_and_separability_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "said"),
+    ("interval", "expected"),
     [((0.8, 0.86), "83 times chance"), ((0.005, 0.86), "no more than chance")],
 )
-def test_recall_is_held_against_chance(interval: tuple[float, float], said: str) -> None:
+def test_recall_is_held_against_chance(interval: tuple[float, float], expected: str) -> None:
     key = "image_retrieval_recall@1"
     panel = Panel({key: 0.83}, ci={key: interval}, null={key: 0.01})
-    assert read("retrieval", panel) == f"A text finds its image first in 83 % of cases ({said}, 1 %)."
+    assert read("retrieval", panel) == f"A text finds its image first in 83 % of cases ({expected}, 1 %)."
 
 
 def reliability(confidence: float, accuracy: float, count: int = 200) -> dict[str, list[dict[str, float | None]]]:
@@ -87,17 +87,17 @@ def reliability(confidence: float, accuracy: float, count: int = 200) -> dict[st
 
 
 @pytest.mark.parametrize(
-    ("confidence", "said"),
+    ("confidence", "expected"),
     [
         (0.9, "are overconfident"),
         (0.3, "are underconfident"),
         (0.55, "are, on the whole, as sure as they are right"),
     ],
 )
-def test_confidence_is_held_against_the_interval_of_accuracy(confidence: float, said: str) -> None:
+def test_confidence_is_held_against_the_interval_of_accuracy(confidence: float, expected: str) -> None:
     panel = Panel({}, reliability=reliability(confidence, 0.5), n_images=200)  # Wilson: 0.431 to 0.569
     shown = f"confidence {percent(confidence)}, accuracy 50 %"
-    assert read("calibration", panel) == f"Queries by text {said} ({shown})."
+    assert read("calibration", panel) == f"Queries by text {expected} ({shown})."
 
 
 def test_five_texts_of_one_image_are_one_case() -> None:
@@ -124,15 +124,15 @@ def test_shape_counts_directions_and_local_dimensions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "said"),
+    ("interval", "expected"),
     [
         ((1.5, 2.5), "A few texts are neighbours of many images (2.0000, null 0.3000)."),
         ((0.1, 2.5), "The hubness of texts is not told from its null (2.0000, null 0.3000)."),
     ],
 )
-def test_hubness_is_held_against_its_null(interval: tuple[float, float], said: str) -> None:
+def test_hubness_is_held_against_its_null(interval: tuple[float, float], expected: str) -> None:
     panel = Panel({"text_hubness": 2.0}, ci={"text_hubness": interval}, null={"text_hubness": 0.3})
-    assert read("neighborhood", panel) == said
+    assert read("neighborhood", panel) == expected
 
 
 def test_hubness_below_its_null_is_said() -> None:

@@ -83,7 +83,7 @@ def test_skips_notes_and_warnings_are_told() -> None:
         {"modality_gap": None}, notes={"modality_gap": "too few"}, warnings=["odd", "random weights"], made_from=made
     )
     text = shown(panel)
-    assert text.count("! random weights") == 1  # a warning of the panel, not told again as a note of the model
+    assert text.count("! random weights") == 1  # a warning of the panel, not once more as a note of the model
     assert "! odd" in text
     assert "! 5 images skipped: 0.jpg (cut short); 1.jpg (cut short); 2.jpg (cut short);" in text
     assert "2 more in the result" in " ".join(text.split())
