@@ -17,7 +17,8 @@ import torch
 from goal import Goal, report
 from made import folds, made, multiply, pairings
 
-from geomclip.metrics.sweep import CPU_BLOCK, GPU_BLOCK, Pairing
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.sweep import CPU_BLOCK, GPU_BLOCK
 
 LIMIT, MEMORY = 2.0, 8.0
 NAMES = ("sweeps on a GPU", "memory on a GPU")

@@ -12,8 +12,9 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
 from geomclip.metrics.nearest import Nearest
+from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.sweep import Fold, Pairing, sweep
+from geomclip.metrics.sweep import Fold, sweep
 from geomclip.metrics.uniformity import GaussianSums
 from geomclip.panels.measurement import measure
 

@@ -26,8 +26,7 @@ from geomclip.metrics.neighborhood import antihub_share, hubness, k_occurrence, 
 from geomclip.metrics.projection import continuity, trustworthiness
 from geomclip.metrics.retrieval import retrieval
 from geomclip.metrics.separability import linear_separability
-from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
-from geomclip.metrics.spectrum import (
+from geomclip.metrics.shape import (
     effective_rank,
     effective_rank_centered,
     isoscore,
@@ -36,6 +35,7 @@ from geomclip.metrics.spectrum import (
     rankme,
     w2_uniformity,
 )
+from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
 from geomclip.metrics.uniformity import uniformity, uniformity_cross, uniformity_joint
 from geomclip.metrics.zeroshot import zeroshot
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.kinds import on_unit_rows
-from geomclip.metrics.sweep import Block, Pairing, merge_by, sweep
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.sweep import Block, merge_by, sweep
 
 
 @dataclass(frozen=True)

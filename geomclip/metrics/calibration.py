@@ -11,7 +11,8 @@ from torch import Tensor
 from geomclip.embeddings import exact
 from geomclip.metrics.calibration_scores import BINS, ece, fit_logit_scale
 from geomclip.metrics.kinds import on_unit_rows
-from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, sweep
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, sweep
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Posterior:
     """What calibration needs of each query: float64 vectors (q,), natural logarithms of probability.
 
     `own`: of the right answer; `best`: of the best wrong one; `squares`: sum over classes of p² (0 unless
-    asked for).
+    wanted).
     """
 
     own: Tensor

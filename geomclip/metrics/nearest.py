@@ -10,7 +10,8 @@ from torch import Tensor
 from geomclip.embeddings.exact import first_equal
 from geomclip.metrics.intrinsic_dimension import two_nearest, twonn_from_neighbors
 from geomclip.metrics.neighborhood import occurrences
-from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block
 
 
 @dataclass(frozen=True)

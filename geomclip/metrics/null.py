@@ -12,10 +12,11 @@ from geomclip.metrics.alignment import relative_alignment_image_to_text, relativ
 from geomclip.metrics.gap import gap_after_centering
 from geomclip.metrics.intrinsic_dimension import twonn
 from geomclip.metrics.neighborhood import hubness, k_occurrence
+from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import chance_recall
+from geomclip.metrics.shape import spectral_measures
 from geomclip.metrics.similarity import mutual_knn_chance
-from geomclip.metrics.spectrum import Spectrum, spectral_measures
-from geomclip.metrics.sweep import Pairing
+from geomclip.metrics.spectrum import Spectrum
 
 NULL_ROWS = 2000
 """Simulated clouds have at most this many rows; numbers that depend on the count are then those of 2,000."""

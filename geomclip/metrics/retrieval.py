@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.kinds import on_unit_rows
-from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, Pairing, merge_by, sweep
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, merge_by, sweep
 
 
 @dataclass(frozen=True)

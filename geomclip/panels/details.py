@@ -17,9 +17,10 @@ from torch import Tensor
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates
+from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.spectrum import Spectrum
-from geomclip.metrics.sweep import Block, Fold, Pairing, merge_by, sweep
+from geomclip.metrics.sweep import Block, Fold, merge_by, sweep
 
 CELLS = 4096
 """Cells of [-1, 1] in which similarities are counted, before they are joined into the bins that are shown."""

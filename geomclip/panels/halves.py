@@ -16,9 +16,10 @@ from geomclip.machine.threads import Workers
 from geomclip.metrics.moments import Moments
 from geomclip.metrics.nearest import twonn_of_subset
 from geomclip.metrics.neighborhood import hubness, k_occurrence_of_subset
+from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.separability import separability_of_subsets
-from geomclip.metrics.spectrum import FactoredSpectrum, GramSpectrum, Spectrum, spectral_measures
-from geomclip.metrics.sweep import Pairing
+from geomclip.metrics.shape import spectral_measures
+from geomclip.metrics.spectrum import FactoredSpectrum, GramSpectrum, Spectrum
 
 SUBSAMPLES = 50
 """Halves that are drawn."""
@@ -94,14 +95,14 @@ def shapes(
 
     A cloud of more rows than dimensions is multiplied once, a group of images at a time, and the halves add
     up those products; a smaller one is factored half by half. Threads share the halves, since eigenvalues are found
-    by one thread whatever torch is given.
+    by one thread whatever number torch may use.
 
     Parameters
     ----------
     clouds : mapping of name to (rows (r, d), image of each row (r,))
     halves : Halves
     names : sequence of str
-        Of `geomclip.metrics.spectrum.SPECTRA`.
+        Of `geomclip.metrics.shape.SPECTRA`.
     centering : bool
         Whether `gap_after_centering` of the clouds "image" and "text" is wanted.
 

@@ -16,7 +16,7 @@ from geomclip.machine.version import __version__
 from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
 from geomclip.metrics.calibration_scores import BINS
-from geomclip.metrics.sweep import Pairing
+from geomclip.metrics.pairing import Pairing
 from geomclip.panels import stages
 from geomclip.panels.items import Items
 from geomclip.panels.options import Measuring

@@ -9,7 +9,8 @@ from helpers import random_rows
 from geomclip.metrics import moments
 from geomclip.metrics.gap import gap_after_centering
 from geomclip.metrics.moments import Moments
-from geomclip.metrics.spectrum import Spectrum, spectral_measures
+from geomclip.metrics.shape import spectral_measures
+from geomclip.metrics.spectrum import Spectrum
 
 pytestmark = pytest.mark.numeric
 

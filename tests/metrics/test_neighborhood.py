@@ -27,7 +27,8 @@ from geomclip.metrics.neighborhood import (
     k_occurrence_of_subset,
     robin_hood,
 )
-from geomclip.metrics.sweep import Pairing, sweep
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.sweep import sweep
 
 pytestmark = pytest.mark.numeric
 

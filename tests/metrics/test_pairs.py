@@ -22,8 +22,9 @@ from geomclip.metrics import (
 )
 from geomclip.metrics.calibration import Masses, calibrated
 from geomclip.metrics.null import chance, closed_form
+from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import chance_recall
-from geomclip.metrics.sweep import Pairing, sweep
+from geomclip.metrics.sweep import sweep
 
 pytestmark = pytest.mark.numeric
 

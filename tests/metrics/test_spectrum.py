@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomclip.metrics import spectrum
-from geomclip.metrics.spectrum import (
-    Spectrum,
+from geomclip.metrics.shape import (
     effective_rank,
     effective_rank_centered,
     isoscore,
@@ -21,6 +20,7 @@ from geomclip.metrics.spectrum import (
     spectral_measures,
     w2_uniformity,
 )
+from geomclip.metrics.spectrum import Spectrum
 
 pytestmark = pytest.mark.numeric
 

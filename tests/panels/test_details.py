@@ -9,8 +9,9 @@ from helpers import class_set, on_circle, random_rows, small_set
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics.neighborhood import k_occurrence
-from geomclip.metrics.spectrum import effective_rank
-from geomclip.metrics.sweep import Pairing, sweep
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.shape import effective_rank
+from geomclip.metrics.sweep import sweep
 from geomclip.panels import details
 from geomclip.panels.details import CELLS, Histogram, details_of
 

@@ -34,7 +34,9 @@ def test_undefined_numbers_get_no_sentence(group: str) -> None:
         (-0.01, None, "nearer to its own image than to the nearest other image (-0.0100)"),
     ],
 )
-def test_relative_alignment_tells_who_is_nearer(value: float, interval: tuple[float, float] | None, expected: str) -> None:
+def test_relative_alignment_tells_who_is_nearer(
+    value: float, interval: tuple[float, float] | None, expected: str
+) -> None:
     key = "relative_alignment_text_to_image"
     panel = Panel({key: value}, ci={key: interval} if interval else {})
     assert read("alignment", panel) == f"On average a text is {expected}."

@@ -8,8 +8,9 @@ from torch import Tensor
 from geomclip.embeddings import exact
 from geomclip.metrics.gap import shape_distance
 from geomclip.metrics.separability import separability_of_subsets
+from geomclip.metrics.shape import SPECTRA, spectral_measures
 from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
-from geomclip.metrics.spectrum import SPECTRA, Spectrum, spectral_measures
+from geomclip.metrics.spectrum import Spectrum
 from geomclip.panels import halves
 from geomclip.panels.run import Run
 

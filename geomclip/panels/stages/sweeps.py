@@ -16,8 +16,9 @@ from geomclip.metrics.calibration_scores import ace, brier_of, reliability, smec
 from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors
 from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates, two_nearest_of_candidates
 from geomclip.metrics.neighborhood import OF_COUNTS
+from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.sweep import Fold, Pairing
+from geomclip.metrics.sweep import Fold
 from geomclip.metrics.uniformity import GaussianSums
 from geomclip.panels import halves, intervals
 from geomclip.panels.run import NEIGHBORS, Run
