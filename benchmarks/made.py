@@ -11,10 +11,11 @@ from torch import Tensor
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
+from geomclip.metrics.folds import Fold
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.sweep import Fold, sweep
+from geomclip.metrics.sweep import sweep
 from geomclip.metrics.uniformity import GaussianSums
 from geomclip.panels.measurement import measure
 

@@ -10,8 +10,9 @@ from geomclip.metrics.alignment import (
     relative_alignment_image_to_text,
     relative_alignment_text_to_image,
 )
+from geomclip.metrics.bins import reliability
 from geomclip.metrics.calibration import retrieval_posterior
-from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, mce, reliability, smece
+from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, mce, smece
 from geomclip.metrics.gap import (
     gap_after_centering,
     mean_cosine,

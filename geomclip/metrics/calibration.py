@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
-from geomclip.metrics.calibration_scores import BINS, ece, fit_logit_scale
+from geomclip.metrics.bins import BINS
+from geomclip.metrics.calibration_scores import ece, fit_logit_scale
+from geomclip.metrics.folds import Block
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, sweep
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, sweep
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from geomclip.metrics.bins import BINS, bin_of, bin_sums, checked_queries
 from geomclip.metrics.kinds import on_rows_as_they_are
-
-BINS = 15
 
 GRID = 2**15
 """Cells of [0, 1] in `smece`: far finer than any bandwidth at which the value is worth reading."""
 
 SCALES = (1e-2, 1e4)
 """Where `fit_logit_scale` looks: temperatures 100 to 0.0001."""
-
-Z95 = 1.959963984540054
 
 
 @on_rows_as_they_are
@@ -53,8 +50,8 @@ def ece(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     >>> ece(torch.tensor([0.75, 0.75]), torch.tensor([1, 0])).item()
     0.25
     """
-    confidence, hit = _queries(confidence, hit)
-    _, right, sure = _bin_sums(confidence, hit, bins)
+    confidence, hit = checked_queries(confidence, hit)
+    _, right, sure = bin_sums(confidence, hit, bins)
     return (right - sure).abs().sum() / len(hit)
 
 
@@ -73,8 +70,8 @@ def mce(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     >>> mce(torch.tensor([0.75, 0.75, 0.125]), torch.tensor([1, 0, 1])).item()
     0.875
     """
-    confidence, hit = _queries(confidence, hit)
-    count, right, sure = _bin_sums(confidence, hit, bins)
+    confidence, hit = checked_queries(confidence, hit)
+    count, right, sure = bin_sums(confidence, hit, bins)
     return ((right - sure).abs() / count.clamp(min=1)).max()
 
 
@@ -95,7 +92,7 @@ def ace(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     >>> round(ace(torch.tensor([0.75, 0.25]), torch.tensor([1, 0])).item(), 6)
     0.25
     """
-    confidence, hit = _queries(confidence, hit)
+    confidence, hit = checked_queries(confidence, hit)
     level, group, size = confidence.unique(return_inverse=True, return_counts=True)  # sorted
     mean_hit = torch.zeros(len(level), dtype=torch.float64).index_add(0, group, hit) / size
     gap = (mean_hit - level).repeat_interleave(size)  # sorted by confidence
@@ -130,7 +127,7 @@ def smece(confidence: Tensor, hit: Tensor) -> Tensor:
     """
     from scipy.fft import dct, idct  # a sixth of what importing torch takes, and not of the default panel
 
-    confidence, hit = _queries(confidence, hit)
+    confidence, hit = checked_queries(confidence, hit)
     # residuals on the cell centres, each shared between its two neighbours so that its place is kept
     place = (confidence * GRID - 0.5).clamp(0, GRID - 1)
     low = place.floor().long().clamp(max=GRID - 2)
@@ -240,66 +237,6 @@ def class_bin_gaps(probability: Tensor, label: Tensor, *, bins: int = BINS) -> T
     return gaps.view(c, bins)
 
 
-def bin_of(confidence: Tensor, bins: int = BINS) -> Tensor:
-    """Index of the equal-width bin (lo, hi] of each confidence, the first one closed at 0.
-
-    Examples
-    --------
-    >>> bin_of(torch.tensor([0.0, 0.5, 0.51, 1.0]), bins=2).tolist()
-    [0, 0, 1, 1]
-    """
-    return torch.bucketize(confidence.double(), torch.arange(1, bins, dtype=torch.float64) / bins)
-
-
-def reliability(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> list[dict[str, float | int | None]]:
-    """The reliability diagram: per bin its edges, count, accuracy with Wilson interval, and mean confidence.
-
-    Bins as in `ece`; in an empty bin everything but the edges and the count is None.
-
-    Examples
-    --------
-    >>> reliability(torch.tensor([0.75, 0.75]), torch.tensor([1, 0]), bins=2)[1]["accuracy"]
-    0.5
-    """
-    confidence, hit = _queries(torch.as_tensor(confidence), torch.as_tensor(hit))
-    rows: list[dict[str, float | int | None]] = []
-    for b, (count, right, sure) in enumerate(torch.stack(_bin_sums(confidence, hit, bins), dim=1).tolist()):
-        low, high = wilson_interval(right, count) if count else (None, None)
-        rows.append(
-            {
-                "low": b / bins,
-                "high": (b + 1) / bins,
-                "count": int(count),
-                "accuracy": right / count if count else None,
-                "confidence": sure / count if count else None,
-                "accuracy_low": low,
-                "accuracy_high": high,
-            }
-        )
-    return rows
-
-
-def wilson_interval(hits: float, count: float) -> tuple[float, float]:
-    """95 % interval of a share of hits out of count.
-
-    References
-    ----------
-    Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22.
-
-    Examples
-    --------
-    >>> [round(bound, 4) for bound in wilson_interval(5, 10)]
-    [0.2366, 0.7634]
-    """
-    if not (count > 0 and 0 <= hits <= count):
-        raise ValueError(f"hits must be 0 to count, and count above 0, got {hits} of {count}")
-    share = hits / count
-    middle = share + Z95**2 / (2 * count)
-    reach = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
-    scale = 1 + Z95**2 / count
-    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
-
-
 def fit_logit_scale(nll: Callable[[float], float]) -> float:
     """The logit scale (1/temperature) at which a mean negative log-likelihood is least, between `SCALES`.
 
@@ -332,24 +269,3 @@ def fit_logit_scale(nll: Callable[[float], float]) -> float:
             "every query is right, or none better than chance"
         )
     return math.exp(found.x)
-
-
-def _queries(confidence: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
-    if confidence.ndim != 1 or confidence.shape != hit.shape or len(hit) == 0:
-        raise ValueError(f"need (n,) and (n,), n at least 1, got {tuple(confidence.shape)} and {tuple(hit.shape)}")
-    confidence, hit = confidence.double().contiguous(), hit.double()
-    bad = ~((confidence >= 0) & (confidence <= 1 + 1e-6))  # a float32 softmax can pass 1 by rounding
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        raise ValueError(f"confidence must be 0 to 1, query {row} has {float(confidence[row])}")
-    return confidence.clamp(max=1), hit
-
-
-def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, hits and summed confidence of each bin: (bins,) each."""
-    index = bin_of(confidence, bins)
-    sums = [
-        torch.zeros(bins, dtype=torch.float64).index_add(0, index, value)
-        for value in (torch.ones_like(hit), hit, confidence)
-    ]
-    return sums[0], sums[1], sums[2]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geomclip.embeddings.exact import dots, total
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
-from geomclip.metrics.calibration_scores import BINS, bin_of
+from geomclip.metrics.bins import BINS, bin_of
 from geomclip.metrics.pairing import Pairing
 
 Columns = dict[str, Tensor]

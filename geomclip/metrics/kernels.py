@@ -4,8 +4,9 @@ torch needs several passes over a block for a fold, and a temporary for each; a 
 compiles the loops once a machine (`cache=True`) and frees the interpreter's lock while they run, so that threads
 take blocks side by side. The `update` of each fold is the plain reference of the same result.
 
-A block `s` is float32 (texts, images); an entry of -inf is hidden and adds nothing. `*_rows` tell what texts learn
-from their scores, `*_columns` what images do. Sums run in float32 over some dozen entries, then in float64.
+A block `s` is float32 (texts, images); an entry of -inf is hidden and adds nothing. `*_rows` are what texts learn
+from their scores, `*_columns` what images do; all stand in one file, so that the two can be read side by side. Sums run
+in float32 over some dozen entries, then in float64.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.exact import first_equal
+from geomclip.metrics.folds import Block
 from geomclip.metrics.intrinsic_dimension import two_nearest, twonn_from_neighbors
 from geomclip.metrics.neighborhood import occurrences
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomclip.metrics.folds import Block, merge_by
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, Block, merge_by, sweep
+from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, sweep
 
 
 @dataclass(frozen=True)

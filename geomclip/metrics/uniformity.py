@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from geomclip.metrics.folds import Block, merge_by
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.sweep import Block, merge_by, sweep
+from geomclip.metrics.sweep import sweep
 
 
 @dataclass(frozen=True)

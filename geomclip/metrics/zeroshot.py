@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from geomclip.metrics.calibration_scores import BINS, ace, brier, class_bin_gaps, ece, mce, smece
+from geomclip.metrics.bins import BINS
+from geomclip.metrics.calibration_scores import ace, brier, class_bin_gaps, ece, mce, smece
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import TIE
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomclip.metrics.bins import Z95
 from geomclip.metrics.contributions import FORMULAS, Columns, Sums
 from geomclip.panels.options import Measuring
 
@@ -110,7 +111,7 @@ def half_interval(value: float, of_halves: Tensor, *, low: float = -np.inf, high
     kept = of_halves[torch.isfinite(of_halves)]
     if len(kept) < max(2, len(of_halves) / 2):
         return None
-    reach = 1.959963984540054 * float(kept.std())
+    reach = Z95 * float(kept.std())
     return max(low, value - reach), min(high, value + reach)
 
 

@@ -15,7 +15,7 @@ from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
 from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
-from geomclip.metrics.calibration_scores import BINS
+from geomclip.metrics.bins import BINS
 from geomclip.metrics.pairing import Pairing
 from geomclip.panels import stages
 from geomclip.panels.items import Items

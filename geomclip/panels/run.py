@@ -14,8 +14,9 @@ from torch import Tensor
 from geomclip.machine.progress import Progress
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
+from geomclip.metrics.folds import Fold
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.sweep import Fold, load_kernels, runs_compiled, sweep
+from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
 from geomclip.panels.halves import Halves
 from geomclip.panels.intervals import Interval, Resampling, resampling_of
 from geomclip.panels.options import Measuring

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from geomclip.metrics.bins import wilson_interval
+
 QUERIES = {"image_retrieval": ("a text", "its image"), "text_retrieval": ("an image", "one of its texts")}
 """Prefix of the keys: who asks, and what it looks for."""
 
@@ -113,7 +115,8 @@ def confidence(panel: Numbers, prefix: str, who: str) -> str | None:
         sum((one["count"] or 0) * (one[name] or 0) for one in bins) / total for name in ("confidence", "accuracy")
     )
     # texts of one image are right together, so there are no more independent cases than images
-    low, high = wilson(right, min(round(total), panel.n_images))
+    count = min(round(total), panel.n_images)
+    low, high = wilson_interval(min(right, 1.0) * count, count)
     shown = f"confidence {percent(sure)}, accuracy {percent(right)}"
     if sure > high:
         return f"{who} are overconfident ({shown})"
@@ -204,21 +207,6 @@ def against(panel: Numbers, key: str, reference: float) -> int | None:
     if low <= reference <= high:
         return 0
     return -1 if value < reference else 1
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of `count` cases (Wilson 1927).
-
-    Examples
-    --------
-    >>> low, high = wilson(0.5, 100)
-    >>> round(low, 3), round(high, 3)
-    (0.404, 0.596)
-    """
-    z = 1.959963984540054
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return centre - half, centre + half
 
 
 def number(value: float | None) -> str:

@@ -13,9 +13,9 @@ from helpers import Done, assert_one_line, class_set, folder_of_pairs, random_ro
 from tiny_models import tiny_model
 
 import geomclip as gc
-from geomclip.machine.progress import SILENT
 from geomclip.panels import sources
 from geomclip.panels.comparison.record import VERDICTS
+from geomclip.panels.loading import load
 from geomclip.panels.measurement import measure
 
 Cli = Callable[..., Done]
@@ -149,8 +149,7 @@ def test_the_temperature_goes_to_both_sides(run: Cli, place: Path) -> None:
 
 def test_python_takes_paths_panels_and_sets(place: Path) -> None:
     by_path = gc.compare(place / "a.json", str(place / "b.json"), bootstrap=50)
-    results = [place / name for name in ("a.json", "b.json")]
-    panels = sources.loaded(results, sources.SIDES, seed=0, cache_dir=None, progress=SILENT, options={})
+    panels = [load(place / name) for name in ("a.json", "b.json")]
     assert gc.compare(*panels, bootstrap=50).rows == by_path.rows
     assert gc.compare(panels[0], gc.load(place / "b.npz"), bootstrap=50)["alignment"].paired
     assert isinstance(by_path, gc.Comparison)

@@ -12,18 +12,9 @@ from scipy.integrate import trapezoid
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
+from geomclip.metrics.bins import reliability, wilson_interval
 from geomclip.metrics.calibration import retrieval_posterior
-from geomclip.metrics.calibration_scores import (
-    ace,
-    brier,
-    classwise_ece,
-    ece,
-    fit_logit_scale,
-    mce,
-    reliability,
-    smece,
-    wilson_interval,
-)
+from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, fit_logit_scale, mce, smece
 
 pytestmark = pytest.mark.numeric
 
@@ -178,6 +169,13 @@ def test_classwise_ece_refuses_what_is_no_probability_or_no_class():
         classwise_ece(torch.tensor([[0.5, 0.5]]), torch.tensor([2]))
     with pytest.raises(ValueError, match=r"\(1, 2\) and \(2,\)"):
         classwise_ece(torch.tensor([[0.5, 0.5]]), torch.tensor([1, 0]))
+
+
+def test_wilson_is_the_textbook_interval() -> None:
+    # Wilson 1927 for 0 of 10: upper end z²/(n + z²) = 3.8415/13.8415
+    low, high = wilson_interval(0, 10)
+    assert low == pytest.approx(0, abs=1e-12)
+    assert high == pytest.approx(3.841458820694124 / 13.841458820694124)
 
 
 @settings(max_examples=20, deadline=None)

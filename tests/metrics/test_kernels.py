@@ -16,12 +16,13 @@ from torch import Tensor
 from geomclip.metrics import sweep as sweep_module
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
+from geomclip.metrics.folds import Block, CompiledFold, Fold
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.sweep import Block, CompiledFold, Fold, load_kernels, runs_compiled, sweep
+from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
 from geomclip.metrics.uniformity import GaussianSums
-from geomclip.panels.details import Histogram
+from geomclip.panels.histograms import Histogram
 
 pytestmark = pytest.mark.numeric
 

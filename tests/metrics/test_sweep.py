@@ -11,10 +11,11 @@ from torch import Tensor
 
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.calibration import Masses
+from geomclip.metrics.folds import Block
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.sweep import Block, blocks, sweep, text_slices
+from geomclip.metrics.sweep import blocks, sweep, text_slices
 from geomclip.metrics.uniformity import GaussianSums
 
 pytestmark = pytest.mark.numeric

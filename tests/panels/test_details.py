@@ -13,7 +13,8 @@ from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.shape import effective_rank
 from geomclip.metrics.sweep import sweep
 from geomclip.panels import details
-from geomclip.panels.details import CELLS, Histogram, details_of
+from geomclip.panels.details import details_of
+from geomclip.panels.histograms import CELLS, Histogram
 
 pytestmark = pytest.mark.numeric
 

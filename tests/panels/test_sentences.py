@@ -6,7 +6,7 @@ import pytest
 
 from geomclip.metrics import GROUPS
 from geomclip.panels.record import Panel
-from geomclip.panels.sentences import READINGS, percent, read, wilson
+from geomclip.panels.sentences import READINGS, percent, read
 
 
 def test_every_group_of_metrics_has_a_reading() -> None:
@@ -147,13 +147,6 @@ def test_zeroshot_tells_accuracy_chance_and_confidence() -> None:
     assert read("zeroshot", panel) == "The class of an image is right in 70 % of cases (7 times chance, 10 %)."
     sure = panel.replace(reliability={"zeroshot": reliability(0.9, 0.5)["image_retrieval"]})
     assert "; the answers are overconfident (confidence 90 %, accuracy 50 %)." in (read("zeroshot", sure) or "")
-
-
-def test_wilson_is_the_textbook_interval() -> None:
-    # Wilson 1927 for 0 of 10: upper end z²/(n + z²) = 3.8415/13.8415
-    low, high = wilson(0.0, 10)
-    assert low == pytest.approx(0, abs=1e-12)
-    assert high == pytest.approx(3.841458820694124 / 13.841458820694124)
 
 
 def test_shared_neighbours_are_told_beside_their_chance() -> None:

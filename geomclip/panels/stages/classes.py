@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics import contributions as parts
-from geomclip.metrics.calibration_scores import brier_of, reliability
+from geomclip.metrics.bins import reliability
+from geomclip.metrics.calibration_scores import brier_of
 from geomclip.metrics.zeroshot import zeroshot_whole
 from geomclip.panels.run import Run
 

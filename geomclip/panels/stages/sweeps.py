@@ -11,14 +11,15 @@ from torch import Tensor
 from geomclip.embeddings import exact
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.alignment import Hardest
+from geomclip.metrics.bins import reliability
 from geomclip.metrics.calibration import Masses, Posterior
-from geomclip.metrics.calibration_scores import ace, brier_of, reliability, smece
+from geomclip.metrics.calibration_scores import ace, brier_of, smece
+from geomclip.metrics.folds import Fold
 from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors
 from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates, two_nearest_of_candidates
 from geomclip.metrics.neighborhood import OF_COUNTS
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.sweep import Fold
 from geomclip.metrics.uniformity import GaussianSums
 from geomclip.panels import halves, intervals
 from geomclip.panels.run import NEIGHBORS, Run
