@@ -1,35 +1,29 @@
 """Extraction in processes of their own that are killed, filled up or doubled; what is left is judged here."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from helpers import ROOT, answer_to_control_c
-from tiny import TinyEncoder, tiny_pairs, tree
+from tiny import TinyEncoder, extract_in_a_process, tiny_pairs, tree
 
 from geomclip.embeddings.store import load
 from geomclip.encoders.extraction.calls import extract
 from geomclip.machine.errors import GeomclipError, InputError
 
-SCRIPT = ROOT / "tests" / "support" / "tiny.py"
+# children of a server that has torch already: a process of its own each, without the seconds of importing it
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["geomclip.encoders.extraction.calls", "PIL.Image"])
 
 
-def start(images, out, *, seconds=0.05, workers=2):
-    arguments = [sys.executable, SCRIPT, images, out, seconds, workers]
-    # one thread each, as in this process, so that sums are taken in one order
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        list(map(str, arguments)),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=answer_to_control_c,
-    )
+def start(images, out, *, seconds=0.05):
+    process = PROCESSES.Process(target=extract_in_a_process, args=(images, out, seconds, out.with_name("message")))
+    process.start()
+    return process
 
 
 def finished_shards(out):
@@ -42,9 +36,9 @@ def finished_shards(out):
 def wait_for(condition, process, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.communicate()[1]
+        assert process.exitcode is None
         assert time.monotonic() < end
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def undisturbed(tmp_path):
@@ -60,12 +54,12 @@ def killed_and_resumed(tmp_path, moments):
         process = start(tmp_path / "images", out)
         wait_for(lambda moment=moment: finished_shards(out) >= moment, process)
         time.sleep(chance.uniform(0, 0.12))  # a shard takes about 0.1 s
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.join()
         assert finished_shards(out) < 8
     process = start(tmp_path / "images", out, seconds=0)
-    assert process.wait() == 0, process.communicate()[1]
-    process.stderr.close()
+    process.join()
+    assert process.exitcode == 0
     return tree(out)
 
 
@@ -88,8 +82,8 @@ def test_of_two_writers_the_second_is_refused_and_the_first_ends_well(tmp_path):
     pairs = tiny_pairs(tmp_path / "images", 60, bad=(3, 17))
     with pytest.raises(InputError, match=f"is being written by process {first.pid} on "):
         extract(TinyEncoder(), pairs, tmp_path / "out", batch_size=4, shard_rows=8)
-    assert first.wait() == 0
-    first.stderr.close()
+    first.join()
+    assert first.exitcode == 0
     assert tree(tmp_path / "out") == whole
 
 
@@ -97,9 +91,10 @@ def test_ctrl_c_ends_soon_and_keeps_what_is_finished(tmp_path):
     whole = undisturbed(tmp_path)
     process = start(tmp_path / "images", tmp_path / "out", seconds=0.1)
     wait_for(lambda: finished_shards(tmp_path / "out") >= 1, process)
-    process.send_signal(signal.SIGINT)
-    message = process.communicate(timeout=20)[1]
-    assert "of 8 shards are in " in message
+    os.kill(process.pid, signal.SIGINT)
+    process.join(timeout=20)
+    assert process.exitcode == 130
+    assert "of 8 shards are in " in (tmp_path / "message").read_text()
     assert not list((tmp_path / "out").rglob(".*"))  # neither lock nor half a file
     extract(
         TinyEncoder(), tiny_pairs(tmp_path / "images", 60, bad=(3, 17)), tmp_path / "out", batch_size=4, shard_rows=8

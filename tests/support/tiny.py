@@ -1,11 +1,8 @@
-"""A tiny deterministic encoder and tiny pictures, for tests of extraction; run as a script it extracts.
-
-python tests/support/tiny.py IMAGES OUT SECONDS_A_BATCH WORKERS
-"""
+"""A tiny deterministic encoder and tiny pictures, for tests of extraction."""
 
 import hashlib
 import io
-import sys
+import signal
 import time
 from pathlib import Path
 
@@ -99,16 +96,16 @@ def tree(folder):
     return files | {"manifest.json": manifest}
 
 
-if __name__ == "__main__":
+def extract_in_a_process(images, out, seconds, message):
+    """What test_extraction_kill starts; what an interrupted run says goes to the file `message`."""
     from geomclip.encoders.extraction.calls import extract
 
-    images, out, seconds, workers = sys.argv[1:]
+    # one thread each, as in the test's own process, so that sums are taken in one order
     torch.set_num_threads(1)
-    extract(
-        TinyEncoder(seconds=float(seconds)),
-        tiny_pairs(images, 60, bad=(3, 17)),
-        out,
-        batch_size=4,
-        shard_rows=8,
-        workers=int(workers),
-    )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test that is run in the background ignores Ctrl-C
+    pairs = tiny_pairs(images, 60, bad=(3, 17))
+    try:
+        extract(TinyEncoder(seconds=seconds), pairs, out, batch_size=4, shard_rows=8, workers=2)
+    except KeyboardInterrupt as stop:
+        Path(message).write_text(str(stop))
+        raise SystemExit(130) from None
