@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, assert_one_line, run_cli
 from huggingface_hub import constants
 from tiny_models import CONFIG, tiny_model
 
@@ -161,17 +160,17 @@ def test_settings_that_lead_around_what_is_checked_are_refused(key: str, tmp_pat
     assert_refused(str(tiny_model(folder, weights=False, text_cfg=text)), rf"other files than are checked \({key}\)")
 
 
-def test_a_command_refuses_it_without_asking(tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
+def test_a_command_refuses_it_without_asking(
+    tmp_path: Path, ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tiny_model(tmp_path / "model", text_cfg={**CONFIG["text_cfg"], "hf_tokenizer_name": "nobody/none"})
     of_bert(folder, ran, tokenizer_config={"auto_map": MAPPED})
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "geomclip", "export", str(folder), "--to", "openclip", "--out", str(out)]
-    done = subprocess.run(command, input="y\ny\n", capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"geomclip: error: {folder / 'tokenizer_config.json'}: asks to run code of its own")
-    assert done.stderr.count("\n") == 1
-    assert not ran.exists()
+    answers = io.StringIO("y\ny\n")
+    monkeypatch.setattr("sys.stdin", answers)
+    done = run_cli(capsys, "export", folder, "--to", "openclip", "--out", out)
+    assert_one_line(done, 2, f"{folder / 'tokenizer_config.json'}: asks to run code of its own")
+    assert answers.read() == "y\ny\n"
     assert not out.exists()
 
 

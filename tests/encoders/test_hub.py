@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,31 +13,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download, utils
 from safetensors.torch import load_file
 from tiny_models import tiny_model
 
 from geomclip.encoders import checkpoint, hub, load_encoder
 from geomclip.machine.errors import InputError, NotAvailableError
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# reset_sessions before huggingface_hub 1
+close_session = getattr(utils, "close_session", None) or utils.reset_sessions
 
-# loads each name of its arguments in turn, and says what came of it and how long it took
-CLIENT = """
-import json, sys, time
-from pathlib import Path
-from geomclip.encoders import load_encoder
-from geomclip.machine.errors import InputError
-for name in sys.argv[2:]:
-    started = time.monotonic()
-    try:
-        encoder = load_encoder(name, cache_dir=Path(sys.argv[1]))
-        found = {"sha256": encoder.weights_sha256, "quick_gelu": encoder.quick_gelu, "notes": encoder.notes}
-    except InputError as error:
-        found = {"error": type(error).__name__, "said": str(error)}
-    print(json.dumps({"seconds": time.monotonic() - started} | found), flush=True)
-"""
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
@@ -136,69 +120,78 @@ def server(tmp_path_factory) -> Iterator[Hub]:
     served.server_close()
 
 
-def ask(cache: Path, *model_names: str, **environment: str) -> list[dict]:
-    """What a process of its own makes of these names; the hub reads its environment at import only."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CLIENT, str(cache), *model_names],
-        env=clean | {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"} | environment,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def connect(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Have the hub's client ask this address until the test ends; it reads its environment at import only."""
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    for module in (constants, file_download):  # which has a copy of its own before huggingface_hub 0.26
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    close_session()  # which kept the proxies of the environment
 
 
-def test_a_hub_model_is_fetched_once_and_then_needs_no_network(server, tmp_path, monkeypatch):
-    expected = checkpoint.weights_sha256(load_file(server.folder / "org/whole/open_clip_model.safetensors"))
-    wanted = ("hf-hub:org/whole", "hf-hub:org/pickled", "hf-hub:org/half", "hf-hub:org/quick")
-    whole, pickled, half, quick = ask(tmp_path, *wanted, HF_ENDPOINT=server.address)
-    assert whole["sha256"] == pickled["sha256"] == half["sha256"] == expected
-    assert (whole["quick_gelu"], quick["quick_gelu"]) == (False, True)
-    assert server.seen["GET org/half/open_clip_model.safetensors"] > 1  # cut in the middle, gone on with
-    assert server.seen["GET org/whole/open_clip_model.safetensors"] == 1
+@pytest.fixture
+def connected(server: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    connect(monkeypatch, server.address)
+    yield server
+    close_session()
+
+
+def refusals(cache_dir: Path, *model_names: str) -> list[InputError]:
+    """What each name is refused with: one line within seconds."""
+    found = []
+    for name in model_names:
+        started = time.monotonic()
+        with pytest.raises(InputError) as caught:
+            load_encoder(name, cache_dir=cache_dir)
+        assert time.monotonic() - started < 15
+        assert "\n" not in str(caught.value)
+        found.append(caught.value)
+    return found
+
+
+def test_a_hub_model_is_fetched_once_and_then_needs_no_network(connected, tmp_path, monkeypatch):
+    seen = connected.seen
+    expected = checkpoint.weights_sha256(load_file(connected.folder / "org/whole/open_clip_model.safetensors"))
+    wanted = ("whole", "pickled", "half", "quick")
+    whole, pickled, half, quick = (load_encoder(f"hf-hub:org/{name}", cache_dir=tmp_path) for name in wanted)
+    assert whole.weights_sha256 == pickled.weights_sha256 == half.weights_sha256 == expected
+    assert (whole.quick_gelu, quick.quick_gelu) == (False, True)
+    assert seen["GET org/half/open_clip_model.safetensors"] > 1  # cut in the middle, gone on with
+    assert seen["GET org/whole/open_clip_model.safetensors"] == 1
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_encoder("hf-hub:org/whole", cache_dir=tmp_path).weights_sha256 == expected
 
 
-def test_a_tokenizer_that_brings_code_is_refused_once_its_settings_are_fetched(server, tmp_path):
-    (answer,) = ask(tmp_path, "hf-hub:org/names", HF_ENDPOINT=server.address)
-    assert answer["error"] == "InputError"
-    assert "tokenizer_config.json: asks to run code of its own (auto_map): refused" in answer["said"]
-    assert not [name for name in server.seen if name.endswith("words.py")]
+def test_a_tokenizer_that_brings_code_is_refused_once_its_settings_are_fetched(connected, tmp_path):
+    (refusal,) = refusals(tmp_path, "hf-hub:org/names")
+    assert type(refusal) is InputError
+    assert "tokenizer_config.json: asks to run code of its own (auto_map): refused" in str(refusal)
+    assert not [name for name in connected.seen if name.endswith("words.py")]
 
 
-def test_what_the_hub_cannot_give_is_one_line_within_seconds(server, tmp_path):
+def test_what_the_hub_cannot_give_is_one_line_within_seconds(connected, tmp_path):
     wanted = ["hf-hub:org/absent", "hf-hub:org/transformers", "hf-hub:org/drops", "hf-hub:org/breaks"]
-    absent, transformers, drops, breaks = ask(tmp_path, *wanted, HF_ENDPOINT=server.address)
-    assert "the hub knows no such repository, or it is private" in absent["said"]
-    assert transformers["error"] == "InputError"
-    assert "org/transformers has no open_clip_config.json: it is not in open_clip's layout" in transformers["said"]
+    absent, transformers, drops, breaks = refusals(tmp_path, *wanted)
+    assert "the hub knows no such repository, or it is private" in str(absent)
+    assert type(transformers) is InputError
+    assert "org/transformers has no open_clip_config.json: it is not in open_clip's layout" in str(transformers)
     place = tmp_path / "weights" / "models--org--drops" / "open_clip_config.json"
-    address = f"{server.address}/org/drops/resolve/main/open_clip_config.json"
-    assert f"download {address} elsewhere and place it at {place}" in drops["said"]
-    for answer in (absent, drops, breaks):
-        assert answer["error"] == "NotAvailableError"
-    for answer in (absent, transformers, drops, breaks):
-        assert "\n" not in answer["said"]
-        assert answer["seconds"] < 15
+    address = f"{connected.address}/org/drops/resolve/main/open_clip_config.json"
+    assert f"download {address} elsewhere and place it at {place}" in str(drops)
+    assert {type(refusal) for refusal in (absent, drops, breaks)} == {NotAvailableError}
 
 
-def test_without_network_the_answer_is_quick_and_says_what_to_do(tmp_path):
-    names = ["ViT-B/32", "hf-hub:org/whole", "ViT-B-16-SigLIP:webli"]
-    # nothing listens on port 9
-    answers = ask(tmp_path, *names, HF_ENDPOINT="http://127.0.0.1:9")
-    for answer in answers:
-        assert answer["error"] == "NotAvailableError"
-        assert "\n" not in answer["said"]
-        assert answer["seconds"] < 15
+def test_without_network_the_answer_is_quick_and_says_what_to_do(tmp_path, monkeypatch):
+    connect(monkeypatch, "http://127.0.0.1:9")  # nothing listens there
+    found = refusals(tmp_path, "ViT-B/32", "hf-hub:org/whole", "ViT-B-16-SigLIP:webli")
+    assert {type(refusal) for refusal in found} == {NotAvailableError}
     place = tmp_path / "weights" / "models--timm--vit_base_patch32_clip_224.openai" / "open_clip_model.safetensors"
-    assert answers[0]["said"].startswith("the weights of ViT-B-32:openai: open_clip_model.safetensors is not on")
-    assert f"place it at {place}, or give the file with pretrained='FILE'" in answers[0]["said"]
+    assert str(found[0]).startswith("the weights of ViT-B-32:openai: open_clip_model.safetensors is not on")
+    assert f"place it at {place}, or give the file with pretrained='FILE'" in str(found[0])
 
 
 def test_a_hub_that_is_switched_off_is_not_asked(tmp_path, monkeypatch):
