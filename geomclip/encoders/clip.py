@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -154,7 +155,7 @@ class Encoder:
             made["finetuned"] = self._finetuned()
         if self.shift is not None:
             made["shift"] = {"length": float(self.shift.norm()), "sha256": shift_sha256(self.shift)}
-        return made
+        return copy.deepcopy(made)
 
     def _finetuned(self) -> dict[str, Any]:
         """How the weights came to be, without the list of settings: method, step, data, and from which base."""

@@ -8,6 +8,7 @@ read from is the same by size and times.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -56,7 +57,7 @@ class RememberedEncoder:
 
     def made_from(self) -> dict[str, Any]:
         """What a manifest says of the encoder."""
-        return dict(self._made_from)
+        return copy.deepcopy(self._made_from)
 
     def preprocess(self) -> Preprocess:
         """As `Encoder.preprocess`."""
