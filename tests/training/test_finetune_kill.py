@@ -1,4 +1,4 @@
-"""finetune in processes of their own that are killed or interrupted, and go on as if nothing had been."""
+"""finetune in processes that are killed or interrupted, gone on with as if nothing had been."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import answer_to_control_c
+import torch
+from helpers import Done, answer_to_control_c, run_cli
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
 
+from geomclip.cli.app import main
 from geomclip.training.watching.journal import read_log
 
 STEPS = 60
@@ -44,10 +47,25 @@ def start(arguments: list[str], out: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return errors
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As many as in the processes: another number would sum in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def finished(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """A run to its end, in this process."""
+
+    def finished(out: Path, *more: str) -> Done:
+        done = run_cli(capsys, *arguments, "--out", out, *more)
+        assert done.code == 0, done.err
+        return done
+
+    return finished
 
 
 def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
@@ -63,7 +81,7 @@ def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
 def whole(arguments: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nobody disturbed."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    finish(start(arguments, out))
+    assert main([*arguments, "--out", str(out)]) == 0
     return out
 
 
@@ -76,14 +94,14 @@ def same_end(one: Path, other: Path) -> None:
     assert losses[0] == losses[1]
 
 
-def test_a_run_killed_twice_ends_with_the_bytes_of_an_undisturbed_one(arguments, whole, tmp_path):
+def test_a_run_killed_twice_ends_with_the_bytes_of_an_undisturbed_one(arguments, whole, finished, tmp_path):
     out = tmp_path / "run"
     for step, more in ((13, ()), (37, ("--resume",))):
         process = start(arguments, out, *more)
         wait_for_step(out, step, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    errors = finish(start(arguments, out, "--resume"))
+    errors = finished(out, "--resume").err
     resumed = [row["resumed"] for row in read_log(out / "log.jsonl") if "resumed" in row]
     assert len(resumed) >= 1
     assert all(step >= 5 and step % 5 == 0 for step in resumed)
@@ -91,18 +109,18 @@ def test_a_run_killed_twice_ends_with_the_bytes_of_an_undisturbed_one(arguments,
     same_end(whole, out)
 
 
-def test_control_c_saves_says_how_to_go_on_and_loses_nothing(arguments, whole, tmp_path):
+def test_control_c_saves_says_how_to_go_on_and_loses_nothing(arguments, whole, finished, tmp_path):
     out = tmp_path / "run"
     process = start(arguments, out)
     wait_for_step(out, 12, process)
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=60)
+    shown, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == ""
+    assert shown == ""
     assert errors.strip().splitlines()[-1].startswith("geomclip: error: interrupted; step ")
     assert "--resume" in errors
     assert "Traceback" not in errors
-    finish(start(arguments, out, "--resume"))
+    finished(out, "--resume")
     same_end(whole, out)
     log = read_log(out / "log.jsonl")
     saved = next(row["resumed"] for row in log if "resumed" in row)

@@ -1,14 +1,18 @@
 """Two processes that torchrun started learn what one process with the joint batch learns; gloo on the CPU.
 
-Run by torchrun as a script it takes the steps of every case and leaves what it saw in a folder:
+Run by torchrun as a script it takes the steps of every case, fine-tunes, and leaves what it saw in a folder:
 
 torchrun --standalone --nproc-per-node 2 tests/training/test_processes.py FOLDER
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +20,20 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, Done
+from safetensors.torch import load_file
+from tiny_models import tiny_model
 from tiny_training import NoiseBatches, tiny_module, tiny_trainer
+from toy_pairs import toy_csv
 
+from geomclip.cli.app import main as geomclip
 from geomclip.training.processes import Processes
+from geomclip.training.watching.journal import read_log
 
 STEPS = 2
 MINUTES = 3  # a quiet machine takes seconds
 METHODS = ("ft", "m2mix", "m3mix", "siglip", "cua", "cuaxu", "cyclip", "hcl")
+RUNS = {"new": (), "again": ("--resume",), "longer": ("--resume", "--epochs=3")}
 CASES: dict[str, dict[str, Any]] = {
     **{method: {"method": method} for method in METHODS},
     **{
@@ -72,15 +82,52 @@ def main(folder: Path) -> None:
         "gathered": processes.gather(torch.full((2, 1), float(processes.rank))),
         "count": processes.count,
     }
+    ports = processes.gather(torch.tensor(free_ports(len(RUNS))))[: len(RUNS)].tolist()
     processes.wait()
-    torch.save({"found": found, "said": said}, folder / f"{processes.rank}.pt")
     torch.distributed.destroy_process_group()
+    del os.environ["TORCHELASTIC_USE_AGENT_STORE"]  # torchrun's, in which the keys of the group above still are
+    runs = {}
+    for (name, more), port in zip(RUNS.items(), ports, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        runs[name] = command(folder, "two", "--batch-size=4", *more)
+        if name == "new" and processes.first:
+            shutil.copyfile(folder / "two" / "model.safetensors", folder / "two.safetensors")
+    torch.save({"found": found, "said": said, "runs": runs}, folder / f"{processes.rank}.pt")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def command(folder: Path, out: str, *more: str) -> Done:
+    """`geomclip finetune` in this process."""
+    arguments = [
+        *("finetune", "--method=m2mix", f"--model=local-dir:{folder / 'model'}", f"--data=csv:{folder / 'pairs.csv'}"),
+        *("--epochs=2", "--lr=1e-3", "--precision=fp32", "--bootstrap=0", "--metrics=modality_gap", "--save-every=2"),
+        *(f"--cache-dir={folder / 'cache'}", f"--out={folder / out}"),
+    ]
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = geomclip([*arguments, *more])
+    return Done(code, shown.getvalue(), errors.getvalue())
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """What each of the two processes saw."""
+def folder(tmp_path_factory):
+    """A tiny model, and a toy set with its table."""
     folder = tmp_path_factory.mktemp("processes")
+    tiny_model(folder / "model")
+    assert toy_csv(folder) == f"csv:{folder / 'pairs.csv'}"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """What each of the two processes saw."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {
         **os.environ,
@@ -151,6 +198,29 @@ def test_processes_gather_in_order_and_agree_if_one_says_so(both):
         assert each["said"]["count"] == 2
         assert each["said"]["agree"] == [True, False]
         assert each["said"]["gathered"].flatten().tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
+def losses(run: Path) -> list[float]:
+    return [row["loss"] for row in read_log(run / "log.jsonl") if "loss" in row]
+
+
+def test_two_processes_make_the_run_of_one(folder, both):
+    assert command(folder, "one", "--batch-size=8").code == 0
+    assert [each["runs"]["new"].code for each in both] == [0, 0]
+    assert sum(each["runs"]["new"].out.count("use it: geomclip measure") for each in both) == 1, "told once"
+    single, joint = load_file(folder / "one" / "model.safetensors"), load_file(folder / "two.safetensors")
+    assert all(torch.allclose(single[name], joint[name], atol=2e-5) for name in single)
+    assert losses(folder / "one") == pytest.approx(losses(folder / "two")[:6], rel=1e-5)
+
+
+def test_two_processes_leave_a_finished_run_and_go_on_with_a_longer_one(folder, both):
+    first, second = (each["runs"] for each in both)
+    assert (first["again"].code, second["again"].code) == (0, 0)
+    assert "is finished: nothing to do" in first["again"].err
+    assert (first["longer"].code, second["longer"].code) == (0, 0)
+    assert "resumed at step 6" in first["longer"].err
+    assert len(losses(folder / "two")) == 9
+    assert not any(run.out or run.err for run in second.values()), "the second process is silent"
 
 
 if __name__ == "__main__":

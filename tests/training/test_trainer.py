@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 
 import pytest
@@ -272,6 +273,9 @@ def test_averaged_weights_lag_and_are_what_is_used():
     assert (used[name] - start[name]).norm() < (last[name] - start[name]).norm()
 
 
-def test_compiled_towers_give_the_same_step():
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_towers_give_the_same_step(backend, monkeypatch):
+    """What is traced of the towers and their gradients is run as it is, or (slow) made C++ of."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     plain, compiled = tiny_trainer("m2mix"), tiny_trainer("m2mix", compile=True)
     assert compiled.step()["loss"] == pytest.approx(plain.step()["loss"], rel=1e-4)
