@@ -38,9 +38,10 @@ from geomclip.training.batches import Batch, Batches, Order, PairBatches
 from geomclip.training.methods import METHODS
 from geomclip.training.objective import Features, draws, method_objective, objective
 from geomclip.training.pictures import Pictures
+from geomclip.training.precision import choose_training_precision
 from geomclip.training.seeds import generator
 from geomclip.training.settings import Settings
-from geomclip.training.trainer import Trainer, choose_training_precision
+from geomclip.training.trainer import Trainer
 from geomclip.training.watching.probe import Probe
 
 LIMITS = {"m2mix": 1.03, "m3mix": 1.08}
@@ -162,8 +163,7 @@ def peak_flops(precision: str, device: str) -> float:
 def reading(encoder: Encoder, options: argparse.Namespace) -> Iterator[PairBatches]:
     """Batches of a data set's training split, read and decoded in workers."""
     pairs = load_pairs(Source(options.data, split="train", data_root=options.data_root))
-    counts = [len(pair.captions) for pair in pairs.pairs]
-    order = Order(counts, size=options.batch_size, seed=0, every_caption=False, name=pairs.name)
+    order = Order(pairs.text_counts(), size=options.batch_size, seed=0, every_caption=False, name=pairs.name)
     # nothing is kept: each step reads and decodes a batch, as the first epoch does
     pictures = Pictures(pairs.pairs, encoder.preprocess(), name=pairs.name, kept_bytes=0)
     pinned = options.device.startswith("cuda")

@@ -188,9 +188,9 @@ def finetune(**options: Any) -> None:
     from geomclip.cli import listings
     from geomclip.panels.comparison import tables
     from geomclip.training.finetune import finetune as finetuning
-    from geomclip.training.processes import is_told_elsewhere
+    from geomclip.training.processes import is_follower
 
-    elsewhere = is_told_elsewhere()
+    elsewhere = is_follower()
     with progress_bar(quiet=quiet or elsewhere) as progress:
         result = finetuning(**options, progress=progress)
     if elsewhere:

@@ -55,15 +55,15 @@ class Course:
 
 
 class Interruption:
-    """Ctrl-C asked for an end after the current step; a second one ends at once. In other threads: nothing."""
+    """Ctrl-C requests an end after the current step; a second one ends at once. In other threads: nothing."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: Any = None
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._ask)
+            self._before = signal.signal(signal.SIGINT, self._request)
         return self
 
     def __exit__(
@@ -72,10 +72,10 @@ class Interruption:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt("stopped at once: what was not in a checkpoint is lost")
-        self.asked = True
+        self.requested = True
 
 
 def train(
@@ -113,7 +113,8 @@ def train(
     began = time.monotonic() - course.seconds
     if not course.start and validation is not None:
         course.start = validation(trainer.plain(), device=settings.device)
-        _tell(journal, 0, course.start)
+        if journal is not None:
+            journal.evaluation(0, course.start)
         _look(trainer, probe, journal)
     with Interruption() as interruption:
         while trainer.done < trainer.steps and not out_of_patience(course, settings):
@@ -132,7 +133,7 @@ def train(
                 _look(trainer, probe, journal)
             if last or evaluation_due(trainer, settings):
                 _evaluate(trainer, validation, keep_best, journal, course)
-            stop = trainer.processes.agree(interruption.asked)
+            stop = trainer.processes.agree(interruption.requested)
             patient = not trainer.processes.agree(out_of_patience(course, settings))
             if last or stop or not patient or (settings.save_every and trainer.done % settings.save_every == 0):
                 save(trainer, run, course)
@@ -181,18 +182,14 @@ def _evaluate(
         return
     module = trainer.plain()
     values = validation(module, device=trainer.settings.device)
-    _tell(journal, trainer.done, values)
+    if journal is not None:
+        journal.evaluation(trainer.done, values)
     score = validation.score(values)
     if course.best_step and score <= course.best_score:
         course.waited += 1
         return
     course.best, course.best_score, course.best_step, course.waited = values, score, trainer.done, 0
     keep_best(module, trainer.done)
-
-
-def _tell(journal: Journal | None, step: int, values: Mapping[str, float]) -> None:
-    if journal is not None:
-        journal.evaluation(step, values)
 
 
 def _look(trainer: Trainer, probe: Looks | None, journal: Journal | None) -> None:

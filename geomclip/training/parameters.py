@@ -230,8 +230,8 @@ def _depths_of_trunk(module: nn.Module) -> dict[str, int]:
         )
     # what timm knows no place for comes last: one such name more, and the last block is never the last group
     named = [*trunk.named_parameters(), ("", None)]
-    asked = SimpleNamespace(named_parameters=lambda: named)
-    place: dict[str, int] = group_parameters(asked, trunk.group_matcher(), reverse=True)
+    listed = SimpleNamespace(named_parameters=lambda: named)
+    place: dict[str, int] = group_parameters(listed, trunk.group_matcher(), reverse=True)
     return {TRUNK + name: place[""] - layer for name, layer in place.items() if name}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from geomclip.machine.errors import InputError
 
 
-def is_told_elsewhere() -> bool:
+def is_follower() -> bool:
     """Whether torchrun started this process and another is the one that shows progress and results."""
     return os.environ.get("RANK", "0") != "0"
 

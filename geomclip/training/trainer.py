@@ -1,9 +1,7 @@
 """Trainer: two towers, an objective and batches; one step after another, each a function of the seed and its number.
 
-A step encodes the batch, differentiates the loss by the rows alone, and then the rows by the weights. Between the
-two, rows of several forward passes and of several processes are put together, so the gradients are those of the
-joint batch however it was divided (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory
-Limited Setup"). Of several forward passes all but the last are made twice: first for the rows, then with gradients.
+One class, as its parts share one state: the weights, their bf16 copy, the optimiser, the average. What knows nothing
+of that stands apart: gradients of a divided batch, precision, the objective.
 """
 
 from __future__ import annotations
@@ -18,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from geomclip.embeddings.geometry import normalize
-from geomclip.encoders.clip import choose_precision
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.words import option
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.attention import kernel, quicken
 from geomclip.training.batches import Batch, Batches
+from geomclip.training.gradients import differentiated, divided
 from geomclip.training.objective import Features, Loss, Objective
 from geomclip.training.parameters import (
     freeze_statistics,
@@ -34,11 +32,10 @@ from geomclip.training.parameters import (
     train_only,
     unfreeze,
 )
+from geomclip.training.precision import choose_training_precision, in_bf16
 from geomclip.training.processes import Processes
 from geomclip.training.seeds import derived
 from geomclip.training.settings import MAX_LOGIT_SCALE, Settings
-
-BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class NotFinite(GeomclipError):
@@ -129,8 +126,8 @@ class Trainer:
             loss = self._gradients(batch, step, epoch)
         length = self._reduce()
         # all that the host wants to know of the step, in one wait for the device
-        told = [length, loss.total.detach(), *(value.detach() for value in loss.terms.values())]
-        norm, total, *terms = torch.stack([each.double() for each in told]).tolist()
+        numbers = [length, loss.total.detach(), *(value.detach() for value in loss.terms.values())]
+        norm, total, *terms = torch.stack([each.double() for each in numbers]).tolist()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self.optimizer.zero_grad()
             raise NotFinite(self._what_failed(loss, norm))
@@ -208,36 +205,21 @@ class Trainer:
 
     def _gradients(self, batch: Batch, step: int, epoch: int) -> Loss:
         """Gradients of the joint batch's loss, added to `grad` of the worker's weights; of this process's rows."""
-        parts = divided(batch, self.settings.accum_freq)
-        rows: list[tuple[Tensor, Tensor]] = []
-        for number, part in enumerate(parts):
-            with torch.set_grad_enabled(number == len(parts) - 1):
-                rows.append(self._rows(part, step, number))
-        image, text = (torch.cat([each[side].detach() for each in rows]).requires_grad_() for side in (0, 1))
         scale = self.module.logit_scale.exp()  # type: ignore[operator]
         bias = getattr(self.module, "logit_bias", None)
-        rounds = len(text) // len(image)
-        features = Features(
-            image=self.processes.gather(image),
-            text=torch.cat([self.processes.gather(part) for part in text.chunk(rounds)]),
-            scale=scale,
-            bias=bias,
-        )
-        loss = self.objective(features, batch, step=step, epoch=epoch)
-        loss.total.backward()
-        # the last part first: its activations are there
-        for number in reversed(range(len(parts))):
-            own = rows[number] if number == len(parts) - 1 else self._rows(parts[number], step, number)
-            outputs, gradients = [], []
-            for side, leaf in enumerate((image, text)):
-                if own[side].requires_grad and leaf.grad is not None:
-                    # chunks of the image rows are runs; of the text rows too, part by part
-                    first = sum(len(each[side]) for each in rows[:number])
-                    outputs.append(own[side])
-                    gradients.append(leaf.grad[first : first + len(own[side])])
-            if outputs:
-                torch.autograd.backward(outputs, gradients)
-        return loss
+
+        def loss_of(image: Tensor, text: Tensor) -> Loss:
+            rounds = len(text) // len(image)
+            features = Features(
+                image=self.processes.gather(image),
+                text=torch.cat([self.processes.gather(part) for part in text.chunk(rounds)]),
+                scale=scale,
+                bias=bias,
+            )
+            return self.objective(features, batch, step=step, epoch=epoch)
+
+        parts = divided(batch, self.settings.accum_freq)
+        return differentiated(parts, lambda number: self._rows(parts[number], step, number), loss_of)
 
     def _rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, Tensor]:
         """Unit rows, float32, of a part of the batch; what dropout draws depends on the place alone."""
@@ -358,32 +340,3 @@ def learning_rate_factor(step: int, steps: int, *, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def divided(batch: Batch, parts: int) -> list[Batch]:
-    """The batch in at most `parts` parts of about equal size, images in order with their texts."""
-    if parts == 1 or len(batch) < 2:
-        return [batch]
-    rounds = len(batch.tokens) // len(batch)
-    if rounds != 1:
-        raise ValueError("a batch with several texts an image cannot be divided")
-    pixels, tokens = batch.pixels.chunk(parts), batch.tokens.chunk(parts)
-    return [Batch(*each) for each in zip(pixels, tokens, strict=True)]
-
-
-def in_bf16(module: nn.Module) -> nn.Module:
-    """A bfloat16 copy that computes rows and gradients; batch statistics stay float32, as they add up slowly."""
-    low = copy.deepcopy(module).bfloat16()
-    for each in low.modules():
-        if isinstance(each, BATCH_NORM):
-            each.float()
-    return low
-
-
-def choose_training_precision(settings: Settings) -> str:
-    """Precision of the passes: "auto" is bf16 where the device computes with it, else fp32; never fp16."""
-    if settings.precision != "auto":
-        return choose_precision(settings.precision, settings.device)
-    if settings.device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return choose_precision("auto", settings.device)

@@ -15,6 +15,7 @@ from torch import Tensor
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import Encoder, load_encoder, save_checkpoint, with_weights
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.progress import Silent
 from geomclip.metrics.gap_curves import SHIFTS, gap_shift_curve
 from geomclip.training import post_hoc
 from geomclip.training.post_hoc import shift_of, sweep_es, sweep_wise_ft, wise_ft
@@ -95,17 +96,20 @@ def distance(encoder: Encoder, state: dict[str, Tensor]) -> float:
 def test_the_sweep_scores_every_alpha_and_returns_the_best_encoder(encoder: Encoder) -> None:
     other = tuned(encoder)
     goal = wise_ft(encoder.module.state_dict(), other, 0.7)
-    seen: list[tuple[int, int]] = []
-    sweep = sweep_wise_ft(
-        encoder, other, lambda e: -distance(e, goal), progress=lambda done, total: seen.append((done, total))
-    )
+    seen: list[tuple[str, int, int | None]] = []
+
+    class Watching(Silent):
+        def stage(self, name: str, done: int, total: int | None, note: str = "") -> None:
+            seen.append((name, done, total))
+
+    sweep = sweep_wise_ft(encoder, other, lambda e: -distance(e, goal), progress=Watching())
     assert sweep.best == 0.7
     assert sweep.gains
     assert [value for value, _ in sweep.points] == pytest.approx([step / 10 for step in range(11)])
     assert all(torch.equal(value, goal[name]) for name, value in sweep.encoder.module.state_dict().items())
     assert sweep.encoder.weights_sha256 == with_weights(encoder, goal).weights_sha256
     assert sweep.encoder.logit_scale == pytest.approx(goal["logit_scale"].exp().item())
-    assert seen == [(done, 11) for done in range(1, 12)]
+    assert seen == [("wise-ft", done, 11) for done in range(1, 12)]
 
 
 def test_the_base_model_is_scored_and_is_no_candidate(encoder: Encoder) -> None:
@@ -166,17 +170,17 @@ def test_a_shift_is_a_point_of_the_shift_curve(encoder: Encoder) -> None:
     assert train.text is not None
     curve = gap_shift_curve(train.image, train.text, train.image_of_text)
 
-    class Given:
-        """A module whose rows are given."""
+    class Ready:
+        """A module whose rows are what it takes."""
 
         def encode_image(self, rows: Tensor, normalize: bool) -> Tensor:
             return rows
 
         encode_text = encode_image
 
-    given = dataclasses.replace(encoder, module=Given())
+    ready = dataclasses.replace(encoder, module=Ready())
     for place, amount in enumerate(SHIFTS):
-        shifted = dataclasses.replace(given, shift=shift_of(train, amount))
+        shifted = dataclasses.replace(ready, shift=shift_of(train, amount))
         image = shifted.encode_image(train.image.float())
         text = shifted.encode_text(train.text.float())
         gap = (image.mean(dim=0) - text.mean(dim=0)).norm().item()

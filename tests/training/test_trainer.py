@@ -12,7 +12,8 @@ from tiny_training import NoiseBatches, tiny_module, tiny_trainer
 
 from geomclip.machine.errors import InputError
 from geomclip.training.methods import METHODS
-from geomclip.training.trainer import NotFinite, in_bf16, learning_rate_factor
+from geomclip.training.precision import in_bf16
+from geomclip.training.trainer import NotFinite, learning_rate_factor
 
 pytestmark = pytest.mark.numeric
 
