@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import math
 import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,22 @@ from tiny_models import tiny_model
 from toy_pairs import toy_csv
 
 import geomclip as gc
+from geomclip.cli.app import main
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.lock import Lock
 from geomclip.training import objective
 from geomclip.training.watching.journal import read_log
 
 Cli = Callable[..., Done]
-FAST = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", "bootstrap": 20, "workers": 0}
-FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in FAST.items()]
+FAST = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", "workers": 0}
+QUICK = {**FAST, "bootstrap": 0, "metrics": "modality_gap"}
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+
+
+FLAGS = flags(QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +52,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{tiny_model(tmp_path_factory.mktemp('model') / 'tiny')}"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEOMCLIP_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEOMCLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture
@@ -52,19 +65,52 @@ def run(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 
 def tuned(out: Path, model: str, data: str, **changes: Any) -> Any:
-    return gc.finetune(model=model, data=data, out=out, **{**FAST, **changes})
+    return gc.finetune(model=model, data=data, out=out, **{**QUICK, **changes})
 
 
-def test_a_run_leaves_everything_the_interface_names(run, model, data, tmp_path):
-    out = tmp_path / "run"
-    code, said, errors = run("finetune", "--model", model, "--data", data, "--out", out, *FLAGS)
-    assert code == 0, errors
+@pytest.fixture(scope="module")
+def finished(model: str, data: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of the command that is only read, and what it printed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    options = ["--model", model, "--data", data, "--out", str(out), *flags(FAST), "--bootstrap=20"]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        assert main(["finetune", *options]) == 0
+    return out, shown.getvalue()
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """The same run, to be gone on with."""
+    return Path(shutil.copytree(finished[0], tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def of_ft(model: str, data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of plain contrastive training."""
+    return Path(tuned(tmp_path_factory.mktemp("ft") / "run", model, data, method="ft").folder)
+
+
+@pytest.fixture(scope="module")
+def mixture(of_ft: Path, data: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What WiSE-FT makes of that run and its base."""
+    out = tmp_path_factory.mktemp("wise") / "run"
+    return gc.finetune(method="wise-ft", model=str(of_ft), data=data, out=out, bootstrap=0)
+
+
+@pytest.fixture(scope="module")
+def shifted(model: str, data: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The model shifted along the gap."""
+    return gc.finetune(method="es", model=model, data=data, out=tmp_path_factory.mktemp("es") / "run", bootstrap=0)
+
+
+def test_a_run_leaves_everything_the_interface_names(finished):
+    out, shown = finished
     names = {path.name for path in out.iterdir()}
     assert names >= {"model.safetensors", "best.safetensors", "config.json", "log.jsonl", "before.json", "after.json"}
     assert [folder.name for folder in (out / "checkpoints").iterdir()] == ["step-000006"]
     assert ".geomclip.lock" not in names
     for word in ("modality_gap", "before", "after", "use it: geomclip measure --model"):
-        assert word in said
+        assert word in shown
     config = json.loads((out / "config.json").read_text())
     assert config["finished"] is True
     assert config["settings"]["method"] == "m2mix"
@@ -83,10 +129,10 @@ def test_the_log_tells_terms_lambda_and_the_probe(model, data, tmp_path):
     assert [row["step"] for row in log if "val" in row] == [0, 3, 6]
 
 
-def test_before_is_the_model_and_after_the_best_weights(model, data, tmp_path):
-    result = tuned(tmp_path / "run", model, data)
+def test_before_is_the_model_and_after_the_best_weights(model, data, finished):
+    result = gc.finetune(out=finished[0], resume=True, bootstrap=20)
     base = gc.measure(gc.embed(model, data), bootstrap=0)
-    best = gc.measure(gc.embed(str(tmp_path / "run"), data), bootstrap=0)
+    best = gc.measure(gc.embed(str(finished[0]), data), bootstrap=0)
     for key in ("alignment", "modality_gap", "text_retrieval_recall@1"):
         assert result.before[key] == base[key]
         assert result.after[key] == best[key]
@@ -94,37 +140,39 @@ def test_before_is_the_model_and_after_the_best_weights(model, data, tmp_path):
 
 
 def test_training_learns_the_toy_set(model, data, tmp_path):
-    tuned(tmp_path / "run", model, data, method="ft", epochs=30, lr=3e-3)
+    unseen = {"eval_every": 0, "save_every": 0, "probe_every": 0}
+    tuned(tmp_path / "run", model, data, method="ft", epochs=30, lr=3e-3, **unseen)
     losses = [row["loss"] for row in read_log(tmp_path / "run" / "log.jsonl") if "loss" in row]
     assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_same_seed_gives_the_same_bytes(model, data, tmp_path, workers):
+    crops = {"method": "m3mix", "augment": "crop", "workers": workers, "steps": 4, "probe_every": 0}
     for name in ("one", "two"):
-        tuned(tmp_path / name, model, data, method="m3mix", augment="crop", workers=workers)
+        tuned(tmp_path / name, model, data, **crops)
     for file in ("model.safetensors", "best.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    tuned(tmp_path / "three", model, data, method="m3mix", augment="crop", workers=workers, seed=1)
-    assert weights(tmp_path / "one") != weights(tmp_path / "three")
+    if not workers:
+        tuned(tmp_path / "three", model, data, **crops, seed=1)
+        assert weights(tmp_path / "one") != weights(tmp_path / "three")
 
 
 def weights(run: Path, file: str = "model.safetensors") -> dict[str, list[float]]:
     return {name: value.flatten().tolist() for name, value in load_file(run / file).items()}
 
 
-def test_workers_and_the_probe_decide_no_weight(model, data, tmp_path):
-    tuned(tmp_path / "one", model, data, workers=0, probe_every=0)
+def test_workers_and_the_probe_decide_no_weight(model, data, finished, tmp_path):
     tuned(tmp_path / "two", model, data, workers=2, probe_every=1)
-    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    assert weights(finished[0]) == weights(tmp_path / "two")
 
 
 def test_the_starting_weights_are_no_candidate_and_it_is_said(model, data, tmp_path, monkeypatch):
     from geomclip.training.held_out import HeldOut
 
     scores = iter([1.0, 0.2, 0.1])
-    monkeypatch.setattr(HeldOut, "score", lambda self, values: values["told"])
-    monkeypatch.setattr(HeldOut, "__call__", lambda self, module, *, device: {"told": next(scores)})
+    monkeypatch.setattr(HeldOut, "score", lambda self, values: values["score"])
+    monkeypatch.setattr(HeldOut, "__call__", lambda self, module, *, device: {"score": next(scores)})
     result = tuned(tmp_path / "run", model, data)
     assert result.chosen["step"] == 3
     assert not result.chosen["beats_start"]
@@ -141,15 +189,14 @@ def test_patience_ends_a_run_that_gains_nothing(model, data, tmp_path, monkeypat
     assert result.chosen["step"] == 3
 
 
-def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(run, model, data, tmp_path):
-    out = tmp_path / "run"
+def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(run, model, data, copy):
+    out = copy
     arguments = ["finetune", "--model", model, "--data", data, "--out", out, *FLAGS]
-    assert run(*arguments)[0] == 0
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    code, said, errors = run(*arguments, "--resume")
+    code, shown, errors = run(*arguments, "--resume")
     assert code == 0
     assert "is finished: nothing to do" in errors
-    assert "modality_gap" in said
+    assert "modality_gap" in shown
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
     code, _, errors = run(*arguments, "--resume", "--epochs=3")
     assert code == 0
@@ -157,10 +204,8 @@ def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(run, model, da
     assert [row["step"] for row in read_log(out / "log.jsonl") if "loss" in row] == list(range(1, 10))
 
 
-def test_a_resumed_run_needs_only_its_folder(run, model, data, tmp_path):
-    out = tmp_path / "run"
-    assert run("finetune", "--method", "ft", "--model", model, "--data", data, "--out", out, *FLAGS)[0] == 0
-    code, _, errors = run("finetune", "--out", out, "--resume", "--bootstrap", "0")
+def test_a_resumed_run_needs_only_its_folder(run, of_ft):
+    code, _, errors = run("finetune", "--out", of_ft, "--resume", "--bootstrap", "0")
     assert code == 0, errors
     assert "is finished" in errors
 
@@ -188,18 +233,18 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("extra", "code", "told"), REFUSED, ids=[row[0][0] for row in REFUSED])
-def test_what_cannot_be_trained_is_refused_in_one_line(run, model, data, tmp_path, extra, code, told):
-    got, said, errors = run("finetune", "--model", model, "--data", data, "--out", tmp_path / "run", *FLAGS, *extra)
+@pytest.mark.parametrize(("extra", "code", "reason"), REFUSED, ids=[row[0][0] for row in REFUSED])
+def test_what_cannot_be_trained_is_refused_in_one_line(run, model, data, tmp_path, extra, code, reason):
+    got, shown, errors = run("finetune", "--model", model, "--data", data, "--out", tmp_path / "run", *FLAGS, *extra)
     assert got == code
-    assert told in errors
-    assert said == ""
+    assert reason in errors
+    assert shown == ""
     assert errors.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("splits", "told"),
+    ("splits", "reason"),
     [
         ({"train": 8, "test": 8}, "--holdout 0.1 makes one"),
         ({"": 8}, "--holdout 0.1 makes them"),
@@ -208,31 +253,31 @@ def test_what_cannot_be_trained_is_refused_in_one_line(run, model, data, tmp_pat
         ({"train": 8, "val": 4, "test": 1}, "has 1 images with captions: measuring needs at least 2"),
     ],
 )
-def test_sets_without_what_training_needs_are_refused_with_the_way_out(run, model, tmp_path, splits, told):
+def test_sets_without_what_training_needs_are_refused_with_the_way_out(run, model, tmp_path, splits, reason):
     made = toy_csv(tmp_path / "data", splits=splits)
     code, _, errors = run("finetune", "--model", model, "--data", made, "--out", tmp_path / "run", *FLAGS)
     assert code == 2
-    assert told in errors
+    assert reason in errors
     assert errors.count("\n") == 1
 
 
 def test_holdout_makes_splits_of_a_set_without(run, model, tmp_path):
     made = toy_csv(tmp_path / "data", splits={"": 60})
-    code, said, errors = run(
+    code, shown, errors = run(
         "finetune", "--model", model, "--data", made, "--out", tmp_path / "run", *FLAGS, "--holdout=0.2"
     )
     assert code == 0, errors
     sizes = json.loads((tmp_path / "run" / "config.json").read_text())["data"]["images"]
     assert sum(sizes.values()) == 60
     assert min(sizes.values()) >= 4
-    assert "--holdout 0.2" in said
+    assert "--holdout 0.2" in shown
 
 
 def test_a_set_without_test_is_reported_on_val_and_it_is_said(run, model, tmp_path):
     made = toy_csv(tmp_path / "data", splits={"train": 24, "val": 12})
-    code, said, _ = run("finetune", "--model", model, "--data", made, "--out", tmp_path / "run", *FLAGS)
+    code, shown, _ = run("finetune", "--model", model, "--data", made, "--out", tmp_path / "run", *FLAGS)
     assert code == 0
-    assert "has no test split: before and after are measured on val" in said
+    assert "has no test split: before and after are measured on val" in shown
 
 
 def test_a_folder_of_something_else_is_refused(run, model, data, tmp_path):
@@ -250,9 +295,8 @@ def test_a_second_writer_is_refused(run, model, data, tmp_path):
     assert "is being written by process" in errors
 
 
-def test_a_run_is_not_overwritten_and_not_continued_with_other_settings(run, model, data, tmp_path):
-    arguments = ["finetune", "--model", model, "--data", data, "--out", tmp_path / "run", *FLAGS]
-    assert run(*arguments)[0] == 0
+def test_a_run_is_not_overwritten_and_not_continued_with_other_settings(run, model, data, copy, tmp_path):
+    arguments = ["finetune", "--model", model, "--data", data, "--out", copy, *FLAGS]
     assert "go on with it by --resume" in run(*arguments)[2]
     code, _, errors = run(*arguments, "--resume", "--lr=0.01", "--epochs=3")
     assert code == 2
@@ -276,10 +320,10 @@ def test_a_loss_that_is_not_finite_names_the_step_the_checkpoint_and_a_cause(mod
     monkeypatch.setattr(objective, "objective", fails)
     with pytest.raises(GeomclipError) as error:
         tuned(tmp_path / "run", model, data, save_every=2)
-    told = str(error.value)
-    assert "step 4: the loss is not finite (contrastive, m2_mix)" in told
-    assert "step-000002" in told
-    assert "likely cause: the learning rate 0.001 is high (try lr=0.0001)" in told
+    message = str(error.value)
+    assert "step 4: the loss is not finite (contrastive, m2_mix)" in message
+    assert "step-000002" in message
+    assert "likely cause: the learning rate 0.001 is high (try lr=0.0001)" in message
     assert error.value.exit_code == 1
 
 
@@ -291,56 +335,48 @@ def test_an_unreadable_image_is_left_out_and_named_in_the_log(run, model, tmp_pa
     assert any("005.png" in note for note in notes)
 
 
-def test_wise_ft_interpolates_a_run_with_its_base(model, data, tmp_path):
-    tuned(tmp_path / "ft", model, data, method="ft")
-    result = gc.finetune(method="wise-ft", model=str(tmp_path / "ft"), data=data, out=tmp_path / "wise", bootstrap=0)
-    points = dict(map(tuple, result.chosen["points"]))
+def test_wise_ft_interpolates_a_run_with_its_base(model, data, of_ft, mixture):
+    points = dict(map(tuple, mixture.chosen["points"]))
     assert sorted(points) == pytest.approx([k / 10 for k in range(11)])
-    alpha = result.chosen["value"]
+    alpha = mixture.chosen["value"]
     base = gc.embed(model, data).made_from["weights_sha256"]
-    assert base == result.before.made_from["weights_sha256"]
+    assert base == mixture.before.made_from["weights_sha256"]
     start = load_file(Path(model.removeprefix("local-dir:")) / "open_clip_model.safetensors")
-    end, between = load_file(tmp_path / "ft" / "best.safetensors"), load_file(tmp_path / "wise" / "model.safetensors")
+    end, between = load_file(of_ft / "best.safetensors"), load_file(mixture.folder / "model.safetensors")
     name = "visual.proj"
     assert torch.allclose(between[name], (1 - alpha) * start[name] + alpha * end[name], atol=1e-6)
 
 
-def test_es_shifts_both_modalities_and_the_folder_is_a_model(model, data, tmp_path):
-    result = gc.finetune(method="es", model=model, data=data, out=tmp_path / "es", bootstrap=0)
-    amount = result.chosen["value"]
-    assert amount != 0
-    again = gc.measure(gc.embed(str(tmp_path / "es"), data), bootstrap=0)
-    assert again["modality_gap"] == result.after["modality_gap"] != result.before["modality_gap"]
+def test_es_shifts_both_modalities_and_the_folder_is_a_model(data, shifted):
+    assert shifted.chosen["value"] != 0
+    again = gc.measure(gc.embed(str(shifted.folder), data), bootstrap=0)
+    assert again["modality_gap"] == shifted.after["modality_gap"] != shifted.before["modality_gap"]
 
 
 def test_both_towers_locked_is_impossible_and_one_is_kept(model, data, tmp_path):
-    tuned(tmp_path / "run", model, data, lock="image")
+    tuned(tmp_path / "run", model, data, lock="image", steps=2)
     start = load_file(Path(model.removeprefix("local-dir:")) / "open_clip_model.safetensors")
     end = load_file(tmp_path / "run" / "model.safetensors")
     assert torch.equal(start["visual.proj"], end["visual.proj"])
     assert not torch.equal(start["text_projection"], end["text_projection"])
 
 
-def test_the_last_line_says_how_to_use_the_weights_elsewhere(model, data, tmp_path):
-    trained = tuned(tmp_path / "run", model, data, steps=1)
-    assert f"geomclip export {tmp_path / 'run' / 'best.safetensors'} --to openclip" in str(trained)
-    shifted = gc.finetune(method="es", model=model, data=data, out=tmp_path / "es", bootstrap=0)
+def test_the_last_line_says_how_to_use_the_weights_elsewhere(finished, shifted):
+    out, shown = finished
+    assert f"geomclip export {out / 'best.safetensors'} --to openclip" in shown
     assert "applied by geomclip alone" in str(shifted)
 
 
-def test_a_shifted_model_is_not_trained(run, model, data, tmp_path):
-    gc.finetune(method="es", model=model, data=data, out=tmp_path / "es", bootstrap=0)
-    code, _, errors = run("finetune", "--model", tmp_path / "es", "--data", data, "--out", tmp_path / "run", *FLAGS)
+def test_a_shifted_model_is_not_trained(run, data, shifted, tmp_path):
+    code, _, errors = run("finetune", "--model", shifted.folder, "--data", data, "--out", tmp_path / "run", *FLAGS)
     assert code == 2
     assert "is shifted along the gap" in errors
 
 
-def test_a_mixture_says_that_it_comes_from_the_base(model, data, tmp_path):
-    tuned(tmp_path / "ft", model, data, method="ft", steps=2)
-    gc.finetune(method="wise-ft", model=str(tmp_path / "ft"), data=data, out=tmp_path / "wise", bootstrap=0)
-    told = gc.embed(str(tmp_path / "wise"), data).made_from
-    assert told["finetuned"]["base"]["weights_sha256"] == gc.embed(model, data).made_from["weights_sha256"]
-    assert told["finetuned"]["method"] == "wise-ft"
+def test_a_mixture_says_that_it_comes_from_the_base(model, data, mixture):
+    made_from = gc.embed(str(mixture.folder), data).made_from
+    assert made_from["finetuned"]["base"]["weights_sha256"] == gc.embed(model, data).made_from["weights_sha256"]
+    assert made_from["finetuned"]["method"] == "wise-ft"
 
 
 def test_captions_that_are_all_the_same_are_refused(run, model, tmp_path):
@@ -363,12 +399,11 @@ def test_a_full_disk_while_saving_leaves_the_checkpoint_before(run, model, data,
 
     arguments = ["finetune", "--model", model, "--data", data, "--out", out, *FLAGS, "--save-every=2"]
     monkeypatch.setattr(os, "fsync", full)
-    code, said, errors = run(*arguments)
-    assert (code, said) == (1, "")
+    code, shown, errors = run(*arguments)
+    assert (code, shown) == (1, "")
     assert "the disk is full" in errors.splitlines()[-1]
     assert [folder.name for folder in (out / "checkpoints").iterdir()] == ["step-000002"]
     monkeypatch.undo()
-    monkeypatch.setenv("GEOMCLIP_CACHE", str(tmp_path / "cache"))
     code, _, errors = run(*arguments, "--resume")
     assert code == 0, errors
     assert "resumed at step 2" in errors
