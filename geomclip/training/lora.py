@@ -73,7 +73,7 @@ def adapt(module: nn.Module, rank: int, alpha: float = 0.0, seed: int = 0, *, wi
         lora_alpha=alpha or 2 * rank,
         target_modules="|".join(map(re.escape, names)),
     )
-    config._register_custom_module({nn.Linear: _adapter_class()})  # peft's documented way to bring a layer of one's own
+    config._register_custom_module({nn.Linear: adapter_class()})  # peft's documented way to bring a layer of one's own
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # adapters are drawn on the CPU
         peft.inject_adapter_in_model(config, adapted, adapter_name=ADAPTER)
@@ -136,15 +136,16 @@ def _twin(module: nn.Module, own: Collection[str]) -> nn.Module:
 
 def _adapters(module: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
     """Every adapter, with its parent and its name there."""
-    adapter_class = _adapter_class()
+    kind = adapter_class()
     for parent in module.modules():
         for name, child in parent.named_children():
-            if isinstance(child, adapter_class):
+            if isinstance(child, kind):
                 yield parent, name, child
 
 
 @functools.cache
-def _adapter_class() -> type[nn.Module]:
+def adapter_class() -> type[nn.Module]:
+    """The class of the adapters; made when peft is first needed."""
     lora = _peft().tuners.lora
 
     class Adapter(lora.Linear):  # type: ignore[misc,name-defined]

@@ -219,9 +219,9 @@ class Trainer:
             return self.objective(features, batch, step=step, epoch=epoch)
 
         parts = divided(batch, self.settings.accum_freq)
-        return differentiated(parts, lambda number: self._rows(parts[number], step, number), loss_of)
+        return differentiated(parts, lambda number: self.rows(parts[number], step, number), loss_of)
 
-    def _rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, Tensor]:
+    def rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, Tensor]:
         """Unit rows, float32, of a part of the batch; what dropout draws depends on the place alone."""
         torch.manual_seed(derived(self.settings.seed, "dropout", step, self.processes.rank, number))
         pixels, tokens = (each.to(self.settings.device, non_blocking=True) for each in (part.pixels, part.tokens))

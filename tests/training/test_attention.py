@@ -72,7 +72,7 @@ def test_whatever_else_it_is_asked_for_is_what_torch_gives():
     stock, quick = pair(torch.float32)
     one, two = torch.randn(2, 2, 5, 24, generator=torch.Generator().manual_seed(1))
     ignored = torch.tensor([[False] * 4 + [True]] * 2)
-    for given, more in [
+    for inputs, more in [
         ((one, one, one), {}),  # with weights
         ((one, two, two), {"need_weights": False}),
         ((one[0], one[0], one[0]), {"need_weights": False}),
@@ -80,7 +80,7 @@ def test_whatever_else_it_is_asked_for_is_what_torch_gives():
         ((one, one, one), {"need_weights": False, "attn_mask": causal(5, torch.float32).expand(6, 5, 5)}),
         ((one, one, one), {"need_weights": False, "attn_mask": causal(5, torch.float32).bool()}),
     ]:
-        (found, weights), (expected, expected_weights) = quick(*given, **more), stock(*given, **more)
+        (found, weights), (expected, expected_weights) = quick(*inputs, **more), stock(*inputs, **more)
         assert torch.equal(found, expected)
         assert (weights is None) == (expected_weights is None)
 

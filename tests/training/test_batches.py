@@ -117,12 +117,12 @@ def test_pixels_and_tokens_of_a_batch_belong_together(workers):
 
 
 def test_batches_for_a_gpu_are_put_into_pinned_memory(monkeypatch):
-    asked = []
+    calls = []
     empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False: asked.append(pin_memory) or empty(*size))
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: asked.append("tokens") or self)
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False: calls.append(pin_memory) or empty(*size))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append("tokens") or self)
     plain, pinned = (batches_of(toy(12), workers=0, pinned=pinned).batch(1) for pinned in (False, True))
-    assert asked == [False, True, "tokens"]
+    assert calls == [False, True, "tokens"]
     assert torch.equal(plain.pixels, pinned.pixels)
     assert torch.equal(plain.tokens, pinned.tokens)
 

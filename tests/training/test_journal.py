@@ -195,12 +195,12 @@ def test_a_closed_journal_takes_nothing_more(tmp_path: Path) -> None:
 
 def test_the_bar_says_loss_terms_and_speed_and_keeps_names_with_their_values() -> None:
     terms = {"contrastive": 2.2, "m2_mix": 5.5, "v_mix": 3.25, "l_mix": 3.125, "vl_mix": None}
-    said = summary({"loss": 2.31, "terms": terms, "images_per_second": 1531.8}).splitlines()
-    assert said[0] == "loss 2.310, 1,532 images/s"
-    assert ", ".join(line.rstrip(",") for line in said[1:]) == (
+    shown = summary({"loss": 2.31, "terms": terms, "images_per_second": 1531.8}).splitlines()
+    assert shown[0] == "loss 2.310, 1,532 images/s"
+    assert ", ".join(line.rstrip(",") for line in shown[1:]) == (
         "contrastive 2.200, m2_mix 5.500, v_mix 3.250, l_mix 3.125, vl_mix inf/nan"
     )
-    assert max(map(len, said)) <= 40
+    assert max(map(len, shown)) <= 40
     assert summary({"loss": 12345.678}) == "loss 1.235e+04"
 
 
@@ -266,16 +266,16 @@ def test_no_tracker_is_imported_unless_asked_for(tmp_path: Path) -> None:
 
 
 class FakeRun:
-    """A run of a W&B that keeps what it is told."""
+    """A run of a W&B that keeps what it is handed."""
 
     def __init__(self, options: dict) -> None:
-        self.options, self.told, self.axis, self.code = options, [], {}, None
+        self.options, self.logged, self.axis, self.code = options, [], {}, None
 
     def define_metric(self, name: str, step_metric: str) -> None:
         self.axis[name] = step_metric
 
     def log(self, values: dict) -> None:
-        self.told.append(values)
+        self.logged.append(values)
 
     def finish(self, exit_code: int) -> None:
         self.code = exit_code
@@ -311,18 +311,18 @@ def test_wandb_is_told_each_step_once_under_one_id_and_asks_nothing(tmp_path: Pa
     assert first.options["name"] == "m2mix-1"
     assert first.options["id"] == second.options["id"]
     assert first.axis == {"*": "step"}
-    assert [values["step"] for values in first.told] == [0, 1, 2, 2, 3]
-    assert first.told[1]["terms/m2_mix"] == 5.0
-    assert [values["step"] for values in second.told] == [4, 4], "step 3 was told by the first"
+    assert [values["step"] for values in first.logged] == [0, 1, 2, 2, 3]
+    assert first.logged[1]["terms/m2_mix"] == 5.0
+    assert [values["step"] for values in second.logged] == [4, 4], "step 3 was logged by the first"
     assert (first.code, second.code) == (0, 1)
     run(tmp_path / "m2mix-1", 1, 1, wandb=True)
     assert wandb[-1].options["id"] != first.options["id"]
 
 
 def test_wandb_that_cannot_begin_is_one_line_with_the_way_out(tmp_path: Path, wandb: list) -> None:
-    with pytest.raises(NotAvailableError) as told:
+    with pytest.raises(NotAvailableError) as refused:
         Journal(tmp_path, wandb=True, config={"offline": True})
-    assert str(told.value) == (
+    assert str(refused.value) == (
         "wandb: no such host while retrying: run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later"
     )
 
@@ -334,10 +334,10 @@ def test_tensorboard_has_the_curves_of_a_resumed_run_once(tmp_path: Path) -> Non
 
     run(tmp_path, 1, 8, tensorboard=True, config={"lr": 1e-5})
     run(tmp_path, 6, 10, tensorboard=True, resumed_at=5)
-    told = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [event.step for event in told.Scalars("train/loss")] == list(range(1, 11))
-    assert [event.value for event in told.Scalars("terms/m2_mix")] == [5.0] * 10
-    assert [event.step for event in told.Scalars("probe/alignment")] == [2, 4, 6, 8, 10]
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in curves.Scalars("train/loss")] == list(range(1, 11))
+    assert [event.value for event in curves.Scalars("terms/m2_mix")] == [5.0] * 10
+    assert [event.step for event in curves.Scalars("probe/alignment")] == [2, 4, 6, 8, 10]
 
 
 @pytest.mark.filterwarnings("default")
@@ -363,6 +363,6 @@ def test_wandb_without_a_login_is_one_line_and_asks_nothing(tmp_path: Path) -> N
     keep = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, env={**keep, "HOME": str(tmp_path)}, capture_output=True, text=True, check=True)
-    (told,) = done.stdout.splitlines()
-    assert told.startswith("NotAvailableError wandb: ")
-    assert told.endswith(": run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("NotAvailableError wandb: ")
+    assert line.endswith(": run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tower_kinds import HEADS, KINDS, inputs, module_of, rows
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.training.lora import _adapter_class, adapt, adaptable, merged
+from geomclip.training.lora import adapter_class, adapt, adaptable, merged
 from geomclip.training.parameters import JOINT, freeze_statistics, lock, parameter_groups, tower_of, trained
 from geomclip.training.settings import Settings
 
@@ -308,14 +308,14 @@ def test_a_rank_below_one_is_refused():
 
 
 def test_without_peft_one_line_says_what_to_install(monkeypatch):
-    _adapter_class.cache_clear()
+    adapter_class.cache_clear()
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(NotAvailableError, match=r"^lora needs the peft package: pip install 'geomclip\[lora\]'$"):
         adapt(module_of("openai"), 3)
 
 
 def test_a_peft_that_does_not_fit_the_rest_is_told_in_one_line(monkeypatch, tmp_path):
-    _adapter_class.cache_clear()
+    adapter_class.cache_clear()
     (tmp_path / "peft.py").write_text("raise ImportError('cannot import name HybridCache')")
     for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
         monkeypatch.delitem(sys.modules, name)

@@ -53,16 +53,16 @@ def towers() -> Towers:
 def test_the_numbers_are_those_of_the_metrics(tmp_path: Path, probe: Probe, towers: Towers) -> None:
     image = unit_rows(towers.encode_image(probe.pixels).detach())
     text = unit_rows(towers.encode_text(probe.tokens).detach())
-    told = probe.measure(towers)
-    assert set(told) == set(NUMBERS)
-    assert told["alignment"] == pytest.approx(float(metrics.alignment(image, text)), abs=1e-6)
-    assert told["uniformity_image"] == pytest.approx(float(metrics.uniformity(image)), abs=1e-6)
-    assert told["uniformity_text"] == pytest.approx(float(metrics.uniformity(text)), abs=1e-6)
-    assert told["uniformity_joint"] == pytest.approx(float(metrics.uniformity_joint(image, text)), abs=1e-6)
-    assert told["uniformity_cross"] == pytest.approx(float(metrics.uniformity_cross(image, text)), abs=1e-6)
-    assert told["modality_gap"] == pytest.approx(float(metrics.modality_gap(image, text)), abs=1e-6)
-    assert told["relative_modality_gap"] == pytest.approx(float(metrics.relative_modality_gap(image, text)), abs=1e-6)
-    assert len(set(told.values())) == len(NUMBERS)
+    found = probe.measure(towers)
+    assert set(found) == set(NUMBERS)
+    assert found["alignment"] == pytest.approx(float(metrics.alignment(image, text)), abs=1e-6)
+    assert found["uniformity_image"] == pytest.approx(float(metrics.uniformity(image)), abs=1e-6)
+    assert found["uniformity_text"] == pytest.approx(float(metrics.uniformity(text)), abs=1e-6)
+    assert found["uniformity_joint"] == pytest.approx(float(metrics.uniformity_joint(image, text)), abs=1e-6)
+    assert found["uniformity_cross"] == pytest.approx(float(metrics.uniformity_cross(image, text)), abs=1e-6)
+    assert found["modality_gap"] == pytest.approx(float(metrics.modality_gap(image, text)), abs=1e-6)
+    assert found["relative_modality_gap"] == pytest.approx(float(metrics.relative_modality_gap(image, text)), abs=1e-6)
+    assert len(set(found.values())) == len(NUMBERS)
 
 
 def test_every_number_has_the_name_it_has_in_a_panel() -> None:
@@ -162,9 +162,9 @@ def test_weights_that_are_not_finite_give_nan_and_one_point_gives_what_is_define
 
         encode_text = encode_image
 
-    told = probe.measure(OnePoint(TinyEncoder()))
-    assert math.isnan(told["relative_modality_gap"])
-    assert told["alignment"] == told["modality_gap"] == 0
+    found = probe.measure(OnePoint(TinyEncoder()))
+    assert math.isnan(found["relative_modality_gap"])
+    assert found["alignment"] == found["modality_gap"] == 0
 
 
 def test_a_model_in_bfloat16_that_returns_more_than_rows_is_measured_all_the_same(probe: Probe, towers: Towers) -> None:
@@ -173,6 +173,6 @@ def test_a_model_in_bfloat16_that_returns_more_than_rows_is_measured_all_the_sam
             assert not normalize
             return super().encode_text(tokens), tokens
 
-    told = probe.measure(Captioning(TinyEncoder()).bfloat16())
+    found = probe.measure(Captioning(TinyEncoder()).bfloat16())
     for key, value in probe.measure(towers).items():
-        assert told[key] == pytest.approx(value, abs=0.05)
+        assert found[key] == pytest.approx(value, abs=0.05)

@@ -77,7 +77,7 @@ def main(folder: Path) -> None:
     """The part of one of torchrun's processes."""
     processes = Processes.from_environment("cpu")
     found = {case: course(case, processes) for case in CASES if not skipped(case)}
-    said = {
+    together = {
         "agree": [processes.agree(mine) for mine in (processes.rank == 1, False)],
         "gathered": processes.gather(torch.full((2, 1), float(processes.rank))),
         "count": processes.count,
@@ -92,7 +92,7 @@ def main(folder: Path) -> None:
         runs[name] = command(folder, "two", "--batch-size=4", *more)
         if name == "new" and processes.first:
             shutil.copyfile(folder / "two" / "model.safetensors", folder / "two.safetensors")
-    torch.save({"found": found, "said": said, "runs": runs}, folder / f"{processes.rank}.pt")
+    torch.save({"found": found, "together": together, "runs": runs}, folder / f"{processes.rank}.pt")
 
 
 def free_ports(count: int) -> list[int]:
@@ -143,11 +143,11 @@ def both(folder):
         start_new_session=True,
     ) as started:
         try:
-            said = started.communicate(timeout=60 * MINUTES)[0]
+            output = started.communicate(timeout=60 * MINUTES)[0]
         except subprocess.TimeoutExpired:
             os.killpg(started.pid, signal.SIGKILL)
             pytest.fail(f"two processes took more than {MINUTES} minutes: {started.communicate()[0][-2000:]}")
-    assert started.returncode == 0, said[-4000:]
+    assert started.returncode == 0, output[-4000:]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
@@ -195,9 +195,9 @@ def test_both_processes_end_with_the_same_weights_to_the_bit(both, case):
 
 def test_processes_gather_in_order_and_agree_if_one_says_so(both):
     for each in both:
-        assert each["said"]["count"] == 2
-        assert each["said"]["agree"] == [True, False]
-        assert each["said"]["gathered"].flatten().tolist() == [0.0, 0.0, 1.0, 1.0]
+        assert each["together"]["count"] == 2
+        assert each["together"]["agree"] == [True, False]
+        assert each["together"]["gathered"].flatten().tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
 def losses(run: Path) -> list[float]:
@@ -207,7 +207,7 @@ def losses(run: Path) -> list[float]:
 def test_two_processes_make_the_run_of_one(folder, both):
     assert command(folder, "one", "--batch-size=8").code == 0
     assert [each["runs"]["new"].code for each in both] == [0, 0]
-    assert sum(each["runs"]["new"].out.count("use it: geomclip measure") for each in both) == 1, "told once"
+    assert sum(each["runs"]["new"].out.count("use it: geomclip measure") for each in both) == 1, "shown once"
     single, joint = load_file(folder / "one" / "model.safetensors"), load_file(folder / "two.safetensors")
     assert all(torch.allclose(single[name], joint[name], atol=2e-5) for name in single)
     assert losses(folder / "one") == pytest.approx(losses(folder / "two")[:6], rel=1e-5)

@@ -97,7 +97,7 @@ def test_of_a_divided_batch_every_part_but_the_last_is_encoded_twice(parts, pass
 def test_divided_passes_drop_the_same_patches_in_both_runs_of_the_towers():
     vision = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "patch_dropout": 0.5}
     one = tiny_trainer(module=tiny_module(vision_cfg=vision), accum_freq=2, clip_norm=0.0)
-    rows = [one._rows(one.batches.batch(0), 0, 0)[0] for _ in range(2) if one.worker.train()]
+    rows = [one.rows(one.batches.batch(0), 0, 0)[0] for _ in range(2) if one.worker.train()]
     assert torch.equal(rows[0], rows[1])
 
 
