@@ -22,7 +22,7 @@ from geomclip.training.processes import Processes
 from geomclip.training.result import Result
 from geomclip.training.settings import DEMO, Settings, preset
 from geomclip.training.splits import load_splits
-from geomclip.training.work import Measuring, Work
+from geomclip.training.work import Work
 
 DEFAULTS: dict[str, Any] = {
     "method": "m2mix",
@@ -133,7 +133,7 @@ def finetune(
         splits=splits,
         folder=folder,
         processes=processes,
-        measuring=Measuring(bootstrap, metrics),
+        measuring={"bootstrap": bootstrap, "metrics": metrics},
         call=call,
         cache_dir=cache_dir,
         progress=progress,

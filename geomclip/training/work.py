@@ -39,14 +39,6 @@ from geomclip.training.watching.probe import Probe
 
 
 @dataclass(frozen=True)
-class Measuring:
-    """How the panels before and after are made."""
-
-    bootstrap: int
-    metrics: str
-
-
-@dataclass(frozen=True)
 class Work:
     """One call of finetune, with everything it resolved."""
 
@@ -56,7 +48,7 @@ class Work:
     splits: Splits
     folder: Path
     processes: Processes
-    measuring: Measuring
+    measuring: Mapping[str, Any]  # bootstrap and metrics of the panels before and after
     call: Mapping[str, Any]  # names of method, model and data, for config.json
     tuned: Encoder | None = None  # what is interpolated with its base
     cache_dir: Path | None = None
@@ -135,8 +127,7 @@ class Work:
         """The panel of the split that is reported on."""
         return measure(
             embed(self.placed(encoder), self.splits.report, **self.embedding),
-            bootstrap=self.measuring.bootstrap,
-            metrics=self.measuring.metrics,
+            **self.measuring,
             seed=self.settings.seed,
             cache_dir=self.cache_dir,
             progress=self.progress,
@@ -155,7 +146,7 @@ class Work:
     def result(self, chosen: Mapping[str, Any]) -> Result:
         """Before, after and their difference, as the run folder has them."""
         before, after = (loading.load(self.folder / name) for name in (BEFORE, AFTER))
-        difference = compare(before, after, bootstrap=self.measuring.bootstrap, seed=self.settings.seed)
+        difference = compare(before, after, bootstrap=self.measuring["bootstrap"], seed=self.settings.seed)
         # only a shift makes the model in the folder one that is used in another way than its base
         is_shifted = self.method.stage == "without"
         encoder = load_encoder(str(self.folder), cache_dir=self.cache_dir) if is_shifted else self.base

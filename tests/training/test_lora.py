@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tower_kinds import HEADS, KINDS, inputs, module_of, rows
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.training.lora import adapter_class, adapt, adaptable, merged
+from geomclip.training.lora import adapt, adaptable, adapter_class, merged
 from geomclip.training.parameters import JOINT, freeze_statistics, lock, parameter_groups, tower_of, trained
 from geomclip.training.settings import Settings
 
