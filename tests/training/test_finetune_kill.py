@@ -94,34 +94,29 @@ def same_end(one: Path, other: Path) -> None:
     assert losses[0] == losses[1]
 
 
-def test_a_run_killed_twice_ends_with_the_bytes_of_an_undisturbed_one(arguments, whole, finished, tmp_path):
-    out = tmp_path / "run"
-    for step, more in ((13, ()), (37, ("--resume",))):
-        process = start(arguments, out, *more)
-        wait_for_step(out, step, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    errors = finished(out, "--resume").err
-    resumed = [row["resumed"] for row in read_log(out / "log.jsonl") if "resumed" in row]
-    assert len(resumed) >= 1
-    assert all(step >= 5 and step % 5 == 0 for step in resumed)
-    assert f"resumed at step {resumed[-1]}" in errors
-    same_end(whole, out)
-
-
-def test_control_c_saves_says_how_to_go_on_and_loses_nothing(arguments, whole, finished, tmp_path):
+def test_a_run_killed_and_then_interrupted_ends_with_the_bytes_of_an_undisturbed_one(
+    arguments, whole, finished, tmp_path
+):
     out = tmp_path / "run"
     process = start(arguments, out)
-    wait_for_step(out, 12, process)
+    wait_for_step(out, 13, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    # Ctrl-C saves, and says how to go on
+    process = start(arguments, out, "--resume")
+    wait_for_step(out, 37, process)
     process.send_signal(signal.SIGINT)
     shown, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert shown == ""
     assert errors.strip().splitlines()[-1].startswith("geomclip: error: interrupted; step ")
-    assert "--resume" in errors
+    assert f"--resume --out {out} goes on" in errors
     assert "Traceback" not in errors
-    finished(out, "--resume")
+
+    errors = finished(out, "--resume").err
+    killed, saved = [row["resumed"] for row in read_log(out / "log.jsonl") if "resumed" in row]
+    assert killed >= 5
+    assert killed % 5 == 0, "a checkpoint every five steps"
+    assert saved >= 37, "no step that the log has is lost"
+    assert f"resumed at step {saved}" in errors
     same_end(whole, out)
-    log = read_log(out / "log.jsonl")
-    saved = next(row["resumed"] for row in log if "resumed" in row)
-    assert saved >= 12
