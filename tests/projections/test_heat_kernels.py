@@ -12,7 +12,7 @@ from scipy.special import ive
 from scipy.stats import spearmanr
 
 from geomclip.embeddings.graphs import Graph, even_density, laplacian, masses
-from geomclip.projections.heat.graphs import join, nearest_among, neighbor_graph, row_weights
+from geomclip.projections.heat.graphs import join, neighbor_graph, row_weights
 from geomclip.projections.heat.kernels import chebyshev_order, heat_kernels, largest_eigenvalue
 from geomclip.projections.heat.landmarks import log_diagonal
 from geomclip.projections.heat.stopping import entropy, entropy_knee, knee, relaxation_time
@@ -120,14 +120,6 @@ def test_many_components_become_one() -> None:
     x = np.concatenate([cloud(8, 2, seed=i) + 40 * i for i in range(7)])
     assert neighbor_graph(x, k=3).components()[0] >= 7
     assert join(neighbor_graph(x, k=3), x, k=3, metric="euclidean").components()[0] == 1
-
-
-def test_nearest_among_old_points_is_brute_force() -> None:
-    old, new = cloud(50), cloud(9, seed=1)
-    apart = cdist(new, old)
-    distances, indices = nearest_among(new, old, 4, "euclidean")
-    assert np.allclose(distances, np.sort(apart, axis=1)[:, :4])
-    assert (indices == np.argsort(apart, axis=1)[:, :4]).all()
 
 
 def test_the_row_of_an_old_point_is_itself_and_that_of_a_new_one_sums_to_1() -> None:

@@ -165,6 +165,12 @@ class DOSNES(Projection):
         optional("numba", "DOSNES")
         from geomclip.projections.dosnes import forces
 
+        with forces.threads_for(len(x)):
+            return self._descended(x, near)
+
+    def _descended(self, x: NDArray[Any], near: NeighborSearch) -> Floats:
+        from geomclip.projections.dosnes import forces
+
         directions = self._start(x)
         graph, _ = balanced(self._graph(x, near))
         n = len(x)
