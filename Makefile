@@ -14,7 +14,7 @@ help:
 	@echo "  make test          the tests (GEOMCLIP_SLOW=1: the slow ones too)"
 	@echo "to work on it"
 	@echo "  make lint          ruff and mypy"
-	@echo "  make test-fast     the tests of numbers and records alone, in 90 seconds"
+	@echo "  make test-fast     the tests of numbers, records and files alone, in a minute"
 	@echo "  make test-kernels  the numeric tests by the kernels of older processors"
 	@echo "  make test-lowest   the tests with the lowest versions that pyproject.toml allows, in $(LOWEST) (TESTS=tests/metrics)"
 	@echo "  make bench         the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
@@ -46,8 +46,8 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 test: $(STAMP)
 	@$(PYTEST)
 
-# What neither starts a process nor reads a model: the inner loop.
-FAST = tests/embeddings tests/losses tests/metrics tests/panels
+# The inner loop: what reads no model, draws nothing and trains nothing. A minute of one core.
+FAST = $(addprefix tests/,machine pairs embeddings metrics losses panels)
 
 test-fast: $(STAMP)
 	@$(PYTEST) $(FAST)
