@@ -18,7 +18,8 @@ from geomclip.cli import app, options
 from geomclip.encoders import load_encoder
 from geomclip.encoders.extraction.calls import embed, extract
 from geomclip.machine.errors import GeomclipError
-from geomclip.panels import compare, measurement
+from geomclip.panels import compare
+from geomclip.panels.options import Measuring
 from geomclip.plots.drawing import draw
 from geomclip.plots.globe import plot_sphere
 from geomclip.reports import report
@@ -84,7 +85,7 @@ def typed(each: click.Option, default: object) -> list[str]:
 def outcome(*arguments: str) -> tuple[str, str]:
     """What a command calls, and the error with which it ends; not what it was called with, which pages show."""
     world = MagicMock()
-    world.compare.return_value.told.return_value = ""  # no condition of --fail-if holds
+    world.compare.return_value.failure.return_value = ""  # no condition of --fail-if holds
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLED:
             module, _, function = name.rpartition(".")
@@ -135,7 +136,7 @@ def test_what_stands_before_download_holds_for_it(flag: str) -> None:
         (options.WORK, embed),
         (options.SEED, embed),
         (options.EXTRACT, extract),
-        (options.MEASURE, measurement.measure),
+        (options.MEASURE, Measuring),
         (options.COMPARE, compare),
         (options.REPORT, report),
         (options.SPHERE, plot_sphere),
