@@ -48,11 +48,10 @@ def switch(flag: str, help: str, *names: str) -> click.Option:
     return click.Option([flag, *names], is_flag=True, help=help)
 
 
-def measured(*options: click.Option) -> list[click.Option]:
-    """The options with the defaults that `Measuring` has for them."""
-    for option in options:
-        option.default = getattr(Measuring, option.name or "", option.default)
-    return list(options)
+def measured(option: click.Option) -> click.Option:
+    """The option with the default that `Measuring` has for it."""
+    option.default = getattr(Measuring, option.name or "")
+    return option
 
 
 PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests.")
@@ -80,7 +79,7 @@ WORK = [
     whole("--batch-size", "Images at a time.", at_least=1, default=64),
     whole("--workers", "Threads that decode and encode; default: as many as pay.", at_least=0),
 ]
-SEED = measured(whole("--seed", "Of random weights and resamples.", at_least=0))
+SEED = [measured(whole("--seed", "Of random weights and resamples.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
 COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
@@ -89,13 +88,11 @@ SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
     positive("--temperature", "T", "The same as --logit-scale 1/T."),
 ]
-METRICS, CAPTIONS, BY, BOOTSTRAP, DTYPE = measured(
-    text("--metrics", "NAMES", "default, all, or names with commas between."),
-    choice("--captions", ["all", "first"], "first: one text an image."),
-    text("--by", "COLUMN", "A panel for each value of this column too (label, source)."),
-    whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0),
-    choice("--dtype", ["float32", "float64"], "Of the arithmetic."),
-)
+METRICS = measured(text("--metrics", "NAMES", "default, all, or names with commas between."))
+CAPTIONS = measured(choice("--captions", ["all", "first"], "first: one text an image."))
+BY = measured(text("--by", "COLUMN", "A panel for each value of this column too (label, source)."))
+BOOTSTRAP = measured(whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0))
+DTYPE = measured(choice("--dtype", ["float32", "float64"], "Of the arithmetic."))
 MEASURE = [
     EMBEDDINGS,
     *SCALE,
@@ -198,7 +195,7 @@ RUN = [
     path("--out", "FOLDER", "The run folder; default runs/METHOD-DATA-N."),
     switch("--resume", "Go on from the newest checkpoint of --out, with what it began with."),
     switch("--override", "With --resume: go on although settings differ."),
-    *measured(text("--metrics", "NAMES", "Of before and after: default, all, or names.")),
+    measured(text("--metrics", "NAMES", "Of before and after: default, all, or names.")),
     BOOTSTRAP,
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
