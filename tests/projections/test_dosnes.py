@@ -41,17 +41,24 @@ def weights(x: np.ndarray, perplexity: float) -> sparse.csr_array:
     return aff.balanced(aff.of_perplexity(distances, indices, perplexity))[0]
 
 
+@pytest.fixture(scope="module")
+def caps() -> tuple[np.ndarray, DOSNES]:
+    """600 rows about two directions, and their map by all pairs."""
+    x = two_cones(600)
+    return x, DOSNES(perplexity=15, repulsion="exact").fit(x)
+
+
 # affinities
 
 
 def test_every_row_has_the_perplexity_asked_for() -> None:
     distances, _ = nearest(two_cones(200), 30, metric="euclidean")
-    rows = aff._calibrated(distances.astype(np.float64) ** 2, np.log(10))
+    rows = aff.calibrated(distances.astype(np.float64) ** 2, np.log(10))
     assert np.exp(-(rows * np.log(rows)).sum(axis=1)) == pytest.approx(np.full(200, 10), rel=1e-4)
 
 
 def test_neighbours_equally_near_count_alike() -> None:
-    assert aff._calibrated(np.full((1, 4), 2.0), np.log(2)).tolist() == [[0.25] * 4]
+    assert aff.calibrated(np.full((1, 4), 2.0), np.log(2)).tolist() == [[0.25] * 4]
 
 
 def test_balanced_rows_and_columns_sum_to_one_nth() -> None:
@@ -138,7 +145,7 @@ def test_cells_of_older_points_still_serve() -> None:
     assert np.linalg.norm(cells(moved)[0] - exact(moved)[0]) < 0.01 * np.linalg.norm(exact(moved)[0])
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="numba was given one thread")
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="numba has one thread")
 def test_threads_change_nothing() -> None:
     y = 30 * on_sphere(3500)
     cells, edges = Cells(y), Edges(weights(two_cones(3500), 5))
@@ -146,22 +153,21 @@ def test_threads_change_nothing() -> None:
     def all_forces() -> list[bytes]:
         return [part.tobytes() for part in (*exact(y), *cells(y), *edges.attraction(y), edges.stretch(y))]
 
-    given = numba.get_num_threads()
+    before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
         alone = all_forces()
         numba.set_num_threads(2)
         assert all_forces() == alone
     finally:
-        numba.set_num_threads(given)
+        numba.set_num_threads(before)
 
 
 # maps
 
 
-def test_two_cones_are_two_caps_and_neighbours_stay() -> None:
-    x = two_cones(600)
-    map_ = DOSNES(perplexity=15).fit(x)
+def test_two_cones_are_two_caps_and_neighbours_stay(caps: tuple[np.ndarray, DOSNES]) -> None:
+    x, map_ = caps
     u = map_.embedding_
     assert np.linalg.norm(u, axis=1) == pytest.approx(np.ones(600), abs=1e-6)
     first, second = u[:300].mean(axis=0), u[300:].mean(axis=0)
@@ -179,9 +185,9 @@ def test_the_same_seed_gives_the_same_bytes(repulsion: str) -> None:
     assert drawn[0].tobytes() != drawn[2].tobytes()
 
 
-def test_cells_and_all_pairs_come_to_maps_equally_good() -> None:
-    x = two_cones(1200)
-    ends = [DOSNES(15, repulsion=repulsion).fit(x) for repulsion in ("exact", "cells")]
+def test_cells_and_all_pairs_come_to_maps_equally_good(caps: tuple[np.ndarray, DOSNES]) -> None:
+    x, by_all_pairs = caps
+    ends = [by_all_pairs, DOSNES(15, repulsion="cells").fit(x)]
     assert [end.method_ for end in ends] == ["exact", "cells"]
     assert ends[1].kl_divergence_ == pytest.approx(ends[0].kl_divergence_, rel=0.03)
     kept = [trustworthiness(x, end.embedding_, k=15) for end in ends]

@@ -121,14 +121,14 @@ def test_all_pairs_are_compared_once(n: int) -> None:
 def test_drawn_pairs_are_different_and_every_point_is_in_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faithfulness, "ALL_PAIRS_UP_TO", 10)
     monkeypatch.setattr(faithfulness, "PAIRS", 250)
-    order, steps = faithfulness._pairs(30, 0)
+    order, steps = faithfulness.pairs_of(30, 0)
     pairs = [(order[i].item(), order[(i + step) % 30].item()) for step in steps for i in range(30)]
     assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 270
     assert np.bincount(np.array(pairs).ravel()).tolist() == [18] * 30
     assert [row.item() for row in order] != list(range(30))
     place = torch.arange(30.0)[:, None]
     expected = [abs(i - j) for i, j in pairs]
-    assert faithfulness._between(place[order], steps, angles=False).tolist() == expected
+    assert faithfulness.distances_of_pairs(place[order], steps, angles=False).tolist() == expected
 
 
 class Searches:

@@ -41,13 +41,13 @@ def of_perplexity(distances: NDArray[Any], indices: NDArray[Any], perplexity: fl
     shares = np.empty((n, k))
     for first in range(0, n, max(1, BLOCK // k)):
         rows = slice(first, first + max(1, BLOCK // k))
-        shares[rows] = _calibrated(distances[rows].astype(np.float64) ** 2, np.log(perplexity))
+        shares[rows] = calibrated(distances[rows].astype(np.float64) ** 2, np.log(perplexity))
     start = np.arange(0, n * k + 1, k)
     one_way = sparse.csr_array((shares.reshape(-1), indices.reshape(-1), start), shape=(n, n))
     return (one_way + one_way.T).tocsr() / 2
 
 
-def _calibrated(squared: NDArray[np.float64], entropy: float) -> NDArray[np.float64]:
+def calibrated(squared: NDArray[np.float64], entropy: float) -> NDArray[np.float64]:
     """Rows (b, k) of exp(−β d²), normalised, with β by bisection on its logarithm."""
     squared = squared - squared.min(axis=1, keepdims=True)
     spread = squared.mean(axis=1, keepdims=True)

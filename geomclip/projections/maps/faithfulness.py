@@ -92,8 +92,8 @@ class Distances:
     @classmethod
     def of(cls, full: Tensor, *, seed: int = 0) -> Distances:
         """Between unit rows (n, d)."""
-        order, steps = _pairs(len(full), seed)
-        apart = _between(full[order], steps, angles=True)
+        order, steps = pairs_of(len(full), seed)
+        apart = distances_of_pairs(full[order], steps, angles=True)
         return cls(order, steps, apart, rankdata(apart))
 
     def kept(self, drawn: Tensor, *, sphere: bool) -> tuple[float | None, float | None]:
@@ -101,7 +101,7 @@ class Distances:
 
         None where all distances of one kind are equal.
         """
-        apart = _between(drawn[self.order], self.steps, angles=sphere)
+        apart = distances_of_pairs(drawn[self.order], self.steps, angles=sphere)
         return _correlation(self.full, apart), _correlation(self.ranks, rankdata(apart))
 
 
@@ -131,7 +131,7 @@ def _without_self(distances: Tensor, rows: Tensor) -> Tensor:
     return distances
 
 
-def _pairs(n: int, seed: int) -> tuple[Tensor, list[int]]:
+def pairs_of(n: int, seed: int) -> tuple[Tensor, list[int]]:
     """An order of n points, and how many places further, around, the others of a pair are: each pair once."""
     furthest = n // 2
     if n <= ALL_PAIRS_UP_TO:
@@ -142,7 +142,7 @@ def _pairs(n: int, seed: int) -> tuple[Tensor, list[int]]:
     return torch.randperm(n, generator=generator), steps.tolist()
 
 
-def _between(rows: Tensor, steps: list[int], *, angles: bool) -> NDArray[np.float64]:
+def distances_of_pairs(rows: Tensor, steps: list[int], *, angles: bool) -> NDArray[np.float64]:
     """Distances of pairs of rows, float64: angles of unit rows from their chord, which loses no digits near 0."""
     n, block = len(rows), max(1, CACHED // rows.shape[1])
     around = torch.cat([rows, rows[: max(steps, default=0)]])
