@@ -73,13 +73,14 @@ WAYS = (
         "a λ of the mixup",
         names=words("lam lams beta_m2 beta_mix beta_vl"),
         keys=words("beta_m2 beta_mix beta_vl lambda"),
-        commands=("finetune",),
+        # all of the package: a row of the table of terms has its loss by name, which no import shows
+        apart=words("along"),  # points of an arc that is drawn
     ),
     Way(
         "a caption",
         names=words("caption captions other_captions"),
         keys=words("caption"),
-        apart=words("Picture _tried"),  # the words below a figure of a page
+        apart=words("Picture Figure _tried"),  # the words below a figure of a page
         options=words("captions"),  # all, first or one: which of them
         beyond=words("texts text values"),  # lines of a table; of what writes or wraps any text
     ),

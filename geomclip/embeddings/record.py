@@ -172,8 +172,8 @@ class EmbeddingSet:
     def _put_names(self) -> None:
         """What is known of each image and each text, as strings."""
         n, m = len(self.image), 0 if self.text is None else len(self.text)
-        lengths = {"image_id": n, "image_path": n, "caption_id": m, "caption": m, "classes": None}
-        for name, length in lengths.items():
+        counts = ((n, ("image_id", "image_path")), (m, ("caption_id", "caption")), (None, ("classes",)))
+        for name, length in ((name, length) for length, names in counts for name in names):
             value = getattr(self, name)
             if value is None:
                 continue
