@@ -41,12 +41,12 @@ def names(folder: Path) -> set[str]:
 def check_refused(run: Cli, model: str, tmp_path: Path) -> Callable[..., None]:
     """Runs `measure` on data; it must be refused with 2, one line that says this, and no output file."""
 
-    def check(data: str, *said: str, code: int = 2, more: tuple[str, ...] = ()) -> None:
+    def check(data: str, *expected: str, code: int = 2, more: tuple[str, ...] = ()) -> None:
         out = tmp_path / "out"
         out.mkdir()
         cache = tmp_path / "cache"
-        asked = ["--model", model, "--data", data, "--workers", 0, "--cache-dir", cache, *more]
-        assert_one_line(run("measure", *asked, "--out", out / "r.json"), code, *said)
+        arguments = ["--model", model, "--data", data, "--workers", 0, "--cache-dir", cache, *more]
+        assert_one_line(run("measure", *arguments, "--out", out / "r.json"), code, *expected)
         assert names(out) == set()
 
     return check
@@ -81,9 +81,9 @@ def test_one_bad_image_among_forty_good_ones_is_skipped_and_named(
     data = folder_of_pairs(tmp_path / "pairs", 40)
     (data / f"bad.{suffix}").write_bytes(content)
     (data / "bad.txt").write_text("a bad one")
-    asked = ["--model", model, "--data", f"folder:{data}", "--workers", 0, "--cache-dir", tmp_path / "cache"]
+    arguments = ["--model", model, "--data", f"folder:{data}", "--workers", 0, "--cache-dir", tmp_path / "cache"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    done = run("measure", *asked, "--bootstrap", 0, "--metrics", "alignment", "--json")
+    done = run("measure", *arguments, "--bootstrap", 0, "--metrics", "alignment", "--json")
     assert done.code == 0, done.err
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024  # MB; Linux counts in KB
     assert grown < 600, "a first run loads the libraries, 300 MB; the bomb decoded would be 30 GB"
@@ -92,7 +92,7 @@ def test_one_bad_image_among_forty_good_ones_is_skipped_and_named(
     (skipped,) = result["skipped"]
     assert skipped["path"] == f"bad.{suffix}"
     assert skipped["reason"]
-    table = run("measure", *asked, "--bootstrap", 0, "--metrics", "alignment")
+    table = run("measure", *arguments, "--bootstrap", 0, "--metrics", "alignment")
     assert f"! 1 image skipped: bad.{suffix} (" in " ".join(table.out.split())
     assert "Traceback" not in done.err + table.err
 
@@ -129,8 +129,8 @@ def test_a_csv_in_another_encoding_is_refused(check_refused: Callable[..., None]
 def test_a_caption_of_a_million_characters_is_cut_and_counted(run: Cli, model: str, tmp_path: Path) -> None:
     data = folder_of_pairs(tmp_path / "pairs", 3)
     (data / "000.txt").write_text("a cat " * 170_000)
-    asked = ["--model", model, "--data", f"folder:{data}", "--workers", 0, "--cache-dir", tmp_path / "cache"]
-    done = run("measure", *asked, "--bootstrap", 0, "--metrics", "alignment,truncated_text_share", "--json")
+    arguments = ["--model", model, "--data", f"folder:{data}", "--workers", 0, "--cache-dir", tmp_path / "cache"]
+    done = run("measure", *arguments, "--bootstrap", 0, "--metrics", "alignment,truncated_text_share", "--json")
     assert done.code == 0, done.err
     result = json.loads(done.out)
     assert result["metrics"]["truncated_text_share"] >= 1 / 3
@@ -185,7 +185,7 @@ def with_row(value: float) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "expected"),
     [
         ({"image": with_row(float("nan"))}, "3"),
         ({"text": with_row(float("inf"))}, "3"),
@@ -199,10 +199,10 @@ def with_row(value: float) -> np.ndarray[Any, Any]:
         ({"logit_scale": np.array(-1.0)}, "logit_scale"),
     ],
 )
-def test_bad_vectors_are_refused(run: Cli, tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+def test_bad_vectors_are_refused(run: Cli, tmp_path: Path, arrays: dict[str, Any], expected: str) -> None:
     file = npz(tmp_path / "bad.npz", **arrays)
     done = run("measure", "--embeddings", file, "--bootstrap", 0, "--out", tmp_path / "r.json")
-    assert_one_line(done, 2, said)
+    assert_one_line(done, 2, expected)
     assert names(tmp_path) == {"bad.npz"}
 
 
@@ -287,8 +287,8 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written_and_is_one_line(
     run: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, which: int
 ) -> None:
     file = npz(tmp_path / "good.npz")
-    asked = ["measure", "--embeddings", file, "--bootstrap", 0, "--metrics", "alignment"]
-    assert run(*asked).code == 0  # the nulls are in the cache: what follows writes only the result
+    arguments = ["measure", "--embeddings", file, "--bootstrap", 0, "--metrics", "alignment"]
+    assert run(*arguments).code == 0  # the nulls are in the cache: what follows writes only the result
     count = 0
     sync = os.fsync
 
@@ -300,15 +300,15 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written_and_is_one_line(
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    assert_one_line(run(*asked, "--out", tmp_path / "r.json"), 1, "full", "r.")
+    assert_one_line(run(*arguments, "--out", tmp_path / "r.json"), 1, "full", "r.")
     assert not (tmp_path / "r.json").exists()
     assert names(tmp_path) <= {"good.npz", "r.items.parquet"}  # whole, or not there
 
 
 def test_a_cache_that_takes_nothing_costs_time_not_results(run: Cli, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()  # no folder, so nothing can be kept in it
-    asked = ["measure", "--embeddings", npz(tmp_path / "a.npz"), "--bootstrap", 0, "--metrics", "modality_gap"]
-    assert run(*asked, "--cache-dir", tmp_path / "cache").code == 0
+    arguments = ["measure", "--embeddings", npz(tmp_path / "a.npz"), "--bootstrap", 0, "--metrics", "modality_gap"]
+    assert run(*arguments, "--cache-dir", tmp_path / "cache").code == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

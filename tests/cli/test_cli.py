@@ -45,8 +45,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
     seen: dict[str, dict[str, Any]] = {}
 
-    def embed(**given: Any) -> None:
-        seen["embed"] = given
+    def embed(**passed: Any) -> None:
+        seen["embed"] = passed
         raise geomclip.machine.errors.GeomclipError("seen")
 
     monkeypatch.setattr(geomclip.encoders.extraction.calls, "embed", embed)
@@ -67,9 +67,9 @@ def test_the_version_is_printed(run: Cli) -> None:
 
 
 def test_no_command_shows_the_help(run: Cli) -> None:
-    bare, asked = run(), run("--help")
-    assert bare.code == asked.code == 0
-    assert bare.out == asked.out
+    bare, requested = run(), run("--help")
+    assert bare.code == requested.code == 0
+    assert bare.out == requested.out
     assert "Commands:" in bare.out
 
 
@@ -114,13 +114,13 @@ def test_snake_case_is_kebab_case(run: Cli, calls: dict[str, dict[str, Any]]) ->
     run("measure", "--batch_size", "7", "--data_root", "d", "--image_id_column=id")
     snake = dict(calls["embed"])
     run("measure", "--batch-size", "7", "--data-root", "d", "--image-id-column=id")
-    given = {name: value for name, value in snake.items() if name not in ("progress", "log")}
-    assert given == {name: value for name, value in calls["embed"].items() if name not in ("progress", "log")}
-    assert (given["batch_size"], given["data_root"], given["image_id_column"]) == (7, Path("d"), "id")
+    passed = {name: value for name, value in snake.items() if name not in ("progress", "log")}
+    assert passed == {name: value for name, value in calls["embed"].items() if name not in ("progress", "log")}
+    assert (passed["batch_size"], passed["data_root"], passed["image_id_column"]) == (7, Path("d"), "id")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["mesure"], "no command 'mesure'; did you mean measure?"),
         (
@@ -142,8 +142,8 @@ def test_snake_case_is_kebab_case(run: Cli, calls: dict[str, dict[str, Any]]) ->
         (["data", "download"], "'NAME'"),
     ],
 )
-def test_arguments_that_cannot_be_used_are_one_line(run: Cli, arguments: list[str], said: str) -> None:
-    assert_one_line(run(*arguments), 2, said)
+def test_arguments_that_cannot_be_used_are_one_line(run: Cli, arguments: list[str], expected: str) -> None:
+    assert_one_line(run(*arguments), 2, expected)
 
 
 # --- measure
@@ -151,8 +151,8 @@ def test_arguments_that_cannot_be_used_are_one_line(run: Cli, arguments: list[st
 
 def test_the_defaults_are_the_demo_model_on_emoji(run: Cli, calls: dict[str, dict[str, Any]]) -> None:
     run("measure")
-    given = calls["embed"]
-    assert (given["model"], given["data"], given["precision"], given["seed"]) == ("demo", "emoji", "fp32", 0)
+    passed = calls["embed"]
+    assert (passed["model"], passed["data"], passed["precision"], passed["seed"]) == ("demo", "emoji", "fp32", 0)
 
 
 def test_every_option_of_extraction_reaches_embed(run: Cli, calls: dict[str, dict[str, Any]]) -> None:
@@ -190,7 +190,7 @@ def test_temperature_is_one_over_the_scale(run: Cli, vectors: Path) -> None:
 
 def test_metrics_seed_captions_and_bootstrap_are_passed_on(run: Cli, vectors: Path) -> None:
     at = ["measure", "--embeddings", vectors, "--json"]
-    asked = [
+    arguments = [
         *at,
         "--metrics",
         "alignment,modality_gap",
@@ -201,7 +201,7 @@ def test_metrics_seed_captions_and_bootstrap_are_passed_on(run: Cli, vectors: Pa
         "--seed",
         3,
     ]
-    result = json.loads(run(*asked).out)
+    result = json.loads(run(*arguments).out)
     assert set(result["metrics"]) == {"alignment", "modality_gap"}
     assert result["n_texts"] == 12
     assert result["seed"] == 3
@@ -248,7 +248,7 @@ def test_an_unknown_metric_is_told_before_the_long_work(run: Cli, calls: dict[st
 
 
 @pytest.mark.parametrize(
-    ("out", "said"),
+    ("out", "expected"),
     [
         ("absent/r.json", "absent does not exist"),
         ("r.txt", "must be a file whose name ends in .json"),
@@ -257,11 +257,11 @@ def test_an_unknown_metric_is_told_before_the_long_work(run: Cli, calls: dict[st
     ],
 )
 def test_an_unusable_output_is_told_before_the_long_work(
-    run: Cli, calls: dict[str, dict[str, Any]], tmp_path: Path, out: str, said: str
+    run: Cli, calls: dict[str, dict[str, Any]], tmp_path: Path, out: str, expected: str
 ) -> None:
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "file").touch()
-    assert_one_line(run("measure", "--out", tmp_path / out), 2, said)
+    assert_one_line(run("measure", "--out", tmp_path / out), 2, expected)
     assert calls == {}
 
 
@@ -289,10 +289,10 @@ def test_extract_then_measure_gives_what_measure_gives(run: Cli, model: str, tmp
 
 def test_extract_again_leaves_the_store_as_it_is(run: Cli, model: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    asked = ["--model", model, "--data", f"folder:{folder_of_pairs(tmp_path / 'pairs')}", "--workers", 0]
-    assert run("extract", *asked, "--out", store).code == 0
+    arguments = ["--model", model, "--data", f"folder:{folder_of_pairs(tmp_path / 'pairs')}", "--workers", 0]
+    assert run("extract", *arguments, "--out", store).code == 0
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")}
-    assert run("extract", *asked, "--out", store).code == 0
+    assert run("extract", *arguments, "--out", store).code == 0
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.npy")} == before
 
 
@@ -313,8 +313,8 @@ def test_download_passes_on_what_was_asked(run: Cli, monkeypatch: pytest.MonkeyP
 
     seen: dict[str, Any] = {}
 
-    def download_dataset(name: str, **given: Any) -> Path:
-        seen.update(given, name=name)
+    def download_dataset(name: str, **passed: Any) -> Path:
+        seen.update(passed, name=name)
         return Path("there")
 
     monkeypatch.setattr(download, "download_dataset", download_dataset)
@@ -351,7 +351,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "expected"),
     [
         (geomclip.machine.errors.InputError("no such file\nreally"), 2, "no such file really"),
         (geomclip.machine.errors.GeomclipError("failed"), 1, "failed"),
@@ -364,10 +364,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     ],
 )
 def test_each_failure_has_its_exit_code_and_one_line(
-    run: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+    run: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, expected: str
 ) -> None:
     failing(monkeypatch, error)
-    assert_one_line(run("measure", "--embeddings", "x.npz"), code, said)
+    assert_one_line(run("measure", "--embeddings", "x.npz"), code, expected)
 
 
 def test_debug_adds_the_traceback(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

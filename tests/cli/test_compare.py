@@ -61,12 +61,12 @@ def test_results_and_vectors_give_the_same_differences(run: Cli, place: Path, pa
     done = run(place / pair[0], place / pair[1], *options)
     of_results = json.loads(run(place / "a.json", place / "b.json", *options).out)
     assert done.code == 0, done.err
-    told = json.loads(done.out)
-    assert told["paired"] is True
+    result = json.loads(done.out)
+    assert result["paired"] is True
     for key, row in of_results["metrics"].items():
-        assert told["metrics"][key]["difference"] == pytest.approx(row["difference"], abs=1e-5), key
+        assert result["metrics"][key]["difference"] == pytest.approx(row["difference"], abs=1e-5), key
         if row["ci"] is not None and "separability" not in key:
-            assert told["metrics"][key]["ci"] == pytest.approx(row["ci"], abs=2e-4), key
+            assert result["metrics"][key]["ci"] == pytest.approx(row["ci"], abs=2e-4), key
 
 
 def test_models_are_extracted_on_the_data_and_measured(run: Cli, tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_models_are_extracted_on_the_data_and_measured(run: Cli, tmp_path: Path)
     common = ["--data", data, "--workers", 0, "--bootstrap", 20, "--cache-dir", tmp_path / "cache", "--json"]
     done = run(*models, *common, "--limit", 7, "--metrics", "alignment,image_retrieval_recall@1")
     assert done.code == 0, done.err
-    told = json.loads(done.out)
-    assert [told[side]["model"] for side in ("before", "after")] == models
-    assert told["n_images"] == 7
-    assert list(told["metrics"]) == ["alignment", "image_retrieval_recall@1"]
-    assert told["metrics"]["alignment"]["paired"] is True
-    assert told["metrics"]["alignment"]["difference"] != 0
+    result = json.loads(done.out)
+    assert [result[side]["model"] for side in ("before", "after")] == models
+    assert result["n_images"] == 7
+    assert list(result["metrics"]) == ["alignment", "image_retrieval_recall@1"]
+    assert result["metrics"]["alignment"]["paired"] is True
+    assert result["metrics"]["alignment"]["difference"] != 0
     again = json.loads(run(models[0], models[0], *common).out)
     assert {row["verdict"] for row in again["metrics"].values() if row["difference"] is not None} == {"same"}
 
@@ -94,8 +94,8 @@ def test_a_file_of_weights_takes_the_architecture_and_a_name_the_tag(
     seen = []
     monkeypatch.setattr(geomclip.encoders.names, "resolve", lambda name, **options: None)
 
-    def embed(model: str, pairs: object, **given: object) -> object:
-        seen.append((model, given.get("arch"), given.get("pretrained"), given["batch_size"]))
+    def embed(model: str, pairs: object, **options: object) -> object:
+        seen.append((model, options.get("arch"), options.get("pretrained"), options["batch_size"]))
         return small_set(4)
 
     monkeypatch.setattr(geomclip.encoders.extraction.calls, "embed", embed)
@@ -143,8 +143,8 @@ def test_groups_by_a_column_stand_below(run: Cli, place: Path) -> None:
 
 
 def test_the_temperature_goes_to_both_sides(run: Cli, place: Path) -> None:
-    told = json.loads(run(place / "a.npz", place / "b.npz", "--temperature", 0.1, "--bootstrap", 0, "--json").out)
-    assert [told[side]["logit_scale"] for side in ("before", "after")] == [10.0, 10.0]
+    result = json.loads(run(place / "a.npz", place / "b.npz", "--temperature", 0.1, "--bootstrap", 0, "--json").out)
+    assert [result[side]["logit_scale"] for side in ("before", "after")] == [10.0, 10.0]
 
 
 def test_python_takes_paths_panels_and_sets(place: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ([], "BEFORE"),
         (["a.json"], "AFTER"),
@@ -223,12 +223,12 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
     ],
 )
 def test_what_cannot_be_compared_is_one_line(
-    run: Cli, place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    run: Cli, place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: str
 ) -> None:
     monkeypatch.chdir(place)
     Path("empty").mkdir(exist_ok=True)
     before = {path.name for path in place.iterdir()}
-    assert_one_line(run(*arguments), 2, said)
+    assert_one_line(run(*arguments), 2, expected)
     assert {path.name for path in place.iterdir()} == before
 
 
@@ -247,9 +247,9 @@ def test_sets_that_differ_need_intersect(run: Cli, place: Path, tmp_path: Path) 
         assert_one_line(run(before, tmp_path / name), 2, "4 images are only before", "16 are shared: --intersect")
         done = run(before, tmp_path / name, "--intersect", "--bootstrap", 20, "--json")
         assert done.code == 0, done.err
-        told = json.loads(done.out)
-        assert told["n_images"] == 16
-        assert any("shared, of 20" in note for note in told["notes"])
+        result = json.loads(done.out)
+        assert result["n_images"] == 16
+        assert any("shared, of 20" in note for note in result["notes"])
 
 
 def test_a_damaged_result_is_named(run: Cli, place: Path, tmp_path: Path) -> None:

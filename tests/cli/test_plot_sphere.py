@@ -103,8 +103,8 @@ def test_before_and_after_are_side_by_side_and_a_morph_of_the_same_items(run: Cl
     assert counted(beside, "image") == [20, 20]
     assert beside["layout"]["meta"]["linked"] == ["scene", "scene2"]
     assert (counted(morph, "text"), len(morph["frames"]) >= 5) == ([40], True)
-    told = [trace["hovertext"] for trace in beside["data"] if trace.get("meta") == "image"]
-    assert told[0] == told[1]  # rows are paired by their ids, not by their places
+    hovers = [trace["hovertext"] for trace in beside["data"] if trace.get("meta") == "image"]
+    assert hovers[0] == hovers[1]  # rows are paired by their ids, not by their places
     assert (tmp_path / "p.png").read_bytes().startswith(MAGIC[".png"])
 
 
@@ -139,7 +139,7 @@ def test_in_python_the_figure_comes_back_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--out", "s.jpg"], "s.jpg must end in .html, .png, .svg or .pdf"),
         (["--out", "s"], "s must end in .html"),
@@ -159,11 +159,11 @@ def test_in_python_the_figure_comes_back_and_nothing_is_written(
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(
-    run: Cli, place: Path, tmp_path: Path, arguments: list[str], told: str
+    run: Cli, place: Path, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
     done = run("--embeddings", place / "before.npz", *(word.format(place=place) for word in arguments))
     assert_one_line(done, 2)
-    assert told in done.err
+    assert expected in done.err
     assert list(tmp_path.iterdir()) == []
 
 

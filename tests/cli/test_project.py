@@ -89,16 +89,16 @@ def test_the_same_command_writes_the_same_bytes(run: Cli, place: Path) -> None:
 
 
 def test_a_space_is_a_page_to_turn(run: Cli, place: Path) -> None:
-    given = ("--embeddings", place / "before.npz", "--method", "pca", "--components", 3)
-    assert run(*given, "--out", "space.csv").out == "space.csv\nspace.html\n"
+    arguments = ("--embeddings", place / "before.npz", "--method", "pca", "--components", 3)
+    assert run(*arguments, "--out", "space.csv").out == "space.csv\nspace.html\n"
     assert set(rows_of("space.csv")[0]) >= {"x", "y", "z"}
-    assert_one_line(run(*given, "--out", "space.png"), 2, "a space is to be turned", "write .html")
+    assert_one_line(run(*arguments, "--out", "space.png"), 2, "a space is to be turned", "write .html")
 
 
 @pytest.mark.parametrize("method", ["svd", "dosnes"])
 def test_after_draws_both_on_common_axes_in_two_files_and_one_picture(method: str, run: Cli, place: Path) -> None:
-    given = ("--embeddings", place / "before.npz", "--after", place / "after.npz", "--method", method)
-    done = run(*given, "--out", "moved.csv")
+    arguments = ("--embeddings", place / "before.npz", "--after", place / "after.npz", "--method", method)
+    done = run(*arguments, "--out", "moved.csv")
     assert (done.code, done.out) == (0, "moved-before.csv\nmoved-after.csv\nmoved.png\n"), done.err
     before, after = rows_of("moved-before.csv"), rows_of("moved-after.csv")
     assert [row["id"] for row in before] == [row["id"] for row in after]
@@ -108,9 +108,9 @@ def test_after_draws_both_on_common_axes_in_two_files_and_one_picture(method: st
 
 
 def test_intersect_draws_what_both_have(run: Cli, place: Path) -> None:
-    given = ("--embeddings", place / "before.npz", "--after", place / "fewer.npz", "--method", "svd")
-    assert_one_line(run(*given), 2, "5 images are only before", "--intersect")
-    assert run(*given, "--intersect").code == 0
+    arguments = ("--embeddings", place / "before.npz", "--after", place / "fewer.npz", "--method", "svd")
+    assert_one_line(run(*arguments), 2, "5 images are only before", "--intersect")
+    assert run(*arguments, "--intersect").code == 0
     assert len(rows_of("geomclip-map-before.csv")) == 45
 
 
@@ -122,14 +122,14 @@ def test_one_text_an_image_and_classes(run: Cli, place: Path) -> None:
 
 
 def test_options_go_to_the_methods_that_have_them() -> None:
-    given = {"neighbors": 9, "perplexity": None, "min_dist": None}
-    assert drawing.options_of("umap", **given) == {"n_neighbors": 9}
-    assert drawing.options_of("heat-geodesic", **given) == {"k": 9}
+    options = {"neighbors": 9, "perplexity": None, "min_dist": None}
+    assert drawing.options_of("umap", **options) == {"n_neighbors": 9}
+    assert drawing.options_of("heat-geodesic", **options) == {"k": 9}
     assert drawing.options_of("dosnes", perplexity=4.0) == {"perplexity": 4.0}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("--out", "map.txt"), ("map.txt must end in .csv, .parquet, .npz, .json (coordinates)", ".html (a picture)")),
         (("--out", "absent/map.csv"), ("the folder absent does not exist",)),
@@ -144,29 +144,29 @@ def test_options_go_to_the_methods_that_have_them() -> None:
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(
-    arguments: tuple[object, ...], said: tuple[str, ...], run: Cli, place: Path
+    arguments: tuple[object, ...], expected: tuple[str, ...], run: Cli, place: Path
 ) -> None:
-    assert_one_line(run("--embeddings", place / "before.npz", *arguments), 2, *said)
+    assert_one_line(run("--embeddings", place / "before.npz", *arguments), 2, *expected)
     assert list(Path().iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "method", "said"),
+    ("name", "method", "expected"),
     [
         ("two", "umap", "UMAP needs at least 4 points"),
         ("equal", "svd", "SVD cannot map 40 points that are all equal"),
         ("absent", "svd", "absent.npz"),
     ],
 )
-def test_sets_that_cannot_be_drawn_are_one_line(name: str, method: str, said: str, run: Cli, place: Path) -> None:
+def test_sets_that_cannot_be_drawn_are_one_line(name: str, method: str, expected: str, run: Cli, place: Path) -> None:
     if name == "two":
         gc.save(EmbeddingSet(torch.eye(4)[:3]), place / "two.npz")
-    assert_one_line(run("--embeddings", place / f"{name}.npz", "--method", method), 2, said)
+    assert_one_line(run("--embeddings", place / f"{name}.npz", "--method", method), 2, expected)
 
 
 def test_a_result_has_no_vectors_to_draw(run: Cli, place: Path) -> None:
-    given = ("--embeddings", place / "before.npz", "--after", place / "before.json", "--method", "svd")
-    assert_one_line(run(*given), 2, "has no vectors")
+    arguments = ("--embeddings", place / "before.npz", "--after", place / "before.json", "--method", "svd")
+    assert_one_line(run(*arguments), 2, "has no vectors")
 
 
 @pytest.mark.parametrize(("missing", "out"), [("matplotlib", "a.png"), ("plotly", "a.html")])

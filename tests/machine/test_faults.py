@@ -140,10 +140,10 @@ def test_a_command_ends_with_exit_1_and_one_line(
     data = folder_of_pairs(tmp_path / "pairs", 20)
     model = f"local-dir:{tiny_model(tmp_path / 'model')}"
     failing("007.png", system_error(errno.EACCES, str(data / "007.png")))
-    asked = ["--model", model, "--data", f"folder:{data}", "--workers", 0, "--cache-dir", tmp_path / "cache"]
-    done = run_cli(capsys, "extract", *asked, "--out", tmp_path / "store")
+    arguments = ["--model", model, "--data", f"folder:{data}", "--workers", 0, "--cache-dir", tmp_path / "cache"]
+    done = run_cli(capsys, "extract", *arguments, "--out", tmp_path / "store")
     assert_one_line(done, 1, f"{data / '007.png'} cannot be read (Permission denied): make it readable")
-    done = run_cli(capsys, "measure", *asked, "--bootstrap", 0, "--out", tmp_path / "r.json")
+    done = run_cli(capsys, "measure", *arguments, "--bootstrap", 0, "--out", tmp_path / "r.json")
     assert_one_line(done, 1, "007.png cannot be read (Permission denied)")
     assert not (tmp_path / "r.json").exists()
 

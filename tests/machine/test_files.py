@@ -26,7 +26,7 @@ def test_the_first_place_named_is_the_cache(monkeypatch, tmp_path):
     assert cache_dir() == Path("/xdg/geomclip")
     monkeypatch.setenv("GEOMCLIP_CACHE", "~/mine")
     assert cache_dir() == tmp_path / "mine"
-    assert cache_dir("/asked/for") == Path("/asked/for")
+    assert cache_dir("/named/folder") == Path("/named/folder")
 
 
 def test_a_file_appears_whole_with_the_users_permissions(tmp_path):

@@ -33,7 +33,7 @@ class Site:
         self.ranges = True  # False: a server that sends the whole file whatever it is asked
         self.drop_after = []  # bytes to send before dropping the connection, one per answer; then all
         self.fail_with = []  # status codes to answer with, one per request; then the file
-        self.asked = []  # (path, Range or None, If-Range or None)
+        self.requests = []  # (path, Range or None, If-Range or None)
         self.url = ""
 
 
@@ -45,8 +45,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         site = self.site
-        asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        site.asked.append((self.path, asked, condition))
+        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        site.requests.append((self.path, wanted, condition))
         if site.fail_with:
             self.send_error(site.fail_with.pop(0))
             return
@@ -55,8 +55,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         content = site.files[self.path]
         start = 0
-        if asked and site.ranges and condition == site.etag:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if wanted and site.ranges and condition == site.etag:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self.send_error(416)
                 return
@@ -117,7 +117,7 @@ def test_a_file_is_fetched_checked_and_nothing_else_is_left(site, tmp_path):
 def test_a_file_that_is_there_is_checked_and_not_fetched_again(site, tmp_path):
     fetch(site, tmp_path)
     fetch(site, tmp_path, sha256=SHA256, size=len(CONTENT))
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     (tmp_path / "file.bin").write_bytes(b"of my own")
     with pytest.raises(GeomclipError, match=r"has the checksum .*delete it to have it fetched"):
         fetch(site, tmp_path, sha256=SHA256)
@@ -127,8 +127,8 @@ def test_a_file_that_is_there_is_checked_and_not_fetched_again(site, tmp_path):
 def test_a_dropped_connection_goes_on_where_it_ended(site, tmp_path):
     site.drop_after = [100_000, 0, 300_000]
     assert fetch(site, tmp_path, sha256=SHA256).read_bytes() == CONTENT
-    assert [asked for _, asked, _ in site.asked] == [None, "bytes=100000-", "bytes=100000-", "bytes=400000-"]
-    assert {condition for _, _, condition in site.asked[1:]} == {'"one"'}
+    assert [wanted for _, wanted, _ in site.requests] == [None, "bytes=100000-", "bytes=100000-", "bytes=400000-"]
+    assert {condition for _, _, condition in site.requests[1:]} == {'"one"'}
 
 
 def test_a_later_call_goes_on_where_a_killed_one_ended(site, tmp_path):
@@ -145,7 +145,7 @@ def test_a_later_call_goes_on_where_a_killed_one_ended(site, tmp_path):
     assert not (tmp_path / "file.bin").exists()
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:5000])
     assert fetch(site, tmp_path).read_bytes() == CONTENT
-    assert site.asked[-1][1] == "bytes=5000-"
+    assert site.requests[-1][1] == "bytes=5000-"
 
 
 def test_a_call_killed_before_the_check_asks_for_nothing_again(site, tmp_path):
@@ -153,9 +153,9 @@ def test_a_call_killed_before_the_check_asks_for_nothing_again(site, tmp_path):
     with pytest.raises(NotAvailableError):
         fetch(site, tmp_path)
     (tmp_path / "file.bin.part").write_bytes(CONTENT)
-    asked = len(site.asked)
+    requests = len(site.requests)
     assert fetch(site, tmp_path, sha256=SHA256).read_bytes() == CONTENT
-    assert len(site.asked) == asked
+    assert len(site.requests) == requests
 
 
 @pytest.mark.parametrize("change", ["ranges are ignored", "the file changed", "no validator", "the part is too long"])
@@ -199,7 +199,7 @@ def test_an_address_without_the_file_says_how_to_place_it(site, tmp_path):
         NotAvailableError, match=r"/file\.bin cannot be fetched \(404 .*place it at .*file\.bin"
     ) as caught:
         fetch(site, tmp_path)
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     assert caught.value.exit_code == 2
 
 
@@ -321,9 +321,9 @@ def test_coco_is_fetched_unpacked_and_read(coco_site, tmp_path):
     assert len(pairs) == 2
     assert pairs.pairs[0].image.read() == jpeg()
     assert {name for name, *_ in recorder.stages} >= {"val2017.zip", "unpacking val2017.zip"}
-    asked = len(coco_site.asked)
+    requests = len(coco_site.requests)
     download_dataset("coco", cache_dir=tmp_path)
-    assert len(coco_site.asked) == asked  # nothing was missing
+    assert len(coco_site.requests) == requests  # nothing was missing
 
 
 def test_a_data_root_that_has_part_of_a_set_is_completed(coco_site, tmp_path):
@@ -333,7 +333,7 @@ def test_a_data_root_that_has_part_of_a_set_is_completed(coco_site, tmp_path):
     (root / "val2017/003.jpg").unlink()
     (root / "val2017").rmdir()
     assert download_dataset("coco", data_root=root) == root
-    assert [path for path, _, _ in coco_site.asked] == ["/annotations.zip", "/val2017.zip", "/val2017.zip"]
+    assert [path for path, _, _ in coco_site.requests] == ["/annotations.zip", "/val2017.zip", "/val2017.zip"]
 
 
 def test_flickr8k_fetches_the_captions_and_says_where_the_photos_are_given_out(coco_site, tmp_path):
