@@ -1,19 +1,15 @@
-"""Fetching data sets from their official addresses: resumed, checked, unpacked whole or not at all."""
+"""Fetching data sets from their official addresses: resumed, checked, there when they are complete."""
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import os
 import re
 import shutil
-import stat
 import time
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -24,12 +20,11 @@ from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line
 from geomclip.pairs.datasets import DATASETS, Remote, find_folder, folders_searched
-from geomclip.pairs.parsing import inside
+from geomclip.pairs.unpacking import unpack
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte
 PATIENCE = 6  # failures in a row, without a byte between them, before giving up
-MAX_EXPANSION = 100  # captions in JSON shrink to a fifth; a bomb to a thousandth
 
 
 def download_dataset(
@@ -261,64 +256,3 @@ def _read_note(part: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
-
-
-def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress = SILENT) -> None:
-    """Unpack the members of a zip that match a pattern into `root`: checked first, then moved into place.
-
-    Refused: names that leave `root`, links, encrypted members, and more than `MAX_EXPANSION` times the
-    archive's own size. Checksums of the zip are verified. What is in `root` already stays, unless a member
-    has its name.
-    """
-    fresh = root / f".{archive.name}.unpacked"
-    files.refuse_links(root, fresh.name)
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(archive) as content:
-            wanted = [info for info in content.infolist() if _wanted(info, archive, members)]
-            total = sum(info.file_size for info in wanted)
-            if total > MAX_EXPANSION * max(_size(archive), CHUNK):
-                raise GeomclipError(f"{archive} would grow to {total} bytes, too many for its size; not unpacked")
-            free = shutil.disk_usage(root).free
-            if total > free:
-                raise GeomclipError(f"{archive} unpacks to {total} bytes and {root} has {free}; make room")
-            done = 0
-            for info in wanted:
-                file = inside(fresh, info.filename, entry=str(archive))
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with content.open(info) as packed, file.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked, CHUNK)  # never more than file_size bytes come
-                done += info.file_size
-                progress.stage(f"unpacking {archive.name}", done, total)
-        if not wanted:
-            raise GeomclipError(f"{archive} has no {members}; it is not the file expected")
-        _move_into_place(fresh, root)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        if isinstance(error, GeomclipError):
-            raise
-        raise GeomclipError(f"{archive} is damaged ({one_line(error, 200)}); delete it and run again") from error
-    except OSError as error:
-        raise GeomclipError(f"{archive} cannot be unpacked into {root}: {one_line(error, 200)}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _wanted(info: zipfile.ZipInfo, archive: Path, members: str) -> bool:
-    """Whether a member is to be unpacked; InputError if it is none that could be."""
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise InputError(f"{archive}: {info.filename[:100]!r} is a link; only plain files are unpacked")
-    if info.is_dir() or not fnmatch.fnmatchcase(info.filename, members):
-        return False
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{archive}: {info.filename[:100]!r} is encrypted, or not packed by deflation")
-    return True
-
-
-def _move_into_place(fresh: Path, root: Path) -> None:
-    """Rename whole folders where nothing is in their place (so they appear at once), else file by file."""
-    for entry in sorted(fresh.iterdir()):
-        place = root / entry.name
-        if entry.is_dir() and place.is_dir():
-            _move_into_place(entry, place)
-        else:
-            os.replace(entry, place)

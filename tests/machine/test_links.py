@@ -19,7 +19,8 @@ from geomclip.encoders.extraction.calls import extract
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import clear_leftovers
 from geomclip.machine.lock import Lock
-from geomclip.pairs.download import download, unpack
+from geomclip.pairs.download import download
+from geomclip.pairs.unpacking import unpack
 from geomclip.training import folder as runs
 from geomclip.training import snapshots
 from geomclip.training.settings import Settings

@@ -18,7 +18,8 @@ from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.pairs import Source, datasets, load_pairs
 from geomclip.pairs import download as downloading
 from geomclip.pairs.datasets import Dataset, Remote
-from geomclip.pairs.download import download, download_dataset, unpack
+from geomclip.pairs.download import download, download_dataset
+from geomclip.pairs.unpacking import unpack
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes, no two neighbours alike
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
