@@ -1,4 +1,7 @@
-"""One extraction: what is encoded with what, how far its store is, and how it goes on from there."""
+"""One extraction: what is encoded with what, how far its store is, and how it goes on from there.
+
+One class and one file, since all its steps share the manifest.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,11 @@ import torch
 
 from geomclip.embeddings.layouts import column_name, data_sha256
 from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, Record, read_manifest, verify, write_part
-from geomclip.encoders.extraction.batches import MOST_SKIPPED, Coming, Encoding, unit_rows
+from geomclip.encoders.extraction.batches import Coming, Encoding, unit_rows
+from geomclip.encoders.extraction.refusals import class_index, named, refuse_another, refuse_foreign, refuse_losses
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, clear_leftovers, is_ours
+from geomclip.machine.files import atomic_json, clear_leftovers
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
@@ -65,7 +69,7 @@ class Extraction:
         self.progress = progress
         self.fingerprint = pairs.fingerprint()
         self.columns = list(dict.fromkeys(name for pair in pairs.pairs for name, _ in pair.columns))
-        self.class_index = _class_index(pairs)
+        self.class_index = class_index(pairs)
         self.n_prompts = sum(map(len, pairs.class_prompts or ()))
         self.n_texts = 0 if pairs.classes is not None else sum(len(pair.captions) for pair in pairs.pairs)
         self.shards = range(-(-len(pairs) // shard_rows))
@@ -82,7 +86,7 @@ class Extraction:
         """Fill the folder, alone, from wherever it is; see `extract`. `wait` for another that fills it now."""
         if workers is not None and workers < 0:
             raise InputError(f"{option('workers')} must be 0 or more, got {workers}")
-        _refuse_foreign(folder)
+        refuse_foreign(folder)
         with Lock(folder, wait=wait):
             self._begin(folder)
             if self.manifest["done"]:
@@ -137,7 +141,7 @@ class Extraction:
             atomic_json(folder / MANIFEST, self.manifest)
             return
         self.manifest = read_manifest(folder)
-        self._refuse_another(folder)
+        refuse_another(folder, self.manifest, self.head, self.fingerprint)
         for group in ("class_shards", "shards"):
             sound = [record for record in self.manifest[group] if self._is_sound(folder, record)]
             self.manifest["done"] &= len(sound) == len(self.manifest[group])
@@ -145,18 +149,6 @@ class Extraction:
         if not self.manifest["done"]:
             again = len(self.manifest["shards"])
             self.progress.log(f"continuing {folder}: {again} of {len(self.shards)} shards are finished and used again")
-
-    def _refuse_another(self, folder: Path) -> None:
-        """InputError, saying what differs, unless the manifest is that of this extraction."""
-        there = self.manifest
-        try:
-            differing = _differences({**there, **there["made_from"]}, {**self.head, **self.head["made_from"]})
-            if not differing and there["written"]["data_fingerprint"] != self.fingerprint:
-                differing = ["the data: its ids, captions, or the size or time of an image file"]
-        except (KeyError, TypeError) as problem:
-            raise InputError(f"{folder / MANIFEST} is no manifest of an extraction: name a new folder") from problem
-        if differing:
-            raise InputError(f"{folder} holds another extraction ({'; '.join(differing[:3])}): name a new folder")
 
     def _is_sound(self, folder: Path, record: Mapping[str, Any]) -> bool:
         try:
@@ -218,7 +210,7 @@ class Extraction:
         def tick(done: int, reasons: Mapping[int, str]) -> None:
             now = [_skip(start + i, pairs[i], why) for i, why in reasons.items()]
             lost = [*self._skipped_images(), *now]
-            _refuse_losses(lost, "images", of=len(self.pairs), data=self.pairs.name)
+            refuse_losses(lost, "images", of=len(self.pairs), data=self.pairs.name)
             self._advance(done, len(lost))
 
         images = encoding.finished(begun.images, tick)
@@ -250,7 +242,7 @@ class Extraction:
             for i, why in encoded.reasons.items()
         ]
         earlier = [entry for entry in self.manifest["skipped"] if "caption_id" in entry]
-        _refuse_losses([*earlier, *lost], "texts", of=self.n_texts, data=self.pairs.name)
+        refuse_losses([*earlier, *lost], "texts", of=self.n_texts, data=self.pairs.name)
         chosen = [i for i, j in enumerate(encoded.kept) if texts[j][0] in row_of]  # rows of `encoded`
         kept = [texts[encoded.kept[i]] for i in chosen]
         table: dict[str, Any] = {
@@ -306,7 +298,7 @@ class Extraction:
         self.manifest["written"]["finished"] = _now()
         atomic_json(folder / MANIFEST, self.manifest)
         if skipped:
-            self.progress.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {_named(skipped[:1])}")
+            self.progress.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {named(skipped[:1])}")
 
     def _advance(self, done: int, skipped: int | None = None) -> None:
         self.done += done
@@ -322,23 +314,6 @@ class Extraction:
         return str(number).zfill(max(4, len(str(len(self.shards) - 1))))
 
 
-def _class_index(pairs: Pairs) -> dict[str, int]:
-    """Name of each class -> its row; empty where there are no classes."""
-    if pairs.classes is None:
-        return {}
-    index = {name: i for i, name in enumerate(pairs.classes)}
-    if len(index) < len(pairs.classes):
-        twice = next(name for i, name in enumerate(pairs.classes) if index[name] != i)
-        raise InputError(f"{pairs.name}: the class name {twice!r} stands twice; labels could mean either")
-    prompts = pairs.class_prompts or ()
-    if len(prompts) != len(index) or not all(prompts):
-        raise InputError(f"{pairs.name}: every one of the {len(index)} classes needs a prompt")
-    for pair in pairs.pairs:
-        if pair.label not in index:
-            raise InputError(f"{pairs.name}: image {pair.image_id} has the label {pair.label!r}, which is no class")
-    return index
-
-
 def _texts(pair: Pair) -> Iterable[tuple[str, str]]:
     """Id and text of each caption; an id made from the image's where the data set has none."""
     ids = pair.caption_ids or tuple(f"{pair.image_id}#{k}" for k in range(len(pair.captions)))
@@ -347,38 +322,6 @@ def _texts(pair: Pair) -> Iterable[tuple[str, str]]:
 
 def _skip(place: int, pair: Pair, reason: str) -> Record:
     return {"input": place, "image_id": pair.image_id, "path": pair.image.path, "reason": reason}
-
-
-def _named(entries: Sequence[Record]) -> str:
-    return ", ".join(f"{entry['path'] or entry['image_id']} ({entry['reason']})" for entry in entries)
-
-
-def _refuse_losses(lost: Sequence[Record], what: str, *, of: int, data: str) -> None:
-    """InputError as soon as it is certain that more than a tenth will be missing."""
-    if len(lost) > MOST_SKIPPED * of:
-        raise InputError(
-            f"{data}: {len(lost)} of {of} {what} cannot be used, more than a tenth; first: {_named(lost[:3])}"
-        )
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """InputError if the folder is a file, or holds something and no manifest."""
-    if not folder.exists() or (folder / MANIFEST).exists():
-        return
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file: name a folder")
-    others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
-    if others:
-        raise InputError(f"{folder} is not empty ({others[0]}) and no embedding store: name a new folder")
-
-
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    brief: Callable[[Any], str] = lambda value: str(value)[:60]  # noqa: E731
-    return [
-        f"{key}: {brief(there.get(key))} there, {brief(value)} here"
-        for key, value in here.items()
-        if key != "made_from" and there.get(key) != value
-    ]
 
 
 def _now() -> str:
