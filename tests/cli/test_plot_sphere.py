@@ -20,6 +20,8 @@ import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.panels.measurement import measure
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 Cli = Callable[..., Done]
 HOSTILE = "<script>alert(1)</script> </script> <b>bold</b> <a href='javascript:alert(1)'>x</a> \u2028 end"
 MAGIC = {".html": b"<!doctype html>", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
@@ -223,7 +225,7 @@ def test_a_place_that_cannot_be_written_to_keeps_what_was_there(run: Cli, place:
 
 def test_real_clip_shows_two_caps() -> None:
     real = gc.load(shared("data/embeddings/flickr8k_100x5_vitb32/embeddings.npz"))
-    figure = gc.plot_sphere(real)
+    figure = gc.plot_sphere(real, n_iter=500)
     image, text = (
         np.stack([np.asarray(trace[axis]) for axis in "xyz"], axis=1)
         for meta in ("image", "text")

@@ -16,6 +16,8 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.panels.measurement import measure
 from geomclip.plots import drawing
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 Cli = Callable[..., Done]
 MAGIC = {".html": b"<!doctype html>", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
