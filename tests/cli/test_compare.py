@@ -155,6 +155,13 @@ def test_python_takes_paths_panels_and_sets(place: Path) -> None:
     assert isinstance(by_path, gc.Comparison)
 
 
+def test_python_reads_parameters_where_the_command_line_reads_flags(run: Cli, place: Path) -> None:
+    sides = place / "a.json", place / "b.json"
+    with pytest.raises(gc.InputError, match=r"^data_root, limit say how to extract, and neither side is a model"):
+        gc.compare(*sides, data_root="d", limit=4)
+    assert_one_line(run(*sides, "--data-root", "d", "--limit", 4), 2, "--data-root, --limit say how to extract")
+
+
 def test_quiet_says_nothing_on_stderr(run: Cli, place: Path) -> None:
     assert run(place / "a.json", place / "b.json", "--quiet").err == ""
 

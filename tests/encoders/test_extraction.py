@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from callers import command_line
 from recorder import Recorder
 from tiny import CONTEXT, DIM, SIDE, TinyEncoder, png, tiny_pairs, tiny_preprocess, tree
 
@@ -551,3 +552,11 @@ def test_two_that_need_the_same_rows_of_the_cache_make_them_once(tmp_path):
         one, two = pool.map(lambda encoder: embed(encoder, pairs, cache_dir=tmp_path / "cache"), encoders)
     assert torch.equal(one.image, two.image)
     assert sum(bool(encoder.batch_shapes) for encoder in encoders) == 1
+
+
+def test_an_error_names_options_as_who_called_writes_them(tmp_path):
+    pairs = tiny_pairs(tmp_path / "images", 2)
+    with pytest.raises(InputError, match=r"^batch_size and shard_rows must be at least 1, got 0 and 8$"):
+        extract(TinyEncoder(), pairs, tmp_path / "out", batch_size=0, shard_rows=8)
+    with command_line(), pytest.raises(InputError, match=r"^--batch-size and --shard-rows must be at least 1"):
+        extract(TinyEncoder(), pairs, tmp_path / "out", batch_size=0, shard_rows=8)
