@@ -169,6 +169,8 @@ def test_sets_that_cannot_be_drawn_are_one_line(name: str, method: str, expected
 def test_a_result_has_no_vectors_to_draw(run: Cli, place: Path) -> None:
     arguments = ("--embeddings", place / "before.npz", "--after", place / "before.json", "--method", "svd")
     assert_one_line(run(*arguments), 2, "has no vectors")
+    before = ("--model", place / "before.json", "--after", place / "after.npz", "--method", "svd")
+    assert_one_line(run(*before), 2, "--model", "before.json is a result, which has no vectors")
 
 
 @pytest.mark.parametrize(("missing", "out"), [("matplotlib", "a.png"), ("plotly", "a.html")])
