@@ -96,9 +96,9 @@ PAIR_MEANS = ["uniformity_text", "uniformity_cross", "uniformity_joint", "relati
 
 @pytest.fixture(scope="module")
 def resampled():
-    """A panel of pair means, and those of 120 resamples of its images, measured anew."""
+    """A panel of pair means, and those of 60 resamples of its images, measured anew."""
     made = small_set(60, 2, seed=3)
-    counts = torch.cat(list(intervals.resampled_counts(60, 120, seed=1)))
+    counts = torch.cat(list(intervals.resampled_counts(60, 60, seed=1)))
     # each drawn copy of an image is an image of its own; pairs of copies of one image are left out below
     drawn = (made.select_images((row > 0).nonzero()[:, 0]) for row in counts)
     anew = [measure(each, metrics=PAIR_MEANS, bootstrap=0) for each in drawn]
