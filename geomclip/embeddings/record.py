@@ -18,7 +18,7 @@ Array = Tensor | NDArray[Any]
 """What public functions take: torch or numpy."""
 
 ASSUMED_LOGIT_SCALE = 100.0
-"""1/0.01, where OpenAI's CLIP clamps its learned scale; used, and said so, where a file names none."""
+"""1/0.01, where OpenAI's CLIP clamps its learned scale; used, and recorded so, where a file names none."""
 
 ROWS = ("image", "text", "class_text")
 """The fields of an `EmbeddingSet` that are unit rows; the lengths they came with are in `image_norms` and so on."""

@@ -187,7 +187,7 @@ def _save_npz(embeddings: EmbeddingSet, path: Path) -> None:
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: torch.dtype | None) -> NDArray[Any]:
-    """The shards under one another, in the precision asked for; half precision becomes float32."""
+    """The shards under one another, in the precision requested; half precision becomes float32."""
     if dtype is not None:
         target = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
     else:

@@ -33,7 +33,7 @@ def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cac
         "openclip": a folder for `open_clip.create_model_and_transforms("local-dir:OUT")`, of any model.
         "hf": a folder for `transformers.CLIPModel.from_pretrained(OUT)`, of the towers that class has (OpenAI's
         ViT). Same encodings of the same pixels and tokens, up to rounding; texts are cleaned in transformers'
-        own way, and images resized so unless its PIL backend is asked for.
+        own way, and images resized so unless its PIL backend is used.
     out : path
         A new or empty folder; it is written whole or not at all.
     arch, cache_dir

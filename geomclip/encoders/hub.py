@@ -20,7 +20,7 @@ CONFIG = (CONFIG_FILE,)
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
-    """Where hub files are kept: `weights` under a given cache folder, else the hub's own cache (HF_HOME)."""
+    """Where hub files are kept: `weights` in the cache folder that is named, else the hub's own cache (HF_HOME)."""
     if cache_dir is not None:
         return Path(cache_dir) / "weights"
     from huggingface_hub import constants

@@ -176,11 +176,11 @@ def image_transform(
 
 
 def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | None, where: str) -> Tokenizer:
-    """The tokenizer that a configuration asks for; one of transformers is read from `source` if given.
+    """The tokenizer that a configuration asks for; one of transformers is read from `source` where that names a folder.
 
     No code of the source's is run; `foreign_code.refuse` finds out beforehand where it asks for some.
     """
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+    from open_clip.tokenizer import HFTokenizer
 
     text_cfg = model_cfg["text_cfg"]
     name = text_cfg.get("hf_tokenizer_name")
@@ -190,7 +190,7 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
     settings = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "trust_remote_code"}
     with quiet(), in_one_line(f"{where}: its tokenizer"):
         if not name:
-            return SimpleTokenizer(context_length=length, **settings)
+            return _simple_tokenizer(length, json.dumps(settings, sort_keys=True))
         return HFTokenizer(
             source or name,
             context_length=length,
@@ -199,6 +199,17 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
             trust_remote_code=False,
             **settings,
         )
+
+
+@functools.lru_cache(maxsize=4)
+def _simple_tokenizer(length: int, settings: str) -> Tokenizer:
+    """OpenAI's tokenizer, one for all encoders that want the same: to unpack its words takes longer than a small CLIP.
+
+    It holds no state but the words that it has split so far.
+    """
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=length, **json.loads(settings))
 
 
 def fetch_url(url: str, cache_dir: Path | None) -> Path:
@@ -227,7 +238,7 @@ def _as_folder(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], 
 
 
 def _with_checked_tower(model_cfg: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """The configuration with its text tower of transformers read from `folder`, which is given the checked config.json.
+    """The configuration with its text tower of transformers read from `folder`, which gets the checked config.json.
 
     open_clip passes no `trust_remote_code` on: so that it reads what was checked and no other file, whatever the
     tower's own folder or repository holds.

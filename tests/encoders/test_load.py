@@ -292,6 +292,21 @@ def test_a_caption_of_a_million_characters_is_cut_at_once(encoder):
     assert torch.equal(tokens[1], encoder.tokenizer(["a dog " * 10])[0])
 
 
+def test_encoders_that_want_one_tokenizer_share_it_and_no_others_do(folder, encoder, tmp_path):
+    assert load_encoder(str(folder), pretrained="random").tokenizer is encoder.tokenizer
+    for name, change in (
+        ("longer", {"context_length": 13}),
+        ("cleaned", {"tokenizer_kwargs": {"clean": "whitespace"}}),
+    ):
+        text = {**CONFIG["text_cfg"], **change}
+        other = load_encoder(str(tiny_model(tmp_path / name, weights=False, text_cfg=text)), pretrained="random")
+        assert other.tokenizer is not encoder.tokenizer
+        expected = open_clip.tokenizer.SimpleTokenizer(
+            context_length=text["context_length"], **text.get("tokenizer_kwargs", {})
+        )
+        assert torch.equal(other.tokenize(["A  Dog"])[0], expected(["A  Dog"]))
+
+
 def test_no_texts_give_no_tokens(encoder):
     tokens, cut = encoder.tokenize([])
     assert (tokens.shape, tokens.dtype, cut.shape) == ((0, 12), torch.int64, (0,))
