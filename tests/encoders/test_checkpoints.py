@@ -70,9 +70,9 @@ def same_rows(one: Encoder, other: Encoder) -> bool:
 def rewritten(file: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     """The checkpoint with its geomclip metadata changed, its tensors as they were."""
     with safe_open(file, framework="pt") as opened:
-        told = json.loads(opened.metadata()["geomclip"])
-    change(told)
-    save_file(load_file(file), file, metadata={"geomclip": json.dumps(told)})
+        content = json.loads(opened.metadata()["geomclip"])
+    change(content)
+    save_file(load_file(file), file, metadata={"geomclip": json.dumps(content)})
     return file
 
 
@@ -98,13 +98,13 @@ def test_a_checkpoint_is_the_saved_weights_in_the_base_encoder(encoder: Encoder,
 def test_metadata_say_what_a_checkpoint_was_made_from(encoder: Encoder, tmp_path: Path) -> None:
     save_checkpoint(encoder, tuned(encoder), tmp_path / "best.safetensors", made=MADE)
     with safe_open(tmp_path / "best.safetensors", framework="pt") as opened:
-        told = json.loads(opened.metadata()["geomclip"])
-    assert told["schema"] == "geomclip.checkpoint/1"
-    assert told["base"] == json.loads(json.dumps(encoder.made_from()))
-    assert told["made"]["settings"] == {"lr": 1e-5, "betas": [0.9, 0.98]}
-    assert told["made"]["open_clip"] == open_clip.__version__
-    assert told["logit_scale"] == pytest.approx(33)
-    assert told["weights_sha256"] == load_encoder(str(tmp_path / "best.safetensors")).weights_sha256
+        content = json.loads(opened.metadata()["geomclip"])
+    assert content["schema"] == "geomclip.checkpoint/1"
+    assert content["base"] == json.loads(json.dumps(encoder.made_from()))
+    assert content["made"]["settings"] == {"lr": 1e-5, "betas": [0.9, 0.98]}
+    assert content["made"]["open_clip"] == open_clip.__version__
+    assert content["logit_scale"] == pytest.approx(33)
+    assert content["weights_sha256"] == load_encoder(str(tmp_path / "best.safetensors")).weights_sha256
 
 
 def test_results_carry_the_method_and_the_base_through_two_fine_tunings(encoder: Encoder, tmp_path: Path) -> None:
@@ -126,8 +126,19 @@ def test_a_measurement_of_a_run_folder_names_its_method(
     run = tmp_path / "run"
     save_checkpoint(encoder, tuned(encoder), run / "best.safetensors", made=MADE)
     data = folder_of_pairs(tmp_path / "pairs")
-    asked = ["--model", run, "--data", f"folder:{data}", "--bootstrap", 0, "--metrics", "modality_gap", "--workers", 0]
-    done = run_cli(capsys, "measure", *asked, "--cache-dir", tmp_path / "cache", "--json", "--quiet")
+    options = [
+        "--model",
+        run,
+        "--data",
+        f"folder:{data}",
+        "--bootstrap",
+        0,
+        "--metrics",
+        "modality_gap",
+        "--workers",
+        0,
+    ]
+    done = run_cli(capsys, "measure", *options, "--cache-dir", tmp_path / "cache", "--json", "--quiet")
     assert done.code == 0, done.err
     result = json.loads(done.out)
     assert (result["model"], result["pretrained"]) == (str(run), "best.safetensors")
@@ -388,10 +399,10 @@ def test_a_pickle_under_the_name_of_a_checkpoint_is_refused_and_not_run(tmp_path
 def set_to(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
     """A change of the metadata: the entry at this path gets a value."""
 
-    def change(told: Any) -> None:
+    def change(content: Any) -> None:
         for key in path[:-1]:
-            told = told[key]
-        told[path[-1]] = value
+            content = content[key]
+        content[path[-1]] = value
 
     return change
 
@@ -399,7 +410,7 @@ def set_to(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
 VISION, TEXT = ("model_cfg", "vision_cfg"), ("model_cfg", "text_cfg")
 LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "schema": (set_to("schema", value="geomclip.checkpoint/2"), "schema 'geomclip.checkpoint/2', this version reads"),
-    "missing": (lambda told: told.pop("made"), "metadata are incomplete: no sound 'made'"),
+    "missing": (lambda content: content.pop("made"), "metadata are incomplete: no sound 'made'"),
     "type": (set_to("quick_gelu", value="yes"), "metadata are incomplete: no sound 'quick_gelu'"),
     "activation": (set_to("quick_gelu", value=True), "contradict themselves: quick_gelu True and False"),
     "context": (set_to("context_length", value=77), "contradict themselves: context_length 77 and 12"),
@@ -427,11 +438,11 @@ LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 def test_metadata_that_lie_are_refused_before_anything_large_is_made(
     encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str], lie: str
 ) -> None:
-    change, said = LIES[lie]
+    change, message = LIES[lie]
     save_checkpoint(encoder, tuned(encoder), tmp_path / "run" / "best.safetensors", made=MADE)
     file = rewritten(tmp_path / "run" / "best.safetensors", change)
     out = ["--data", f"folder:{folder_of_pairs(tmp_path / 'pairs', 2)}", "--out", tmp_path / "store", "--quiet"]
-    assert_one_line(run_cli(capsys, "extract", "--model", tmp_path / "run", *out), 2, str(file), said)
+    assert_one_line(run_cli(capsys, "extract", "--model", tmp_path / "run", *out), 2, str(file), message)
     assert not (tmp_path / "store").exists()
 
 
@@ -447,11 +458,11 @@ def test_a_tensor_of_another_architecture_is_refused(encoder: Encoder, tmp_path:
     file = tmp_path / "best.safetensors"
     save_checkpoint(encoder, tuned(encoder), file, made=MADE)
     with safe_open(file, framework="pt") as opened:
-        told = opened.metadata()
+        content = opened.metadata()
     other = load_encoder(str(tiny_model(tmp_path / "wide", vision_cfg=CONFIG["vision_cfg"] | {"width": 64})))
-    save_file(other.module.state_dict(), file, metadata=told)
+    save_file(other.module.state_dict(), file, metadata=content)
     with pytest.raises(InputError, match=r"visual\.class_embedding is \(64,\) in the file, \(32,\) in custom"):
         load_encoder(str(file))
-    save_file({**load_file(file), "extra": torch.zeros(2)}, file, metadata=told)
+    save_file({**load_file(file), "extra": torch.zeros(2)}, file, metadata=content)
     with pytest.raises(InputError, match="metadata are not of its tensors"):
         load_encoder(str(file))

@@ -146,8 +146,10 @@ def test_a_command_names_what_differs_from_the_defaults():
     plain = "python analyses/train_demo.py --steps 2200 --threads 1 --seed 0"
     assert train_demo.command_of(train_demo.Config()) == plain
     other = train_demo.Config(steps=10, temperature=0.07, betas=(0.9, 0.99))
-    told = "python analyses/train_demo.py --steps 10 --threads 1 --seed 0 --set temperature=0.07 'betas=[0.9, 0.99]'"
-    assert train_demo.command_of(other) == told
+    expected = (
+        "python analyses/train_demo.py --steps 10 --threads 1 --seed 0 --set temperature=0.07 'betas=[0.9, 0.99]'"
+    )
+    assert train_demo.command_of(other) == expected
 
 
 def test_the_panel_here_is_the_shipped_one_and_the_one_that_readme_prints() -> None:

@@ -193,8 +193,8 @@ def test_the_demo_model_can_be_had_in_transformers(tmp_path: Path) -> None:
 
 
 def assert_same_in_transformers(transformers: Any, out: Path, encoder: Encoder) -> None:
-    model, told = transformers.CLIPModel.from_pretrained(out, output_loading_info=True)
-    assert not any(told[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    model, info = transformers.CLIPModel.from_pretrained(out, output_loading_info=True)
+    assert not any(info[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     length = {"padding": "max_length", "truncation": True}  # the length is that of the export
     batch = tokenizer(TEXTS, return_tensors="pt", **length)
@@ -249,10 +249,10 @@ LACKING: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_transformers_clip_has_not_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    config, said = LACKING[kind]
+    config, message = LACKING[kind]
     model = tiny_model(tmp_path / "base", **config)
     done = run_cli(capsys, "export", f"local-dir:{model}", "--to", "hf", "--out", tmp_path / "out")
-    assert_one_line(done, 2, f"has {said}, which transformers' CLIPModel has not: use --to openclip")
+    assert_one_line(done, 2, f"has {message}, which transformers' CLIPModel has not: use --to openclip")
     assert not (tmp_path / "out").exists()
 
 

@@ -134,23 +134,27 @@ def test_a_text_tower_is_built_from_the_file_that_was_checked(tmp_path: Path, mo
     assert not [name for name in read if Path(name) == tower]
 
 
-@pytest.mark.parametrize("asked", [None, False])
+@pytest.mark.parametrize("trust", [None, False])
 def test_transformers_is_told_to_run_nothing(
-    asked: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = of_bert(tmp_path / "model", tmp_path / "ran")
-    text = {**CONFIG["text_cfg"], "hf_tokenizer_name": "nobody/none", "tokenizer_kwargs": {"trust_remote_code": asked}}
+    text = {
+        **CONFIG["text_cfg"],
+        "hf_tokenizer_name": "nobody/none",
+        "tokenizer_kwargs": {"trust_remote_code": trust},
+    }
     tiny_model(folder, weights=False, text_cfg=text)
-    told: list[Any] = []
+    passed: list[Any] = []
     load = transformers.AutoTokenizer.from_pretrained
 
     def watched(*arguments: Any, **options: Any) -> Any:
-        told.append(options["trust_remote_code"])
+        passed.append(options["trust_remote_code"])
         return load(*arguments, **options)
 
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", watched)
     load_encoder(str(folder), pretrained="random")
-    assert told == [False]
+    assert passed == [False]
 
 
 @pytest.mark.parametrize("key", ["tokenizer_type", "subfolder", "revision"])

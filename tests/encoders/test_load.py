@@ -475,7 +475,7 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, words, expected
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"precision": "fp16"}, InputError, "precision='fp16' needs a GPU"),
         ({"precision": "amp"}, InputError, "unknown precision 'amp'"),
@@ -484,8 +484,8 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, words, expected
         ({"device": "cuda:99"}, NotAvailableError, r"device='cuda:99': torch .* sees \d+ GPUs here"),
     ],
 )
-def test_what_this_machine_cannot_do_is_refused_before_anything_is_loaded(options, error, said):
-    with pytest.raises(error, match=said):
+def test_what_this_machine_cannot_do_is_refused_before_anything_is_loaded(options, error, message):
+    with pytest.raises(error, match=message):
         load_encoder("no such model", **options)
 
 
@@ -581,7 +581,7 @@ def test_a_torchscript_archive_is_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ([1, 2], "holds a list, not a state_dict"),
         ({"state_dict": {"a": 1}}, "entry 'a' of its state_dict is a int, not a tensor"),
@@ -589,9 +589,9 @@ def test_a_torchscript_archive_is_refused(folder, tmp_path):
         ({"vision_model.x": torch.zeros(1)}, "layout of transformers"),
     ],
 )
-def test_a_file_that_is_no_state_dict_is_refused(folder, tmp_path, content, said):
+def test_a_file_that_is_no_state_dict_is_refused(folder, tmp_path, content, message):
     torch.save(content, tmp_path / "odd.pt")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         load_encoder(str(folder), pretrained=str(tmp_path / "odd.pt"))
 
 
@@ -606,14 +606,14 @@ def test_weights_that_are_not_finite_are_refused(folder, encoder, tmp_path, valu
 
 def test_metadata_of_another_version_or_cut_short_are_refused(encoder, tmp_path):
     good = json.loads(metadata(encoder, {})["geomclip"])
-    for change, said in (
+    for change, message in (
         ({"schema": "geomclip.checkpoint/9"}, "schema 'geomclip.checkpoint/9', this version reads"),
         ({"model_cfg": {"embed_dim": 16}}, "'model_cfg' has no 'vision_cfg'"),
         ({"preprocess_cfg": 3}, "metadata are incomplete"),
     ):
         file = tmp_path / "best.safetensors"
         save_file({"a": torch.zeros(1)}, file, metadata={"geomclip": json.dumps(good | change)})
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             load_encoder(str(file))
 
 
@@ -661,7 +661,7 @@ def test_a_name_that_is_no_weights_file_is_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"model_cfg": {"embed_', "cannot be read as JSON"),
         ("[]", "has no 'model_cfg'"),
@@ -677,9 +677,9 @@ def test_a_name_that_is_no_weights_file_is_refused(folder, tmp_path):
         ),
     ],
 )
-def test_a_configuration_that_cannot_be_built_is_one_line(tmp_path, text, said):
+def test_a_configuration_that_cannot_be_built_is_one_line(tmp_path, text, message):
     (tmp_path / "open_clip_config.json").write_text(text)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_encoder(f"local-dir:{tmp_path}", pretrained="random")
     assert "\n" not in str(caught.value)
 

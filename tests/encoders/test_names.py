@@ -87,7 +87,7 @@ def test_random_weights_of_an_openai_name_keep_its_activation():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("ViT-B32",), "did you mean ViT-B/32, ViT-B-32"),
         (("ViT-B-32:laion2b",), "ViT-B-32 has no weights 'laion2b': it has ViT-B-32:openai"),
@@ -107,8 +107,8 @@ def test_random_weights_of_an_openai_name_keep_its_activation():
         (("hf-hub:some/model", None, "ViT-B-32"), "^arch goes with a weights file"),
     ],
 )
-def test_a_name_that_means_nothing_is_answered_with_what_would(arguments, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_a_name_that_means_nothing_is_answered_with_what_would(arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
         names.resolve(*arguments)
     assert "\n" not in str(caught.value)
 

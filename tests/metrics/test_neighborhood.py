@@ -139,26 +139,6 @@ def test_even_counts_have_no_hubs_and_one_hub_takes_all():
         antihub_share(torch.zeros(0))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("exact", [False, True])
-def test_candidates_are_the_best_of_every_row(dtype, exact, small_blocks):
-    x, y = random_rows(12, 4, seed=0).to(dtype), random_rows(30, 4, seed=1).to(dtype)
-    indices, scores = nearest_candidates(x, y, 6, exact=exact)
-    best = (x.double() @ y.double().T).topk(6, dim=1)
-    assert indices.dtype == torch.int32
-    assert torch.equal(indices.long(), best.indices)
-    tolerance = 1e-14 if exact or dtype == torch.float64 else 1e-6
-    assert scores.numpy() == pytest.approx(best.values.numpy(), abs=tolerance)
-
-
-def test_candidates_leave_the_row_itself_out():
-    x = random_rows(10, 3, seed=0)
-    indices, _ = nearest_candidates(x, x, 9, exclude_self=True)
-    assert not (indices == torch.arange(10)[:, None]).any()
-    with pytest.raises(ValueError, match="k must be 1 to 9"):
-        nearest_candidates(x, x, 10, exclude_self=True)
-
-
 def test_counts_within_a_subset_are_those_of_the_subset_alone():
     x, y = random_rows(60, 5, seed=0), random_rows(80, 5, seed=1)
     generator = torch.Generator().manual_seed(0)
