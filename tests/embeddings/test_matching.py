@@ -52,9 +52,12 @@ def test_texts_that_moved_to_another_image_are_told_apart_from_missing_ones():
         cut(before, after, intersect=False)
 
 
-def test_the_way_out_is_written_as_the_caller_writes_it(monkeypatch):
+def test_the_way_out_is_written_as_the_caller_writes_it():
     ids = [["a", "b"], ["b"]]
     start = "the two sets differ: 1 images are only before ('a'); 1 are shared: "
     assert differing(ids, 1, "images") == f"{start}intersect=True compares what is shared"
-    monkeypatch.setattr(words, "_on_the_command_line", True)
-    assert differing(ids, 1, "images") == f"{start}--intersect compares what is shared"
+    words.speak_of_flags()
+    try:
+        assert differing(ids, 1, "images") == f"{start}--intersect compares what is shared"
+    finally:
+        words.speak_of_flags(False)

@@ -123,7 +123,7 @@ def refusals(*calls: Callable[[], object]) -> list[str]:
     return found
 
 
-def test_a_message_names_options_as_they_are_written_where_it_is_read(monkeypatch):
+def test_a_message_names_options_as_they_are_written_where_it_is_read():
     calls = [
         lambda: names.resolve("ViT-B-32:openai", "x.pt", "ViT-B-32"),
         lambda: names.resolve("ViT-S-32"),
@@ -146,8 +146,12 @@ def test_a_message_names_options_as_they_are_written_where_it_is_read(monkeypatc
         "--to 'onnx': use one of",
     ]
     for flags, expected in ((False, in_python), (True, on_the_command_line)):
-        monkeypatch.setattr(words, "_on_the_command_line", flags)
-        for message, text in zip(refusals(*calls), expected, strict=True):
+        words.speak_of_flags(flags)
+        try:
+            messages = refusals(*calls)
+        finally:
+            words.speak_of_flags(False)
+        for message, text in zip(messages, expected, strict=True):
             assert text in message
 
 
