@@ -14,6 +14,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.threads import default_workers
 from geomclip.machine.words import option
 from geomclip.training.pictures import Pictures
+from geomclip.training.processes import Processes
 from geomclip.training.seeds import generator
 
 Place = tuple[int, int]
@@ -114,8 +115,8 @@ class PairBatches:
     tokenize : callable
         From texts to (tokens, which were cut).
     order : Order
-    process, processes : int
-        Which part of each joint batch is this process's.
+    processes : Processes, optional
+        Which part of each joint batch is this process's. Left out: all.
     crop : bool
         Show random parts of the images.
     workers : int, optional
@@ -130,15 +131,14 @@ class PairBatches:
         tokenize: Callable[[Sequence[str]], tuple[Tensor, Tensor]],
         order: Order,
         *,
-        process: int = 0,
-        processes: int = 1,
+        processes: Processes | None = None,
         crop: bool = False,
         workers: int | None = None,
         pinned: bool = False,
     ) -> None:
         self.pictures, self.tokenize, self.order, self.crop = pictures, tokenize, order, crop
         self.pinned = pinned
-        self.process, self.processes = process, processes
+        self.processes = processes or Processes()
         self.workers = default_workers() if workers is None else workers
         self.steps_per_epoch = order.steps_per_epoch
         self._pool: ThreadPoolExecutor | None = None
@@ -173,7 +173,7 @@ class PairBatches:
             for stale in [known for known in self._ahead if known < step]:
                 del self._ahead[stale]
         read = [(place, each) for place, each in zip(places, pixels, strict=True) if each is not None]
-        if self.processes > 1 and len(read) < len(places):
+        if self.processes.count > 1 and len(read) < len(places):
             image = next(place[0] for place, each in zip(places, pixels, strict=True) if each is None)
             raise InputError(
                 f"{self.pictures.name}: {self.pictures.pairs[image].image.path} cannot be read "
@@ -190,8 +190,8 @@ class PairBatches:
 
     def _own(self, step: int) -> list[Place]:
         places = self.order.places(step)
-        share = len(places) // self.processes
-        return places[self.process * share : (self.process + 1) * share]
+        share = len(places) // self.processes.count
+        return places[self.processes.rank * share : (self.processes.rank + 1) * share]
 
     def _begin(self, step: int) -> None:
         if step not in self._ahead:

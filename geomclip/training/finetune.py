@@ -16,7 +16,7 @@ from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
 from geomclip.pairs import Source
-from geomclip.training.folder import CONFIG, begin, completed, folder_for, read_config
+from geomclip.training.folder import CONFIG, RunFolder, begin, completed, folder_for, read_config
 from geomclip.training.methods import Method, method_named
 from geomclip.training.processes import Processes
 from geomclip.training.result import Result
@@ -115,7 +115,8 @@ def finetune(
     named |= {"text_column": text_column, "image_id_column": image_id_column}
     named["data_root"] = None if data_root is None else str(data_root)
     folder = folder_for(out, method or DEFAULTS["method"], data or DEFAULTS["data"], resume=resume)
-    began = read_config(folder) if resume and (folder / CONFIG).is_file() else None
+    place = RunFolder(folder, resume, override, tensorboard, wandb)
+    began = place.began_with()
     call = completed(named, began, DEFAULTS)
     chosen = method_named(call["method"])
     own = resolved_settings(chosen, call["model"], settings, began)
@@ -131,7 +132,7 @@ def finetune(
         base=base,
         tuned=tuned,
         splits=splits,
-        folder=folder,
+        place=place,
         processes=processes,
         measuring={"bootstrap": bootstrap, "metrics": metrics},
         call=call,
@@ -141,11 +142,11 @@ def finetune(
     work.check()
     if processes.first:
         with Lock(folder):
-            kept = begin(folder, work.config(), resume=resume, override=override, progress=progress)
+            kept = begin(place, work.config(), progress=progress)
             clear_leftovers(folder)
-            result = work.lead(kept, {"tensorboard": tensorboard, "wandb": wandb})
+            result = work.lead(kept)
     else:
-        result = work.follow(resume=resume)
+        result = work.follow()
     processes.leave()
     return result
 

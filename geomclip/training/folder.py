@@ -32,6 +32,21 @@ HARMLESS = ("workers", "save_every", "probe_every")
 
 
 @dataclass(frozen=True)
+class RunFolder:
+    """Where a run is kept and shown, and whether it may go on with what is there."""
+
+    path: Path
+    resume: bool = False  # go on from its newest checkpoint
+    override: bool = False  # although settings differ
+    tensorboard: bool = False
+    wandb: bool = False
+
+    def began_with(self) -> dict[str, Any] | None:
+        """config.json of the run to be resumed; None if there is none."""
+        return read_config(self.path) if self.resume and (self.path / CONFIG).is_file() else None
+
+
+@dataclass(frozen=True)
 class Config:
     """What a run is made from: the same settings, base and data make the same weights."""
 
@@ -84,7 +99,7 @@ def completed(call: Mapping[str, Any], began: Mapping[str, Any] | None, defaults
     return {name: value if value is not None else before.get(name, defaults.get(name)) for name, value in call.items()}
 
 
-def begin(folder: Path, config: Config, *, resume: bool, override: bool, progress: Progress = SILENT) -> Kept:
+def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> Kept:
     """Make the folder ready, and say what is there to go on with. Its lock is held.
 
     Raises
@@ -93,11 +108,12 @@ def begin(folder: Path, config: Config, *, resume: bool, override: bool, progres
         If the folder is not empty and `resume` is not given, holds something else, or a run that began with other
         settings, another base or other data (and `override` is not given); if its folder of snapshots is a link.
     """
+    folder = place.path
     make_folder(folder)
     refuse_links(folder, snapshots.FOLDER)
     others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
     if not others:
-        if resume:
+        if place.resume:
             progress.log(f"{folder} has no checkpoint: the run starts afresh")
         atomic_json(folder / CONFIG, config.to_dict())
         return Kept()
@@ -105,12 +121,12 @@ def begin(folder: Path, config: Config, *, resume: bool, override: bool, progres
         raise InputError(
             f"{folder} is not empty ({others[0]}) and no run of geomclip finetune: name another {option('out')}"
         )
-    if not resume:
+    if not place.resume:
         raise InputError(
             f"{folder} holds a run: go on with it by {option('resume', True)}, or name another {option('out')}"
         )
     there = read_config(folder)
-    _refuse_another(folder, there, config, override=override)
+    _refuse_another(folder, there, config, override=place.override)
     began = Settings.from_dict(there["settings"])
     longer = _length(config.settings) > _length(began)
     if there.get("finished") and not longer:

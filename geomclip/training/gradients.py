@@ -15,12 +15,12 @@ from torch import Tensor
 from geomclip.training.batches import Batch
 from geomclip.training.objective import Loss
 
-Rows = tuple[Tensor, Tensor]
+BothRows = tuple[Tensor, Tensor]
 """Of the images and of the texts of a part."""
 
 
 def differentiated(
-    parts: Sequence[Batch], rows_of: Callable[[int], Rows], loss_of: Callable[[Tensor, Tensor], Loss]
+    parts: Sequence[Batch], rows_of: Callable[[int], BothRows], loss_of: Callable[[Tensor, Tensor], Loss]
 ) -> Loss:
     """The loss of all parts together; its gradients are added to `grad` of the weights that made the rows.
 
@@ -34,7 +34,7 @@ def differentiated(
         The loss of the image and text rows of all parts.
     """
     last = len(parts) - 1
-    rows: list[Rows] = []
+    rows: list[BothRows] = []
     for number in range(len(parts)):
         with torch.set_grad_enabled(number == last):
             rows.append(rows_of(number))

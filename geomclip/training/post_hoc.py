@@ -23,7 +23,7 @@ Score = Callable[[Encoder], float]
 """A number of an encoder on the validation split; higher is better."""
 
 
-class Rows(Protocol):
+class PairedRows(Protocol):
     """Unit rows of pairs."""
 
     @property
@@ -148,7 +148,7 @@ def sweep_wise_ft(
     return _sweep("wise-ft", "alpha", [*alphas, 1.0], at, score, progress)
 
 
-def shift_of(train: Rows, amount: float) -> Tensor:
+def shift_of(train: PairedRows, amount: float) -> Tensor:
     """The shift (d,) float32 of an amount of the gap: amount times (mean image row - mean text row).
 
     An encoder with this shift s gives x' = norm(x - s/2), y' = norm(y + s/2): at amount 1 each mean moves
@@ -189,7 +189,7 @@ def shift_of(train: Rows, amount: float) -> Tensor:
 
 def sweep_es(
     encoder: Encoder,
-    train: Rows,
+    train: PairedRows,
     score: Score,
     *,
     amounts: Sequence[float] = SHIFTS,

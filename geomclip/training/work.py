@@ -21,7 +21,7 @@ from geomclip.panels.comparison import compare
 from geomclip.panels.record import Panel
 from geomclip.training import snapshots
 from geomclip.training.batches import Order, PairBatches
-from geomclip.training.folder import AFTER, BEFORE, BEST, LAST, Config, Kept, chosen_of, finish, read_config
+from geomclip.training.folder import AFTER, BEFORE, BEST, LAST, Config, Kept, RunFolder, chosen_of, finish, read_config
 from geomclip.training.held_out import HeldOut, deciding
 from geomclip.training.loop import Course, course_of, train
 from geomclip.training.methods import Method
@@ -46,13 +46,18 @@ class Work:
     settings: Settings
     base: Encoder
     splits: Splits
-    folder: Path
+    place: RunFolder
     processes: Processes
     measuring: Mapping[str, Any]  # bootstrap and metrics of the panels before and after
     call: Mapping[str, Any]  # names of method, model and data, for config.json
     tuned: Encoder | None = None  # what is interpolated with its base
     cache_dir: Path | None = None
     progress: Progress = SILENT
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.place.path
 
     def config(self) -> Config:
         """What config.json says."""
@@ -94,8 +99,8 @@ class Work:
         if is_trained:
             self.order()
 
-    def lead(self, kept: Kept, trackers: Mapping[str, bool]) -> Result:
-        """The work of the process that writes; `trackers` are those of the journal."""
+    def lead(self, kept: Kept) -> Result:
+        """The work of the process that writes."""
         for note in self.splits.notes:
             self.progress.log(note)
         if kept.finished:
@@ -104,22 +109,22 @@ class Work:
             return self.result(kept.chosen)
         if not (self.folder / BEFORE).is_file():
             self.measured(self.base).save(self.folder / BEFORE)
-        chosen = self.trained(kept.snapshot, trackers) if self.method.stage == "train" else self.swept()
+        chosen = self.trained(kept.snapshot) if self.method.stage == "train" else self.swept()
         after = load_encoder(str(self.folder), cache_dir=self.cache_dir)
         self.measured(after).save(self.folder / AFTER)
         finish(self.folder, chosen)
         self.processes.wait()
         return self.result(chosen)
 
-    def follow(self, *, resume: bool) -> Result:
+    def follow(self) -> Result:
         """The work of every other process: to train along, and to read what the first one wrote."""
         if self.method.stage != "train":
             raise InputError(f"{option('method', self.method.name)} trains nothing: start it in one process")
         self.processes.wait()
         if read_config(self.folder).get("finished"):
             return self.result(chosen_of(self.folder))
-        snapshot = snapshots.newest(self.folder) if resume else None
-        self.trained(snapshot, {})
+        snapshot = snapshots.newest(self.folder) if self.place.resume else None
+        self.trained(snapshot)
         self.processes.wait()
         return self.result(chosen_of(self.folder))
 
@@ -155,7 +160,7 @@ class Work:
 
     # ------------------------------------------------------------------------------------------- training
 
-    def trained(self, snapshot: Path | None, trackers: Mapping[str, bool]) -> Mapping[str, Any]:
+    def trained(self, snapshot: Path | None) -> Mapping[str, Any]:
         """Train, or go on from a snapshot; the best weights and the last are in the folder then."""
         settings, processes = self.settings, self.processes
         pictures = Pictures(self.splits.train.pairs, self.base.preprocess(), name=self.splits.train.title)
@@ -165,8 +170,7 @@ class Work:
             pictures,
             self.base.tokenize,
             order,
-            process=processes.rank,
-            processes=processes.count,
+            processes=processes,
             crop=settings.augment == "crop",
             workers=settings.workers,
             pinned=settings.device.startswith("cuda"),
@@ -190,11 +194,9 @@ class Work:
                 train(trainer, self.folder, validation=None, keep_best=_nothing, journal=None, course=course)
             return {}
         processes.wait()  # the others may look for the snapshot now: the folder is in order
-        return self._lead_training(trainer, batches, course, trackers)
+        return self._lead_training(trainer, batches, course)
 
-    def _lead_training(
-        self, trainer: Trainer, batches: PairBatches, course: Course | None, trackers: Mapping[str, bool]
-    ) -> Mapping[str, Any]:
+    def _lead_training(self, trainer: Trainer, batches: PairBatches, course: Course | None) -> Mapping[str, Any]:
         settings = self.settings
         validation = self.validation()
         probe = Probe(self.base, self.splits.val) if settings.probe_every else None
@@ -208,7 +210,8 @@ class Work:
                 total=trainer.steps,
                 progress=self.progress,
                 config=settings.to_dict(),
-                **trackers,
+                tensorboard=self.place.tensorboard,
+                wandb=self.place.wandb,
             ) as journal,
         ):
             course = train(

@@ -166,7 +166,7 @@ def test_a_run_whose_checkpoints_are_a_link_is_refused_before_it_begins(
     link = tmp_path / "run" / "checkpoints"
     link.symlink_to(other)
     config = runs.Config({}, Settings(), {}, {"fingerprints": {}})
-    begin = lambda: runs.begin(link.parent, config, resume=resume, override=False)  # noqa: E731
+    begin = lambda: runs.begin(runs.RunFolder(link.parent, resume), config)  # noqa: E731
     assert_refused(begin, link, other)
 
 

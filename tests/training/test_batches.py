@@ -15,6 +15,7 @@ from geomclip.machine.errors import InputError
 from geomclip.pairs.record import Pair
 from geomclip.training.batches import Order, PairBatches
 from geomclip.training.pictures import Pictures, random_crop
+from geomclip.training.processes import Processes
 from geomclip.training.seeds import generator
 
 
@@ -132,7 +133,7 @@ def test_processes_share_a_joint_batch_in_order():
         joint = whole.batch(1)
     parts = []
     for rank in (0, 1):
-        with batches_of(toy(12), size=4, workers=0, process=rank, processes=2) as part:
+        with batches_of(toy(12), size=4, workers=0, processes=Processes(rank, 2)) as part:
             parts.append(part.batch(1))
     assert torch.equal(torch.cat([part.pixels for part in parts]), joint.pixels)
     assert torch.equal(torch.cat([part.tokens for part in parts]), joint.tokens)
@@ -155,8 +156,8 @@ def test_more_than_a_tenth_unreadable_is_refused_naming_one():
 
 def test_several_processes_refuse_an_unreadable_image():
     with (
-        batches_of(toy(12, broken=(3,)), workers=0, process=0, processes=2) as first,
-        batches_of(toy(12, broken=(3,)), workers=0, process=1, processes=2) as second,
+        batches_of(toy(12, broken=(3,)), workers=0, processes=Processes(0, 2)) as first,
+        batches_of(toy(12, broken=(3,)), workers=0, processes=Processes(1, 2)) as second,
         pytest.raises(InputError, match=r"3\.png cannot be read .*several processes need batches of one size"),
     ):
         [part.batch(step) for step in range(3) for part in (first, second)]
