@@ -112,17 +112,19 @@ def objective(
     """
     fading = 1 / (epoch + 1) if settings.decay == "epoch" else 1.0
     weights = dict(method.plain) | {term: fading * settings.weights.get(term, WEIGHTS[term]) for term in method.mixed}
-    values = {term: value_of(term, features, drawn, settings) for term in method.terms}
+    model = {"temperature": 1 / features.scale, "bias": features.bias}
+    values = {term: value_of(term, features, model, drawn, settings) for term in method.terms}
     total = sum((weights[term] * value for term, value in values.items()), start=features.scale.new_zeros(()))
     return total, {term: value.detach() for term, value in values.items()}
 
 
-def value_of(term: str, features: Features, drawn: Draws, settings: Settings) -> Tensor:
+def value_of(
+    term: str, features: Features, model: Mapping[str, Tensor | None], drawn: Draws, settings: Settings
+) -> Tensor:
     """One term of a joint batch: the function of its name, with the parameters that it asks for by theirs."""
     function = getattr(losses, term)
     known: dict[str, Any] = {
-        "temperature": 1 / features.scale,
-        "bias": features.bias,
+        **model,
         "lam": drawn.lam.get(term),
         "partner": drawn.partner,
         **{parameter: getattr(settings, name) for parameter, name in TERMS[term].options.items()},
