@@ -28,6 +28,7 @@ class Term:
 
 
 TERMS = {
+    # of the mixed ones a new one comes last: the place of each among them is that of its stream of λ
     "contrastive": Term(),
     "m2_mix": Term(0.02, "beta_m2", {"temperature": "temperature_m2"}),
     "v_mix": Term(0.05, "beta_mix"),
