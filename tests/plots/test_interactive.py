@@ -299,6 +299,7 @@ def test_the_pointer_shows_ids_and_captions_or_what_it_is_given() -> None:
 
 def test_no_text_is_made_for_the_pointer_where_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Map, "labels", lambda _: pytest.fail("text was made"))
+    monkeypatch.setattr("geomclip.plots.interactive.spheres.FRAMES", (2, 2))
     globes, planes = (sphere_map(), sphere_map(seed=1)), (plane_map(), plane_map())
     for figure in (
         interactive.sphere(globes[0], hover=False),
@@ -310,6 +311,7 @@ def test_no_text_is_made_for_the_pointer_where_none_is_shown(monkeypatch: pytest
 
 
 def test_the_frames_of_a_morph_make_no_text_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geomclip.plots.interactive.spheres.FRAMES", (3, 3))
     made, labels = [], Map.labels
     monkeypatch.setattr(Map, "labels", lambda drawn: made.append(drawn) or labels(drawn))
     interactive.sphere_pair(sphere_map(), sphere_map(seed=1), morph=True)

@@ -153,7 +153,7 @@ def test_time_is_fixed_or_found_or_many() -> None:
 
 def test_time_ends_before_heat_is_even() -> None:
     model = HeatGeodesic(metric="angular").fit(np.random.default_rng(0).standard_normal((60, 20)))
-    operator = laplacian(model._graph(0))
+    operator = laplacian(model._graph(0))  # the graph of the fit: an estimator does not keep it
     assert model.t_ == pytest.approx(1 / np.linalg.eigvalsh(operator.toarray())[1], rel=1e-6)
     x, _ = sheet(200)
     rolled = HeatGeodesic().fit(x)

@@ -286,7 +286,7 @@ def test_a_comparison_is_saved_as_data_and_its_page_is_a_report(tmp_path: Path) 
         comparison.save(tmp_path / "x.html")
     with pytest.raises(InputError, match="metrics says how to measure, and a comparison is measured: leave it out"):
         gc.report(comparison, tmp_path / "x.html", metrics="all")
-    with pytest.raises(InputError, match=r"no option 'slit'; did you mean split\?"):
+    with pytest.raises(InputError, match=r"no option 'slit'; did you mean split or limit\?"):
         gc.report(comparison, tmp_path / "x.html", slit="test")
     assert list(tmp_path.iterdir()) == []
 
@@ -503,7 +503,7 @@ def test_a_missing_package_is_named_with_the_way_to_it(
     monkeypatch.setitem(sys.modules, "jinja2", None)
     from geomclip.reports import page
 
-    page._environment.cache_clear()
+    page._environment.cache_clear()  # templates that are loaded need jinja2 no more, and no caller can unload them
     assert_one_line(run("a.json"), 2, "needs jinja2: pip install 'geomclip[viz]'")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgba_array
 from matplotlib.markers import MarkerStyle
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import Stroke
@@ -31,7 +32,7 @@ HEAD = 5.0
 """Points: from the middle of the sign of a mean to its edge, and about half the length of an arrow's head."""
 
 MOST_LINKS = 200
-"""Links that are drawn unless more are asked for: beyond, they hide the points."""
+"""Links that are drawn unless there are to be more: beyond, they hide the points."""
 
 DENSE = 2000
 """Points from which on a cloud is kept as pixels in .svg and .pdf: as shapes they would take megabytes."""
@@ -102,7 +103,7 @@ def points(
     if not len(order):
         return
     is_text = order >= len(image)
-    colors = np.where(is_text, TEXT, IMAGE).tolist()
+    colors = to_rgba_array([IMAGE, TEXT])[is_text.astype(np.intp)]  # numbers: matplotlib reads a name at a time
     paths = []
     for sign in ("o", "D"):
         marker = MarkerStyle(sign)
