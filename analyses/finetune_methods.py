@@ -262,13 +262,13 @@ def hardness(image: Any, text: Any) -> dict[str, float]:
 
     off = ~torch.eye(len(image), dtype=torch.bool)
     plain = [image @ text.T, text @ image.T]
-    told: dict[str, list[float]] = {key: [] for key in ("mean", "hardest", "harder")}
+    cosines: dict[str, list[float]] = {key: [] for key in ("mean", "hardest", "harder")}
     for share in shares().tolist():
         for direct, mixed in zip(plain, m2_cosines(image, text, share), strict=True):
-            told["mean"].append(float(mixed[off].mean()))
-            told["hardest"].append(float(mixed.masked_fill(~off, -2).amax(1).mean()))
-            told["harder"].append(float((mixed > direct)[off].double().mean()))
-    values = {f"mixed_{key}": sum(entries) / len(entries) for key, entries in told.items()}
+            cosines["mean"].append(float(mixed[off].mean()))
+            cosines["hardest"].append(float(mixed.masked_fill(~off, -2).amax(1).mean()))
+            cosines["harder"].append(float((mixed > direct)[off].double().mean()))
+    values = {f"mixed_{key}": sum(entries) / len(entries) for key, entries in cosines.items()}
     values["plain_mean"] = sum(float(each[off].mean()) for each in plain) / 2
     values["plain_hardest"] = sum(float(each.masked_fill(~off, -2).amax(1).mean()) for each in plain) / 2
     return values

@@ -140,8 +140,8 @@ def markdown(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], bel
 
 def spread(values: Sequence[float], factor: float = 1, decimals: int = 3) -> str:
     """Mean ± standard deviation over seeds; the value alone where there is one."""
-    told = f"{factor * statistics.fmean(values):.{decimals}f}"
-    return told if len(values) < 2 else f"{told} ± {factor * statistics.stdev(values):.{decimals}f}"
+    text = f"{factor * statistics.fmean(values):.{decimals}f}"
+    return text if len(values) < 2 else f"{text} ± {factor * statistics.stdev(values):.{decimals}f}"
 
 
 def table(runs: Runs) -> str:

@@ -87,10 +87,10 @@ def compute(
                     results = [scores(cloud, problem, method, setting) for setting in wanted]
                     keep(path, results)
                     best = max(results, key=lambda each: sum(each["map"][m] for m in ("pearson", "spearman")))
-                    print(f"{kind} {noise} {seed} {method}: {said(best)}", flush=True)
+                    print(f"{kind} {noise} {seed} {method}: {line_of(best)}", flush=True)
 
 
-def said(result: dict[str, object]) -> str:
+def line_of(result: dict[str, object]) -> str:
     """One result as a line of the log."""
 
     def both(of: dict[str, float]) -> str:
@@ -142,31 +142,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", action="store_true", help="what the figures show")
     parser.add_argument("--clip", type=Path, nargs="+", metavar="FILE", help="vectors of a CLIP, or demo")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="only write tables and figures of what is there")
-    given = parser.parse_args(arguments)
-    methods = [*given.only, *(OPTIONAL if given.phate else ())]
-    if given.report:
+    options = parser.parse_args(arguments)
+    methods = [*options.only, *(OPTIONAL if options.phate else ())]
+    if options.report:
         from heat_geodesic_report import report
 
-        report(given.study, given.report)
-    elif given.clip:
+        report(options.study, options.report)
+    elif options.clip:
         from heat_geodesic_clip import compute_clip
 
-        for path in given.clip:
-            compute_clip(given.study, path)
-    elif given.pictures:
+        for path in options.clip:
+            compute_clip(options.study, path)
+    elif options.pictures:
         from heat_geodesic_pictures import compute_pictures
 
-        compute_pictures(given.study)
-    elif given.clusters:
-        compute_clusters(given.study, n=given.n, noise=0.5, seeds=given.seeds, only=methods)
+        compute_pictures(options.study)
+    elif options.clusters:
+        compute_clusters(options.study, n=options.n, noise=0.5, seeds=options.seeds, only=methods)
     else:
         compute(
-            given.study,
-            n=given.n,
-            noises=given.noise,
-            choose=given.choose,
-            seeds=given.seeds,
-            data=given.data,
+            options.study,
+            n=options.n,
+            noises=options.noise,
+            choose=options.choose,
+            seeds=options.seeds,
+            data=options.data,
             only=methods,
         )
 

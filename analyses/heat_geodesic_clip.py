@@ -78,7 +78,7 @@ def joint(image: Floats, text: Floats) -> tuple[dict[str, Any], dict[str, Floats
     other = is_image[:, None] != is_image
     graph = neighbor_graph(x, k=K, metric="angular")
     cross = graph.weights.tocoo()
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "rows": [len(image), len(text)],
         "gap": float(np.linalg.norm(image.mean(axis=0) - text.mean(axis=0))),
         "parts_of_the_graph": heat.n_connected_components_,
@@ -92,15 +92,15 @@ def joint(image: Floats, text: Floats) -> tuple[dict[str, Any], dict[str, Floats
     }
     for name, points in maps.items():
         drawn = squareform(pdist(points))
-        told["across_over_within"][name] = across(drawn, is_image)
-        told["maps"][name] = {
+        results["across_over_within"][name] = across(drawn, is_image)
+        results["maps"][name] = {
             "all pairs": kept(full, drawn, upper),
             "within a modality": kept(full, drawn, upper & ~other),
             "across": kept(full, drawn, upper & other),
             "trustworthiness": float(trustworthiness(x, points, k=K)),
             "continuity": float(continuity(x, points, k=K)),
         }
-    return told, {**maps, "is_image": is_image.astype(float)}
+    return results, {**maps, "is_image": is_image.astype(float)}
 
 
 def classes(image: Floats, labels: Floats) -> dict[str, Any]:
@@ -114,31 +114,31 @@ def classes(image: Floats, labels: Floats) -> dict[str, Any]:
     full = angles(image)
     upper = np.triu(np.ones(full.shape, dtype=bool), 1)
     wanted = pdist(centers(image))
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "rows": len(image),
         "classes": len(names),
         "parts_of_the_graph": heat.n_connected_components_,
     }
     for name, points in maps.items():
         found = KMeans(len(names), n_init=10, random_state=0).fit_predict(StandardScaler().fit_transform(points))
-        told[name] = {
+        results[name] = {
             "all pairs": kept(full, squareform(pdist(points)), upper),
             "centres of classes": float(pearsonr(wanted, pdist(centers(points))).statistic),
             "ari": float(adjusted_rand_score(labels, found)),
             "trustworthiness": float(trustworthiness(image, points, k=K)),
         }
-    return told
+    return results
 
 
 def compute_clip(study: Path, path: Path) -> None:
     """Numbers of one set as clip/NAME.json, and its maps beside them."""
     image, text, labels = rows_of(path)
     name = "demo" if str(path) == "demo" else path.resolve().parent.name if path.suffix == ".npz" else path.name
-    told, maps = joint(image, text)
+    results, maps = joint(image, text)
     if labels is not None:
-        told["images_alone"] = classes(image, labels)
+        results["images_alone"] = classes(image, labels)
     folder = study / "clip"
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{name}.npz", **maps)
-    (folder / f"{name}.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    print(json.dumps(told, indent=1))
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print(json.dumps(results, indent=1))

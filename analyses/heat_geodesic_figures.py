@@ -174,15 +174,15 @@ def likenesses(folder: Path) -> Figure:
 
 def clip(folder: Path) -> Figure:
     """The space of the demo model by heat, UMAP and t-SNE, with what each keeps of the angles."""
-    held, told = np.load(folder / "demo.npz"), json.loads((folder / "demo.json").read_text(encoding="utf-8"))
+    held, results = np.load(folder / "demo.npz"), json.loads((folder / "demo.json").read_text(encoding="utf-8"))
     image = held["is_image"] > 0
     figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 3), told["maps"], strict=True):
+    for axes, name in zip(figure.subplots(1, 3), results["maps"], strict=True):
         for some, colour, label in ((image, BLUE, "images"), (~image, RED, "texts")):
             axes.scatter(*held[name][some].T, s=3, c=colour, linewidths=0, label=label, rasterized=True)
-        within = told["maps"][name]["within a modality"]["pearson"]
-        ratio = told["across_over_within"]
-        every = told["maps"][name]["all pairs"]["pearson"]
+        within = results["maps"][name]["within a modality"]["pearson"]
+        ratio = results["across_over_within"]
+        every = results["maps"][name]["all pairs"]["pearson"]
         told_below = f"angles kept {every:.2f}, within a modality {within:.2f}"
         bare(axes, name, f"{told_below}\nacross / within {ratio[name]:.2f} (of angles {ratio['angles']:.2f})")
     below(figure, axes, 2)

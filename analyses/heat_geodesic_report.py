@@ -180,9 +180,9 @@ def clip_table(study: Path) -> str:
     """What the maps of each set of a CLIP keep of its angles, and how they draw the gap."""
     rows = []
     for path in sorted((study / "clip").glob("*.json")):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        ratio, parts = told["across_over_within"], told["parts_of_the_graph"]
-        for name, by in told["maps"].items():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        ratio, parts = record["across_over_within"], record["parts_of_the_graph"]
+        for name, by in record["maps"].items():
             kept = [by[some]["pearson"] for some in ("all pairs", "within a modality")]
             numbers = [*kept, by["trustworthiness"], by["continuity"], ratio[name], ratio["angles"]]
             rows.append([path.stem, name, *(f"{value:.3f}" for value in numbers), str(parts)])

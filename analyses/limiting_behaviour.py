@@ -178,7 +178,7 @@ def table(rows: list[dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Print both tables for two cones and for a model; write them as JSON where asked."""
+    """Print both tables for two cones and for a model; write them as JSON if named."""
     parser = argparse.ArgumentParser(description="What the losses become as the temperature goes to 0.")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--data", default="emoji")

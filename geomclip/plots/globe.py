@@ -74,7 +74,7 @@ def plot_sphere(
     command : str
         What the foot of the page says that it was made with.
     progress : Progress, optional
-        Is told of each stage.
+        Takes how far each stage is.
     **options
         Of the estimator in `geomclip.projections`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,21 +95,11 @@ def reliability(
         x=[0, 1], y=[0, 1], mode="lines", line={"color": "#7a818c", "dash": "dash", "width": 1.5},
         name="calibrated", hoverinfo="skip",
     )  # fmt: skip
-    accuracy = _column(filled, "accuracy")
-    errors = {
-        "type": "data",
-        "symmetric": False,
-        "array": np.maximum(_column(filled, "accuracy_high") - accuracy, 0),
-        "arrayminus": np.maximum(accuracy - _column(filled, "accuracy_low"), 0),
-        "thickness": 1.5,
-        "width": 4,
-        "color": IMAGE,
-    }
     columns = np.stack([_column(filled, key) for key in ("low", "high", "count")], axis=1) if filled else None
     figure.add_scatter(
         x=_column(filled, "confidence"),
-        y=accuracy,
-        error_y=errors,
+        y=_column(filled, "accuracy"),
+        error_y=_intervals(filled),
         customdata=columns,
         mode="lines+markers",
         line={"color": IMAGE, "width": 2},
@@ -141,6 +131,20 @@ def reliability(
             text=f"ECE {ece:.3f}{interval}", x=0.02, y=0.99, xref="paper", yref="paper", xanchor="left", yanchor="top"
         )
     return figure
+
+
+def _intervals(bins: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+    """The intervals of accuracy as plotly has them."""
+    accuracy = _column(bins, "accuracy")
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": np.maximum(_column(bins, "accuracy_high") - accuracy, 0),
+        "arrayminus": np.maximum(accuracy - _column(bins, "accuracy_low"), 0),
+        "thickness": 1.5,
+        "width": 4,
+        "color": IMAGE,
+    }
 
 
 def alignment_uniformity(

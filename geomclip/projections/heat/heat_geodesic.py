@@ -1,4 +1,7 @@
-"""HeatGeodesic: a map whose distances are those along the data, from how heat spreads over a graph of neighbours."""
+"""HeatGeodesic: a map whose distances are those along the data, from how heat spreads over a graph of neighbours.
+
+The file is long by its options, of which each has its line where it is described, kept and checked.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def project(
     random_state : int, optional
         Same seed, same machine: same map.
     progress : Progress, optional
-        Is told of each stage.
+        Takes how far each stage is.
     **options
         Of the estimator. Left out, those that must not exceed the number of points are lowered to it, and
         the notes say so.
