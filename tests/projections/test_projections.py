@@ -17,7 +17,7 @@ from geomclip.projections.base import Projection
 from geomclip.projections.linear import PCA, SVD
 from geomclip.projections.neighbors import NeighborSearch, nearest, nearest_among
 from geomclip.projections.tsne import TSNE
-from geomclip.projections.umap import UMAP, on_sphere
+from geomclip.projections.umap import UMAP, on_sphere, umap_learn
 
 
 def clumps(n: int = 60, d: int = 12, *, seed: int = 0) -> NDArray[np.float32]:
@@ -238,6 +238,7 @@ def test_linear_maps_refuse_more_axes_than_there_are() -> None:
 
 
 def test_umap_angles_are_read_as_its_gradient_has_them() -> None:
+    umap_learn()  # imported in quiet, first
     from umap.distances import haversine_grad
 
     angles = np.random.default_rng(0).uniform(-4, 9, size=(40, 2))
