@@ -167,3 +167,12 @@ def test_the_entry_of_continuous_integration_can_be_run() -> None:
     if not listed:
         pytest.skip("not a git checkout")
     assert listed.startswith("100755")
+
+
+def test_the_workflow_runs_that_entry_on_the_oldest_python() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert re.findall(r"^ *- run: (.+)$", workflow, re.MULTILINE) == [".ci/run"]
+    assert re.findall(r'python-version: "(.+)"', workflow) == [project["requires-python"].removeprefix(">=")]
+    used = re.findall(r"uses: (.+)$", workflow, re.MULTILINE)
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in used)
