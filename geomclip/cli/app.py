@@ -1,6 +1,7 @@
 """Arguments in, one call, result out; no logic.
 
-Nothing heavy is imported before a command runs, so that `--help` answers at once.
+Nothing heavy is imported before a command runs, so that `--help` answers at once. The file is long by the number of
+commands, which stand here one after another, each with its options, its examples and its call.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from geomclip.panels import sources, tables
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.measurement import Measured
 from geomclip.panels.nulls import NullCache
+from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number
 from geomclip.panels.sources import Side
@@ -36,7 +37,7 @@ def report(
     thumbnails: bool = True,
     points: int = POINTS,
     curves: bool = True,
-    bootstrap: int = 1000,
+    bootstrap: int = Measuring.bootstrap,
     seed: int = 0,
     cache_dir: str | Path | None = None,
     progress: Progress = SILENT,

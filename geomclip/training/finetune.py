@@ -16,6 +16,7 @@ from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
 from geomclip.pairs import Source
+from geomclip.panels.options import Measuring
 from geomclip.training.folder import CONFIG, RunFolder, begin, completed, folder_for, read_config
 from geomclip.training.methods import Method, method_named
 from geomclip.training.processes import Processes
@@ -53,7 +54,7 @@ def finetune(
     image_id_column: str | None = None,
     resume: bool = False,
     override: bool = False,
-    bootstrap: int = 1000,
+    bootstrap: int = Measuring.bootstrap,
     metrics: str = "default",
     tensorboard: bool = False,
     wandb: bool = False,

@@ -190,7 +190,7 @@ def test_each_fit_ends_where_its_gradient_vanishes(n, apart):
     x, y = two_cones(n, 12, apart)
     z = torch.cat([torch.cat([x, y]), torch.ones(2 * n, 1, dtype=torch.float64)], 1)
     train = (torch.arange(n) % 5 != torch.arange(5)[:, None]).T.repeat(2, 1)
-    weights = separability._fit(z, train)
+    weights = separability._fit(z, train)  # private: the measure shows a share alone, which many weights give
     for fit in range(5):
         rows, text = z[train[:, fit]], (torch.arange(2 * n) >= n)[train[:, fit]].double()
         penalty = weights[:, fit] * (torch.arange(13) < 12)

@@ -165,7 +165,7 @@ def test_the_exponential_is_right_to_three_ulp_and_0_where_float32_ends():
     @numba.njit
     def exponentials(x, out):
         for k in range(len(x)):
-            out[k] = kernels._exp(x[k])
+            out[k] = kernels._exp(x[k])  # private, but its error is that of every fold
 
     exponentials(x, got)
     exact = np.exp(x.astype(np.float64))

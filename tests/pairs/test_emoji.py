@@ -70,6 +70,7 @@ def test_no_caption_and_no_concept_straddles_the_splits():
     ],
 )
 def test_variants_of_one_concept_share_their_split(variants):
+    # private: how concepts are kept apart is the promise of the splits, and the pairs show only where each went
     everything = list(module._read_emoji())
     concepts = module._concepts(everything)
     concept_of = {everything[i].captions[0]: k for k, indices in enumerate(concepts) for i in indices}

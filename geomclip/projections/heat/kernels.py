@@ -1,4 +1,7 @@
-"""The heat kernel exp(−tL) of a graph, in logarithms: positive series, eigenvectors, Chebyshev, implicit Euler."""
+"""The heat kernel exp(−tL) of a graph, in logarithms: positive series, eigenvectors, Chebyshev, implicit Euler.
+
+Four ways to one kernel, in one file so that they are read, chosen and tested side by side.
+"""
 
 from __future__ import annotations
 
