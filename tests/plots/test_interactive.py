@@ -298,7 +298,7 @@ def test_the_pointer_shows_ids_and_captions_or_what_it_is_given() -> None:
 
 
 def test_no_text_is_made_for_the_pointer_where_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Map, "labels", lambda _: pytest.fail("text was made"))
+    monkeypatch.setattr(Map, "labels", lambda *_: pytest.fail("text was made"))
     monkeypatch.setattr("geomclip.plots.interactive.spheres.FRAMES", (2, 2))
     globes, planes = (sphere_map(), sphere_map(seed=1)), (plane_map(), plane_map())
     for figure in (
@@ -313,9 +313,9 @@ def test_no_text_is_made_for_the_pointer_where_none_is_shown(monkeypatch: pytest
 def test_the_frames_of_a_morph_make_no_text_for_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geomclip.plots.interactive.spheres.FRAMES", (3, 3))
     made, labels = [], Map.labels
-    monkeypatch.setattr(Map, "labels", lambda drawn: made.append(drawn) or labels(drawn))
+    monkeypatch.setattr(Map, "labels", lambda drawn, meta: made.append(meta) or labels(drawn, meta))
     interactive.sphere_pair(sphere_map(), sphere_map(seed=1), morph=True)
-    assert len(made) == 2  # images and texts of the first
+    assert made == ["image", "text"]  # of the first
 
 
 # --- pictures of numbers

@@ -73,18 +73,19 @@ def points(map: Map, meta: str, *, hover: HoverText = None) -> Any:
         "name": f"{len(rows):,} {kind_of(map, meta)}",
         "legendgroup": meta,
         "legendrank": RANKS.index(meta),
-        **_at_pointer(meta, map.labels() if hover is None else hover),
+        **_at_pointer(map, meta, hover),
     }
     return (go.Scattergl if rows.shape[1] == 2 else go.Scatter3d)(**coordinates(rows), **options)
 
 
-def _at_pointer(meta: str, hover: Hover | Literal[False]) -> dict[str, Any]:
+def _at_pointer(map: Map, meta: str, hover: HoverText) -> dict[str, Any]:
     """Options of plotly for what the pointer shows of a modality."""
     if hover is False:
         return {"hoverinfo": "none"}
-    if meta not in hover:
+    lines = map.labels(meta) if hover is None else hover.get(meta)
+    if lines is None:
         return {"hovertemplate": f"{meta} %{{customdata}}<extra></extra>"}
-    return {"hovertext": [plain(line, width=HOVER_WIDTH) for line in hover[meta]], "hoverinfo": "text"}
+    return {"hovertext": [plain(line, width=HOVER_WIDTH) for line in lines], "hoverinfo": "text"}
 
 
 def kind_of(map: Map, meta: str) -> str:

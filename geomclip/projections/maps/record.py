@@ -230,22 +230,25 @@ class Map:
                 lines.append(f"that is {apart:.2f} of a typical distance, drawn {apart_drawn:.2f}")
         return lines
 
-    def labels(self) -> dict[str, list[str]]:
-        """A line a point, "image" and "text": its id and caption; of an image the first of its captions.
+    def labels(self, modality: str) -> list[str]:
+        """A line a point of "image" or "text": its id and caption; of an image the first of its captions.
 
         Examples
         --------
-        >>> Map([[0, 0]], [[0, 1]], [0], "plane", "svd", image_id=["a.png"], text_id=["t"], caption=["a dog"]).labels()
-        {'image': ['a.png: a dog'], 'text': ['t: a dog']}
+        >>> drawn = Map([[0, 0]], [[0, 1]], [0], "plane", "svd", image_id=["a.png"], text_id=["t"], caption=["a dog"])
+        >>> drawn.labels("image"), drawn.labels("text")
+        (['a.png: a dog'], ['t: a dog'])
         """
-        own = [] if self.image_of_text is None else self.image_of_text.tolist()
         captions = list(self.caption or [])
+        if modality == "text":
+            return [f"{name}: {caption}" for name, caption in zip(self.text_id, captions, strict=False)] or [
+                *self.text_id
+            ]
         first: dict[int, str] = {}
+        own = [] if self.image_of_text is None else self.image_of_text.tolist()
         for image, caption in zip(own, captions, strict=False):
             first.setdefault(image, caption)
-        images = [f"{name}: {first[row]}" if row in first else name for row, name in enumerate(self.image_id)]
-        texts = [f"{name}: {caption}" for name, caption in zip(self.text_id, captions, strict=False)]
-        return {"image": images, "text": texts or list(self.text_id)}
+        return [f"{name}: {first[row]}" if row in first else name for row, name in enumerate(self.image_id)]
 
     def _what(self) -> str:
         texts = "texts" if self.image_of_text is not None else "classes"
