@@ -449,6 +449,23 @@ def test_the_command_writes_the_page_and_says_where(run: Cli, tmp_path: Path, mo
     assert carried(Path("geomclip-report.html").read_text())["items"]["thumbnails"] == []
 
 
+def test_compare_writes_the_page_of_both_sides(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_maps(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.npz", "b.npz"):
+        gc.save(small_set(8, 1, apart=0.5 if name == "a.npz" else 0.1), name)
+    words = ["compare", "a.npz", "b.npz", "--out", "c.html", "--bootstrap", "0", "--metrics", "alignment"]
+    done = run_cli(capsys, *words, "--no-thumbnails")
+    assert (done.code, done.err) == (0, "")
+    assert "alignment" in done.out
+    page = Path("c.html").read_text()
+    assert f"<code>geomclip {' '.join(words)} --no-thumbnails</code>" in page
+    items = carried(page)["items"]
+    assert ([space["name"] for space in items["spaces"]], items["thumbnails"]) == (["before", "after"], [])
+
+
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "r.html").write_text("old")
     monkeypatch.setattr("geomclip.plots.offline.plotly_script", lambda: 1 / 0)

@@ -241,9 +241,8 @@ class Map:
         """
         captions = list(self.caption or [])
         if modality == "text":
-            return [f"{name}: {caption}" for name, caption in zip(self.text_id, captions, strict=False)] or [
-                *self.text_id
-            ]
+            texts = [f"{name}: {caption}" for name, caption in zip(self.text_id, captions, strict=False)]
+            return texts or list(self.text_id)
         first: dict[int, str] = {}
         own = [] if self.image_of_text is None else self.image_of_text.tolist()
         for image, caption in zip(own, captions, strict=False):
