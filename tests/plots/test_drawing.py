@@ -29,11 +29,11 @@ def test_options_are_named_as_who_called_writes_them(
     refused: Callable[[], object], python: str, flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for on_the_command_line, said in ((False, python), (True, flags)):
+    for on_the_command_line, message in ((False, python), (True, flags)):
         speak_of_flags(on_the_command_line)
         try:
             with pytest.raises(InputError) as problem:
                 refused()
         finally:
             speak_of_flags(False)
-        assert str(problem.value).startswith(said)
+        assert str(problem.value).startswith(message)

@@ -277,9 +277,9 @@ def test_hostile_captions_and_titles_hold_no_markup(draw: Any) -> None:
     make = sphere_map if draw is interactive.sphere else plane_map
     count = len(make().text)
     figure = draw(make(caption=[HOSTILE] * count, text_id=[HOSTILE] * count), title=HOSTILE)
-    told = [*traces(figure, "text")[0].hovertext, *traces(figure, "image")[0].hovertext, figure.layout.title.text]
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in told[0]
-    for text in told:
+    shown = [*traces(figure, "text")[0].hovertext, *traces(figure, "image")[0].hovertext, figure.layout.title.text]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown[0]
+    for text in shown:
         assert re.findall(r"<(?!br>)", text) == []
         assert "\u2028" not in text
     assert set("<>&\u2028\u2029").isdisjoint(offline.figure_json(figure))
@@ -287,9 +287,9 @@ def test_hostile_captions_and_titles_hold_no_markup(draw: Any) -> None:
 
 def test_the_pointer_shows_ids_and_captions_or_what_it_is_given() -> None:
     drawn = sphere_map(2, 1, image_id=["a.png", "b.png"], text_id=["t1", "t2"], caption=["a red ball", "word " * 99])
-    told = {meta: traces(interactive.sphere(drawn), meta)[0].hovertext for meta in ("image", "text")}
-    assert (told["image"][0], told["text"][0]) == ("a.png: a red ball", "t1: a red ball")
-    lines = told["text"][1].split("<br>")
+    shown = {meta: traces(interactive.sphere(drawn), meta)[0].hovertext for meta in ("image", "text")}
+    assert (shown["image"][0], shown["text"][0]) == ("a.png: a red ball", "t1: a red ball")
+    lines = shown["text"][1].split("<br>")
     assert len(lines) == 4
     assert lines[-1].endswith("…")
     own = interactive.sphere(drawn, hover={"text": ["one", "two"]})
@@ -492,8 +492,8 @@ def test_text_in_a_page_is_no_markup(hostile_page: str) -> None:
     assert sum(tag == "script" for tag, _ in tags.found) == 7  # plotly 2, figures 2, start 1, and a block a figure
     assert "alert(1)</script>" not in hostile_page
     blocks = re.findall(r'id="figure-\d+-data">(.*?)</script>', hostile_page, re.DOTALL)
-    told = json.loads(blocks[0])["data"][2]["hovertext"][0]
-    assert told.startswith("0: &lt;script&gt;alert(1)&lt;/script&gt;")
+    shown = json.loads(blocks[0])["data"][2]["hovertext"][0]
+    assert shown.startswith("0: &lt;script&gt;alert(1)&lt;/script&gt;")
 
 
 def test_the_same_figures_make_the_same_page() -> None:
@@ -545,9 +545,9 @@ def test_captions_are_shown_as_text_at_the_pointer(opened: Opened) -> None:
     opened.view.mouse.move(x - 3, y)
     opened.view.mouse.move(x, y)
     opened.view.wait_for_selector("#figure-1 .hoverlayer .hovertext")
-    told = figure.evaluate("(at) => at.querySelector('.hoverlayer').textContent")
-    assert told.startswith("3: <script>alert(1)</script>")
-    assert "<b>bold</b>" in told
+    shown = figure.evaluate("(at) => at.querySelector('.hoverlayer').textContent")
+    assert shown.startswith("3: <script>alert(1)</script>")
+    assert "<b>bold</b>" in shown
     assert figure.evaluate("(at) => at.querySelectorAll('.hoverlayer a').length") == 0
     assert " ".join(opened.view.locator("h1").inner_text().split()) == " ".join(HOSTILE.split())
 

@@ -72,9 +72,9 @@ def bins(count: int = 15, *, filled: int = 15) -> list[dict[str, Any]]:
     for b in range(count):
         low, high = b / count, (b + 1) / count
         full = b < filled
-        told = {"accuracy": low, "confidence": high - 0.01, "accuracy_low": low / 2, "accuracy_high": high}
-        nothing = dict.fromkeys(told)
-        rows.append({"low": low, "high": high, "count": 100 * (b + 1) if full else 0, **(told if full else nothing)})
+        values = {"accuracy": low, "confidence": high - 0.01, "accuracy_low": low / 2, "accuracy_high": high}
+        nothing = dict.fromkeys(values)
+        rows.append({"low": low, "high": high, "count": 100 * (b + 1) if full else 0, **(values if full else nothing)})
     return rows
 
 
@@ -119,7 +119,7 @@ PICTURES: dict[str, Callable[..., Figure]] = {
 }
 
 
-def said(figure: Figure) -> list[tuple[str, Any]]:
+def drawn_texts(figure: Figure) -> list[tuple[str, Any]]:
     """Every text that is drawn, with its box in pixels."""
     found: list[Text] = []
     whole = Text.draw
@@ -139,12 +139,12 @@ def said(figure: Figure) -> list[tuple[str, Any]]:
 
 
 def words(figure: Figure) -> str:
-    return "\n".join(text for text, _ in said(figure))
+    return "\n".join(text for text, _ in drawn_texts(figure))
 
 
 def check_legible(figure: Figure) -> None:
     """No text is cut at the edge of the sheet, and no two overlap."""
-    boxes = said(figure)
+    boxes = drawn_texts(figure)
     assert boxes
     for text, box in boxes:
         inside = box.x0 >= -0.5, box.y0 >= -0.5, box.x1 <= figure.bbox.x1 + 0.5, box.y1 <= figure.bbox.y1 + 0.5
@@ -261,7 +261,7 @@ def test_lines_are_as_wide_as_they_are_told_and_the_last_says_that_there_is_more
 
 def test_a_line_takes_the_room_that_it_was_measured_to_take() -> None:
     figure = static.spectrum({"images": [1.0, 0.5]}, title="Measured as it is drawn, 0123")
-    boxes = dict(said(figure))
+    boxes = dict(drawn_texts(figure))
     drawn = boxes["Measured as it is drawn, 0123"].width * 25.4 / figure.dpi
     assert drawn == pytest.approx(width_of("Measured as it is drawn, 0123", 8.5, bold=True), rel=0.02)
 
@@ -362,7 +362,7 @@ def link_count(figure: Figure) -> int:
 @pytest.mark.parametrize(("kind", "picture"), [("sphere", static.sphere), ("plane", static.plane)])
 def test_many_links_are_an_even_share_and_the_key_says_so(kind: str, picture: Callable[..., Figure]) -> None:
     many = a_map(250, per_image=2, kind=kind)
-    for links, count, told in (
+    for links, count, key in (
         (None, 200, "matched pairs, 200 of 500"),
         (True, 500, "500 matched pairs"),
         (False, 0, None),
@@ -370,8 +370,8 @@ def test_many_links_are_an_even_share_and_the_key_says_so(kind: str, picture: Ca
         figure = picture(many, links=links)
         assert link_count(figure) == count
         shown = words(figure)
-        assert (told or "250 images") in shown
-        assert ("matched" in shown) == (told is not None)
+        assert (key or "250 images") in shown
+        assert ("matched" in shown) == (key is not None)
 
 
 def test_an_even_share_is_spread_over_all_rows() -> None:
@@ -498,8 +498,8 @@ def test_a_gallery_shows_each_picture_whole_with_its_number_and_caption() -> Non
     figure = static.gallery([PICTURE, None], ["an apple", "a pear"], ["rank 1", "rank 2"], credit="CC BY-SA")
     (shown,) = [image for axes in figure.axes for image in axes.images]
     assert shown.get_array().shape == (40, 30, 3)  # type: ignore[union-attr]
-    told = words(figure)
-    assert all(text in told for text in ("an apple", "a pear", "rank 1", "rank 2", "CC BY-SA", "no picture"))
+    shown = words(figure)
+    assert all(text in shown for text in ("an apple", "a pear", "rank 1", "rank 2", "CC BY-SA", "no picture"))
     long = words(static.gallery(None, ["a caption of many words " * 20])).split("\n")
     assert len(long) == 3
     assert long[-1].endswith("…")

@@ -267,7 +267,7 @@ def test_the_authors_bandwidth_draws_two_caps_of_real_embeddings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"perplexity": None}, "give a perplexity or a bandwidth"),
         ({"bandwidth": 1.0}, "give a perplexity or a bandwidth: for a bandwidth, perplexity=None"),
@@ -286,8 +286,8 @@ def test_the_authors_bandwidth_draws_two_caps_of_real_embeddings() -> None:
         ({"perplexity": None, "bandwidth": 1e-9}, "row 0 has no other within reach of bandwidth=1e-09"),
     ],
 )
-def test_options_out_of_range_are_refused(options: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         DOSNES(**options).fit(two_cones(20))  # type: ignore[arg-type]
 
 

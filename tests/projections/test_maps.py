@@ -138,13 +138,13 @@ class Searches:
         self.graphs, self.distances = 0, 0
         search, measure = neighbors.nearest, faithfulness.Distances.of
 
-        def searched(*given: Any, **options: Any) -> Any:
+        def searched(*values: Any, **options: Any) -> Any:
             self.graphs += 1
-            return search(*given, **options)
+            return search(*values, **options)
 
-        def measured(*given: Any, **options: Any) -> Any:
+        def measured(*values: Any, **options: Any) -> Any:
             self.distances += 1
-            return measure(*given, **options)
+            return measure(*values, **options)
 
         monkeypatch.setattr(neighbors, "nearest", searched)
         monkeypatch.setattr(faithfulness.Distances, "of", measured)
@@ -299,7 +299,7 @@ def test_points_that_are_all_equal_and_nan_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"method": "tsen"}, "no method 'tsen'; did you mean tsne?"),
         ({"method": "isomap-xyz"}, "no method 'isomap-xyz'; there are svd, pca, umap"),
@@ -310,8 +310,8 @@ def test_points_that_are_all_equal_and_nan_are_refused() -> None:
         ({"method": "svd", "captions": "some"}, "captions must be all or first, got 'some'"),
     ],
 )
-def test_what_cannot_be_asked_is_said(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         project(small_set(), **options)
 
 
@@ -326,17 +326,17 @@ def test_too_many_points_are_refused_with_the_cost_before_anything_starts() -> N
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [(True, "images (--limit) or texts (--captions first)"), (False, "images (limit) or texts (captions='first')")],
 )
-def test_options_are_named_as_who_called_writes_them(flags: bool, said: str) -> None:
+def test_options_are_named_as_who_called_writes_them(flags: bool, message: str) -> None:
     speak_of_flags(flags)
     try:
         with pytest.raises(InputError) as refused:
             refuse_too_many("tsne", 200_000)
     finally:
         speak_of_flags(False)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 # two sets
@@ -419,7 +419,7 @@ def test_umap_draws_two_sets_on_common_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"kind": "torus"}, "kind must be one of plane, sphere, space"),
         ({"image": [[1, 2, 3]]}, r"image of a plane must be \(rows, 2\), got \(1, 3\)"),
@@ -431,11 +431,11 @@ def test_umap_draws_two_sets_on_common_axes() -> None:
         ({"keeps": {"truth": 1.0}}, "keeps has no truth; it may have trustworthiness"),
     ],
 )
-def test_a_map_that_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_a_map_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     good = Map([[0, 0], [1, 1]], [[0, 1], [1, 0]], [0, 1], "plane", "svd")  # type: ignore[arg-type]
     if changes.get("text", 0) is None:
         good = good.replace(text=None, image_of_text=None, text_id=())
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         good.replace(**changes)
 
 
@@ -452,11 +452,11 @@ def test_a_file_gives_back_the_coordinates_and_is_the_same_twice(suffix: str, tm
     drawn = project(small_set(4, 2).replace(caption=hostile), "svd")
     one, other = (drawn.save(tmp_path / f"{name}{suffix}").read_bytes() for name in "ab")
     assert one == other
-    x, told = read_back(tmp_path / f"a{suffix}")
+    x, record = read_back(tmp_path / f"a{suffix}")
     assert np.array_equal(x, np.concatenate([drawn.image, drawn.text])[:, 0])  # type: ignore[list-item]
-    if told is not None:
-        assert told["keeps"]["trustworthiness"] == drawn.keeps["trustworthiness"]
-        assert told["facts"] == drawn.facts()
+    if record is not None:
+        assert record["keeps"]["trustworthiness"] == drawn.keeps["trustworthiness"]
+        assert record["facts"] == drawn.facts()
 
 
 def read_back(path: Path) -> tuple[np.ndarray, dict[str, Any] | None]:
@@ -474,8 +474,8 @@ def read_back(path: Path) -> tuple[np.ndarray, dict[str, Any] | None]:
     if path.suffix == ".npz":
         with np.load(path) as kept:
             return np.concatenate([kept["image"], kept["text"]])[:, 0], json.loads(str(kept["map"][0]))
-    told = json.loads(path.read_text())
-    return np.array([point["x"] for point in told["points"]], np.float32), told
+    record = json.loads(path.read_text())
+    return np.array([point["x"] for point in record["points"]], np.float32), record
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

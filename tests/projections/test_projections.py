@@ -91,7 +91,7 @@ def test_neighbours_among_other_rows_are_exact_in_their_precision(kind: type, to
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"k": 10}, "10 neighbours need at least 11 points, got 10"),
         ({"k": 0}, "0 neighbours"),
@@ -99,8 +99,8 @@ def test_neighbours_among_other_rows_are_exact_in_their_precision(kind: type, to
         ({"k": 2, "method": "fast"}, "method must be auto, exact or approximate"),
     ],
 )
-def test_neighbours_refuse_what_has_none(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_neighbours_refuse_what_has_none(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         nearest(clumps(10), **options)
 
 
@@ -163,10 +163,10 @@ def test_other_lengths_than_1_take_a_search_a_metric(searches: list[tuple[str, i
 
 
 def test_an_approximate_search_serves_only_its_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, ...]] = []
 
     def searched(x: Any, k: int, *, method: str, random_state: int | None, **_: Any) -> Any:
-        asked.append((k, method, random_state))
+        calls.append((k, method, random_state))
         return np.zeros((len(x), k), np.float32), np.zeros((len(x), k), np.int32)
 
     monkeypatch.setattr(neighbors, "nearest", searched)
@@ -180,7 +180,7 @@ def test_an_approximate_search_serves_only_its_like(monkeypatch: pytest.MonkeyPa
     ]
     for k, method, seed in wanted:
         assert near.nearest(k, method=method, random_state=seed)[1].shape == (60, k)
-    assert asked == [wanted[0], *wanted[2:]]
+    assert calls == [wanted[0], *wanted[2:]]
 
 
 def test_shared_neighbours_cannot_be_written_to() -> None:

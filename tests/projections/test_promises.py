@@ -33,7 +33,7 @@ class Promised:
     sphere: bool = False
     linear: bool = False
     least: int = 2  # points
-    refused: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)  # options, and what is said of them
+    refused: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)  # options, and the message
 
 
 OF_AXES = ({"n_components": D + 1}, f"n_components={D + 1} needs as many points and dimensions, got {N} x {D}")
@@ -338,6 +338,6 @@ def test_a_seed_that_is_none_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "case"), [(name, case) for name in NAMES for case in PROMISED[name].refused])
 def test_an_option_that_cannot_be_is_named(name: str, case: str) -> None:
-    options, said = PROMISED[name].refused[case]
-    with pytest.raises(ValueError, match=said):
+    options, message = PROMISED[name].refused[case]
+    with pytest.raises(ValueError, match=message):
         PROMISED[name].make(**options).fit(clumps())

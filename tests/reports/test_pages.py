@@ -188,8 +188,8 @@ def test_a_click_shows_the_nearest_in_the_other_modality(report: Opened, place: 
     best = score.topk(10)
     texts = [SHOWN if i == 10 else made.caption[i] for i in best.indices.tolist()]  # type: ignore[index]
     assert report.view.locator("#chosen .near .words").all_inner_texts() == texts
-    told = report.view.locator("#chosen .near .told").all_inner_texts()
-    assert told == [f"{i}. cosine {value:.4f}" for i, value in enumerate(best.values.tolist(), 1)]
+    content = report.view.locator("#chosen .near .told").all_inner_texts()
+    assert content == [f"{i}. cosine {value:.4f}" for i, value in enumerate(best.values.tolist(), 1)]
     own = [i for i, text in enumerate(best.indices.tolist()) if text // 2 == row]
     marked = report.view.locator("#chosen .near .item").evaluate_all("all => all.map((one) => one.matches('.own'))")
     assert [i for i, each in enumerate(marked) if each] == own
@@ -284,11 +284,11 @@ def test_downloads_are_the_numbers(report: Opened, tmp_path: Path) -> None:
         assert waiting.value.suggested_filename == name
         waiting.value.save_as(tmp_path / name)
         kept[name] = (tmp_path / name).read_text()
-    told = json.loads(kept["report.json"])
-    assert told["n_images"] == COUNT
+    content = json.loads(kept["report.json"])
+    assert content["n_images"] == COUNT
     rows = list(csv.DictReader(kept["report.csv"].splitlines()))
     values = {row["metric"]: row["value"] for row in rows if not row["group"]}
-    assert {key: "" if value is None else repr(value) for key, value in told["metrics"].items()} == values
+    assert {key: "" if value is None else repr(value) for key, value in content["metrics"].items()} == values
     assert report.troubles == []
 
 

@@ -60,8 +60,8 @@ def tags_of(page: str) -> list[tuple[str, dict[str, str]]]:
     return found
 
 
-def table(told: dict[str, Any]) -> np.ndarray[Any, Any]:
-    return np.frombuffer(base64.b64decode(told["bdata"]), f"<{told['dtype']}").reshape(told["shape"])
+def table(content: dict[str, Any]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(content["bdata"]), f"<{content['dtype']}").reshape(content["shape"])
 
 
 def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,16 +125,16 @@ def test_a_page_has_every_picture(written: str) -> None:
 
 
 def test_what_a_click_shows_is_the_nearest_in_the_full_space(written: str) -> None:
-    told, embeddings = carried(written)["items"], small_set(30, 2)
+    content, embeddings = carried(written)["items"], small_set(30, 2)
     assert embeddings.text is not None
     score = embeddings.image @ embeddings.text.T
-    space = told["spaces"][0]
+    space = content["spaces"][0]
     for kind, scores in (("image", score), ("text", score.T)):
         best = scores.topk(10, dim=1)
         assert table(space["nearest"][kind]["cosine"]) / 10_000 == pytest.approx(best.values.numpy(), abs=6e-5)
         found = torch.from_numpy(table(space["nearest"][kind]["row"]).astype(np.int64))
         assert scores.gather(1, found) == pytest.approx(best.values)
-    owner = table(told["pairs"]["image"])
+    owner = table(content["pairs"]["image"])
     assert owner.tolist() == embeddings.image_of_text.tolist()  # type: ignore[union-attr]
     ranks = (score.T[torch.arange(60), torch.from_numpy(owner.astype(np.int64))][:, None] < score.T).sum(1) + 1
     assert table(space["rank"]["text"]).tolist() == ranks.tolist()
@@ -165,7 +165,9 @@ def test_what_comes_from_outside_is_text(tmp_path: Path, monkeypatch: pytest.Mon
         tags = tags_of(page)
         assert "alert(1)&lt;/script&gt;" in page
         assert not [
-            tag for tag, told in tags if tag in ("img", "iframe") or any(name.startswith("on") for name in told)
+            tag
+            for tag, attributes in tags
+            if tag in ("img", "iframe") or any(name.startswith("on") for name in attributes)
         ]
         assert (
             sum(tag == "script" for tag, _ in tags) == 7
@@ -184,7 +186,7 @@ def test_signs_that_act_are_written_out_and_letters_stay() -> None:
 def test_a_page_asks_nobody_for_anything(written: str) -> None:
     assert "default-src &#39;none&#39;" in written
     asking = {"src", "href", "action", "data", "srcset", "poster", "background"}
-    assert [told[name] for _, told in tags_of(written) for name in asking & set(told) if told[name][0] != "#"] == []
+    assert [has[name] for _, has in tags_of(written) for name in asking & set(has) if has[name][0] != "#"] == []
     style = written[written.index("<style>") : written.index("</style>")]
     assert "@import" not in style
     assert "url(" not in style
@@ -208,10 +210,10 @@ def test_a_result_has_what_it_can_show_and_says_what_is_missing(tmp_path: Path, 
 def test_classes_are_explored_as_texts_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick_maps(monkeypatch)
     page = gc.report(class_set(), tmp_path / "r.html", bootstrap=0).read_text()
-    told = carried(page)["items"]
-    assert told["texts"] == [f"class {c}" for c in range(4)]
-    assert table(told["pairs"]["text"]).tolist() == [i % 4 for i in range(40)]
-    assert table(told["spaces"][0]["nearest"]["image"]["row"]).shape == (40, 4)
+    content = carried(page)["items"]
+    assert content["texts"] == [f"class {c}" for c in range(4)]
+    assert table(content["pairs"]["text"]).tolist() == [i % 4 for i in range(40)]
+    assert table(content["spaces"][0]["nearest"]["image"]["row"]).shape == (40, 4)
     assert "Search in classes" in page
 
 
@@ -234,10 +236,10 @@ def test_what_cannot_be_drawn_says_why(tmp_path: Path, embeddings: EmbeddingSet)
 def test_of_a_large_set_a_sample_is_shown_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick_maps(monkeypatch)
     page = gc.report(small_set(40, 2), tmp_path / "r.html", bootstrap=0, metrics=FEW, points=60).read_text()
-    told = carried(page)
-    assert (len(told["items"]["images"]), len(told["items"]["texts"])) == (20, 40)
+    content = carried(page)
+    assert (len(content["items"]["images"]), len(content["items"]["texts"])) == (20, 40)
     assert "are of 20 of the 40 images, drawn by seed 0; numbers and ranks are of all" in page
-    assert json.loads(told["files"]["report.json"])["n_images"] == 40
+    assert json.loads(content["files"]["report.json"])["n_images"] == 40
 
 
 def test_files_to_download_have_the_numbers_to_the_last_digit(written: str, panel: Panel) -> None:
@@ -264,10 +266,10 @@ def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) ->
         count = sum(row.verdict == name for row in comparison.rows.values())
         # at the top too, in tiles
         assert page.count(f'class="verdict {name}"') >= count
-    told = carried(page)
-    assert [space["name"] for space in told["items"]["spaces"]] == ["before", "after"]
+    content = carried(page)
+    assert [space["name"] for space in content["items"]["spaces"]] == ["before", "after"]
     assert {"sphere", "plane", "similarities-before", "similarities-after"} <= set(carried(page, "geomclip-pictures"))
-    assert json.loads(told["files"]["compare.json"]) == json.loads(json.dumps(comparison.to_dict()))
+    assert json.loads(content["files"]["compare.json"]) == json.loads(json.dumps(comparison.to_dict()))
     assert "Found later" in page
 
 
@@ -291,12 +293,12 @@ def test_a_comparison_is_saved_as_data_and_its_page_is_a_report(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("flags", "said"), [(True, "--no-thumbnails: "), (False, "thumbnails=False: ")])
-def test_options_are_named_as_who_called_writes_them(flags: bool, said: str) -> None:
+@pytest.mark.parametrize(("flags", "message"), [(True, "--no-thumbnails: "), (False, "thumbnails=False: ")])
+def test_options_are_named_as_who_called_writes_them(flags: bool, message: str) -> None:
     speak_of_flags(flags)
     try:
         for source in (Panel({"alignment": 1.0}), Comparison({"alignment": Row(1.0, 2.0, 1.0)})):
-            with pytest.raises(InputError, match=f"^{said}"):
+            with pytest.raises(InputError, match=f"^{message}"):
                 gc.report(source, "x.html", thumbnails=False)
     finally:
         speak_of_flags(False)
@@ -476,7 +478,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["a.npz", "--out", "x.pdf"], "x.pdf must be a file whose name ends in .html"),
         (["a.npz", "--out", "absent/x.html"], "absent does not exist"),
@@ -500,13 +502,13 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_what_cannot_be_used_is_one_line(
-    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     gc.save(small_set(8, 1), "a.npz")
     Panel({"alignment": 1.0}).save("a.json")
     there = set(tmp_path.iterdir())
-    assert_one_line(run(*arguments), 2, said)
+    assert_one_line(run(*arguments), 2, message)
     assert set(tmp_path.iterdir()) == there
 
 
