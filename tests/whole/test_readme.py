@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 from helpers import ROOT
 
-from geomclip.pairs import load_pairs
+from geomclip.pairs import Source, load_pairs
 
 sys.path.insert(0, str(ROOT / "docs"))
 
@@ -96,7 +96,7 @@ def alike(shown: str, printed: str) -> bool:
 
 def test_readme_shows_what_the_commands_print() -> None:
     made_from = json.loads((ROOT / "geomclip" / "encoders" / "demo" / "training.json").read_text(encoding="utf-8"))
-    if load_pairs("emoji", split="test").fingerprint() != made_from["data"]["test"]["sha256"]:
+    if load_pairs(Source("emoji", split="test")).fingerprint() != made_from["data"]["test"]["sha256"]:
         pytest.skip("other versions of the data packages than those that README was printed with")
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.shown(page)
