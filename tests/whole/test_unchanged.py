@@ -19,7 +19,7 @@ from helpers import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import unchanged
-from unchanged import CASES, CHANGES, Change, Difference, chosen, compared, differences, shown
+from unchanged import CASES, CHANGES, Change, Difference, chosen, compared, differences, explains, shown
 
 RESULT = {"metrics": {"alignment": 0.1234}, "seconds": {"sweep": 0.5}, "env": {"geomclip": "0.1.0", "torch": "2"}}
 
@@ -37,7 +37,7 @@ def test_times_and_versions_may_differ_and_digits_may_not() -> None:
     assert differences("a/r.json", written(RESULT), written(later)) == []
     digit = RESULT | {"metrics": {"alignment": 0.1235}}
     assert differences("a/r.json", written(RESULT), written(digit)) == [
-        Difference("a/r.json", "metrics.alignment", "0.1234", "0.1235")
+        Difference("a/r.json", "metrics.alignment", "0.1234", "0.1235", apart=pytest.approx(1e-4))
     ]
     assert fields_of(differences("a/r.json", written(RESULT), written(RESULT | {"env": {}}))) == [
         *("env.geomclip", "env.torch", "env"),
@@ -119,6 +119,13 @@ def test_arrays_are_compared_by_type_and_row() -> None:
 def test_other_bytes_and_texts_are_compared_whole() -> None:
     assert fields_of(differences("a/w.safetensors", b"\xff\x00", b"\xff\x01")) == [""]
     assert fields_of(differences("a/t.md", b"a\nb\n", b"a\nc\n")) == ["line 2"]
+
+
+def test_a_change_of_digits_explains_no_larger_one() -> None:
+    digits = Change("m/*", "^x$", "x moves in the last digits", within=1e-6)
+    for after, explained in ((b'{"x": 2.000001}', True), (b'{"x": 2.00001}', False), (b'{"x": "two"}', False)):
+        (found,) = differences("m/r.json", b'{"x": 2.0}', after)
+        assert explains(digits, found) == explained
 
 
 def test_a_difference_that_the_changelog_names_is_explained_and_an_idle_entry_is_named() -> None:
