@@ -41,7 +41,7 @@ demo: $(STAMP)
 	@$(BIN)/geomclip measure
 
 # Two processes of one thread each: twice as fast on two cores as one of two, since most tests wait for others.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
 	@$(PYTEST)

@@ -25,8 +25,27 @@ settings.register_profile("geomclip", deadline=None, derandomize=True, database=
 settings.load_profile("geomclip")
 
 
+FIRST = (
+    "whole/test_readme.py",
+    "training/test_finetune.py",
+    "training/test_processes.py",
+    "reports/test_reports.py",
+    "projections/test_promises.py",
+    "plots/test_static.py",
+    "whole/test_benchmarks.py",
+    "training/test_finetune_kill.py",
+)
+"""Files that take longest: begun first, so that no process ends long after the other."""
+
+
+def place(item: pytest.Item) -> int:
+    """Where a test comes: the long files as they stand in FIRST, then all others."""
+    return next((rank for rank, file in enumerate(FIRST) if item.nodeid.split("::")[0].endswith(file)), len(FIRST))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count examples as numeric: they print what they compute. Leave the slow tests out unless GEOMCLIP_SLOW=1."""
+    """Long files first; examples are numeric: they print what they compute; slow tests only if GEOMCLIP_SLOW=1."""
+    items.sort(key=place)
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             item.add_marker("numeric")

@@ -1,23 +1,27 @@
 """What README and docs show, runs.
 
 Every ```python and ```bash block of README.md and docs/*.md is run, in the order of the file, in an empty
-folder; the python blocks of a file share one namespace. A block that cannot run here has the line
-`<!-- not run: REASON -->` before it. What a block of README.md shows as printed, by docs/readme.py, is printed.
+folder; the python blocks of a file share one namespace, and the commands this process, since each would load
+torch again. A block that cannot run here has the line `<!-- not run: REASON -->` before it. What a block of
+README.md shows as printed, by docs/readme.py, is printed.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from helpers import ROOT
 
+from geomclip.cli.app import main
+from geomclip.machine.version import __version__
 from geomclip.pairs import Source, load_pairs
 
 sys.path.insert(0, str(ROOT / "docs"))
@@ -48,12 +52,31 @@ def blocks(text: str) -> list[Block]:
     ]
 
 
+def commands(block: Block) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a block with their numbers, in words as a shell has them."""
+    for number, line in enumerate(block.code.splitlines(), block.line):
+        if words := shlex.split(line, comments=True):
+            assert not set(words) & {"|", "&&", ";", ">"}, f"line {number}: one command a line"
+            yield number, words
+
+
+def test_commands_are_read_as_a_shell_reads_them() -> None:
+    block = Block("bash", "geomclip a --if 'x < -1'  # why\n\n# nothing\ngeomclip b\n", 7, None)
+    assert list(commands(block)) == [(7, ["geomclip", "a", "--if", "x < -1"]), (10, ["geomclip", "b"])]
+
+
+def test_the_command_is_installed_with_the_package() -> None:
+    command = Path(sys.executable).with_name("geomclip")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
+    assert done.stdout == f"geomclip {__version__}\n", done.stderr
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_example_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    # the commands of this environment, though it is not activated
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     names: dict[str, Any] = {"__name__": "example"}
     for block in blocks(page.read_text(encoding="utf-8")):
         if block.reason:
@@ -61,14 +84,9 @@ def test_every_example_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         if block.kind == "python":
             exec(compile("\n" * (block.line - 1) + block.code, str(page), "exec"), names)
         else:
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", block.code],
-                env={**os.environ, "PATH": path},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{page.name}:{block.line}: {done.stderr}"
+            for number, words in commands(block):
+                assert words[0] == "geomclip", f"{page.name}:{number}: this test runs no {words[0]}"
+                assert main(words[1:]) == 0, f"{page.name}:{number}: {capsys.readouterr().err}"
 
 
 def test_blocks_are_found_with_their_reasons() -> None:
