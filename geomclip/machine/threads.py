@@ -57,7 +57,7 @@ class Workers:
     def __enter__(self) -> Workers:
         self._torch_threads = torch.get_num_threads()
         if self.count:
-            self._pool = ThreadPoolExecutor(self.count, self.name, initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = ThreadPoolExecutor(self.count, self.name, initializer=use_one_torch_thread)
         else:
             torch.set_num_threads(1)
         return self
@@ -127,6 +127,17 @@ class Workers:
     def _made(self, call: Call[Out]) -> Out:
         self.check()
         return call.function(*call.arguments)
+
+
+def use_one_torch_thread() -> None:
+    """Compute in this thread with one torch thread, whatever number another thread sets later.
+
+    At the first operation of a thread that could use several, torch gives it the number that was set last anywhere,
+    even if the thread has set its own. Asking for the number first gets that over with. A matrix product has other
+    bits with other numbers.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def default_workers() -> int:

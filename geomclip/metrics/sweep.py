@@ -141,11 +141,11 @@ class _Sweep:
 
     def run(self, stage: str, progress: Progress) -> None:
         """Every row of blocks, in threads where there are loops that let others work meanwhile."""
-        count = min(torch.get_num_threads(), len(self.rows)) if self.compiled else 1
+        threads = torch.get_num_threads() if self.compiled else 1
         with ExitStack() as stack:
             takes: list[Callable[[], None]] = [partial(self.take, place) for place in range(len(self.rows))]
-            if count > 1:
-                workers = stack.enter_context(Workers(count, "sweep"))
+            if threads > 1:  # a single row too: its product by several torch threads would have other bits
+                workers = stack.enter_context(Workers(min(threads, len(self.rows)), "sweep"))
                 calls = [workers.add(self.take, place, workers.check) for place in range(len(self.rows))]
                 takes = [partial(workers.result, call) for call in calls]
             for (texts, _), take in zip(self.rows, takes, strict=True):

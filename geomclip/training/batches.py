@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.threads import default_workers
+from geomclip.machine.threads import default_workers, use_one_torch_thread
 from geomclip.machine.words import option
 from geomclip.training.pictures import Pictures
 from geomclip.training.processes import Processes
@@ -148,7 +148,7 @@ class PairBatches:
         if self.workers:
             # one torch thread in each worker, or they would fight the model for the processor
             threads = torch.get_num_threads()
-            self._pool = ThreadPoolExecutor(self.workers, "decode", initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = ThreadPoolExecutor(self.workers, "decode", initializer=use_one_torch_thread)
             self._threads = threads
         return self
 

@@ -33,6 +33,17 @@ def test_every_call_has_one_torch_thread_and_the_caller_keeps_its_own(count):
         torch.set_num_threads(before)
 
 
+def test_a_worker_keeps_its_one_torch_thread_when_another_thread_sets_more():
+    before = torch.get_num_threads()
+    try:
+        with Workers(1, "test") as workers:
+            workers.result(workers.add(int))  # its thread runs, and torch has not been asked for anything yet
+            torch.set_num_threads(3)
+            assert workers.result(workers.add(torch.get_num_threads)) == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_next_calls_are_begun_in_order_before_they_are_asked_for_and_no_more_than_two_a_thread():
     begun, released = [], threading.Event()
 

@@ -117,14 +117,15 @@ def assert_no_bit_differs(results: list[list[dict[str, Tensor]]]) -> None:
             assert all(torch.equal(one[name].nan_to_num(9), same[name].nan_to_num(9)) for name in one)
 
 
+@pytest.mark.parametrize(("text_block", "image_block"), [(20, 7), (400, 70)], ids=["many rows of blocks", "one row"])
 @pytest.mark.parametrize("within", [False, True])
-def test_the_number_of_threads_changes_no_bit(threads, within):
+def test_the_number_of_threads_changes_no_bit(threads, within, text_block, image_block):
     image, text, own = clouds("signed")
     pairing, folds = (Pairing.within(text), WITHIN) if within else (Pairing.of(image, text, own), ACROSS)
     results = []
-    for count in (1, 2, 5):
+    for count in (1, 2, 5, 8):
         threads(count)
-        found = sweep(pairing, folds, compiled=True, text_block=20, image_block=7)
+        found = sweep(pairing, folds, compiled=True, text_block=text_block, image_block=image_block)
         results.append([parts(each) for each in found])
     assert_no_bit_differs(results)
 
@@ -151,7 +152,9 @@ def test_what_fails_in_a_thread_ends_the_sweep_with_its_error(threads):
     assert torch.get_num_threads() == 3
 
 
-def test_sweeps_may_run_at_once():
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_sweeps_may_run_at_once(threads, count):
+    threads(count)
     pairing = Pairing.of(*clouds("signed"))
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(sweep, pairing, ACROSS, compiled=True, text_block=20) for _ in range(4)]
