@@ -1,8 +1,7 @@
 """Two processes that torchrun started learn what one process with the joint batch learns; gloo on the CPU.
 
-Run by torchrun as a script it takes the steps of every case, fine-tunes, and leaves what it saw in a folder:
-
-torchrun --standalone --nproc-per-node 2 tests/training/test_processes.py FOLDER
+As a script it is torchrun, which has two processes take the steps of every case, fine-tune, and leave what they saw in
+a folder. They are forks of it, so that what takes seconds to load is loaded once.
 """
 
 from __future__ import annotations
@@ -128,14 +127,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def both(folder):
     """What each of the two processes saw."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
     }
     with subprocess.Popen(
-        [*launcher, __file__, str(folder)],
+        [sys.executable, __file__, str(folder)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -225,4 +223,10 @@ def test_two_processes_leave_a_finished_run_and_go_on_with_a_longer_one(folder, 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]))
+    if "RANK" in os.environ:
+        main(Path(sys.argv[1]))
+    else:
+        from torch.distributed.run import main as torchrun
+
+        tiny_module()  # loads what both need
+        torchrun(["--standalone", "--nproc-per-node=2", "--start-method=fork", "--run-path", __file__, sys.argv[1]])
