@@ -140,6 +140,17 @@ def use_one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
+@contextmanager
+def same_torch_threads() -> Iterator[None]:
+    """This thread has as many torch threads afterwards as before: numba's parallel loops may set numba's number."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:  # only then: setting it sets the default of new threads too
+            torch.set_num_threads(before)
+
+
 def default_workers() -> int:
     """Threads that read and decode: one a processor that this process may use, 4 at most."""
     return min(4, processors())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from geomclip.machine.threads import same_torch_threads
 from geomclip.projections.neighbors import NeighborSearch
 
 P = TypeVar("P", bound="Projection")
@@ -58,7 +59,8 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self._check(rows)
         self.n_features_in_ = rows.shape[1]
         near = NeighborSearch(rows) if neighbors is None else neighbors.of(rows)
-        self.embedding_ = np.ascontiguousarray(self._fit(rows, near), dtype=rows.dtype)
+        with same_torch_threads():
+            self.embedding_ = np.ascontiguousarray(self._fit(rows, near), dtype=rows.dtype)
         return self
 
     def fit_transform(self, x: Any, y: None = None, *, neighbors: NeighborSearch | None = None) -> Any:
@@ -111,7 +113,8 @@ class PlacesNewPoints(Projection):
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        return _alike(np.ascontiguousarray(self._transform(rows), dtype=rows.dtype), x)
+        with same_torch_threads():
+            return _alike(np.ascontiguousarray(self._transform(rows), dtype=rows.dtype), x)
 
     def _transform(self, x: NDArray[Any]) -> NDArray[Any]:
         """Drawn points (n, k) of new rows x."""

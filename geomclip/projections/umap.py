@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.utils.metaestimators import available_if
 
 from geomclip.machine.extras import optional
+from geomclip.machine.threads import same_torch_threads
 from geomclip.projections.base import PlacesNewPoints, whole
 from geomclip.projections.neighbors import NeighborSearch, nearest_among
 
@@ -112,7 +113,7 @@ class UMAP(PlacesNewPoints):
             self._check(x)
         self._check_options()
         rows = {row: row for row in range(len(before))}
-        with without_warnings():
+        with without_warnings(), same_torch_threads():
             # the sum of both graphs is laid out as one; umap-learn finds the neighbours itself here
             aligned_umap = optional("umap.aligned_umap", "UMAP").AlignedUMAP
             mapper = aligned_umap(**options_of(self), alignment_regularisation=TIED)

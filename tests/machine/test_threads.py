@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from geomclip.machine.threads import Stopped, Workers
+from geomclip.machine.threads import Stopped, Workers, same_torch_threads
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -42,6 +42,19 @@ def test_a_worker_keeps_its_one_torch_thread_when_another_thread_sets_more():
             assert workers.result(workers.add(torch.get_num_threads)) == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_sets_the_number_of_torch_threads_leaves_the_one_before():
+    before = torch.get_num_threads()
+
+    @same_torch_threads()
+    def set_more():
+        torch.set_num_threads(before + 2)
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        set_more()
+    assert torch.get_num_threads() == before
 
 
 def test_the_next_calls_are_begun_in_order_before_they_are_asked_for_and_no_more_than_two_a_thread():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import geomclip as gc
 from geomclip.projections import PROJECTIONS, neighbors
-from geomclip.projections.base import Projection
+from geomclip.projections.base import PlacesNewPoints, Projection
 from geomclip.projections.linear import PCA, SVD
 from geomclip.projections.neighbors import NeighborSearch, nearest, nearest_among
 from geomclip.projections.tsne import TSNE
@@ -276,6 +276,31 @@ def test_tsne_starts_from_drawn_points_and_keeps_their_places(caplog: pytest.Log
     step = TSNE(perplexity=5, n_iter=1, init=first).fit_transform(x)
     assert np.allclose(step, first - first.mean(axis=0), atol=0.1 * first.std())
     assert caplog.text == ""  # openTSNE would advise a narrower start
+
+
+# torch's threads
+
+
+class SetsThreads(PlacesNewPoints):
+    """What numba's first parallel loop does in the thread that starts it."""
+
+    def _fit(self, x: NDArray[Any], near: NeighborSearch) -> NDArray[Any]:
+        return self._transform(x)
+
+    def _transform(self, x: NDArray[Any]) -> NDArray[Any]:
+        torch.set_num_threads(torch.get_num_threads() + 2)
+        return x[:, :2]
+
+
+def test_a_map_leaves_torch_its_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        fitted = SetsThreads().fit(clumps())
+        assert torch.get_num_threads() == before
+        fitted.transform(clumps())
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
 
 
 # the table
