@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import Stages, random_rows
+from helpers import random_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorder import Recorder
 from torch import Tensor
 
 from geomclip.metrics.alignment import Hardest
@@ -177,7 +178,7 @@ def test_inputs_are_left_alone():
 
 
 def test_progress_counts_the_texts_that_are_done():
-    seen = Stages()
+    seen = Recorder()
     sweep(pairing(), [Hardest()], text_block=8, image_block=4, stage="all", progress=seen)
-    assert seen.stages[-1] == ("all", 31, 31)
+    assert seen.stages[-1] == ("all", 31, 31, "")
     assert seen.stages == sorted(seen.stages)

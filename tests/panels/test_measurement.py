@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from helpers import Stages, class_set, random_rows, shared, small_set
+from helpers import class_set, random_rows, shared, small_set
+from recorder import Recorder
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
@@ -227,9 +228,9 @@ def test_only_the_folds_that_a_metric_names_are_computed():
 
 
 def test_progress_gets_each_sweep_as_a_stage():
-    seen = Stages()
+    seen = Recorder()
     measure(small_set(6, 2), bootstrap=0, progress=seen)
-    assert seen.stages == [("image sweep", 6, 6), ("text sweep", 12, 12), ("image-text sweep", 12, 12)]
+    assert seen.stages == [("image sweep", 6, 6, ""), ("text sweep", 12, 12, ""), ("image-text sweep", 12, 12, "")]
     assert seen.lines == []
 
 

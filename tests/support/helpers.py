@@ -128,20 +128,6 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
         assert words in done.err
 
 
-class Stages:
-    """Progress that keeps what it gets."""
-
-    def __init__(self) -> None:
-        self.stages: list[tuple[str, int, int | None]] = []
-        self.lines: list[str] = []
-
-    def stage(self, name: str, done: int, total: int | None, note: str = "") -> None:
-        self.stages.append((name, done, total))
-
-    def log(self, line: str) -> None:
-        self.lines.append(line)
-
-
 class RunsCode:
     """Unpickled, it would write a file."""
 
