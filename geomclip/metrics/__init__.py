@@ -12,7 +12,7 @@ from geomclip.metrics.alignment import (
 )
 from geomclip.metrics.bins import reliability
 from geomclip.metrics.calibration import retrieval_posterior
-from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, mce, smece
+from geomclip.metrics.calibration_scores import ace, brier, classwise_ece, ece, ece_debiased, mce, smece
 from geomclip.metrics.gap import (
     gap_after_centering,
     mean_cosine,
@@ -48,7 +48,9 @@ class Metric:
     `better` is "lower", "higher" or "" where neither is good in itself; the value never leaves [low, high];
     `default` says whether the default panel has it; `swaps_to` is the key that holds this value once images
     and texts change places (one text an image), "" where that is not defined; `interval` is how its interval
-    is made: "bootstrap" over images, "basic" bootstrap, "halves", or "" for none; `folds` are what it reads of the
+    is made (`geomclip.panels.intervals`): "plain", "positive", "share", "error", "root", "order", or "" for none, and
+    then `why` says why; `least` images it needs; `target` is what it is an interval of: "population", what ever more
+    images would lead to, or "size", the mean of the number over sets of this size; `folds` are what it reads of the
     sweeps, each a sweep ("image", "text", "cross") and a fold of it (`geomclip.panels.stages.sweeps.FOLDS`).
     """
 
@@ -60,8 +62,11 @@ class Metric:
     high: float
     default: bool = True
     swaps_to: str = ""
-    interval: str = "bootstrap"
+    interval: str = "plain"
     folds: tuple[str, ...] = ()
+    target: str = "size"
+    least: int = 20
+    why: str = ""
 
 
 GROUPS = {
@@ -92,7 +97,7 @@ def _both(
             high,
             default,
             f"{key}_{'text' if cloud == 'image' else 'image'}",
-            "halves",
+            "plain",
             (f"{cloud} {fold}",) if fold else (),
         )
         for cloud in ("image", "text")
@@ -108,8 +113,10 @@ def _directions(
     high: float,
     *,
     default: bool = True,
-    interval: str = "bootstrap",
+    interval: str = "plain",
     folds: tuple[str, ...] = (),
+    least: int = 20,
+    why: str = "",
 ) -> list[Metric]:
     """The two directions of a retrieval metric; the query is an image in text retrieval."""
     return [
@@ -124,6 +131,8 @@ def _directions(
             f"{query}_retrieval_{key}",
             interval,
             folds,
+            least=least,
+            why=why,
         )
         for what, query in (("text", "image"), ("image", "text"))
     ]
@@ -131,8 +140,10 @@ def _directions(
 
 _RANKS = ("cross ranks",)
 _MASSES = ("cross masses",)
+_UNKNOWN = "none known to hold"
+_COUNTED = "counted, not drawn"
 _ROWS: list[Metric] = [
-    Metric("alignment", "alignment", "Alignment", "lower", 0, 4, swaps_to="alignment"),
+    Metric("alignment", "alignment", "Alignment", "lower", 0, 4, swaps_to="alignment", target="population"),
     *(
         Metric(f"relative_alignment_{a}_to_{b}", "alignment", f"Relative alignment, {a} → {b}", "lower", -4, 4,
                swaps_to=f"relative_alignment_{b}_to_{a}", folds=("cross hardest",))
@@ -140,35 +151,50 @@ _ROWS: list[Metric] = [
     ),
     *(
         Metric(f"uniformity_{which}", "alignment", f"Uniformity, {title}", "lower", -8, 0,
-               swaps_to=f"uniformity_{back}", folds=tuple(f"{sweep} kernel" for sweep in sweeps))
+               swaps_to=f"uniformity_{back}", folds=tuple(f"{sweep} kernel" for sweep in sweeps),
+               target="population")
         for which, title, back, sweeps in (
             ("image", "images", "text", ("image",)), ("text", "texts", "image", ("text",)),
             ("joint", "both", "joint", ("image", "text", "cross")), ("cross", "image-text", "cross", ("cross",)),
         )
     ),
-    Metric("modality_gap", "gap", "Modality gap", "", 0, 2, swaps_to="modality_gap", interval="basic"),
-    Metric("relative_modality_gap", "gap", "Relative modality gap", "", 0, 1, swaps_to="relative_modality_gap"),
+    Metric("modality_gap", "gap", "Modality gap", "", 0, 2, swaps_to="modality_gap", interval="root"),
+    Metric("modality_gap_debiased", "gap", "Modality gap, debiased", "", 0, 2, swaps_to="modality_gap_debiased",
+           interval="root", target="population"),
+    Metric("modality_gap_squared", "gap", "Squared modality gap, debiased", "", -4, 4, False, "modality_gap_squared",
+           "root", target="population"),
+    Metric("modality_gap_standardized", "gap", "Modality gap in spreads within", "", 0, inf,
+           swaps_to="modality_gap_standardized", interval="root", target="population"),
+    Metric("relative_modality_gap", "gap", "Relative modality gap", "", 0, 1, swaps_to="relative_modality_gap",
+           target="population"),
     Metric("linear_separability", "gap", "Linear separability", "", 0, 1, swaps_to="linear_separability",
-           interval="halves"),
+           interval="share"),
     Metric("gap_after_centering", "gap", "Gap after centring", "", 0, 2, swaps_to="gap_after_centering",
-           interval="halves"),
-    Metric("mean_cosine_image", "gap", "Mean cosine, images", "", -1, 1, swaps_to="mean_cosine_text"),
-    Metric("mean_cosine_text", "gap", "Mean cosine, texts", "", -1, 1, swaps_to="mean_cosine_image"),
-    Metric("mean_cosine_matched", "gap", "Mean cosine, matched", "higher", -1, 1, swaps_to="mean_cosine_matched"),
-    Metric("mean_cosine_unmatched", "gap", "Mean cosine, unmatched", "lower", -1, 1, swaps_to="mean_cosine_unmatched"),
+           least=100),
+    Metric("mean_cosine_image", "gap", "Mean cosine, images", "", -1, 1, swaps_to="mean_cosine_text",
+           target="population"),
+    Metric("mean_cosine_text", "gap", "Mean cosine, texts", "", -1, 1, swaps_to="mean_cosine_image",
+           target="population"),
+    Metric("mean_cosine_matched", "gap", "Mean cosine, matched", "higher", -1, 1, swaps_to="mean_cosine_matched",
+           target="population"),
+    Metric("mean_cosine_unmatched", "gap", "Mean cosine, unmatched", "lower", -1, 1, swaps_to="mean_cosine_unmatched",
+           target="population"),
     *(row for k in (1, 5, 10)
-      for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1, folds=_RANKS)),
-    *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf, folds=_RANKS),
-    *_directions("mean_rank", "retrieval", "Mean rank", "lower", 1, inf, folds=_RANKS),
-    *_directions("ece", "calibration", "ECE", "lower", 0, 1, folds=_MASSES),
-    *_directions("mce", "calibration", "MCE", "lower", 0, 1, folds=_MASSES),
-    *_directions("ace", "calibration", "ACE", "lower", 0, 1, default=False, interval="", folds=_MASSES),
-    *_directions("smece", "calibration", "Smooth ECE", "lower", 0, 1, default=False, interval="", folds=_MASSES),
-    *_directions("brier", "calibration", "Brier score", "lower", 0, 2, default=False,
+      for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1, interval="share", folds=_RANKS)),
+    *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf, interval="order", folds=_RANKS),
+    *_directions("mean_rank", "retrieval", "Mean rank", "lower", 1, inf, interval="positive", folds=_RANKS, least=100),
+    *_directions("ece", "calibration", "ECE", "lower", 0, 1, interval="error", folds=_MASSES),
+    *_directions("ece_debiased", "calibration", "ECE, debiased", "lower", 0, 1, interval="root", folds=_MASSES),
+    *_directions("mce", "calibration", "MCE", "lower", 0, 1, interval="", folds=_MASSES, why="one bin decides it"),
+    *_directions("ace", "calibration", "ACE", "lower", 0, 1, default=False, interval="", folds=_MASSES, why=_UNKNOWN),
+    *_directions("smece", "calibration", "Smooth ECE", "lower", 0, 1, default=False, interval="", folds=_MASSES,
+                 why=_UNKNOWN),
+    *_directions("brier", "calibration", "Brier score", "lower", 0, 2, default=False, interval="positive",
                  folds=(*_MASSES, "cross squares")),
-    *_directions("nll", "calibration", "NLL", "lower", 0, inf, default=False, folds=_MASSES),
-    *_directions("temperature", "calibration", "Fitted temperature", "", 0, inf, default=False, interval=""),
-    *_directions("ece_calibrated", "calibration", "ECE at that temperature", "lower", 0, 1, default=False, interval=""),
+    *_directions("nll", "calibration", "NLL", "lower", 0, inf, default=False, interval="positive", folds=_MASSES),
+    *_directions("temperature", "calibration", "Fitted temperature", "", 0, inf, default=False, interval="", why=_UNKNOWN),
+    *_directions("ece_calibrated", "calibration", "ECE at that temperature", "lower", 0, 1, default=False, interval="",
+                 why=_UNKNOWN),
     *_both("effective_rank", "Effective rank", "", 1, inf),
     *_both("participation_ratio", "Participation ratio", "", 1, inf),
     *_both("twonn", "Intrinsic dimension", "", 0, inf, fold="nearest"),
@@ -178,32 +204,35 @@ _ROWS: list[Metric] = [
     *_both("isoscore", "IsoScore", "", 0, 1, default=False),
     *_both("w2_uniformity", "W2 uniformity", "lower", 0, 2, default=False),
     *(
-        Metric(f"{what}_{key}", "neighborhood", f"{title}, {what}s", "lower", low, high, key == "hubness",
-               f"{back}_{key}", "halves" if key == "hubness" else "", ("cross nearest",))
-        for key, title, low, high in (
-            ("hubness", "Hubness", -inf, inf), ("robin_hood", "Robin Hood", 0, 1), ("antihub_share", "Anti-hubs", 0, 1),
+        Metric(f"{what}_{key}", "neighborhood", f"{title}, {what}s", "lower", low, high, default,
+               f"{back}_{key}", interval, ("cross nearest",), least=100, why=why)
+        for key, title, low, high, default, interval, why in (
+            ("robin_hood", "Robin Hood", 0, 1, True, "plain", ""),
+            ("hubness", "Hubness", -inf, inf, True, "", "a few hubs decide it"),
+            ("antihub_share", "Anti-hubs", 0, 1, False, "", _UNKNOWN),
         )
         for what, back in (("text", "image"), ("image", "text"))
     ),
     *(
-        Metric(key, "similarity", title, better, low, 1, False, key, "")
+        Metric(key, "similarity", title, better, low, 1, False, key, "", why=_UNKNOWN)
         for key, title, better, low in (
             ("linear_cka", "Linear CKA", "higher", -inf), ("linear_cka_biased", "Linear CKA, biased", "higher", 0),
             ("mutual_knn", "Mutual k-NN", "higher", 0), ("procrustes_distance", "Procrustes distance", "lower", 0),
         )
     ),
-    Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval=""),
-    Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval=""),
-    Metric("zeroshot_acc1", "zeroshot", "Accuracy@1", "higher", 0, 1),
-    Metric("zeroshot_acc5", "zeroshot", "Accuracy@5", "higher", 0, 1),
-    Metric("zeroshot_mean_per_class_recall", "zeroshot", "Mean per-class recall", "higher", 0, 1),
-    Metric("zeroshot_ece", "zeroshot", "ECE", "lower", 0, 1),
-    Metric("zeroshot_mce", "zeroshot", "MCE", "lower", 0, 1),
-    Metric("zeroshot_nll", "zeroshot", "NLL", "lower", 0, inf),
-    Metric("zeroshot_brier", "zeroshot", "Brier score", "lower", 0, 2),
-    Metric("zeroshot_classwise_ece", "zeroshot", "Class-wise ECE", "lower", 0, 1, interval=""),
-    Metric("zeroshot_ace", "zeroshot", "ACE", "lower", 0, 1, default=False, interval=""),
-    Metric("zeroshot_smece", "zeroshot", "Smooth ECE", "lower", 0, 1, default=False, interval=""),
+    Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval="", why=_COUNTED),
+    Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval="", why=_COUNTED),
+    Metric("zeroshot_acc1", "zeroshot", "Accuracy@1", "higher", 0, 1, interval="share", target="population"),
+    Metric("zeroshot_acc5", "zeroshot", "Accuracy@5", "higher", 0, 1, interval="share", target="population"),
+    Metric("zeroshot_mean_per_class_recall", "zeroshot", "Mean per-class recall", "higher", 0, 1, interval="share"),
+    Metric("zeroshot_ece", "zeroshot", "ECE", "lower", 0, 1, interval="error"),
+    Metric("zeroshot_ece_debiased", "zeroshot", "ECE, debiased", "lower", 0, 1, interval="root"),
+    Metric("zeroshot_mce", "zeroshot", "MCE", "lower", 0, 1, interval="", why="one bin decides it"),
+    Metric("zeroshot_nll", "zeroshot", "NLL", "lower", 0, inf, interval="positive", target="population"),
+    Metric("zeroshot_brier", "zeroshot", "Brier score", "lower", 0, 2, interval="positive", target="population"),
+    Metric("zeroshot_classwise_ece", "zeroshot", "Class-wise ECE", "lower", 0, 1, interval="", why=_UNKNOWN),
+    Metric("zeroshot_ace", "zeroshot", "ACE", "lower", 0, 1, default=False, interval="", why=_UNKNOWN),
+    Metric("zeroshot_smece", "zeroshot", "Smooth ECE", "lower", 0, 1, default=False, interval="", why=_UNKNOWN),
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {row.key: row for row in _ROWS}
@@ -220,6 +249,7 @@ __all__ = [
     "classwise_ece",
     "continuity",
     "ece",
+    "ece_debiased",
     "effective_rank",
     "effective_rank_centered",
     "gap_ablation_curve",

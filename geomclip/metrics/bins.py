@@ -52,8 +52,8 @@ def reliability(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> list[di
     return rows
 
 
-def wilson_interval(hits: float, count: float) -> tuple[float, float]:
-    """95 % interval of a share of hits out of count.
+def wilson_interval(hits: float, count: float, *, z: float = Z95) -> tuple[float, float]:
+    """95 % interval of a share of hits out of count; another z is another level.
 
     References
     ----------
@@ -67,9 +67,9 @@ def wilson_interval(hits: float, count: float) -> tuple[float, float]:
     if not (count > 0 and 0 <= hits <= count):
         raise ValueError(f"hits must be 0 to count, and count above 0, got {hits} of {count}")
     share = hits / count
-    middle = share + Z95**2 / (2 * count)
-    reach = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
-    scale = 1 + Z95**2 / count
+    middle = share + z**2 / (2 * count)
+    reach = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 

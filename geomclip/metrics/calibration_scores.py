@@ -56,6 +56,56 @@ def ece(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
 
 
 @on_rows_as_they_are
+def ece_debiased(confidence: Tensor, hit: Tensor, group: Tensor | None = None, *, bins: int = BINS) -> Tensor:
+    """Calibration error without the part that chance adds: 0 (as honest as can be told) to 1; lower is better.
+
+    √( Σ (n_b/n) (accuracy − confidence)² ) over the bins of `ece`, less what independent answers with the right
+    confidences would have on average; 0 where that is more. With s_b the sum of hit − confidence in a bin, it is the
+    root of Σ (s_b² − v_b)/(n n_b), v_b the variance of s_b between groups. `ece` of honest confidences is above 0, the
+    more so the fewer queries there are; this is not.
+
+    Parameters
+    ----------
+    confidence, hit
+        As in `ece`.
+    group : integer Tensor of shape (n,), optional
+        Queries of one group, such as the captions of one image, are right together; left out, each is alone.
+    bins : int
+
+    Returns
+    -------
+    Tensor of shape (), float64
+
+    Raises
+    ------
+    ValueError
+        If there is no query, a confidence is not in 0 to 1, or all queries are of one group.
+
+    References
+    ----------
+    Kumar, Liang and Ma (2019), "Verified uncertainty calibration", NeurIPS (the debiased estimator of the squared
+    error; here the bins of `ece` and groups in place of single answers).
+
+    Examples
+    --------
+    >>> ece_debiased(torch.tensor([0.75, 0.75, 0.75, 0.75]), torch.tensor([1, 1, 0, 1])).item()
+    0.0
+    """
+    confidence, hit = checked_queries(confidence, hit)
+    number = torch.arange(len(hit)) if group is None else group.unique(return_inverse=True)[1]
+    groups = int(number.max()) + 1
+    if groups < 2:
+        raise ValueError("all queries are of one group, so chance cannot be told from error")
+    place = number * bins + bin_of(confidence, bins)
+    over = torch.zeros(groups * bins, dtype=torch.float64).index_add_(0, place, hit - confidence).view(groups, bins)
+    count = torch.bincount(place % bins, minlength=bins)
+    total = over.sum(0)
+    chance = (over.square().sum(0) - total.square() / groups) * (groups / (groups - 1))
+    squared = ((total.square() - chance) / (len(hit) * count.clamp(min=1))).sum()
+    return squared.clamp(min=0).sqrt()
+
+
+@on_rows_as_they_are
 def mce(confidence: Tensor, hit: Tensor, *, bins: int = BINS) -> Tensor:
     """Largest |accuracy − mean confidence| of a bin that holds a query: 0 to 1; lower is better.
 

@@ -216,6 +216,33 @@ FORMULAS: dict[str, Callable[[Sums], Tensor]] = {
 """Key of spec to its formula of sums; with the plain sums it gives the value itself."""
 
 
+def binned_counts(prefix: str, columns: Mapping[str, Tensor]) -> Tensor:
+    """How many queries are in each bin: (bins,)."""
+    return torch.stack([columns[f"{prefix}_bin_{b:02d}"].sum() for b in range(BINS)])
+
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "relative_alignment_text_to_image": ("relative_text",),
+    "relative_alignment_image_to_text": ("relative_image",),
+    **{
+        f"{found}_retrieval_{key}": (f"{found}_{column}",)
+        for found in ("text", "image")
+        for key, column in (("mean_rank", "rank"), *((f"recall@{k}", f"hit@{k}") for k in (1, 5, 10)))
+    },
+    **{
+        f"{found}_retrieval_{key}": tuple(f"{found}_retrieval_over_{b:02d}" for b in range(BINS))
+        for found in ("text", "image")
+        for key in ("ece", "ece_debiased")
+    },
+    **{
+        f"{found}_retrieval_{key}": (f"{found}_retrieval_{key}",)
+        for found in ("text", "image")
+        for key in ("nll", "brier")
+    },
+}
+"""Key to the columns that are sums over queries, to which an image adds as a candidate too."""
+
+
 def value_of(key: str, columns: Columns) -> float | None:
     """The number itself; None where its columns are absent or the formula divides by 0."""
     total = {name: column.sum() for name, column in columns.items()}

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.metrics.deletion import Decomposed
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.spectrum import Spectrum
+from geomclip.metrics.squared_length import SquaredLength, squared_length
 
 CANCELLED = 1e-4
 """Of what two equal terms sum to, a difference below this share has lost four digits or more."""
@@ -219,6 +221,62 @@ def shape_distance(x: Spectrum, y: Spectrum) -> Tensor:
     # norm itself loses no digits where A is close to B.
     u, _, vh = torch.linalg.svd(overlap)
     return torch.linalg.vector_norm(p - u @ vh @ s)
+
+
+def debiased_gap(image: Tensor, text_sums: Tensor, texts: Tensor, unit: Tensor | None = None) -> SquaredLength:
+    """The squared modality gap of the laws that images and texts are drawn from, without the part of chance.
+
+    The gap of two samples is above that of their laws: ‖mean x − mean y‖² has on average what the means vary by in
+    addition. That is (1 − c_x)/n + (1 − c_y)/m, c the mean cosine of different rows, where all rows are independent;
+    here the unit is an image with its texts, so texts of one image share their luck, and so does an image with its
+    own texts: Σ ‖r_i‖² n/(n − 1), r_i = (x_i − mean x)/n − Σ over its texts of (y − mean y)/m.
+
+    Parameters
+    ----------
+    image : Tensor of shape (n, d), float64
+        Unit rows.
+    text_sums : Tensor of shape (n, d), float64
+        Of each image the sum of its unit text rows.
+    texts : Tensor of shape (n,), float64
+        How many those are.
+    unit : Tensor of shape (n,), int64, optional
+        Images of one number are copies, and one unit.
+
+    Returns
+    -------
+    SquaredLength
+        `value`: the square, which may be a little below 0; `value + bias`: the square of `modality_gap`.
+
+    References
+    ----------
+    Liang et al. (2022), "Mind the gap", NeurIPS, for the gap; the correction is that of a U-statistic.
+    """
+    n, m = len(image), texts.sum()
+    centre, other = image.mean(0), text_sums.sum(0) / m
+    deviations = (image - centre) / n - (text_sums - texts[:, None] * other) / m
+    return squared_length(centre - other, deviations, unit)
+
+
+def shape_distance_influence(x: Decomposed, y: Decomposed) -> tuple[Tensor, Tensor]:
+    """What each row of two centred clouds moves `gap_after_centering` by, to first order: (n,), (m,), float64.
+
+    The square is tr A + tr B − 2 Σ s, s the singular values of P Sᵀ, P and S the rows over √n and √m. With P Sᵀ =
+    U s Vᵀ a row p_i of weight w_i moves it by ‖p_i‖² − (U s Uᵀ)_ii, and a row of S likewise: no derivative of U or V
+    enters, since s is largest over all rotations. Less each mean.
+    """
+    n, m = len(x.along), len(y.along)
+    overlap = x.values.sqrt()[:, None] * (x.vectors.T @ y.vectors) * y.values.sqrt() / (n * m) ** 0.5
+    u, s, vh = torch.linalg.svd(overlap, full_matrices=False)
+    squared = x.values.sum() / n + y.values.sum() / m - 2 * s.sum()
+    if squared <= CANCELLED * (x.values.sum() / n + y.values.sum() / m):
+        return torch.zeros(n, dtype=torch.float64), torch.zeros(m, dtype=torch.float64)
+    parts = []
+    for cloud, turn, rows in ((x, u, n), (y, vh.T, m)):
+        along = turn / cloud.values.sqrt()[:, None] * s.sqrt()
+        shared = (cloud.along @ along.to(cloud.along.dtype)).square().sum(1, dtype=torch.float64)
+        part = cloud.along.square().sum(1, dtype=torch.float64) / rows - shared
+        parts.append((part - part.mean()) / (2 * squared.sqrt()))
+    return parts[0], parts[1]
 
 
 def owners(x: Tensor, y: Tensor, image_of_text: Tensor | None) -> Tensor:

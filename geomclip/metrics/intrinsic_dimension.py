@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.embeddings.neighbors import nearest_candidates, rows_at_a_time
+from geomclip.metrics.effects import Effects
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
 DISCARDED = 0.1
 """Facco et al. (2017): the tenth of the points with the largest ratios is left out of the fit."""
+
+CLOSE = 1e-3
+"""Distances below this have no digits in float32 scores: such rows count as copies where scores give the distance."""
 
 CANDIDATES = 6
 """By float32 score; the two nearest are then chosen by float64 distance."""
@@ -74,6 +80,88 @@ def twonn_from_neighbors(r1: Tensor, r2: Tensor) -> Tensor:
     if log_ratio[-1] <= 0:
         raise ValueError("each row's two nearest neighbours are equally far, so the dimension is unbounded")
     return (log_ratio @ above) / log_ratio.square().sum()
+
+
+def twonn_influence(score: Tensor, index: Tensor, first: Tensor, owner: Tensor, n: int) -> Tensor:
+    """What each of n images moves `twonn` by, as points and as neighbours of others: (n,), float64, sums to 0.
+
+    The fitted slope is a functional of the law of the log ratios; a point enters with its influence on that law, and an
+    image that is taken away gives those who had it among their nearest two another ratio. That effect counts as far as
+    it is not the chance of single pairs (`geomclip.metrics.effects.Effect`). Distances come from the scores.
+
+    Parameters
+    ----------
+    score, index : Tensors of shape (r, count)
+        Of each row, its nearest other rows, best first.
+    first : Tensor of shape (r,)
+        Of each row the first that is equal to it: copies are one point.
+    owner : Tensor of shape (r,)
+        Image of each row.
+    n : int
+        Images.
+
+    Raises
+    ------
+    ValueError
+        If fewer than three different rows have two neighbours, or all ratios are 1.
+    """
+    rows = (first == torch.arange(len(first))).nonzero()[:, 0]
+    far = (2 - 2 * score[rows].double()).clamp(min=0).sqrt()
+    point = first[index[rows]]
+    copy = (point == rows[:, None]) | (far < CLOSE)
+    for place in range(1, point.shape[1]):
+        copy[:, place] |= (point[:, :place] == point[:, place, None]).any(1)
+    far, order = far.masked_fill(copy, torch.inf).sort(dim=1, stable=True)
+    near = owner[index[rows]].gather(1, order)
+    own = owner[rows]
+    usable = far[:, 1].isfinite()
+    far, near, own = far[usable], near[usable], own[usable]
+    points = len(far)
+    ratios = (far[:, 1] / far[:, 0]).log()
+    influence = _slope_influence(ratios)
+    mine = influence(ratios)
+    asking, found, change = [], [], []
+    for place in (0, 1):
+        gone = near[:, place]
+        without = far.masked_fill(near == gone[:, None], torch.inf).sort(dim=1).values
+        counted = (gone != own) & without[:, 1].isfinite()
+        if place:
+            counted &= gone != near[:, 0]
+        then = (without[counted, 1] / without[counted, 0]).log()
+        asking.append(own[counted])
+        found.append(gone[counted])
+        change.append((mine[counted] - influence(then)) / points)
+    effects = Effects(n, 1.0)
+    effects.add_pairs("point", torch.cat(asking), torch.cat(found), torch.cat(change))
+    points_of = torch.zeros(n, dtype=torch.float64).index_add_(0, own, mine / points)
+    return points_of - points_of.mean() + effects.settled("point")
+
+
+def _slope_influence(ratios: Tensor) -> Callable[[Tensor], Tensor]:
+    """The influence function of the slope ∫ x y dF / ∫ x² dF below the quantile of F at 1 − `DISCARDED`, y = −log(1 − F).
+
+    At v it is ( ∫ (y − 2 b x) (F(x) − 1[v ≤ x]) dx ) / ∫ x² dF, b the slope.
+    """
+    x = ratios.sort().values
+    n = len(x)
+    kept = int(n * (1 - DISCARDED))
+    if kept < 2 or x[kept - 1] <= 0:
+        raise ValueError(f"no line can be fitted to the ratios of {n} points")
+    x = x[:kept]
+    share = torch.arange(1, kept, dtype=torch.float64) / n  # of F between two neighbouring ratios
+    squares = x.square()
+    slope = (x @ -torch.log1p(-torch.arange(1, kept + 1, dtype=torch.float64) / n)) / squares.sum()
+    piece = -torch.log1p(-share) * x.diff() - slope * squares.diff()
+    below = torch.cat([piece.new_zeros(1), piece.cumsum(0)])  # ∫ from the least ratio up to each
+    level = (piece * share).sum()
+
+    def influence(values: Tensor) -> Tensor:
+        at = torch.searchsorted(x, values).clamp(1, kept - 1)
+        within = ((values.clamp(x[0], x[-1]) - x[at - 1]) / (x[at] - x[at - 1]).clamp(min=1e-300)).clamp(0, 1)
+        reached = below[at - 1] + within * piece[at - 1]
+        return (level - (below[-1] - reached)) * n / squares.sum()
+
+    return influence
 
 
 def merge_duplicates(x: Tensor) -> tuple[Tensor, int]:

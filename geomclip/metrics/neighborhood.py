@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.neighbors import blocks, check_neighbors, products, rows_at_a_time
+from geomclip.metrics.effects import Effects
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 
@@ -155,6 +156,45 @@ def antihub_share(counts: Tensor) -> Tensor:
     0.75
     """
     return (_counts(counts) == 0).double().mean()
+
+
+def robin_hood_influence(counts: Tensor, nearest: Tensor, asking: Tensor, owner: Tensor, n: int) -> Tensor:
+    """What each of n images moves `robin_hood` by, as queries and as items: (n,), float64, sums to 0.
+
+    A query moves the counts of the k items that it finds. An item that is taken away takes its own count with it, and
+    gives its queries to the next in their lists; that effect counts as far as it is not the chance of single pairs
+    (`geomclip.metrics.effects.Effect`).
+
+    Parameters
+    ----------
+    counts : Tensor of shape (m,)
+        k-occurrences of the items.
+    nearest : Tensor of shape (q, k + 1)
+        Of each query its k nearest items and the next, best first.
+    asking : Tensor of shape (q,)
+        Image of each query.
+    owner : Tensor of shape (m,)
+        Image of each item.
+    n : int
+        Images.
+    """
+    k = nearest.shape[1] - 1
+    mean, total = counts.mean(), counts.sum()
+    value = (counts - mean).abs().sum() / (2 * total)
+    side = (counts - mean).sign()
+    centred = side - side.mean()
+    found, after = nearest[:, :k], nearest[:, k:]
+    by_query = (centred[found].sum(1) - 2 * value * k) / (2 * total)
+    by_item = ((counts - mean).abs() + side.mean() * mean) / (2 * total)
+    given = (side[found] - side[after]) / (2 * total)  # what each place is worth to the item that holds it
+    effects = Effects(n, 1.0)
+    asks = asking[:, None].expand_as(found).flatten()
+    effects.add_pairs("item", asks, owner[found].flatten(), given.flatten())
+    effect = effects.found["item"]
+    passed_on = torch.zeros_like(counts).index_add_(0, found.flatten(), side[after].expand_as(found).flatten())
+    effect.total = torch.zeros(n, dtype=torch.float64).index_add_(0, owner, by_item - passed_on / (2 * total))
+    own = torch.zeros(n, dtype=torch.float64).index_add_(0, asking, by_query)
+    return own - own.mean() + effect.settled()
 
 
 OF_COUNTS: dict[str, Callable[[Tensor], Tensor]] = {

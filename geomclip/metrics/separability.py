@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -63,46 +63,37 @@ def linear_separability(x: Tensor, y: Tensor, image_of_text: Tensor | None = Non
     >>> linear_separability(x, -x, seed=0).item(), linear_separability(x, x, seed=0).item()
     (1.0, 0.5)
     """
-    return separability_of_subsets(x, y, image_of_text, [None], seeds=[seed])[0]
+    return held_out_answers(x, y, image_of_text, seed=seed).accuracy
 
 
-def separability_of_subsets(
-    x: Tensor,
-    y: Tensor,
-    image_of_text: Tensor | None,
-    subsets: Sequence[Tensor | None],
-    *,
-    seeds: Sequence[int],
-) -> Tensor:
-    """`linear_separability` within each subset of images (rows of x; None: all), the fits solved together.
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What the fits said of rows that they did not see."""
 
-    All fits of one size share the matrix products and the Hessian of the first, so 50 subsets cost little
-    more than one. Returns (len(subsets),), float64.
-    """
+    images: Tensor  # (p,) those that have a text
+    right: Tensor  # (p, 2) whether the image, and its first text, was told right
+    accuracy: Tensor  # (), mean over folds
+
+
+def held_out_answers(x: Tensor, y: Tensor, image_of_text: Tensor | None, *, seed: int) -> HeldOut:
+    """The answers that `linear_separability` is the mean of."""
     own = owners(x, y, image_of_text)
     first = first_text(own, n=len(x))
     have = (first >= 0).nonzero()[:, 0]
     p = len(have)
+    if p < FOLDS:
+        raise ValueError(f"linear separability needs {FOLDS} images with a text, got {p}")
     z = torch.ones(2 * p, x.shape[1] + 1, dtype=torch.float64)  # images, then their texts; the intercept
     z[:p, :-1], z[p:, :-1] = x[have], y[first[have]]
-    place = torch.full((len(x),), -1)
-    place[have] = torch.arange(p)
-
-    folds = torch.full((len(subsets), p), -1)  # -1: not in this subset
-    for row, (subset, seed) in enumerate(zip(subsets, seeds, strict=True)):
-        kept = torch.arange(p) if subset is None else place[subset][place[subset] >= 0]
-        if len(kept) < FOLDS:
-            raise ValueError(f"linear separability needs {FOLDS} images with a text, got {len(kept)}")
-        folds[row, kept] = torch.from_numpy(np.random.default_rng(seed).permutation(len(kept))) % FOLDS
-    fold = folds.repeat_interleave(FOLDS, dim=0)  # (fits, p): one fit for each subset and held-out fold
-    held = fold == torch.arange(FOLDS).repeat(len(subsets))[:, None]
-    train = ((fold >= 0) & ~held).T.repeat(2, 1)  # (2p, fits)
-
-    weights = _fit(z, train)  # (d + 1, fits)
+    fold = torch.from_numpy(np.random.default_rng(seed).permutation(p)) % FOLDS
+    held = fold == torch.arange(FOLDS)[:, None]  # (fits, p)
+    weights = _fit(z, (~held).T.repeat(2, 1))  # (d + 1, fits)
     says_text = z @ weights > 0  # (2p, fits)
-    right = torch.cat([~says_text[:p], says_text[p:]]) & held.T.repeat(2, 1)
-    accuracy = right.sum(dim=0).double() / (2 * held.sum(dim=1)).double()
-    return accuracy.view(len(subsets), FOLDS).mean(dim=1)
+    told = torch.stack([~says_text[:p], says_text[p:]], 1)  # (p, 2, fits)
+    right = told.gather(2, fold[:, None, None].expand(p, 2, 1))[:, :, 0]
+    sizes = held.sum(1).double()
+    in_fold = torch.zeros(FOLDS, dtype=torch.float64).index_add_(0, fold, right.double().sum(1))
+    return HeldOut(have, right, (in_fold / (2 * sizes)).mean())
 
 
 def first_text(own: Tensor, *, n: int) -> Tensor:

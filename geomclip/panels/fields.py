@@ -53,6 +53,7 @@ FIELDS = (
     _copied("precision"),
     Field("metrics", "values", json_files.mapped(json_files.number_or_none), dict),
     _same("ci", json_files.mapped(json_files.interval), lambda ci: {key: list(ends) for key, ends in ci.items()}),
+    _same("no_interval", json_files.mapped(json_files.text), dict),
     _same("null", _NUMBERS, dict),
     _same("reliability", json_files.mapped(json_files.listed(json_files.mapped(json_files.number_or_none))), dict),
     _same("curves", json_files.mapped(json_files.mapped(json_files.listed(json_files.number_or_none))), dict),

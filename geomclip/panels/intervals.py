@@ -1,28 +1,227 @@
-"""95 % intervals over images: weighted sums resampled, or the spread between halves."""
+"""95 % intervals over images, from what each image moves a number by."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geomclip.metrics.bins import Z95
+from geomclip.metrics.bins import BINS, Z95, wilson_interval
 from geomclip.metrics.contributions import FORMULAS, Columns, Sums
+from geomclip.metrics.squared_length import SquaredLength
 from geomclip.panels.options import Measuring
 
 LEVEL = 0.95
-STAGE = "bootstrap"
-"""What the seconds of a panel call its resampling."""
+STAGE = "intervals"
+"""What the seconds of a panel call it."""
+
+LEAST = 20
+"""With fewer images no number has an interval: its spread cannot be told from so few."""
+
+SETTLED = 1.0
+"""Failing images at which the design effect of a share counts as much as that of independent images does."""
 
 Interval = tuple[float, float]
 Statistic = Callable[[Tensor], Tensor]
 """From counts of images (b, n) to values (b,)."""
 Drawn = dict[str, Tensor]
 """Key to its resampled values (resamples,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What counts as one draw: an image with its texts, together with its copies."""
+
+    of_image: Tensor  # (n,) int64, numbered from 0
+    count: int
+
+    @classmethod
+    def of(cls, n: int, of_image: Tensor | None = None) -> Units:
+        """Each of n images by itself, or as it is numbered."""
+        if of_image is None:
+            return cls(torch.arange(n), n)
+        return cls(of_image, int(of_image.max()) + 1)
+
+    def summed(self, by_image: Tensor) -> Tensor:
+        """(units, ...) sums over the images of each unit of a quantity (n, ...)."""
+        if self.count == len(self.of_image):
+            return by_image
+        return by_image.new_zeros(self.count, *by_image.shape[1:]).index_add_(0, self.of_image, by_image)
+
+    def standard_error(self, influence: Tensor) -> float:
+        """Root of the summed squares of what each unit moves a number by."""
+        return float(self.summed(influence).square().sum().sqrt())
+
+    @property
+    def reach(self) -> float:
+        """Standard errors to either side that hold 95 %: of Student's t with units − 1 degrees of freedom."""
+        return student(self.count - 1)
+
+
+def student(degrees: float) -> float:
+    """The 97.5 % point of Student's t.
+
+    Examples
+    --------
+    >>> round(student(10), 4), round(student(1e9), 4)
+    (2.2281, 1.96)
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, (1 + LEVEL) / 2))
+
+
+def deleted_one(columns: Columns, gallery: Mapping[str, Tensor], keys: Sequence[str]) -> dict[str, Tensor]:
+    """What each image moves the number of each key by, from the number without it: (n,), summing to 0.
+
+    Parameters
+    ----------
+    columns : mapping of name to (n,) float64
+        What each image adds to each sum (`geomclip.metrics.contributions`).
+    gallery : mapping of name to (n,) float64
+        What it adds to those as a candidate (`geomclip.metrics.gallery`).
+    keys : sequence of str
+        Keys of `FORMULAS`; those whose columns are absent are left out.
+    """
+    total = {name: column.sum() for name, column in columns.items()}
+    left = {name: total[name] - column for name, column in columns.items()}
+    left |= {name: left[name] - gallery[name] for name in gallery if name in left}
+    sums = Sums(total, left)
+    found = {}
+    for key in keys:
+        try:
+            values = FORMULAS[key](sums)
+        except KeyError:  # a column that this set does not have
+            continue
+        found[key] = as_influence(values)
+    return found
+
+
+def as_influence(without: Tensor, inflation: float = 1.0) -> Tensor:
+    """From a number without each image (n,) to what each moves it by, so that the squares add up to its variance.
+
+    The jackknife of Tukey (1958). `inflation` is what its variance is to be divided by. An image without which the
+    number is undefined is taken to move it as the others do on average.
+    """
+    n = len(without)
+    defined = without.isfinite()
+    moved = torch.where(defined, without[defined].mean() - without, 0.0)
+    return moved * ((n - 1) / n / inflation) ** 0.5
+
+
+def within_range(low: float, high: float, least: float, most: float) -> Interval:
+    """The two ends, kept in the range of the number."""
+    return min(max(low, least), most), max(min(high, most), least)
+
+
+def plain_interval(value: float, error: float, units: Units) -> Interval:
+    """The value and so many standard errors to either side."""
+    return value - units.reach * error, value + units.reach * error
+
+
+def positive_interval(value: float, influence: Tensor, units: Units, *, bound: float) -> Interval:
+    """Of a mean of amounts above a bound that few images carry: symmetric in the logarithm of what is above it.
+
+    The degrees of freedom are twice those of Satterthwaite for the spread, 2 / (Σ ψ⁴ / (Σ ψ²)² − 1/n): a sum that five
+    images carry has about twenty, not hundreds. Where nothing is above the bound, the rule of three: up to three
+    images in n may have been missed, each of one unit.
+    """
+    above = value - bound
+    by_unit = units.summed(influence)
+    spread = float(by_unit.square().sum())
+    if above <= 0 or spread == 0:
+        return value, value + 3 / units.count
+    heavy = float(by_unit.pow(4).sum()) / spread**2 - 1 / units.count
+    degrees = min(units.count - 1.0, max(2.0, 4 / max(heavy, 1e-9)))
+    factor = math.exp(min(student(degrees) * spread**0.5 / above, 4.0))
+    return bound + above / factor, bound + above * factor
+
+
+def share_interval(value: float, error: float, count: int, units: Units) -> Interval:
+    """Wilson's interval of a share, at the number of independent images that would have its standard error.
+
+    Near 0 and 1 the few images on the rare side cannot tell that number: it is drawn towards that of `count`
+    images, the more the fewer they are. At 0 and 1 exactly, the rule of three.
+    """
+    variance = value * (1 - value)
+    rare = count * min(value, 1 - value)
+    effect = error**2 * count / variance if variance > 0 else 1.0
+    effective = count * (rare + SETTLED) / (rare * effect + SETTLED)
+    low, high = wilson_interval(value * effective, effective, z=units.reach)
+    if variance == 0:
+        low, high = (max(low, 1 - 3 / count), 1.0) if value else (0.0, min(high, 3 / count))
+    return low, high
+
+
+def error_interval(value: float, over: Tensor, queries: float, units: Units, *, draws: int, seed: int) -> Interval:
+    """Of a calibration error Σ_b |over_b| / queries: normal bins about those at hand, shifted to the value.
+
+    An absolute value folds what is normal: close to 0 the error cannot fall as far as a linear rule has it, and
+    resampling raises it on average. So the bins are drawn with the covariance that the images give them, and the
+    percentiles of the errors are moved so that their mean is the value.
+
+    Parameters
+    ----------
+    over : Tensor of shape (n, bins)
+        What each image adds to hits − confidence in each bin.
+    draws : int
+    seed : int
+    """
+    by_unit = units.summed(over)
+    centred = by_unit - over.sum(0) / units.count
+    covariance = centred.T @ centred * (units.count / (units.count - 1))
+    values, vectors = torch.linalg.eigh(covariance)
+    noise = torch.from_numpy(np.random.default_rng([seed, 3]).standard_normal((draws, len(values))))
+    drawn = (over.sum(0) + (noise * values.clamp(min=0).sqrt()) @ vectors.T).abs().sum(1) / queries
+    low, high = np.quantile((drawn - drawn.mean()).numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    wider = units.reach / Z95
+    return value + wider * float(low), value + wider * float(high)
+
+
+def squared_interval(found: SquaredLength, units: Units) -> Interval:
+    """Of a squared length without bias: its value and so many standard deviations to either side."""
+    return found.value - units.reach * found.spread, found.value + units.reach * found.spread
+
+
+def root_interval(found: SquaredLength, units: Units, *, above: float = 0.0) -> Interval:
+    """Of the root of a squared length, or of one that is longer by `above`: roots of the ends, from 0 up.
+
+    Without `above` a negative square counts as 0, so that there is always room for the true length.
+    """
+    low, high = squared_interval(found, units)
+    if not above:
+        high = max(found.value, 0.0) + units.reach * found.spread
+    return max(0.0, low + above) ** 0.5, max(0.0, high + above) ** 0.5
+
+
+def median_interval(ranked: Tensor, owner: Tensor, units: Units) -> tuple[Interval, Tensor]:
+    """Of a median: the values at the shares whose distance from ½ is the error of the share below it; and influences.
+
+    Woodruff (1952), "Confidence intervals for medians and other position measures", JASA 47. The influences (n,) have
+    the spread that the width says.
+
+    Parameters
+    ----------
+    ranked : Tensor of shape (q,)
+        Values, rising.
+    owner : Tensor of shape (q,)
+        Image of each.
+    """
+    q, n = len(ranked), len(units.of_image)
+    middle = (ranked[(q - 1) // 2] + ranked[q // 2]) / 2
+    below = (ranked <= middle).double()
+    moved = torch.zeros(n, dtype=torch.float64).index_add_(0, owner, below - below.mean()) / q
+    error = units.standard_error(moved)
+    reach = units.reach * error
+    low = ranked[max(0, math.floor((0.5 - reach) * q))]
+    high = ranked[min(q - 1, math.ceil((0.5 + reach) * q) - 1)]
+    low, high = min(float(low), float(middle)), max(float(high), float(middle))
+    influence = -moved * ((high - low) / (2 * reach)) if reach > 0 else torch.zeros_like(moved)
+    return (low, high), influence
 
 
 def resampled_counts(n: int, resamples: int, *, seed: int, cells: int = 2**23) -> Iterator[Tensor]:
@@ -37,7 +236,7 @@ def resampled_counts(n: int, resamples: int, *, seed: int, cells: int = 2**23) -
 
 @dataclass(frozen=True)
 class Resampling:
-    """Resamples of n images with replacement. The same seed draws the same ones from as many images.
+    """Resamples of n images with replacement, the gallery as it stands. The same seed draws the same ones.
 
     So two sets of the same images are resampled in pairs.
     """
@@ -45,11 +244,6 @@ class Resampling:
     n: int
     resamples: int
     seed: int
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """What a panel keeps of how its intervals were made."""
-        return {"bootstrap": {"resamples": self.resamples, "level": LEVEL, "unit": "image"}}
 
     def values(self, columns: Columns, keys: Sequence[str], others: Mapping[str, Statistic]) -> Drawn:
         """Resampled values (resamples,) of each key that has a formula, and of each other statistic.
@@ -94,25 +288,10 @@ def percentile_interval(drawn: Tensor) -> Interval | None:
     return float(low), float(high)
 
 
-def basic_interval(value: float, drawn: Tensor, *, low: float = -np.inf, high: float = np.inf) -> Interval | None:
-    """Twice the value less the percentile interval, reversed: right where resampling itself biases upwards."""
-    ends = percentile_interval(drawn)
-    if ends is None:
-        return None
-    return max(low, 2 * value - ends[1]), min(high, 2 * value - ends[0])
-
-
-def half_interval(value: float, of_halves: Tensor, *, low: float = -np.inf, high: float = np.inf) -> Interval | None:
-    """Value ± 1.96 standard deviations between halves drawn without replacement, kept in the metric's range.
-
-    Half of n rows drawn without replacement has variance (σ²/(n/2)) (1 − 1/2) = σ²/n about the whole: its
-    spread is the standard error of the whole as it stands (the delete-half jackknife of Shao and Wu 1989).
-    """
-    kept = of_halves[torch.isfinite(of_halves)]
-    if len(kept) < max(2, len(of_halves) / 2):
-        return None
-    reach = Z95 * float(kept.std())
-    return max(low, value - reach), min(high, value + reach)
+def binned_over(prefix: str, columns: Mapping[str, Tensor], gallery: Mapping[str, Tensor]) -> Tensor:
+    """What each image adds to hits − confidence in each bin, as a query and as a candidate: (n, bins)."""
+    names = [f"{prefix}_over_{b:02d}" for b in range(BINS)]
+    return torch.stack([columns[name] + gallery.get(name, 0.0) for name in names], 1)
 
 
 def weighted_median(values: Tensor, owner: Tensor) -> Statistic:

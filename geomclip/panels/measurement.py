@@ -154,6 +154,7 @@ def _panel(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: Nu
     return Panel(
         values=found.values,
         ci=found.ci,
+        no_interval=found.no_interval,
         null=found.null,
         notes=found.notes,
         warnings=_warnings(run, embeddings),
@@ -217,14 +218,11 @@ def _items(run: Run, embeddings: EmbeddingSet) -> Items:
         items["image"]["image_path"] = list(embeddings.image_path)
     items["image"] |= {name: column.tolist() for name, column in found.image_items.items()}
     items["image"] |= {f"sum.{name}": column.tolist() for name, column in found.columns.items()}
+    items["image"] |= {f"influence.{key}": column.tolist() for key, column in found.influence.items()}
     if embeddings.image_of_text is not None:
         items["text"] = {
             "caption_id": list(embeddings.caption_id),
             "image_id": [embeddings.image_id[i] for i in embeddings.image_of_text.tolist()],
             **{name: column.tolist() for name, column in found.text_items.items()},
         }
-    # the same seed draws the same images from as many: what a comparison in pairs needs where sums do not do
-    for kind, drawn in (("resample", found.drawn), ("half", found.of_halves)):
-        if drawn:
-            items[kind] = {key: column.tolist() for key, column in drawn.items()}
     return items

@@ -27,6 +27,7 @@ class Panel:
 
     values: Mapping[str, float | None]
     ci: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    no_interval: Mapping[str, str] = field(default_factory=dict)  # key to the reason why it has none
     null: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()

@@ -17,8 +17,8 @@ from geomclip.metrics import contributions as parts
 from geomclip.metrics.folds import Fold
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
-from geomclip.panels.halves import Halves
-from geomclip.panels.intervals import Interval, Resampling, resampling_of
+from geomclip.metrics.squared_length import SquaredLength
+from geomclip.panels.intervals import LEAST, Interval, Units
 from geomclip.panels.options import Measuring
 
 NEIGHBORS = 10
@@ -42,8 +42,9 @@ class Classes:
 class Found:
     """What the stages of a run put down.
 
-    `columns` holds what each image adds (`geomclip.metrics.contributions`), `resampled` the statistics that
-    are not sums, `drawn` their resampled values, `of_halves` the values within halves of the images.
+    `columns` holds what each image adds (`geomclip.metrics.contributions`), `gallery` what it adds to them as a
+    candidate, `influence` what it moves a number by, `squared` the squared lengths that numbers are roots of,
+    `units` which images are copies of one another.
     """
 
     values: dict[str, float | None] = field(default_factory=dict)
@@ -51,9 +52,11 @@ class Found:
     null: dict[str, float] = field(default_factory=dict)
     ci: dict[str, Interval] = field(default_factory=dict)
     columns: parts.Columns = field(default_factory=dict)
-    resampled: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    drawn: dict[str, Tensor] = field(default_factory=dict)
-    of_halves: dict[str, Tensor] = field(default_factory=dict)
+    gallery: parts.Columns = field(default_factory=dict)
+    influence: dict[str, Tensor] = field(default_factory=dict)
+    squared: dict[str, SquaredLength] = field(default_factory=dict)
+    units: Tensor | None = None  # (n,)
+    no_interval: dict[str, str] = field(default_factory=dict)
     image_items: dict[str, Tensor] = field(default_factory=dict)
     text_items: dict[str, Tensor] = field(default_factory=dict)
     reliability: dict[str, list[dict[str, float | None]]] = field(default_factory=dict)
@@ -92,15 +95,15 @@ class Run:
             return self.pairing.text
         return None if self.classes is None else self.classes.text
 
-    @cached_property
-    def resampling(self) -> Resampling | None:
-        """Resamples of the images; None where no intervals are wanted."""
-        return resampling_of(self.n, self.options)
+    @property
+    def units(self) -> Units:
+        """The images, copies together."""
+        return Units.of(self.n, self.found.units)
 
-    @cached_property
-    def halves(self) -> Halves | None:
-        """Halves of the images; None where no intervals are wanted."""
-        return None if self.resampling is None else Halves.of(self.n, seed=self.options.seed)
+    @property
+    def intervals(self) -> bool:
+        """Whether intervals are wanted, and there are images enough for any."""
+        return self.options.bootstrap > 0 and self.n >= LEAST
 
     @cached_property
     def folds(self) -> frozenset[str]:

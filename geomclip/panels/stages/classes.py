@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.bins import reliability
-from geomclip.metrics.calibration_scores import brier_of
+from geomclip.embeddings import exact
+from geomclip.metrics.calibration_scores import brier_of, ece_debiased
+from geomclip.metrics.squared_length import squared_length
 from geomclip.metrics.zeroshot import zeroshot_whole
+from geomclip.panels.intervals import as_influence
 from geomclip.panels.run import Run
+from geomclip.panels.stages import clouds
 
 
 def zeroshot(run: Run) -> None:
@@ -30,32 +32,31 @@ def zeroshot(run: Run) -> None:
         found.columns |= parts.calibration_columns(
             "zeroshot", each["confidence"], each["hit"], each["nll"], brier, torch.arange(run.n), run.n
         )
+        run.put("zeroshot_ece_debiased", ece_debiased, each["confidence"], each["hit"], torch.arange(run.n))
         found.reliability["zeroshot"] = reliability(each["confidence"], each["hit"])
         found.image_items |= {name: each[name] for name in ("confidence", "hit", "nll", "rank", "prediction")}
-        if run.wants("modality_gap"):
+        if run.wants(*clouds.GAPS):
             gap_to_classes(run, text)
-        if run.wants("zeroshot_mean_per_class_recall"):
-            found.resampled["zeroshot_mean_per_class_recall"] = recall_by_class(labels, each["hit"], len(text))
+        if run.intervals and run.has("zeroshot_mean_per_class_recall"):
+            without = recalls_without(labels, each["hit"], len(text))
+            found.influence["zeroshot_mean_per_class_recall"] = as_influence(without)
 
 
-def recall_by_class(labels: Tensor, hit: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
-    """A function from counts of images (b, n) to the mean recall of the classes drawn (b,); never n x c."""
-
-    def recalls(weights: Tensor) -> Tensor:
-        right, count = (
-            weights.new_zeros(len(weights), classes).index_add_(1, labels, each) for each in (weights * hit, weights)
-        )
-        return (right / count).nanmean(1)
-
-    return recalls
+def recalls_without(labels: Tensor, hit: Tensor, classes: int) -> Tensor:
+    """The mean recall of the classes that have images, without each image: (n,)."""
+    right, count = (
+        torch.zeros(classes, dtype=torch.float64).index_add_(0, labels, each)
+        for each in (hit.double(), torch.ones(len(labels), dtype=torch.float64))
+    )
+    some = count > 0
+    recall = torch.where(some, right / count.clamp(min=1), 0.0)
+    others, alone = recall.sum() - recall[labels], count[labels] == 1
+    changed = (right[labels] - hit) / (count[labels] - 1).clamp(min=1)
+    return torch.where(alone, others / (some.sum() - 1), (others + changed) / some.sum())
 
 
 def gap_to_classes(run: Run, text: Tensor) -> None:
-    """The gap between the images and the class texts, which stay as they are when images are resampled."""
-    rows, centre = run.image.double(), text.double().mean(0)
-
-    def gaps(weights: Tensor) -> Tensor:
-        return (weights @ rows / weights.sum(1, keepdim=True) - centre).norm(dim=1)
-
-    run.put("modality_gap", float(gaps(torch.ones(1, run.n, dtype=torch.float64))))
-    run.found.resampled["modality_gap"] = gaps
+    """The gap between the images and the class texts, which stay as they are whatever images are drawn."""
+    centre = exact.total(run.image) / run.n
+    deviations = (run.image.double() - centre) / run.n
+    clouds.put_gaps(run, squared_length(centre - exact.total(text) / len(text), deviations, run.found.units))

@@ -2,62 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
-from geomclip.metrics.gap import shape_distance
-from geomclip.metrics.separability import separability_of_subsets
+from geomclip.metrics import METRICS
+from geomclip.metrics import contributions as parts
+from geomclip.metrics.deletion import CENTERED, Decomposed, without_images
+from geomclip.metrics.gap import debiased_gap, shape_distance, shape_distance_influence
+from geomclip.metrics.separability import held_out_answers
 from geomclip.metrics.shape import SPECTRA, spectral_measures
 from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
 from geomclip.metrics.spectrum import Spectrum
-from geomclip.panels import halves
+from geomclip.metrics.squared_length import SquaredLength
+from geomclip.panels import intervals
+from geomclip.panels.halves import shape_distance_of_halves
 from geomclip.panels.run import Run
+
+CANCELLED_WIDTH = 1e-6
+"""1 − mean cosine below this is rounding."""
+
+MANY_IMAGES = 8
+"""Images a dimension from which first-order influences give the spread of `gap_after_centering`; below, halves do."""
+
+GAPS = ("modality_gap", "modality_gap_debiased", "modality_gap_squared", "modality_gap_standardized")
 
 
 def gap(run: Run) -> None:
-    """The distance of the two means, whose resamples need the rows themselves."""
+    """The distance of the two means: as it is, and without what chance adds to it."""
     with run.timed("gap"):
-        if not run.wants("modality_gap"):
+        if not run.wants(*GAPS):
             return
         pairing, image = run.pairs(), run.image
         centre, other = exact.total(image) / run.n, exact.total(pairing.text) / pairing.m
         run.put("modality_gap", float((centre - other).norm()))
-        if run.resampling is None:
-            return
         text_sums = torch.zeros(run.n, image.shape[1], dtype=torch.float64)
         for some in exact.slices(pairing.text):
             text_sums.index_add_(0, pairing.own[some], pairing.text[some].double())
-        counts = pairing.texts_of_image.double()
-        rows = image.double()
+        put_gaps(run, debiased_gap(image.double(), text_sums, pairing.texts_of_image.double(), run.found.units))
 
-    def gaps(weights: Tensor) -> Tensor:
-        centre = weights @ rows / weights.sum(1, keepdim=True)
-        other = weights @ text_sums / (weights @ counts)[:, None]
-        return (centre - other).norm(dim=1)
 
-    run.found.resampled["modality_gap"] = gaps
+def put_gaps(run: Run, squared: SquaredLength) -> None:
+    """The numbers of the gap that one squared length gives, and what each image moves them by."""
+    run.put("modality_gap", max(0.0, squared.value + squared.bias) ** 0.5)
+    run.put("modality_gap_squared", squared.value)
+    root = max(0.0, squared.value) ** 0.5
+    run.put("modality_gap_debiased", root)
+    found = run.found
+    lengths = {"modality_gap": (squared.value + squared.bias) ** 0.5, "modality_gap_debiased": root}
+    for key, length in lengths.items():
+        found.squared[key] = squared
+        if length > 0:
+            found.influence[key] = squared.influence / (2 * length)
+    found.squared["modality_gap_squared"] = squared
+    found.influence["modality_gap_squared"] = squared.influence
+
+
+def standardized(run: Run) -> None:
+    """The gap in units of the spread within the clouds: once the mean cosines are known."""
+    key, found = "modality_gap_standardized", run.found
+    squared = found.squared.get("modality_gap_squared")
+    if squared is None or not run.wants(key):
+        return
+    widths, moved = [], torch.zeros(run.n, dtype=torch.float64)
+    for cloud in ("image", "text"):
+        columns = {name: found.columns[name] for name in (f"cosine_{cloud}", f"pairs_{cloud}") if name in found.columns}
+        cosine = parts.value_of(f"mean_cosine_{cloud}", columns)
+        if cosine is None:
+            continue
+        widths.append(1 - cosine)
+        moved -= intervals.deleted_one(columns, {}, [f"mean_cosine_{cloud}"])[f"mean_cosine_{cloud}"]
+    width = sum(widths) / max(1, len(widths))
+    if width <= CANCELLED_WIDTH:
+        run.undefined(key, "the rows of each cloud are one point, so the gap has no spread to be measured by")
+        return
+    ratio = squared.value / width
+    influence = (squared.influence - ratio * moved / len(widths)) / width
+    of_square = float(squared.influence.square().sum())
+    share = squared.spread / of_square**0.5 if of_square > 0 else 1.0
+    spread = run.units.standard_error(influence) * min(1.0, share)
+    found.squared[key] = SquaredLength(ratio, 0.0, spread, influence)
+    run.put(key, max(0.0, ratio) ** 0.5)
+    if ratio > 0:
+        found.influence[key] = influence / (2 * ratio**0.5)
 
 
 def separability(run: Run) -> None:
-    """Logistic regression of image against text, of all and of the halves at once."""
+    """Logistic regression of image against text, and how often each image and its text are told apart."""
     key = "linear_separability"
     if not run.wants(key):
         return
-    pairing, seed = run.pairs(), run.options.seed
+    pairing = run.pairs()
     with run.timed("linear separability"):
-        text, own = pairing.text, pairing.own
-        run.put(key, lambda: separability_of_subsets(run.image, text, own, [None], seeds=[seed])[0])
-        if run.halves and run.has(key):
-            with run.timed("halves"):
-                run.found.of_halves[key] = halves.separabilities(pairing, run.halves, seed=seed)
+        try:
+            answers = held_out_answers(run.image, pairing.text, pairing.own, seed=run.options.seed)
+        except ValueError as undefined:
+            run.undefined(key, str(undefined))
+            return
+        run.put(key, float(answers.accuracy))
+        right = torch.zeros(run.n, dtype=torch.float64)
+        right[answers.images] = answers.right.double().mean(1) - float(answers.right.double().mean())
+        run.found.influence[key] = right / len(answers.images)
 
 
 def shapes(run: Run) -> None:
-    """Everything read from singular values, of each cloud and of its halves."""
-    clouds: dict[str, tuple[Tensor, Tensor | None]] = {"image": (run.image, torch.arange(run.n))}
+    """Everything read from singular values, of each cloud, and what each image moves it by."""
+    clouds: dict[str, tuple[Tensor, Tensor | None]] = {"image": (run.image, torch.arange(run.n + 1))}
     if run.text is not None:
-        clouds["text"] = (run.text, None if run.pairing is None else run.pairing.own)
+        clouds["text"] = (run.text, None if run.pairing is None else run.pairing.starts)
     spectral = [key for key in SPECTRA if run.wants(f"{key}_image", f"{key}_text")]
     centering = run.wants("gap_after_centering") and run.pairing is not None
     if not spectral and not centering:
@@ -74,11 +128,41 @@ def shapes(run: Run) -> None:
                     run.undefined(f"{key}_{name}", reasons[key])
         if centering:
             run.put("gap_after_centering", lambda: shape_distance(spectra["image"], spectra["text"]))
-    if run.halves:
-        with run.timed("halves"):
-            owned = {name: (rows, owner) for name, (rows, owner) in clouds.items() if owner is not None}
-            drawn = halves.shapes(owned, run.halves, names=spectral, centering=centering)
-            run.found.of_halves |= {key: each for key, each in drawn.items() if run.has(key)}
+    if run.intervals:
+        with run.timed(intervals.STAGE):
+            owned = {name: (rows, starts) for name, (rows, starts) in clouds.items() if starts is not None}
+            shape_influences(
+                run, owned, spectral, centering=centering and run.n >= METRICS["gap_after_centering"].least
+            )
+
+
+def shape_influences(
+    run: Run, clouds: Mapping[str, tuple[Tensor, Tensor]], spectral: Sequence[str], *, centering: bool
+) -> None:
+    """What each image moves the spectral numbers of each cloud, and the gap after centring, by."""
+    influence, seed = run.found.influence, run.options.seed
+    centered: dict[str, Decomposed] = {}
+    for name, (rows, starts) in clouds.items():
+        for about_mean in (False, True):
+            wanted = [key for key in spectral if (key in CENTERED) == about_mean and run.has(f"{key}_{name}")]
+            if not wanted and not (about_mean and centering):
+                continue
+            cloud = Decomposed.of(rows, centered=about_mean)
+            if about_mean:
+                centered[name] = cloud
+            for key, deleted in without_images(cloud, starts, wanted, seed=seed).items():
+                influence[f"{key}_{name}"] = intervals.as_influence(deleted.values, deleted.inflation)
+    if not centering or not run.has("gap_after_centering"):
+        return
+    pairing = run.pairs()
+    of_image, of_text = shape_distance_influence(centered["image"], centered["text"])
+    moved = of_image + pairing.per_image(of_text)
+    moved = moved - moved.mean()
+    if run.n < MANY_IMAGES * run.image.shape[1]:
+        spread = shape_distance_of_halves(run.image, pairing, seed=seed)
+        size = float(moved.square().sum().sqrt())
+        moved = moved * (spread / size if size > 0 else 0.0)
+    influence["gap_after_centering"] = moved
 
 
 def two_spaces(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -13,15 +14,16 @@ from geomclip.metrics import contributions as parts
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.bins import reliability
 from geomclip.metrics.calibration import Masses, Posterior
-from geomclip.metrics.calibration_scores import ace, brier_of, smece
+from geomclip.metrics.calibration_scores import ace, brier_of, ece_debiased, smece
 from geomclip.metrics.folds import Fold
-from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors
+from geomclip.metrics.gallery import Answers, gallery_effects
+from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors, twonn_influence
 from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates, two_nearest_of_candidates
-from geomclip.metrics.neighborhood import OF_COUNTS
+from geomclip.metrics.neighborhood import OF_COUNTS, robin_hood_influence
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.uniformity import GaussianSums
-from geomclip.panels import halves, intervals
+from geomclip.panels import intervals
 from geomclip.panels.run import NEIGHBORS, Run
 
 FOLDS = frozenset(
@@ -31,6 +33,10 @@ FOLDS = frozenset(
     }
 )
 """What `Metric.folds` may name: a sweep and a fold of it. "squares" is what `masses` add up for Brier scores."""
+
+
+CANDIDATES = 8
+"""Neighbours of each row of a cloud where intervals are wanted."""
 
 
 def needed(run: Run, sweep: str, **folds: Callable[[], Fold[Any, Any]]) -> dict[str, Fold[Any, Any]]:
@@ -51,8 +57,8 @@ def within_texts(run: Run) -> None:
 
 def within(run: Run, cloud: str, rows: Tensor, owner: Tensor | None) -> None:
     """One pass over one modality: uniformity and intrinsic dimension. Class texts have no owner."""
-    # half of 16 candidates leaves fewer than two once in 4,000 rows
-    count = min(16 if run.halves else 4, len(rows) - 1)
+    # where intervals are wanted each row needs two that are left when the texts of one image are gone
+    count = min(CANDIDATES if run.intervals else 4, len(rows) - 1)
     with run.timed(f"{cloud} sweep"):
         folds = needed(run, cloud, kernel=GaussianSums, nearest=lambda: Nearest(count, unmatched=True))
         if not count:
@@ -84,9 +90,11 @@ def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None
     run.put(key, twonn_from_neighbors, r1, r2)
     if merged:
         run.found.notes.setdefault(key, f"{merged} duplicate rows merged")
-    if run.halves and owner is not None and run.has(key):
-        with run.timed("halves"):
-            run.found.of_halves[key] = halves.dimensions(found, owner, run.halves)
+    if run.intervals and owner is not None and run.has(key):
+        with run.timed(intervals.STAGE), suppress(ValueError):
+            first = exact.first_equal(rows)
+            scores, index = found["text_score"], found["text_index"]
+            run.found.influence[key] = twonn_influence(scores, index, first, owner, run.n)
 
 
 def across(run: Run) -> None:
@@ -100,8 +108,7 @@ def across(run: Run) -> None:
         kernel=GaussianSums,
         ranks=Ranks,
         masses=lambda: Masses(run.logit_scale, squares="cross squares" in run.folds),
-        # half of 40 candidates leaves fewer than ten once in 3,000 rows
-        nearest=lambda: Nearest(4 * NEIGHBORS if run.halves else NEIGHBORS + 1),
+        nearest=lambda: Nearest(NEIGHBORS + 1),
     )
     of_image, of_text = run.found.image_items, run.found.text_items
     with run.timed("image-text sweep"):
@@ -116,11 +123,26 @@ def across(run: Run) -> None:
             ranks(run, found["ranks"])
         if "masses" in found:
             calibration(run, found["masses"])
+    if run.intervals:
+        with run.timed(intervals.STAGE):
+            gallery(run, found)
     of_text["matched_cosine"] = pairing.unsorted(pairing.matched)
     of_image["matched_cosine"] = pairing.per_image(pairing.matched) / pairing.texts_of_image
     if "nearest" in found:
         with run.timed("neighbourhoods"):
             neighborhoods(run, found["nearest"])
+
+
+def gallery(run: Run, found: dict[str, Any]) -> None:
+    """What each image does to the queries of others by being there to be found."""
+    wanted = frozenset(name for key in run.wanted for name in parts.COLUMNS.get(key, ()))
+    answers = {
+        axis: Answers(
+            found["ranks"][axis] if "ranks" in found else None, found["masses"][axis] if "masses" in found else None
+        )
+        for axis in ("text", "image")
+    }
+    run.found.gallery |= gallery_effects(run.pairs(), answers, run.logit_scale, wanted, seed=run.options.seed)
 
 
 def ranks(run: Run, ranks: dict[str, Tensor]) -> None:
@@ -136,8 +158,10 @@ def ranks(run: Run, ranks: dict[str, Tensor]) -> None:
     ):
         medians = intervals.weighted_median(each, owner)
         run.put(key, float(medians(torch.ones(1, run.n, dtype=torch.float64))))
-        if key in run.wanted:
-            run.found.resampled[key] = medians
+        if run.intervals and run.has(key):
+            ranked = each.double().sort(stable=True)
+            ends, influence = intervals.median_interval(ranked.values, owner[ranked.indices], run.units)
+            run.found.ci[key], run.found.influence[key] = ends, influence
 
 
 def calibration(run: Run, both: dict[str, Posterior]) -> None:
@@ -160,6 +184,7 @@ def calibration(run: Run, both: dict[str, Posterior]) -> None:
         confidence, hit, nll = confidence[chosen], hit[chosen], nll[chosen]
         run.found.columns |= parts.calibration_columns(prefix, confidence, hit, nll, brier, owner, run.n)
         run.found.reliability[prefix] = reliability(confidence, hit)
+        run.put(f"{prefix}_ece_debiased", ece_debiased, confidence, hit, owner)
         run.put(f"{prefix}_ace", ace, confidence, hit)
         run.put(f"{prefix}_smece", smece, confidence, hit)
 
@@ -182,8 +207,10 @@ def neighborhoods(run: Run, found: dict[str, Tensor]) -> None:
         for name, measure in OF_COUNTS.items():
             run.put(f"{what}_{name}", measure, counts)
         items["k_occurrence"] = pairing.unsorted(counts) if what == "text" else counts
-        key = f"{what}_hubness"
-        if run.halves and run.has(key):
-            candidates = found[f"{query}_index"]
-            with run.timed("halves"):
-                run.found.of_halves[key] = halves.hubnesses(candidates, pairing, query, run.halves, k=NEIGHBORS)
+        key = f"{what}_robin_hood"
+        nearest = found[f"{query}_index"]
+        if run.intervals and run.has(key) and nearest.shape[1] > NEIGHBORS:
+            images = torch.arange(run.n)
+            asking, owner = (images, pairing.own) if query == "image" else (pairing.own, images)
+            with run.timed(intervals.STAGE):
+                run.found.influence[key] = robin_hood_influence(counts, nearest, asking, owner, run.n)

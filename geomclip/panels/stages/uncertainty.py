@@ -2,41 +2,121 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from geomclip.metrics import METRICS, Metric
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.null import NULL_ROWS, chance, closed_form, simulated
+from geomclip.metrics.squared_length import squared_length
 from geomclip.panels import intervals
-from geomclip.panels.intervals import Interval
+from geomclip.panels.intervals import LEAST, Interval, Units
 from geomclip.panels.run import Found, Run
+from geomclip.panels.stages import clouds
 
 
 def intervals_of(run: Run) -> None:
-    """95 % intervals of all values at hand."""
-    found = run.found
-    if run.resampling is None:
+    """95 % intervals of the values at hand, and why others have none."""
+    clouds.standardized(run)
+    found, units = run.found, run.units
+    if not run.options.bootstrap:
         return
+    found.params |= {"intervals": {"level": intervals.LEVEL, "unit": "image", "draws": run.options.bootstrap}}
     with run.timed(intervals.STAGE):
-        keys = [key for key in parts.FORMULAS if run.has(key)]
-        drawn = run.resampling.values(found.columns, keys, found.resampled)
-        found.drawn = {key: drawn[key] for key in found.resampled}
-    for key, metric in METRICS.items():
-        value = found.values.get(key)
-        ends = None if value is None else _interval(metric, value, found, drawn)
-        if ends is not None:
-            found.ci[key] = ends
-    found.params |= run.resampling.params
-    if found.of_halves and run.halves is not None:
-        found.params |= run.halves.params
+        if run.intervals:
+            keys = [key for key in parts.FORMULAS if run.has(key)]
+            found.influence |= intervals.deleted_one(found.columns, found.gallery, keys)
+            calibration_squares(run)
+        for key, metric in METRICS.items():
+            value = found.values.get(key)
+            if value is None:
+                continue
+            ends = None if metric.interval == "" else _interval(run, metric, value, units)
+            if ends is not None:
+                found.ci[key] = ends
+            else:
+                found.ci.pop(key, None)
+                found.no_interval[key] = _reason(metric, found, units)
+        found.influence = {key: each for key, each in found.influence.items() if run.has(key)}
 
 
-def _interval(metric: Metric, value: float, found: Found, drawn: intervals.Drawn) -> Interval | None:
-    if metric.key in found.of_halves:
-        return intervals.half_interval(value, found.of_halves[metric.key], low=metric.low, high=metric.high)
-    if metric.key not in drawn:
+def calibration_squares(run: Run) -> None:
+    """The squared lengths of the bins of calibration, whose roots are the debiased errors."""
+    found = run.found
+    for prefix in ("text_retrieval", "image_retrieval", "zeroshot"):
+        key = f"{prefix}_ece_debiased"
+        if not run.has(key):
+            continue
+        columns = found.columns
+        count = parts.binned_counts(prefix, columns)
+        weight = (count.sum() * count.clamp(min=1)).rsqrt() * (count > 0)
+        plain = intervals.binned_over(prefix, columns, {}) * weight
+        moved = intervals.binned_over(prefix, columns, found.gallery) * weight
+        value = squared_length(plain.sum(0), plain - plain.mean(0), found.units)
+        both = squared_length(moved.sum(0), moved - moved.mean(0), found.units)
+        found.squared[key] = replace(both, value=value.value)
+        root = found.values[key] or 0.0
+        if root > 0:
+            found.influence[key] = both.influence / (2 * root)
+
+
+def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval | None:
+    """The ends of an interval of the kind that the metric names; None where there is not enough to make it of."""
+    found, key = run.found, metric.key
+    if units.count < max(LEAST, metric.least):
         return None
-    if metric.interval == "basic":
-        return intervals.basic_interval(value, drawn[metric.key], low=metric.low, high=metric.high)
-    return intervals.percentile_interval(drawn[metric.key])
+    if metric.interval == "root":
+        return _root(found, key, units, metric)
+    if metric.interval == "order":
+        ends = found.ci.get(key)
+        return None if ends is None else intervals.within_range(*ends, metric.low, metric.high)
+    influence = found.influence.get(key)
+    if influence is None:
+        return None
+    error = units.standard_error(influence)
+    if not math.isfinite(error):
+        return None
+    if metric.interval == "positive":
+        ends = intervals.positive_interval(value, influence, units, bound=metric.low)
+    elif metric.interval == "share":
+        ends = intervals.share_interval(min(max(value, 0.0), 1.0), error, _asking(run, key), units)
+    elif metric.interval == "error":
+        prefix = key.removesuffix("_ece")
+        over = intervals.binned_over(prefix, found.columns, found.gallery)
+        queries = float(parts.binned_counts(prefix, found.columns).sum())
+        how = run.options
+        ends = intervals.error_interval(value, over, queries, units, draws=how.bootstrap, seed=how.seed)
+    else:
+        ends = intervals.plain_interval(value, error, units)
+    return intervals.within_range(*ends, metric.low, metric.high)
+
+
+def _root(found: Found, key: str, units: Units, metric: Metric) -> Interval | None:
+    squared = found.squared.get(key)
+    if squared is None:
+        return None
+    if key == "modality_gap_squared":
+        ends = intervals.squared_interval(squared, units)
+    else:
+        ends = intervals.root_interval(squared, units, above=squared.bias if key == "modality_gap" else 0.0)
+    return intervals.within_range(*ends, metric.low, metric.high)
+
+
+def _asking(run: Run, key: str) -> int:
+    """Images whose answers a share is one of."""
+    if run.pairing is None:
+        return run.n
+    return int((run.pairing.texts_of_image > 0).sum())
+
+
+def _reason(metric: Metric, found: Found, units: Units) -> str:
+    if metric.interval == "":
+        return metric.why
+    least = max(LEAST, metric.least)
+    if units.count < least:
+        what = "images" if units.count == len(units.of_image) else "different images"
+        return f"under {least} {what}"
+    return "not enough that varies"
 
 
 def nulls_of(run: Run) -> None:

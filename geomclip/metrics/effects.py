@@ -1,0 +1,62 @@
+"""Effects of images on a number by being there to be found, and how much of them is the chance of single pairs.
+
+Effects counted pair by pair (image that asks, image found) hold the chance of each single pair, which the query's own part
+holds already. What is left of the spread of the effects once that chance is taken away is what an image really does to
+the queries: `Effect.settled`. This is the correction of the jackknife for pairs of Efron and Stein (1981), "The jackknife
+estimate of variance", Annals of Statistics 9.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Effect:
+    """What each of n images adds to a sum over queries as a candidate, and how much of it is the chance of single pairs."""
+
+    total: Tensor  # (n,) float64
+    chance: float = 0.0  # Σ over pairs (image that asks, image found) of the squared effect
+
+    def settled(self) -> Tensor:
+        """The effects less their mean, shrunk to the spread that the chance of single pairs does not explain."""
+        centred = self.total - self.total.mean()
+        spread = float(centred.square().sum())
+        if spread <= 0:
+            return torch.zeros_like(centred)
+        return centred * max(0.0, 1 - self.chance / spread) ** 0.5
+
+
+@dataclass(eq=False)
+class Effects:
+    """The effects found so far, by column."""
+
+    n: int
+    scale: float  # all images that ask over those that were looked at
+    found: dict[str, Effect] = field(default_factory=dict)
+
+    def _of(self, name: str) -> Effect:
+        return self.found.setdefault(name, Effect(torch.zeros(self.n, dtype=torch.float64)))
+
+    def add(self, name: str, by_image: Tensor) -> None:
+        """Effects (images that ask, n): a row for each."""
+        effect = self._of(name)
+        effect.total += self.scale * by_image.sum(0, dtype=torch.float64)
+        effect.chance += self.scale**2 * float(by_image.square().sum(dtype=torch.float64))
+
+    def add_pairs(self, name: str, asking: Tensor, items: Tensor, effects: Tensor) -> None:
+        """Effects (p,) of single queries on single images; those of one image that asks count together."""
+        if len(effects) == 0:
+            return
+        pair, place = (asking * self.n + items).unique(return_inverse=True)
+        together = torch.zeros(len(pair), dtype=torch.float64).index_add_(0, place, effects.double())
+        effect = self._of(name)
+        effect.total.index_add_(0, pair % self.n, self.scale * together)
+        effect.chance += self.scale**2 * float(together.square().sum())
+
+    def settled(self, name: str) -> Tensor:
+        """`Effect.settled` of one name: (n,); zeros where nothing was added."""
+        return self._of(name).settled()

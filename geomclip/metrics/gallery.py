@@ -1,0 +1,266 @@
+"""The gallery: what each image adds to a sum over queries by being there to be found.
+
+A sum over queries is no sum of independent parts: an image asks, and it is also a candidate of all other queries. Its
+effect as a candidate is the sum as it stands less the sum without it. For intervals only: the sums themselves come from
+the sweeps, exact; the effects come from a second look at some queries, in the precision of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geomclip.metrics.bins import BINS, bin_of
+from geomclip.metrics.calibration import Posterior
+from geomclip.metrics.effects import Effects
+from geomclip.metrics.pairing import Pairing
+from geomclip.metrics.sweep import TIE
+
+CELLS = 2**20
+"""Scores looked at together: 4 MB in float32."""
+
+ASKING = 1000
+"""Images whose queries are looked at again; of more a random choice, and its effects are scaled up."""
+
+RECALLS = (1, 5, 10)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the sweeps found of the queries of one direction, in their order; None where it was not wanted."""
+
+    rank: Tensor | None = None  # (q,) int64
+    posterior: Posterior | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """Some queries and their scores with all items, those of the own image at −inf."""
+
+    queries: Tensor  # (q,) which of all queries of their direction
+    asking: Tensor  # (q,) image of each
+    scores: Tensor  # (items, q)
+    texts_of_image: Tensor | None  # (n,) where the items are texts, sorted by their image
+
+    def _by_image(self, of_items: Tensor, how: str) -> Tensor:
+        if self.texts_of_image is not None:
+            of_items = torch.segment_reduce(of_items, how, lengths=self.texts_of_image, axis=0)
+        return of_items.T.contiguous()
+
+    def reaching(self, threshold: Tensor) -> Tensor:
+        """How many items of each image score at least the threshold (q,) of each query: (q, n)."""
+        return self._by_image((self.scores >= threshold.to(self.scores.dtype)).to(self.scores.dtype), "sum")
+
+    def best(self) -> Tensor:
+        """The best score of each query with the items of each image: (q, n); −inf for the own image."""
+        return self._by_image(self.scores, "max")
+
+    def masses(self, logit_scale: float, total: Tensor) -> Tensor:
+        """Probability of each image, `total` (q,) the logarithm of the sum over all items: (q, n); the own image has 0."""
+        return self._by_image(torch.exp(logit_scale * self.scores - total.to(self.scores.dtype)), "sum")
+
+
+def _looks(pairing: Pairing, axis: str, asking: Tensor) -> Iterator[_Look]:
+    """All queries of the images that ask, some at a time."""
+    items = pairing.image if axis == "text" else pairing.text
+    lengths = None if axis == "text" else pairing.texts_of_image
+    counts = pairing.texts_of_image[asking] if axis == "text" else torch.ones_like(asking)
+    together = max(1, CELLS // len(items))
+    block = (counts.cumsum(0) - 1) // together  # of the last query of each image: images are never parted
+    for images in asking.split(block.unique_consecutive(return_counts=True)[1].tolist()):
+        if axis == "text":
+            ranges = [torch.arange(int(pairing.starts[i]), int(pairing.starts[i + 1])) for i in images.tolist()]
+            queries = torch.cat(ranges)
+            rows, own = pairing.text[queries], pairing.own[queries]
+        else:
+            queries = own = images
+            rows = pairing.image[images]
+        scores = items @ rows.T  # (items, q)
+        if axis == "text":
+            scores[own, torch.arange(len(own))] = -torch.inf
+        else:
+            for place, image in enumerate(images.tolist()):
+                scores[int(pairing.starts[image]) : int(pairing.starts[image + 1]), place] = -torch.inf
+        yield _Look(queries, own, scores, lengths)
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """Names of the columns of the queries along one axis."""
+
+    axis: str  # of the queries
+    found: str  # what they look for
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.found}_retrieval"
+
+    @property
+    def hardest(self) -> str:
+        return f"relative_{self.axis}"
+
+    @property
+    def rank(self) -> str:
+        return f"{self.found}_rank"
+
+    def hit(self, k: int) -> str:
+        return f"{self.found}_hit@{k}"
+
+    def over(self, place: int) -> str:
+        return f"{self.prefix}_over_{place:02d}"
+
+
+DIRECTIONS = (_Direction("text", "image"), _Direction("image", "text"))
+
+
+def gallery_effects(
+    pairing: Pairing, answers: Mapping[str, Answers], logit_scale: float, columns: Set[str], *, seed: int
+) -> dict[str, Tensor]:
+    """What each image adds as a candidate to the sums of some columns of `geomclip.metrics.contributions`.
+
+    Parameters
+    ----------
+    pairing : Pairing
+    answers : mapping of "text", "image" to Answers
+        Of the text queries, in sorted order, and of the image queries.
+    logit_scale : float
+    columns : set of str
+        Those that are wanted; names that are no sums over queries are passed over.
+    seed : int
+        Of the images that ask, where there are more than `ASKING`.
+
+    Returns
+    -------
+    dict of column to (n,) float64
+        Settled effects (`Effect.settled`), which sum to 0.
+    """
+    described = (pairing.texts_of_image > 0).nonzero()[:, 0]
+    asking = described
+    if len(described) > ASKING:
+        order = torch.randperm(len(described), generator=torch.Generator().manual_seed(seed))
+        asking = described[order[:ASKING]].sort().values
+    effects = Effects(pairing.n, len(described) / max(1, len(asking)))
+    for names in DIRECTIONS:
+        if not columns.isdisjoint(_columns(names)):
+            for look in _looks(pairing, names.axis, asking):
+                _of_ranks(effects, pairing, answers[names.axis], names, columns, look)
+                _of_masses(effects, pairing, answers[names.axis], names, columns, look, logit_scale)
+    return {name: effect.settled() for name, effect in effects.found.items() if name in columns}
+
+
+def _columns(names: _Direction) -> set[str]:
+    return {
+        names.hardest,
+        names.rank,
+        *map(names.hit, RECALLS),
+        *map(names.over, range(BINS)),
+        f"{names.prefix}_nll",
+        f"{names.prefix}_brier",
+    }
+
+
+def _of_ranks(
+    effects: Effects, pairing: Pairing, answers: Answers, names: _Direction, columns: Set[str], look: _Look
+) -> None:
+    """Effects on relative alignment, ranks and hits."""
+    if names.hardest in columns:
+        best, item = look.best().topk(min(2, pairing.n), dim=1)
+        lost = 2 * (best[:, 0] - best[:, -1]).double()
+        kept = lost.isfinite()
+        effects.add_pairs(names.hardest, look.asking[kept], item[kept, 0], lost[kept])
+    if answers.rank is None or columns.isdisjoint({names.rank, *map(names.hit, RECALLS)}):
+        return
+    rank = answers.rank[look.queries]
+    least = (pairing.matched if names.axis == "text" else pairing.best_matched)[look.queries] - TIE
+    behind = (rank > 1).nonzero()[:, 0]  # a first rank is settled exactly: nothing is before it
+    before = look.reaching(least)[behind]
+    if names.rank in columns:
+        effects.add(names.rank, _together(before, look.asking[behind]))
+    for k in RECALLS:
+        if names.hit(k) in columns:
+            missed = (rank[behind] > k).nonzero()[:, 0]
+            query, item = ((before[missed] > 0) & (rank[behind][missed, None] - before[missed] <= k)).nonzero(
+                as_tuple=True
+            )
+            asking = look.asking[behind][missed][query]
+            effects.add_pairs(names.hit(k), asking, item, torch.full((len(item),), -1.0))
+
+
+def _of_masses(
+    effects: Effects,
+    pairing: Pairing,
+    answers: Answers,
+    names: _Direction,
+    columns: Set[str],
+    look: _Look,
+    logit_scale: float,
+) -> None:
+    """Effects on likelihood, Brier score and the bins of calibration."""
+    nll, brier = f"{names.prefix}_nll", f"{names.prefix}_brier"
+    binned = names.over(0) in columns
+    if answers.posterior is None or not (binned or nll in columns or brier in columns):
+        return
+    own, best = answers.posterior.own[look.queries], answers.posterior.best[look.queries]
+    if names.axis == "text":
+        matched = logit_scale * pairing.matched[look.queries]
+    else:
+        matched = _log_sums_of(pairing, logit_scale)[look.queries]
+    mass = look.masses(logit_scale, matched - own)  # (q, n)
+    top, item = mass.topk(min(2, pairing.n), dim=1)
+    q = torch.arange(len(own))
+    mass[q, item[:, 0]] = 0
+    left = (mass.sum(1, dtype=torch.float64) + own.exp()).clamp(min=1e-300)  # 1 − the largest, with its digits
+    right = own.exp()
+    if nll in columns:
+        effect = -torch.log1p(-mass)
+        effect[q, item[:, 0]] = -left.log().to(mass.dtype)
+        effects.add(nll, _together(effect, look.asking))
+    if brier in columns:
+        squares = answers.posterior.squares[look.queries]
+        without = (squares[:, None] - mass.double().square()) / (1 - mass.double()).square()
+        effect = squares[:, None] - without - 2 * right[:, None] * (1 - 1 / (1 - mass.double()))
+        first = squares - (squares - top[:, 0].double().square()).clamp(min=0) / left.square()
+        effect[q, item[:, 0]] = first - 2 * right * (1 - 1 / left)
+        effect[q, look.asking] = 0
+        effects.add(brier, _together(effect, look.asking))
+    if not binned:
+        return
+    confidence = torch.maximum(own, best).exp()
+    hit = (own > best + logit_scale * TIE).double()
+    place = bin_of(confidence)
+    wrong = (hit == 0).nonzero()[:, 0]
+    effect = mass / (1 - mass)
+    effect[q, item[:, 0]] = (top[:, 0].double() / left).to(mass.dtype)
+    effect[wrong, item[wrong, 0]] = 0  # the answer itself goes: below
+    effect *= confidence[:, None].to(mass.dtype)
+    order = (look.asking * BINS + place).argsort(stable=True)
+    group, size = (look.asking * BINS + place)[order].unique_consecutive(return_counts=True)
+    of_groups = torch.segment_reduce(effect[order], "sum", lengths=size, axis=0)
+    for b in (group % BINS).unique().tolist():
+        effects.add(names.over(b), of_groups[group % BINS == b])
+    # without the wrong answer that it gave, the query gives the next best: it may be right, and leaves its bin
+    second = top[wrong, 1].double() if top.shape[1] > 1 else torch.zeros(len(wrong), dtype=torch.float64)
+    now = torch.maximum(second, right[wrong]) / left[wrong]
+    then = (right[wrong] > second).double()
+    for places, change in ((place[wrong], -confidence[wrong]), (bin_of(now.clamp(max=1)), now - then)):
+        for b in places.unique().tolist():
+            here = places == b
+            effects.add_pairs(names.over(b), look.asking[wrong][here], item[wrong, 0][here], change[here])
+
+
+def _log_sums_of(pairing: Pairing, logit_scale: float) -> Tensor:
+    """(n,) logarithm of the mass of the own texts of each image; −inf without text."""
+    best = logit_scale * pairing.best_matched
+    finite = torch.where(best.isneginf(), 0.0, best)
+    return finite + pairing.per_image((logit_scale * pairing.matched - finite[pairing.own]).exp()).log()
+
+
+def _together(of_queries: Tensor, asking: Tensor) -> Tensor:
+    """The rows (q, n) of queries of one image, which lie side by side, added up: (images, n)."""
+    size = asking.unique_consecutive(return_counts=True)[1]
+    if len(size) == len(asking):
+        return of_queries
+    return torch.segment_reduce(of_queries, "sum", lengths=size, axis=0)

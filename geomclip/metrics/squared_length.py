@@ -1,0 +1,69 @@
+"""The squared length of a mean, without the part that chance adds, and how far it may be off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredLength:
+    """‖E v‖² estimated from the mean of independent units, without bias.
+
+    `value` may be negative where the true length is near 0. `bias` is what the plain ‖mean v‖² has above it.
+    `spread` is the standard deviation of `value`; `influence` (n,) is what each image moves it by, whose squares
+    add up to more than `spread`² where chance alone makes the mean long. It has an entry an image.
+    """
+
+    value: float
+    bias: float
+    spread: float
+    influence: Tensor
+
+
+def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None) -> SquaredLength:
+    """The unbiased squared length of E v from a mean of units and what each unit adds to it.
+
+    With mean = E v + Σ r_i, the r_i independent with expectation 0, ‖mean‖² is ‖E v‖² + Σ ‖r_i‖² on average:
+    Σ ‖r_i‖² is taken away. What is left is the U-statistic Σ_{i≠j} v_i · v_j. Its variance is
+    4 E v' C E v + 2 tr C², C the covariance of the mean; with h_i = r_i · (mean − r_i) both are estimated without
+    bias by 4 Σ h_i² − 2 Σ_{i≠j} (r_i · r_j)².
+
+    Parameters
+    ----------
+    mean : Tensor of shape (d,), float64
+    deviations : Tensor of shape (n, d), float64
+        What each of n images adds to the mean, less the average: they sum to 0.
+    unit : Tensor of shape (n,), int64, optional
+        The unit of each image, numbered from 0; left out, each image is one.
+
+    Returns
+    -------
+    SquaredLength
+
+    References
+    ----------
+    Hoeffding (1948), "A class of statistics with asymptotically normal distribution", for the variance.
+
+    Examples
+    --------
+    >>> four = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]], dtype=torch.float64)
+    >>> squared_length(four.mean(0), (four - four.mean(0)) / 4).value  # mean of the products of different rows
+    -0.3333333333333333
+    """
+    together = deviations
+    if unit is not None:
+        together = deviations.new_zeros(int(unit.max()) + 1, deviations.shape[1]).index_add_(0, unit, deviations)
+    n = len(together)
+    scale = (n / (n - 1)) ** 0.5 if n > 1 else 1.0
+    r = together * scale
+    lengths = r.square().sum(1)
+    bias = lengths.sum()
+    alone = r @ mean - lengths
+    gram = r.T @ r if n > r.shape[1] else r @ r.T
+    chance = (gram.square().sum() - lengths.square().sum()).clamp(min=0)
+    spread = torch.maximum(4 * alone.square().sum() - 2 * chance, chance).sqrt()
+    by_image = scale * (deviations @ mean - (deviations * r[slice(None) if unit is None else unit]).sum(1))
+    return SquaredLength(float(mean @ mean - bias), float(bias), float(spread), 2 * (by_image - by_image.mean()))
