@@ -46,6 +46,8 @@ class Metric:
     """What one key of a panel promises.
 
     `better` is "lower", "higher" or "" where neither is good in itself; the value never leaves [low, high];
+    `judged` says whether a change in that direction is a judgement, so that `compare` may call it better or worse
+    (uniformity is lower where rows are more uniform, which noise alone brings about);
     `default` says whether the default panel has it; `swaps_to` is the key that holds this value once images
     and texts change places (one text an image), "" where that is not defined; `interval` is how its interval
     is made (`geomclip.panels.intervals`): "plain", "positive", "share", "error", "root", "order", or "" for none, and
@@ -67,6 +69,11 @@ class Metric:
     target: str = "size"
     least: int = 20
     why: str = ""
+    judged: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.better:
+            object.__setattr__(self, "judged", False)
 
 
 GROUPS = {
@@ -84,7 +91,15 @@ GROUPS = {
 
 
 def _both(
-    key: str, title: str, better: str, low: float, high: float, *, default: bool = True, fold: str = ""
+    key: str,
+    title: str,
+    better: str,
+    low: float,
+    high: float,
+    *,
+    default: bool = True,
+    fold: str = "",
+    judged: bool = True,
 ) -> list[Metric]:
     """The image and the text number of the shape of one cloud; `fold` is of the sweep of each."""
     return [
@@ -99,6 +114,7 @@ def _both(
             f"{key}_{'text' if cloud == 'image' else 'image'}",
             "plain",
             (f"{cloud} {fold}",) if fold else (),
+            judged=judged,
         )
         for cloud in ("image", "text")
     ]
@@ -152,7 +168,7 @@ _ROWS: list[Metric] = [
     *(
         Metric(f"uniformity_{which}", "alignment", f"Uniformity, {title}", "lower", -8, 0,
                swaps_to=f"uniformity_{back}", folds=tuple(f"{sweep} kernel" for sweep in sweeps),
-               target="population")
+               target="population", judged=False)
         for which, title, back, sweeps in (
             ("image", "images", "text", ("image",)), ("text", "texts", "image", ("text",)),
             ("joint", "both", "joint", ("image", "text", "cross")), ("cross", "image-text", "cross", ("cross",)),
@@ -176,9 +192,9 @@ _ROWS: list[Metric] = [
     Metric("mean_cosine_text", "gap", "Mean cosine, texts", "", -1, 1, swaps_to="mean_cosine_image",
            target="population"),
     Metric("mean_cosine_matched", "gap", "Mean cosine, matched", "higher", -1, 1, swaps_to="mean_cosine_matched",
-           target="population"),
+           target="population", judged=False),
     Metric("mean_cosine_unmatched", "gap", "Mean cosine, unmatched", "lower", -1, 1, swaps_to="mean_cosine_unmatched",
-           target="population"),
+           target="population", judged=False),
     *(row for k in (1, 5, 10)
       for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1, interval="share", folds=_RANKS)),
     *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf, interval="order", folds=_RANKS),
@@ -202,7 +218,7 @@ _ROWS: list[Metric] = [
     *_both("participation_ratio_centered", "Participation ratio, centred", "", 1, inf),
     *_both("rankme", "RankMe", "", 1, inf, default=False),
     *_both("isoscore", "IsoScore", "", 0, 1, default=False),
-    *_both("w2_uniformity", "W2 uniformity", "lower", 0, 2, default=False),
+    *_both("w2_uniformity", "W2 uniformity", "lower", 0, 2, default=False, judged=False),
     *(
         Metric(f"{what}_{key}", "neighborhood", f"{title}, {what}s", "lower", low, high, default,
                f"{back}_{key}", interval, ("cross nearest",), least=100, why=why)
@@ -220,8 +236,8 @@ _ROWS: list[Metric] = [
             ("mutual_knn", "Mutual k-NN", "higher", 0), ("procrustes_distance", "Procrustes distance", "lower", 0),
         )
     ),
-    Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval="", why=_COUNTED),
-    Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval="", why=_COUNTED),
+    Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval="", why=_COUNTED, judged=False),
+    Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval="", why=_COUNTED, judged=False),
     Metric("zeroshot_acc1", "zeroshot", "Accuracy@1", "higher", 0, 1, interval="share", target="population"),
     Metric("zeroshot_acc5", "zeroshot", "Accuracy@5", "higher", 0, 1, interval="share", target="population"),
     Metric("zeroshot_mean_per_class_recall", "zeroshot", "Mean per-class recall", "higher", 0, 1, interval="share"),
