@@ -5,6 +5,7 @@ What they need is imported when they are called, so that `geomclip.panels.option
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ def compare(
     bootstrap: int = Measuring.bootstrap,
     seed: int = Measuring.seed,
     intersect: bool = False,
+    resample: str = "gallery",
+    primary: str | Sequence[str] | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress = SILENT,
     **options: Any,
@@ -69,6 +72,12 @@ def compare(
     intersect : bool
         Compare what both have where the sets differ; else they are refused. Sets of vectors are cut to it
         before they are measured; of results, what each image adds stays as it was computed.
+    resample : str
+        What intervals and verdicts are over: "gallery", other images of the same kind, or "queries", other queries to
+        this gallery.
+    primary : str or sequence of str, optional
+        The keys that the comparison is about, named before looking; they are judged apart from the many others.
+        Left out: recall@1 both ways, or accuracy@1 of classes.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
     progress : Progress, optional
@@ -87,7 +96,8 @@ def compare(
     InputError
         If a file or name cannot be used, or an option has nothing to do with these sides.
     ValueError
-        If the sets differ without `intersect`, or have nothing in common.
+        If the sets differ without `intersect`, or have nothing in common, or a primary key is not among the numbers
+        compared or can be neither better nor worse.
 
     Examples
     --------
@@ -101,6 +111,7 @@ def compare(
     from geomclip.panels.comparison import differences
     from geomclip.panels.nulls import NullCache
 
+    differences.check_options(resample, primary)  # before the long work, since names can be mistyped
     cache = None if cache_dir is None else Path(cache_dir)
     one, other, notes = sources.panels(
         before,
@@ -113,7 +124,8 @@ def compare(
         progress=progress,
         options=options,
     )
-    result = differences.compare(one.panel, other.panel, bootstrap=bootstrap, seed=seed, intersect=intersect)
+    how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect}
+    result = differences.compare(one.panel, other.panel, **how, resample=resample, primary=primary)
     named = {
         name: {**identity, "name": str(side)}
         for name, identity, side in (("before", result.before, before), ("after", result.after, after))

@@ -14,7 +14,7 @@ from geomclip.metrics import METRICS
 from geomclip.panels import tables
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.comparison.record import Row as Change
-from geomclip.panels.comparison.tables import signed
+from geomclip.panels.comparison.tables import PRIMARY, chance, signed
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number, read
 
@@ -78,17 +78,24 @@ def groups_of(panel: Panel) -> list[Group]:
 
 
 def changes_of(comparison: Comparison) -> list[Group]:
-    """The comparison as the terminal groups it; sentences are those of the numbers after, where they are known."""
+    """The comparison as the terminal groups it, the primary keys first.
+
+    Sentences are those of the numbers after, where they are known.
+    """
     after = comparison.sides[1].panel if comparison.sides else None
-    return [
+    first = [key for key, row in comparison.rows.items() if row.primary]
+    groups = [
         Group(
             name,
             tables.heading(name),
             "" if after is None else sentence(name, after),
             [_change(key, comparison.rows[key]) for key in keys],
         )
-        for name, keys in tables.grouped_keys(comparison.rows)
+        for name, keys in tables.grouped_keys(key for key in comparison.rows if key not in first)
     ]
+    if not first:
+        return groups
+    return [Group("primary", PRIMARY, "", [_change(key, comparison.rows[key]) for key in first]), *groups]
 
 
 def sentence(group: str, panel: Panel) -> str:
@@ -97,9 +104,10 @@ def sentence(group: str, panel: Panel) -> str:
 
 
 def headline(groups: list[Group]) -> list[Line]:
-    """The few lines that stand at the top."""
+    """The few lines that stand at the top: the primary ones of a comparison, and the usual ones."""
     known = {line.key: line for group in groups for line in group.lines}
-    return [known[key] for key in HEADLINE if key in known]
+    first = [line.key for group in groups if group.name == "primary" for line in group.lines]
+    return [known[key] for key in dict.fromkeys((*first, *HEADLINE)) if key in known]
 
 
 def _line(panel: Panel, key: str) -> Line:
@@ -119,6 +127,7 @@ def _change(key: str, row: Change) -> Line:
     between = f"{signed(row.ci[0])} to {signed(row.ci[1])}" if row.ci else ""
     change = "—" if row.difference is None else signed(row.difference)
     cells = {"before": number(row.before), "after": number(row.after), "change": change, "interval": between}
+    cells["q"] = chance(row.q)
     note = "" if row.ci is None or row.paired else "unpaired interval"
     return Line(key, title(key), cells, better(key), tables.ARROW[_way(key)], _bar_of_change(row), note, row.verdict)
 

@@ -48,6 +48,7 @@ class Page:
     lines: Sequence[str]
     tiles: Sequence[Line]
     groups: Sequence[Group]
+    legend: Sequence[str] = ()  # of a comparison: what its words mean
     files: Mapping[str, str]  # to download: name and content
     made: Sequence[tuple[str, Mapping[str, str]]]
     command: str

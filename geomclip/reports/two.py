@@ -45,6 +45,7 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
         remarks=comparison.notes,
         tiles=numbers.headline(groups),
         groups=groups,
+        legend=list(tables.legend(comparison)),
         files=numbers.comparison_files(comparison),
         made=[(side, made_of(panels[side]) if panels else lines_of(getattr(comparison, side))) for side in SIDES],
         command=command,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import class_set, random_rows, small_set
+from helpers import class_set, random_rows, small_set, with_influences
+from scipy import stats
 from torch import Tensor
 
 import geomclip as gc
@@ -22,7 +23,6 @@ from geomclip.machine.errors import InputError
 from geomclip.metrics import METRICS
 from geomclip.panels import intervals
 from geomclip.panels.comparison import Comparison, Gate, Row, compare, tables, verdict
-from geomclip.panels.halves import Halves
 from geomclip.panels.lines import show
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
@@ -47,11 +47,15 @@ def toy(which: str) -> EmbeddingSet:
 
 @cache
 def panel(which: str, metrics: str = "all", **options: Any) -> Panel:
-    return measure(toy(which), metrics=metrics, bootstrap=200, dtype="float64", **options)
+    return with_influences(measure(toy(which), metrics=metrics, bootstrap=200, dtype="float64", **options))
 
 
 def both(**options: Any) -> Comparison:
     return compare(panel("before"), panel("after"), bootstrap=200, **options)
+
+
+def of_queries(**options: Any) -> Comparison:
+    return both(resample="queries", **options)
 
 
 def resamples() -> Tensor:
@@ -81,7 +85,6 @@ def ranks(embeddings: EmbeddingSet) -> np.ndarray:
 METRIC = {
     "alignment": gc.metrics.alignment,
     "mean_cosine_matched": gc.metrics.mean_cosine_matched,
-    "modality_gap": lambda image, text, own: gc.metrics.modality_gap(image, text),
 }
 
 
@@ -101,9 +104,7 @@ def test_a_paired_interval_is_that_of_metrics_measured_anew_on_resampled_embeddi
     key: str, measured_anew: dict[str, list[float]]
 ) -> None:
     low, high = np.percentile(measured_anew[key], [2.5, 97.5])
-    row = both()[key]
-    if key == "modality_gap":  # the basic bootstrap
-        low, high = 2 * row.difference - high, 2 * row.difference - low
+    row = of_queries()[key]
     assert row.paired
     assert row.ci == pytest.approx((low, high), rel=1e-9)
 
@@ -123,20 +124,12 @@ def test_ranks_among_all_images_are_resampled_in_pairs(key: str, of_ranks: Any) 
     for counts in resamples():
         texts = np.repeat(np.arange(2 * N), np.repeat(counts.long().numpy(), 2))
         drawn.append(of_ranks(sides[1][texts]) - of_ranks(sides[0][texts]))
-    row = both()[key]
+    row = of_queries()[key]
     assert row.difference == pytest.approx(of_ranks(sides[1]) - of_ranks(sides[0]))
     assert row.ci == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=1e-12)
-
-
-def test_numbers_of_halves_are_compared_half_by_half() -> None:
-    differences = []
-    for images in Halves.of(N, seed=0):
-        values = [float(gc.metrics.effective_rank(toy(which).image[images])) for which in ("before", "after")]
-        differences.append(values[1] - values[0])
-    row = both()["effective_rank_image"]
-    reach = 1.959963984540054 * np.std(differences, ddof=1)
-    assert row.paired
-    assert row.ci == pytest.approx((row.difference - reach, row.difference + reach), rel=1e-6)
+    if np.std(drawn):
+        t = abs(row.difference) / np.std(drawn, ddof=1)
+        assert row.p == pytest.approx(2 * stats.t(N - 1).sf(t))
 
 
 def sides_of_a_sample(n: int, seed: int) -> list[EmbeddingSet]:
@@ -148,14 +141,15 @@ def sides_of_a_sample(n: int, seed: int) -> list[EmbeddingSet]:
 
 def test_paired_intervals_cover_the_difference_of_a_large_sample_and_unpaired_ones_are_wider() -> None:
     """95 % intervals of 100 samples of 60 images; 100 tries at 0.95 are below 0.88 once in 400."""
-    keys = ("alignment", "modality_gap")
+    keys = ("alignment", "mean_cosine_matched")
     large = sides_of_a_sample(50_000, 0)
     of_large = {key: [float(METRIC[key](side.image, side.text, None)) for side in large] for key in keys}
     covered: dict[str, list[bool]] = {key: [] for key in keys}
     wider, nulls = [], {}  # those of the size are simulated once
     for seed in range(1, 101):
         panels = [measure(side, metrics=keys, bootstrap=100, null_cache=nulls) for side in sides_of_a_sample(60, seed)]
-        rows, alone = compare(*panels), compare(*(each.replace(items={}) for each in panels))
+        rows = compare(*map(with_influences, panels))
+        alone = compare(*(each.replace(items={}) for each in panels))
         wider += [width(alone[key]) / width(rows[key]) for key in keys]
         for key in keys:
             low, high = rows[key].ci or (1, 0)
@@ -170,21 +164,22 @@ def width(row: Row) -> float:
     return row.ci[1] - row.ci[0]
 
 
-def test_every_number_with_an_interval_of_its_own_has_a_paired_one() -> None:
+def test_every_number_with_influences_has_a_paired_interval() -> None:
     comparison = both()
-    for key in panel("before").ci:
-        assert comparison[key].paired, key
-    assert {key for key, row in comparison.rows.items() if row.ci} == set(panel("before").ci)
+    for name in panel("before").items["image"]:
+        if name.startswith("influence."):
+            assert comparison[name.removeprefix("influence.")].paired, name
+    assert not comparison["modality_gap"].paired
+    assert any("modality_gap" in note and "unpaired" in note for note in comparison.notes)
 
 
 def test_class_panels_are_compared_in_pairs_too() -> None:
     before = class_set(60, seed=0)
     after = before.replace(image=before.image + 0.5 * random_rows(60, 16, seed=8))
-    panels = [measure(each, metrics="all", bootstrap=100) for each in (before, after)]
+    panels = [with_influences(measure(each, metrics="all", bootstrap=100)) for each in (before, after)]
     comparison = compare(*panels)
-    assert comparison["zeroshot_mean_per_class_recall"].paired
     assert comparison["zeroshot_acc1"].paired
-    assert comparison["modality_gap"].paired
+    assert comparison.primary == ("zeroshot_acc1",)
     assert comparison["uniformity_text"].verdict == "same"
     assert "image_retrieval_recall@1" not in comparison
 
@@ -213,28 +208,30 @@ def test_a_panel_and_itself_are_the_same(items: bool) -> None:
 
 def test_images_are_paired_by_their_ids_in_whatever_order_they_come() -> None:
     order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    turned = measure(toy("after").select_images(order), metrics="all", bootstrap=200, dtype="float64")
-    straight, other = both(), compare(panel("before"), turned, bootstrap=200)
-    assert other.paired
-    for key in ("alignment", "image_retrieval_recall@1", "image_retrieval_median_rank", "uniformity_joint"):
-        assert other[key].difference == pytest.approx(straight[key].difference)
-        assert other[key].paired
-        assert width(other[key]) == pytest.approx(width(straight[key]), rel=0.35, abs=1e-12)  # other resamples
-    assert not other["modality_gap"].paired  # the kept draws are of another order
-    assert any("modality_gap" in note and "unpaired" in note for note in other.notes)
+    turned = with_influences(measure(toy("after").select_images(order), metrics="all", bootstrap=200, dtype="float64"))
+    for resample, keys in (
+        ("gallery", ("alignment", "image_retrieval_recall@1", "uniformity_joint")),
+        ("queries", ("alignment", "image_retrieval_recall@1", "uniformity_joint", "image_retrieval_median_rank")),
+    ):
+        straight, other = (compare(panel("before"), each, resample=resample) for each in (panel("after"), turned))
+        for key in keys:
+            assert other[key].paired
+            assert other[key].difference == pytest.approx(straight[key].difference)
+            drawn_anew = {"rel": 0.35, "abs": 1e-12} if resample == "queries" else {"rel": 1e-6}
+            assert width(other[key]) == pytest.approx(width(straight[key]), **drawn_anew)
 
 
 def test_exchanging_the_sides_of_another_order_changes_every_sign_too() -> None:
     turned = measure(toy("after").select_images(torch.arange(N).flip(0)), metrics="alignment", bootstrap=20)
-    there, back = (compare(*sides)["alignment"] for sides in ((panel("before"), turned), (turned, panel("before"))))
+    sides = panel("before"), turned
+    there, back = (compare(*each, resample="queries")["alignment"] for each in (sides, sides[::-1]))
     assert back.ci == pytest.approx((-there.ci[1], -there.ci[0]), rel=1e-9)
     assert matched(["c", "a", "b"], ["b", "c", "a"], "images").before == [1, 2, 0]
 
 
-def test_panels_of_another_seed_keep_no_common_draws() -> None:
+def test_another_seed_of_a_panel_changes_no_interval_over_the_gallery() -> None:
     other = compare(panel("before"), panel("after", seed=1))
-    assert other["alignment"].paired
-    assert not other["effective_rank_image"].paired
+    assert other["alignment"] == both()["alignment"]
     assert "seed 0 before, 1 after" in other.notes
 
 
@@ -248,25 +245,26 @@ def test_a_reordered_set_is_put_in_order_before_it_is_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("difference", "ci", "better", "expected"),
+    ("difference", "q", "ci", "better", "expected"),
     [
-        (0.1, (0.05, 0.15), "higher", "better"),
-        (0.1, (0.05, 0.15), "lower", "worse"),
-        (-0.1, (-0.15, -0.05), "lower", "better"),
-        (-0.1, (-0.15, -0.05), "higher", "worse"),
-        (0.1, (0.0, 0.2), "higher", "unclear"),
-        (0.1, None, "higher", "unclear"),
-        (0.0, (0.0, 0.0), "higher", "same"),
-        (0.0, (-0.1, 0.1), "higher", "unclear"),
-        (0.0, None, "lower", "same"),
-        (0.1, (0.05, 0.15), "", ""),
-        (0.0, (0.0, 0.0), "", "same"),
+        (0.1, 0.01, (0.05, 0.15), "higher", "better"),
+        (0.1, 0.01, (0.05, 0.15), "lower", "worse"),
+        (-0.1, 0.01, (-0.15, -0.05), "lower", "better"),
+        (-0.1, 0.01, (-0.15, -0.05), "higher", "worse"),
+        (0.1, 0.2, (0.05, 0.15), "higher", "unclear"),
+        (0.1, 0.05, (0.0, 0.2), "higher", "unclear"),
+        (0.1, None, None, "higher", ""),
+        (0.0, 1.0, (0.0, 0.0), "higher", "same"),
+        (0.0, 1.0, (-0.1, 0.1), "higher", "unclear"),
+        (0.0, None, None, "lower", "same"),
+        (0.1, 0.01, (0.05, 0.15), "", ""),
+        (0.0, 1.0, (0.0, 0.0), "", "same"),
     ],
 )
-def test_a_verdict_needs_a_direction_and_an_interval_without_0(
-    difference: float, ci: tuple[float, float] | None, better: str, expected: str
+def test_a_verdict_needs_a_direction_and_a_q_below_5_percent(
+    difference: float, q: float | None, ci: tuple[float, float] | None, better: str, expected: str
 ) -> None:
-    assert verdict(difference, ci, better) == expected
+    assert verdict(difference, q, better, ci) == expected
 
 
 def test_the_verdict_of_each_key_has_its_direction() -> None:
@@ -274,7 +272,7 @@ def test_the_verdict_of_each_key_has_its_direction() -> None:
         if row.verdict in ("better", "worse"):
             up = row.ci is not None and row.ci[0] > 0
             assert (row.verdict == "better") == (METRICS[key].better == ("higher" if up else "lower")), key
-        elif not METRICS[key].better:
+        elif not METRICS[key].judged:
             assert row.verdict in ("", "same"), key
 
 
@@ -282,18 +280,21 @@ def test_the_verdict_of_each_key_has_its_direction() -> None:
 
 
 def test_without_items_the_interval_is_unpaired_and_says_so() -> None:
-    before = Panel({"alignment": 1.0}, ci={"alignment": (0.7, 1.3)}, n_images=9)
-    after = Panel({"alignment": 2.0}, ci={"alignment": (1.6, 2.4)}, n_images=9)
+    before = Panel({"alignment": 1.0}, ci={"alignment": (0.7, 1.3)}, n_images=20)
+    after = Panel({"alignment": 2.0}, ci={"alignment": (1.6, 2.4)}, n_images=20)
     comparison = compare(before, after)
     assert not comparison.paired
     assert comparison["alignment"].ci == pytest.approx((0.5, 1.5))  # 1 -+ sqrt(0.3**2 + 0.4**2)
     assert not comparison["alignment"].paired
+    assert comparison["alignment"].p == pytest.approx(2 * stats.norm.sf(1 / (1 / (2 * 1.959964))), rel=1e-5)
+    assert "unpaired intervals" in str(comparison)
     assert any("unpaired" in note for note in comparison.notes)
 
 
 def test_without_resamples_there_is_no_interval() -> None:
     comparison = compare(panel("before"), panel("after"), bootstrap=0)
-    assert {row.ci for row in comparison.rows.values()} == {None}
+    assert {(row.ci, row.p, row.q) for row in comparison.rows.values()} == {(None, None, None)}
+    assert {row.verdict for row in comparison.rows.values()} <= {"", "same"}
     assert "no intervals" in str(comparison)
 
 
@@ -332,14 +333,20 @@ def test_settings_that_differ_are_told() -> None:
 
 def test_warnings_of_the_panels_are_told_with_their_side() -> None:
     notes = compare(Panel({}, warnings=["odd", "both"]), Panel({}, warnings=["both"])).notes
-    assert [note for note in notes if "items" not in note] == ["before: odd", "before and after: both"]
+    told = [note for note in notes if "items" not in note and "no intervals" not in note]
+    assert told == ["before: odd", "before and after: both"]
 
 
 # --- groups
 
 
 def test_groups_of_both_are_compared() -> None:
-    sides = [measure(toy(which), metrics="alignment", by="source", bootstrap=50) for which in ("before", "after")]
+    noise = [0.5 * random_rows(88, 16, seed=seed) for seed in (40, 41)]
+    made = small_set(44, 2)
+    assert made.text is not None
+    sides = [
+        measure(made.replace(text=made.text + each), metrics="alignment", by="source", bootstrap=50) for each in noise
+    ]
     comparison = compare(*sides)
     assert list(comparison.groups) == ["a", "b"]
     assert comparison.by == "source"
@@ -379,7 +386,7 @@ def test_sets_that_differ_are_refused_with_what_they_share() -> None:
 
 
 def test_shared_images_of_panels_keep_what_they_add_among_all_candidates() -> None:
-    panels = [measure(each, metrics="all", bootstrap=50, dtype="float64") for each in cut_sets()]
+    panels = [with_influences(measure(each, metrics="all", bootstrap=50, dtype="float64")) for each in cut_sets()]
     comparison = compare(*panels, intersect=True)
     assert comparison.n_images == 21
     assert any("21 images are shared, of 25 before and 26 after" in note for note in comparison.notes)
@@ -395,6 +402,7 @@ def test_shared_images_of_panels_keep_what_they_add_among_all_candidates() -> No
     assert (row.before, row.after) == pytest.approx((np.mean(hits["before"]), np.mean(hits["after"])))
     assert row.paired
     assert comparison["image_retrieval_median_rank"].paired
+    assert comparison.resample == "queries"
     assert comparison["modality_gap"] == Row(None, None)
     assert any("not known of the shared images alone" in note for note in comparison.notes)
 
@@ -454,7 +462,7 @@ def test_nothing_shared_is_refused(intersect: bool) -> None:
 def test_ids_that_occur_twice_pair_only_lists_that_are_the_same() -> None:
     twice = ("a", "a", *map(str, range(2, N)))
     sides = [toy(which).replace(image_id=twice) for which in ("before", "after")]
-    assert gc.compare(*sides, metrics="modality_gap", bootstrap=50)["modality_gap"].paired
+    assert gc.compare(*sides, metrics="alignment", bootstrap=50)["alignment"].paired
     with pytest.raises(ValueError, match="before: two images have the id 'a'"):
         gc.compare(sides[0], toy("after"))
     assert matched(["b", "b"], ["b", "b"], "images").aligned
@@ -487,7 +495,11 @@ def test_a_negative_number_of_resamples_is_refused() -> None:
 
 def gated() -> Comparison:
     rows = {
-        "image_retrieval_recall@1": Row(0.5, 0.48, -0.02, (-0.03, -0.01), "worse"),
+        "image_retrieval_recall@1": Row(0.5, 0.48, -0.02, (-0.03, -0.01), "worse", q=0.002, primary=True),
+        "text_retrieval_mean_rank": Row(3.0, 2.0, -1.0, (-2.0, -0.2), "better", q=0.04),
+        "text_retrieval_nll": Row(1.0, 1.1, 0.1, (-0.2, 0.4), "unclear", q=0.4),
+        "text_retrieval_recall@5": Row(0.5, 0.6, 0.1, primary=True),
+        "text_retrieval_recall@10": Row(0.5, 0.5, 0.0, None, "same", primary=True),
         "modality_gap": Row(0.5, 0.6, 0.1),
         "alignment": Row(None, 0.5),
     }
@@ -505,6 +517,18 @@ def gated() -> Comparison:
         ("modality_gap>-1e-3", True),
         ("image_retrieval_recall@1 worse", True),
         ("image_retrieval_recall@1 unclear", False),
+        ("image_retrieval_recall@1 better", False),
+        ("image_retrieval_recall@1 worse and q<0.01", True),
+        ("image_retrieval_recall@1 worse and q < 0.001", False),
+        ("image_retrieval_recall@1<-0.01 and q<0.05", True),
+        ("image_retrieval_recall@1<-0.03 and q<0.05", False),
+        ("text_retrieval_mean_rank better and q<0.05", True),
+        ("text_retrieval_mean_rank better and q<0.04", False),
+        ("text_retrieval_mean_rank worse and q<0.05", False),
+        ("text_retrieval_nll worse and q<0.05", False),
+        ("text_retrieval_nll>0 and q<0.5", True),
+        ("text_retrieval_nll unclear", True),
+        ("text_retrieval_recall@10 worse", False),
     ],
 )
 def test_a_condition_is_on_the_difference(condition: str, holds: bool) -> None:
@@ -514,12 +538,23 @@ def test_a_condition_is_on_the_difference(condition: str, holds: bool) -> None:
 
 def test_a_condition_that_holds_tells_the_change() -> None:
     assert gated().failure("image_retrieval_recall@1 worse") == (
-        "'image_retrieval_recall@1 worse': the change of image_retrieval_recall@1 is -0.02 (-0.03 to -0.01)"
+        "'image_retrieval_recall@1 worse': the change of image_retrieval_recall@1 is -0.02 (-0.03 to -0.01), q 0.002"
     )
 
 
 @pytest.mark.parametrize(
-    "condition", ["", "x", "x<", "x<y", "x=1", "x<nan", "x<inf", "<1", "x worst", "xworse", "x<1<2"]
+    "condition",
+    [
+        *("", "x", "x<", "x<y", "x=1", "x<nan", "x<inf", "<1", "x worst", "xworse", "x<1<2"),
+        *(
+            "x<1 and q<2",
+            "x<1and q<0.05",
+            "x<1 and q<0",
+            "x worse and q<nan",
+            "x worse and p<0.05",
+            "x same and q<0.05",
+        ),
+    ],
 )
 def test_a_condition_that_cannot_be_read_is_refused(condition: str) -> None:
     with pytest.raises(ValueError, match="write KEY<NUMBER"):
@@ -531,23 +566,44 @@ def test_a_gate_that_cannot_be_judged_does_not_pass() -> None:
         gated().fails("image_retrieval_recal@1<0")
     with pytest.raises(ValueError, match=r"alignment has no difference here .*too few"):
         gated().fails("alignment<0")
+    for condition in ("text_retrieval_recall@5 worse", "text_retrieval_recall@5>0 and q<0.05"):
+        with pytest.raises(ValueError, match=r"nothing says how sure the change of text_retrieval_recall@5 is, 0.1"):
+            gated().fails(condition)
+
+
+def test_better_and_worse_need_a_primary_key_or_a_q() -> None:
+    way_out = "add 'and q<0.05', or name it before looking by primary='text_retrieval_nll'$"
+    with pytest.raises(ValueError, match=f"text_retrieval_nll is no primary key.* get worse by chance: {way_out}"):
+        gated().fails("text_retrieval_nll worse")
+    for condition in ("modality_gap worse", "uniformity_image better and q<0.05", "modality_gap<0 and q<0.05"):
+        with pytest.raises(ValueError, match="neither better nor worse: test the change alone, as in '"):
+            Gate.of(condition)
+    with pytest.raises(ValueError, match=r"nothing is called worse unless q<0\.05"):
+        Gate.of("alignment worse and q<0.2")
+    with pytest.raises(ValueError, match="unknown metric 'alignmet'; nearest: alignment"):
+        Gate.of("alignmet worse", known=["alignment"], primary=())
 
 
 # --- what is shown and written
 
 
 def test_every_line_fits_80_columns_and_every_key_stands_whole() -> None:
-    big = {key: Row(-123.456, 12345.6, -9999.9, (-9999.9, -1.2e-5), "unclear") for key in METRICS}
+    judged: tuple[Any, ...] = ("unclear", True, 0.1, 0.3)
+    big = {
+        key: Row(-123.456, 12345.6, -9999.9, (-9999.9, -1.2e-5), *(judged if each.judged else ()))
+        for key, each in METRICS.items()
+    }
     for comparison in (both(), Comparison(big)):
         lines = str(comparison).splitlines()
         assert max(map(len, lines)) <= 80
+        lines = lines[: next(i for i, line in enumerate(lines) if line.startswith("change: after - before"))]
         starts = [line.split()[0] for line in lines if line.split()]
         for key, row in comparison.rows.items():
             (line,) = [
                 line for line, start in zip([x for x in lines if x.split()], starts, strict=True) if start == key
             ]
             assert line.endswith(row.verdict)
-            assert len(line.split()) == (6 if row.ci else 4) + bool(row.verdict)
+            assert len(line.split()) == (6 if row.ci else 4) + bool(row.verdict) + (row.q is not None)
 
 
 def test_better_is_green_and_worse_red_only_where_there_is_colour() -> None:
@@ -555,7 +611,10 @@ def test_better_is_green_and_worse_red_only_where_there_is_colour() -> None:
 
     from rich.console import Console
 
-    rows = {"alignment": Row(1.0, 0.5, -0.5, (-0.6, -0.4), "better"), "uniformity_image": Row(0, 1, 1, (1, 1), "worse")}
+    rows = {
+        "alignment": Row(1.0, 0.5, -0.5, (-0.6, -0.4), "better"),
+        "text_retrieval_nll": Row(0, 1, 1, (1, 1), "worse"),
+    }
     console = Console(file=StringIO(), width=80, force_terminal=True, color_system="standard", highlight=False)
     show(tables.comparison_lines(Comparison(rows), console.width), console)
     assert isinstance(console.file, StringIO)
@@ -576,6 +635,11 @@ def test_files_hold_what_the_comparison_holds(tmp_path: Path) -> None:
         lines = list(csv.DictReader(file))
     assert [line["metric"] for line in lines] == comparison.keys()
     assert float(lines[0]["low"]) == comparison["alignment"].ci[0]
+    assert float(lines[0]["q"]) == comparison["alignment"].q
+    assert [line["metric"] for line in lines if line["primary"] == "true"] == list(comparison.primary)
+    assert kept["metrics"]["alignment"]["p"] == comparison["alignment"].p
+    assert kept["params"]["primary"] == ["text_retrieval_recall@1", "image_retrieval_recall@1"]
+    assert kept["params"]["resample"] == "gallery"
     page = (tmp_path / "x.md").read_text()
     assert all(page.count(f"| `{key}` |") == 1 for key in comparison)
     assert len({line.count("|") for line in page.splitlines() if line.startswith("|")}) == 1
@@ -607,6 +671,8 @@ def test_a_comparison_is_a_mapping_and_a_table() -> None:
         comparison["alignmet"]
     table = comparison.to_pandas()
     assert table.loc["alignment", "verdict"] == comparison["alignment"].verdict
+    assert table.loc["alignment", "q"] == comparison["alignment"].q
+    assert table.loc["image_retrieval_recall@1", "primary"]
     assert isnan(table.loc["linear_cka", "low"])
     assert repr(comparison) == f"Comparison({len(comparison)} numbers, paired, 30 images)"
     assert "<table" in comparison._repr_html_()

@@ -24,7 +24,7 @@ from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import speak_of_flags
 from geomclip.metrics import METRICS
 from geomclip.pairs import Pair, Pairs
-from geomclip.panels.comparison import Comparison, Row
+from geomclip.panels.comparison import Comparison, Row, tables
 from geomclip.panels.details import Details, Neighborhood
 from geomclip.panels.measurement import Measured, measure
 from geomclip.panels.record import Panel
@@ -266,6 +266,14 @@ def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) ->
         count = sum(row.verdict == name for row in comparison.rows.values())
         # at the top too, in tiles
         assert page.count(f'class="verdict {name}"') >= count
+    first = page.index("Primary, named before looking")
+    assert first < page.index("<code>image_retrieval_recall@1</code>") < page.index("<code>alignment</code>")
+    assert page.count("<code>image_retrieval_recall@1</code>") == 1
+    for row in comparison.rows.values():
+        if row.q is not None:
+            assert f'<td data-label="q">{tables.chance(row.q)}</td>' in page
+    assert "q: p corrected for all that are judged" in page
+    assert "* better or worse, by a correction within that group alone" in page
     content = carried(page)
     assert [space["name"] for space in content["items"]["spaces"]] == ["before", "after"]
     assert {"sphere", "plane", "similarities-before", "similarities-after"} <= set(carried(page, "geomclip-pictures"))

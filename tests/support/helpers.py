@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,8 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.metrics.contributions import FORMULAS, Sums
+from geomclip.panels.record import Panel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -136,3 +140,30 @@ class RunsCode:
 
     def __reduce__(self):
         return Path.write_text, (self.target, "run")
+
+
+def with_influences(panel: Panel, *, unit: Sequence[int] | None = None, **influences: Tensor) -> Panel:
+    """The panel with an influence of each image on each number that is a formula of sums, and on those named here.
+
+    The influence of an image on a formula is its derivative by how often that image counts (the infinitesimal
+    jackknife); what images do as candidates is left out.
+    """
+    image = dict(panel.items["image"])
+    columns = {
+        name.removeprefix("sum."): torch.tensor(column, dtype=torch.float64)
+        for name, column in image.items()
+        if name.startswith("sum.")
+    }
+    totals = {name: column.sum() for name, column in columns.items()}
+    found = dict(influences)
+    for key, formula in FORMULAS.items():
+        if panel.values.get(key) is None or key in found:
+            continue
+        counts = torch.ones(panel.n_images, dtype=torch.float64, requires_grad=True)
+        weighted = {name: (counts @ column)[None] for name, column in columns.items()}
+        with suppress(KeyError):  # a column that this set does not have
+            found[key] = torch.autograd.grad(formula(Sums(totals, weighted)).sum(), counts)[0]
+    image = {name: column for name, column in image.items() if not name.startswith("influence.") and name != "unit"}
+    image |= {f"influence.{key}": column.tolist() for key, column in found.items()}
+    image["unit"] = list(range(panel.n_images) if unit is None else unit)
+    return panel.replace(items={**panel.items, "image": image})

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.machine.words import option
 from geomclip.metrics import METRICS
-from geomclip.panels import intervals
-from geomclip.panels.comparison import notes
-from geomclip.panels.comparison.draws import defined, differences, of_images, unpaired_interval
+from geomclip.panels.comparison import draws, influences, notes, verdicts
+from geomclip.panels.comparison.draws import defined, of_images, unpaired_interval
+from geomclip.panels.comparison.estimates import FEWEST, Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
-from geomclip.panels.comparison.record import Comparison, Row
-from geomclip.panels.intervals import Interval
+from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 
@@ -25,12 +27,14 @@ def compare(
     bootstrap: int = Measuring.bootstrap,
     seed: int = Measuring.seed,
     intersect: bool = False,
+    resample: str = "gallery",
+    primary: str | Sequence[str] | None = None,
 ) -> Comparison:
     """The differences after - before of two panels of the same images, with 95 % intervals and verdicts.
 
-    Numbers that are sums over images, and medians, are resampled in pairs: the same images drawn for both.
-    Those whose interval comes from halves, or from rows that a panel does not keep, use the values that both
-    panels kept, if both drew the same. What is left has an unpaired interval, from the two intervals.
+    The interval of a difference is over other images of the same kind, as queries and as gallery; or, with
+    `resample="queries"`, over other queries to this gallery. What cannot be paired has an unpaired interval, from the
+    two of its own. A verdict stands where its p, corrected for all that are judged, is below 0.05.
 
     Parameters
     ----------
@@ -38,11 +42,16 @@ def compare(
         Of the same images and texts (by `image_id` and `caption_id`), in any order. Panels without items are
         compared unpaired.
     bootstrap : int
-        Resamples of images; 0 for no intervals.
+        Resamples of images where queries are resampled; 0 for no intervals in any case.
     seed : int
         Of the resamples.
     intersect : bool
         Compare the images that both have, with what each adds as it was computed among all candidates.
+    resample : str
+        "gallery" or "queries".
+    primary : str or sequence of str, optional
+        The keys that the comparison is about, named before looking: as a list, or with commas between. Left out:
+        recall@1 both ways, or accuracy of classes.
 
     Returns
     -------
@@ -51,36 +60,44 @@ def compare(
     Raises
     ------
     ValueError
-        If one panel is of pairs and the other of classes, or the sets differ without `intersect`.
+        If one panel is of pairs and the other of classes, the sets differ without `intersect`, or a primary key is
+        in neither or can be neither better nor worse.
 
     Examples
     --------
-    >>> print(compare(Panel({"alignment": 1.0}), Panel({"alignment": 0.8}))["alignment"].verdict)
-    unclear
+    >>> print(compare(Panel({"alignment": 1.0}), Panel({"alignment": 1.0}))["alignment"].verdict)
+    same
     """
     how = Measuring(bootstrap=bootstrap, seed=seed)
+    check_options(resample, primary)
     _check(before, after)
+    keys = _keys(before, after)
+    primary = verdicts.primary_keys(primary, known=keys)
     images = _images(before, after, intersect=intersect)
     whole = images is None or len(images) == before.n_images == after.n_images
     sides = before, after
     if images is not None and not whole:
         sides = of_images(before, images.before), of_images(after, images.after)
-    drawn: dict[str, Tensor] = {}
-    halves: dict[str, Tensor] = {}
-    if images is not None and bootstrap:
-        drawn, halves = differences(*sides, images, how)
-    rows = {}
-    for key in _keys(before, after):
-        paired = _paired(key, *sides, drawn.get(key), halves.get(key))
-        rows[key] = _row(key, *sides, paired, intervals_too=bootstrap > 0)
-    groups, unlike = _groups(before, after, how) if whole else ({}, [])
+    units = None if images is None else influences.joint_units(before, after, images)
+    n = before.n_images if units is None else int(units.max()) + 1
+    used, found = "", dict[str, Estimate]()
+    if bootstrap and n >= FEWEST:
+        used, found = _estimates(keys, *sides, images, units, how, resample if whole else "queries")
+    rows = {key: _row(*sides, key, found.get(key)) for key in keys}
+    withheld = verdicts.withheld(rows, before, after)
+    alike = [key for key, estimate in found.items() if not estimate.spread]
+    rows = verdicts.judged(rows, primary, withheld=withheld, alike=alike)
+    groups, unlike = _groups(before, after, how, resample, primary) if whole else ({}, [])
     return Comparison(
         rows,
         paired=images is not None,
         notes=[
             *notes.of_sets(before, after, images, whole=whole),
             *notes.of_settings(before, after),
+            *notes.of_intervals(before, after, n, bootstrap > 0, wanted=resample if whole else "", used=used),
             *notes.of_rows(rows, *sides, paired=images is not None),
+            *notes.of_verdicts(rows, withheld, alike),
+            *notes.of_groups(groups),
             *unlike,
         ],
         before=_identity(before),
@@ -88,28 +105,53 @@ def compare(
         n_images=before.n_images if images is None else len(images),
         bootstrap=bootstrap,
         seed=seed,
+        resample=used,
         by=str(before.params.get("by") or ""),
         groups=groups,
     )
 
 
-def verdict(difference: float, ci: Interval | None, better: str) -> str:
-    """'same', 'better', 'worse', 'unclear', or '' where no direction is better.
+def check_options(resample: str, primary: str | Sequence[str] | None) -> None:
+    """Refuse what is no way to resample, and primary keys that no comparison has; ValueError says why."""
+    if resample not in RESAMPLED:
+        raise ValueError(f"{option('resample')} must be one of {', '.join(RESAMPLED)}, got {resample!r}")
+    verdicts.primary_keys(primary)
 
-    Examples
-    --------
-    >>> verdict(-0.1, (-0.2, -0.05), "lower"), verdict(0.1, (-0.1, 0.3), "higher"), verdict(0.1, (0.05, 0.2), "")
-    ('better', 'unclear', '')
-    >>> verdict(0.0, (0.0, 0.0), "")
-    'same'
-    """
-    if difference == 0 and ci in (None, (0.0, 0.0)):
-        return "same"
-    if not better:
-        return ""
-    if ci is None or ci[0] <= 0 <= ci[1]:
-        return "unclear"
-    return "better" if (ci[0] > 0) == (better == "higher") else "worse"
+
+def _estimates(
+    keys: Sequence[str],
+    before: Panel,
+    after: Panel,
+    images: Matched | None,
+    units: NDArray[np.int64] | None,
+    how: Measuring,
+    resample: str,
+) -> tuple[str, dict[str, Estimate]]:
+    """What was resampled, and the estimate of each key that has one."""
+    used, found = "", dict[str, Estimate]()
+    if images is not None and units is not None:
+        used = resample if influences.known(before) and influences.known(after) else "queries"
+        if used == "gallery":
+            found = influences.estimates(before, after, images, units)
+        else:
+            found = draws.estimates(before, after, images, how)
+        found = {key: estimate for key, estimate in found.items() if _may_have_an_interval(key)}
+    for key in keys:
+        one, other = (defined(side.values.get(key)) for side in (before, after))
+        ends = before.ci.get(key), after.ci.get(key)
+        if key in found or one is None or other is None or not _may_have_an_interval(key):
+            continue
+        if one == other and before.features_sha256 and before.features_sha256 == after.features_sha256:
+            found[key] = Estimate((0.0, 0.0), 1.0)  # one and the same vectors: nothing can have changed
+            continue
+        if ends[0] is not None and ends[1] is not None:
+            found[key] = by_normal(other - one, unpaired_interval(one, ends[0], other, ends[1]))
+    return used, found
+
+
+def _may_have_an_interval(key: str) -> bool:
+    """Whether there is a method for it that holds: an older version wrote intervals of numbers that have none now."""
+    return key not in METRICS or METRICS[key].interval != ""
 
 
 def _check(before: Panel, after: Panel) -> None:
@@ -139,38 +181,33 @@ def _keys(before: Panel, after: Panel) -> list[str]:
     return sorted({**before.values, **after.values}, key=lambda key: order.get(key, len(order)))
 
 
-def _paired(key: str, before: Panel, after: Panel, drawn: Tensor | None, halves: Tensor | None) -> Interval | None:
-    """The interval of a difference from its draws, made as that of the number itself is; None without draws."""
-    values = [defined(side.values.get(key)) for side in (before, after)]
-    if values[0] is None or values[1] is None:
-        return None
-    if drawn is not None and key in METRICS and METRICS[key].interval == "basic":
-        return intervals.basic_interval(values[1] - values[0], drawn)
-    if drawn is not None:
-        return intervals.percentile_interval(drawn)
-    return None if halves is None else intervals.half_interval(values[1] - values[0], halves)
-
-
-def _row(key: str, before: Panel, after: Panel, paired: Interval | None, *, intervals_too: bool) -> Row:
+def _row(before: Panel, after: Panel, key: str, estimate: Estimate | None) -> Row:
     one, other = (defined(side.values.get(key)) for side in (before, after))
     if one is None or other is None:
         return Row(one, other)
-    ci = paired
-    ends = before.ci.get(key), after.ci.get(key)
-    if ci is None and intervals_too and ends[0] is not None and ends[1] is not None:
-        ci = unpaired_interval(one, ends[0], other, ends[1])
-    better = METRICS[key].better if key in METRICS else ""
-    return Row(one, other, other - one, ci, verdict(other - one, ci, better), paired is not None)
+    if estimate is None:
+        return Row(one, other, other - one)
+    return Row(one, other, other - one, estimate.ci, paired=estimate.paired, p=estimate.p)
 
 
-def _groups(before: Panel, after: Panel, how: Measuring) -> tuple[dict[str, Comparison], list[str]]:
+def _groups(
+    before: Panel, after: Panel, how: Measuring, resample: str, primary: Sequence[str]
+) -> tuple[dict[str, Comparison], list[str]]:
     """The groups that both panels have, compared, and a line for each that cannot be."""
     compared, unlike = {}, []
     for name, group in before.groups.items():
         if name not in after.groups:
             continue
+        there = [key for key in primary if key in group.values or key in after.groups[name].values]
         try:
-            compared[name] = compare(group, after.groups[name], bootstrap=how.bootstrap, seed=how.seed)
+            compared[name] = compare(
+                group,
+                after.groups[name],
+                bootstrap=how.bootstrap,
+                seed=how.seed,
+                resample=resample,
+                primary=there or None,
+            )
         except ValueError as differ:
             unlike.append(f"group {name}: {differ}")
     alone = sorted(before.groups.keys() ^ after.groups.keys())

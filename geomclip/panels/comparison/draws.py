@@ -1,4 +1,4 @@
-"""Draws: the resampled differences of two panels, and their numbers on the images that they share."""
+"""Draws: differences of two panels over resampled queries, and their numbers on the images that they share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from geomclip.embeddings.matching import Matched
 from geomclip.metrics.contributions import FORMULAS, Columns, value_of
-from geomclip.panels.intervals import Interval, Statistic, resampling_of, weighted_median
+from geomclip.panels.comparison.estimates import ROUNDING, Estimate, by_t
+from geomclip.panels.intervals import Interval, Statistic, percentile_interval, resampling_of, weighted_median
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 
@@ -64,13 +64,11 @@ def of_images(panel: Panel, rows: Sequence[int]) -> Panel:
     return panel.replace(values=values, ci={})
 
 
-def differences(
-    before: Panel, after: Panel, images: Matched, how: Measuring
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Of each key that can be paired: differences after - before of its resampled values, and of its halves.
+def estimates(before: Panel, after: Panel, images: Matched, how: Measuring) -> dict[str, Estimate]:
+    """Of each key that sums or ranks give: the estimate of its difference, with the gallery held fixed.
 
-    Sums and ranks are resampled here, with the same images drawn for both. What a panel has no sums of is
-    taken as it was drawn when the panel was made: the same seed draws the same images from as many.
+    The same images are drawn for both sides. The interval are the percentiles of the differences; p is that of t with
+    their standard deviation for its error.
     """
     sides = []
     for panel, rows in ((before, images.before), (after, images.after)):
@@ -78,20 +76,18 @@ def differences(
         keys = [key for key in FORMULAS if defined(panel.values.get(key)) is not None]
         resampling = resampling_of(len(rows), how) if columns else None
         sides.append({} if resampling is None else resampling.values(columns, keys, medians_of(panel, rows)))
-    drawn = {key: sides[1][key] - sides[0][key] for key in sides[0] if key in sides[1]}
-    if not images.aligned or before.seed != after.seed:
-        return drawn, {}
-    return {**kept_differences(before, after, "resample"), **drawn}, kept_differences(before, after, "half")
-
-
-def kept_differences(before: Panel, after: Panel, kind: str) -> dict[str, Tensor]:
-    """Differences of the values that both panels kept of their draws, where both made as many."""
-    sides = [
-        {key: torch.tensor(column, dtype=torch.float64) for key, column in panel.items.get(kind, {}).items()}
-        for panel in (before, after)
-    ]
-    both = (key for key in sides[0] if key in sides[1] and len(sides[0][key]) == len(sides[1][key]))
-    return {key: sides[1][key] - sides[0][key] for key in both}
+    found = {}
+    for key in filter(sides[1].__contains__, sides[0]):
+        values = [defined(panel.values.get(key)) for panel in (before, after)]
+        drawn = sides[1][key] - sides[0][key]
+        ci = percentile_interval(drawn)
+        if values[0] is None or values[1] is None or ci is None:
+            continue
+        error = float(drawn[torch.isfinite(drawn)].std())
+        if error <= ROUNDING * max(abs(values[0]), abs(values[1])):
+            error = 0.0
+        found[key] = by_t(values[1] - values[0], error, len(images) - 1, key, ci=ci)
+    return found
 
 
 def unpaired_interval(before: float, ci_before: Interval, after: float, ci_after: Interval) -> Interval:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from geomclip.embeddings.matching import Matched
-from geomclip.panels.comparison.record import Row
+from geomclip.machine.words import option
+from geomclip.panels.comparison import influences
+from geomclip.panels.comparison.estimates import FEWEST
+from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.record import Panel
 
 KEYS_SHOWN = 4
@@ -71,9 +74,39 @@ def of_rows(rows: Mapping[str, Row], before: Panel, after: Panel, *, paired: boo
     unpaired = [key for key, row in rows.items() if row.ci is not None and not row.paired]
     if paired and unpaired:
         yield (
-            f"{some(unpaired)}: unpaired, since the panels do not hold values of the same draws "
-            "(images in one order, one seed, as many resamples)"
+            f"{some(unpaired)}: unpaired, since the panels do not hold what each image adds to them; as if the images "
+            "were others, and wider than need be"
         )
+
+
+def of_intervals(before: Panel, after: Panel, n: int, drawn: bool, *, wanted: str, used: str) -> Iterator[str]:
+    """Why there are none of `n` units, or they are of another kind than was wanted."""
+    if drawn and n < FEWEST:
+        yield f"{n} images that are no copies of each other: below {FEWEST} there are no intervals and no verdicts"
+    if wanted == "gallery" and used == "queries":
+        sides = _sides([not influences.known(panel) for panel in (before, after)])
+        yield (
+            f"{sides}: without influences, as older versions and {option('bootstrap', 0)} write results: intervals "
+            "and verdicts are for this gallery, which is held fixed"
+        )
+
+
+def of_verdicts(rows: Mapping[str, Row], withheld: Mapping[str, str], alike: Sequence[str]) -> Iterator[str]:
+    """Which numbers fell and are not called better, and which moved so that nothing says how sure it is."""
+    keys_of: dict[str, list[str]] = {}
+    for key, reason in withheld.items():
+        if rows[key].verdict == "lower":
+            keys_of.setdefault(reason, []).append(key)
+    yield from (f"{some(keys)}: lower, and not called better: {reason}" for reason, keys in keys_of.items())
+    if alike:
+        yield f"{some(alike)}: changed alike with every image: no spread to judge by"
+
+
+def of_groups(groups: Mapping[str, Comparison]) -> Iterator[str]:
+    """Which groups are too small for intervals."""
+    small = [name for name, group in groups.items() if group.bootstrap and group.n_images < FEWEST]
+    if small:
+        yield f"groups of fewer than {FEWEST} images have no intervals and no verdicts: {some(small)}"
 
 
 def _reason(key: str, panel: Panel) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomclip.machine.words import near
+from geomclip.machine.words import near, option
+from geomclip.metrics import METRICS
 from geomclip.panels.intervals import LEVEL, Interval
 
 if TYPE_CHECKING:
@@ -18,72 +19,126 @@ if TYPE_CHECKING:
     from geomclip.panels.measurement import Measured
 
 SCHEMA = "geomclip.compare/1"
-VERDICTS = ("better", "worse", "unclear", "same")
-CONDITION = re.compile(r"\s*([^\s<>=]+)\s*(?:(<=|>=|<|>)\s*(\S+)|(?<=\s)(better|worse|unclear|same))\s*")
+VERDICTS = ("better", "worse", "unclear", "same", "lower")
+RESAMPLED = ("gallery", "queries")
+"""What intervals of differences are over: other images as queries and gallery, or as queries alone."""
+CONDITION = re.compile(
+    r"\s*([^\s<>=]+)\s*"
+    r"(?:(<=|>=|<|>)\s*(\S+)(?:\s+and\s+q\s*<\s*(\S+))?"
+    r"|(?<=\s)(?:(better|worse)(?:\s+and\s+q\s*<\s*(\S+))?|(unclear|same)))\s*"
+)
+GATED = ("better", "worse", "unclear", "same")
+"""Verdicts that a condition may ask for."""
+SURE = 0.05
+"""A verdict is given where q is below this."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number before and after. `ci` is of the difference; `verdict` is '' where no direction is better."""
+    """One number before and after.
+
+    `ci` is of the difference, `p` two-sided that of no difference. `q` is that p corrected for all that are judged,
+    so that a verdict may be given: for primary keys (named before looking) by Holm among them, for others by
+    Benjamini and Hochberg among those.
+    """
 
     before: float | None
     after: float | None
     difference: float | None = None  # after - before
     ci: Interval | None = None
-    verdict: str = ""  # of VERDICTS; "same": difference and interval are exactly 0
+    # of VERDICTS; "same": difference and interval are exactly 0; "lower": a calibration error that may not be called
+    # better; "": no direction is better, or nothing says how sure it is
+    verdict: str = ""
     paired: bool = False  # whether the interval is one of paired differences
+    p: float | None = None
+    q: float | None = None
+    primary: bool = False
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition on one row: its difference against a bound, or its verdict."""
+    """A condition on one row: its difference against a bound, or its verdict; and that its q is below a bound."""
 
     key: str
     operator: str  # <, <=, >, >=; "" for a verdict
     bound: float = 0.0
     verdict: str = ""
+    q: float | None = None
 
     @classmethod
-    def of(cls, condition: str, *, known: Iterable[str] | None = None) -> Gate:
-        """The gate that a condition such as 'alignment>0.1' or 'alignment worse' states.
+    def of(cls, condition: str, *, known: Iterable[str] | None = None, primary: Collection[str] | None = None) -> Gate:
+        """The gate that a condition such as 'alignment>0.1' or 'alignment worse and q<0.05' states.
+
+        Parameters
+        ----------
+        condition : str
+        known : keys, optional
+            Those that a condition may be on.
+        primary : keys, optional
+            Those whose verdict a condition may ask for without q.
 
         Raises
         ------
         ValueError
-            If it cannot be read, or its key is not among the known ones: the nearest are named.
+            If it cannot be read, its key is not among the known ones (the nearest are named), or it asks whether a
+            key is better or worse that never is, or that is not primary, without a bound of q.
 
         Examples
         --------
         >>> Gate.of("modality_gap >= 0.1")
-        Gate(key='modality_gap', operator='>=', bound=0.1, verdict='')
+        Gate(key='modality_gap', operator='>=', bound=0.1, verdict='', q=None)
+        >>> Gate.of("alignment worse and q < 0.01").q
+        0.01
         """
         gate = cls._read(condition)
         if known is not None and gate.key not in (keys := list(known)):
             raise ValueError(f"condition {condition!r}: unknown metric {gate.key!r}{_nearest(gate.key, keys)}")
+        if not gate.judges or (known is None and gate.key not in METRICS):
+            return gate
+        if not (gate.key in METRICS and METRICS[gate.key].judged):
+            raise ValueError(
+                f"condition {condition!r}: {gate.key} has no verdict and no q, since a change of it is neither better "
+                f"nor worse: test the change alone, as in '{gate.key}<NUMBER'"
+            )
+        if primary is not None and gate.q is None and gate.key not in primary:
+            raise ValueError(
+                f"condition {condition!r}: {gate.key} is no primary key, and of many numbers some get "
+                f"{gate.verdict} by chance: add 'and q<{SURE:g}', or name it before looking by "
+                f"{option('primary', gate.key)}"
+            )
         return gate
 
     @classmethod
     def _read(cls, condition: str) -> Gate:
         found = CONDITION.fullmatch(condition)
         if found:
-            key, operator, bound, verdict = found.groups()
-            if verdict:
-                return cls(key, "", verdict=verdict)
-            try:
-                value = float(bound)
-            except ValueError:
-                value = math.nan
-            if math.isfinite(value):
-                return cls(key, operator, value)
+            key, operator, bound, below, verdict, sure, other = found.groups()
+            q = _number(below or sure)
+            if verdict and (q is None or 0 < q <= SURE):
+                return cls(key, "", verdict=verdict, q=q)
+            if other:
+                return cls(key, "", verdict=other)
+            if verdict and q is not None and q > SURE:
+                raise ValueError(f"condition {condition!r}: nothing is called {verdict} unless q<{SURE:g}: write less")
+            value = _number(bound)
+            if value is not None and math.isfinite(value) and (q is None or 0 < q < 1):
+                return cls(key, operator, value, q=q)
         raise ValueError(
-            f"condition {condition!r}: write KEY<NUMBER (or <=, >, >=; it is after - before that is tested), "
-            f"or KEY and one of {', '.join(VERDICTS)}"
+            f"condition {condition!r}: write KEY<NUMBER (or <=, >, >=; it is after - before that is tested), or KEY "
+            f"and one of {', '.join(GATED)}; 'and q<{SURE:g}' may follow a number, better and worse"
         )
+
+    @property
+    def judges(self) -> bool:
+        """Whether it is on what is said of how sure a change is."""
+        return self.verdict in ("better", "worse") or self.q is not None
 
     def holds(self, row: Row) -> bool:
         """Whether the condition is true of a row that has a difference."""
         difference = row.difference
         assert difference is not None
+        if self.q is not None and (row.q is None or row.q >= self.q):
+            return False
         if not self.operator:
             return row.verdict == self.verdict
         return {
@@ -92,6 +147,16 @@ class Gate:
             ">": difference > self.bound,
             ">=": difference >= self.bound,
         }[self.operator]
+
+
+def _number(text: str | None) -> float | None:
+    """The number that a text writes, NaN if it writes none; None without text."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +175,7 @@ class Comparison:
     n_images: int = 0  # that the differences are of
     bootstrap: int = 0
     seed: int = 0
+    resample: str = ""  # of RESAMPLED: what paired intervals are over; "" where there are none
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
     # what it is of, as long as that is in memory: a page shows it, the other files do not have it
@@ -134,6 +200,11 @@ class Comparison:
         """The keys, in the order of the panel."""
         return list(self.rows)
 
+    @property
+    def primary(self) -> tuple[str, ...]:
+        """The keys that were named before looking, in the order of the panel."""
+        return tuple(key for key, row in self.rows.items() if row.primary)
+
     def replace(self, **changes: Any) -> Comparison:
         """The same comparison with some fields changed."""
         return replace(self, **changes)
@@ -144,27 +215,34 @@ class Comparison:
         Parameters
         ----------
         condition : str
-            'KEY<NUMBER' (or <=, >, >=), of the difference after - before; or 'KEY worse' (or another verdict).
+            'KEY<NUMBER' (or <=, >, >=), of the difference after - before; or 'KEY worse' (or another verdict) of a
+            primary key. 'and q<0.05' may follow; with it 'worse' and 'better' may be of any key that is judged.
 
         Raises
         ------
         ValueError
-            If the condition cannot be read, no row has its key (the nearest are named), or that row has no
-            difference: a gate that cannot be judged must not pass.
+            If the condition cannot be read, no row has its key (the nearest are named), that row has no
+            difference, or no q where the condition is on it: a gate that cannot be judged must not pass.
         """
         return bool(self.failure(condition))
 
     def failure(self, condition: str) -> str:
         """A line on a condition that holds, with the difference; '' for one that does not. Raises as `fails`."""
-        gate = Gate.of(condition, known=self.rows)
+        gate = Gate.of(condition, known=self.rows, primary=self.primary)
         row = self.rows[gate.key]
         if row.difference is None:
             why = next((f" ({note})" for note in self.notes if gate.key in note), "")
             raise ValueError(f"condition {condition!r}: {gate.key} has no difference here{why}")
+        if gate.judges and row.q is None and row.verdict != "same":
+            raise ValueError(
+                f"condition {condition!r}: nothing says how sure the change of {gate.key} is, {row.difference:.6g}: "
+                "it has no interval here"
+            )
         if not gate.holds(row):
             return ""
         between = "" if row.ci is None else f" ({row.ci[0]:.4g} to {row.ci[1]:.4g})"
-        return f"{condition!r}: the change of {gate.key} is {row.difference:.6g}{between}"
+        sure = f", q {row.q:.2g}" if gate.judges and row.q is not None else ""
+        return f"{condition!r}: the change of {gate.key} is {row.difference:.6g}{between}{sure}"
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as `compare --out x.json` writes it: JSON types only."""
@@ -174,7 +252,13 @@ class Comparison:
             "after": dict(self.after),
             "paired": self.paired,
             "n_images": self.n_images,
-            "params": {"bootstrap": self.bootstrap, "level": LEVEL, "seed": self.seed},
+            "params": {
+                "bootstrap": self.bootstrap,
+                "level": LEVEL,
+                "seed": self.seed,
+                "resample": self.resample,
+                "primary": list(self.primary),
+            },
             "metrics": {
                 key: {**vars(row), "ci": None if row.ci is None else list(row.ci)} for key, row in self.rows.items()
             },
@@ -205,7 +289,7 @@ class Comparison:
         return save(self, path)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row a key: before, after, difference, the ends of its interval, verdict."""
+        """A row a key: before, after, difference, the ends of its interval, verdict, p and q."""
         import pandas
 
         rows = {
@@ -217,6 +301,9 @@ class Comparison:
                 "high": None if row.ci is None else row.ci[1],
                 "verdict": row.verdict,
                 "paired": row.paired,
+                "p": row.p,
+                "q": row.q,
+                "primary": row.primary,
             }
             for key, row in self.rows.items()
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -19,14 +19,25 @@ from geomclip.panels.sentences import number
 from geomclip.panels.tables import ARROW, COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
 
 SUFFIXES = (".json", ".csv", ".md")
-ENDS = (32, 40, 48, 56, 64, 72)
-"""Where the key and the numbers of a line end; the verdict follows, and 80 columns are full."""
-HEADS = ("before", "after", "change", "95 % interval")
+ENDS = (32, 39, 46, 53, 60, 67, 72)
+"""Where the key, the numbers and q of a line end; the verdict follows, and 80 columns are full."""
+ROOM = 6
+"""Characters of a number in a line."""
+HEADS = ("before", "after", "change", "", "95 % interval", "q")
 BAR = "\\|"
 """A bar inside a cell of Markdown."""
-STYLES = {"better": "green", "worse": "red", "unclear": "dim", "same": "dim", "": ""}
-LEGEND = "change: after - before; better, worse: its interval leaves out 0; unclear: it does not."
-GROUPS_LEGEND = "change in each group; * its interval leaves out 0"
+STYLES = {"better": "green", "worse": "red", "unclear": "dim", "same": "dim", "lower": "dim", "": ""}
+PRIMARY = "Primary, named before looking"
+"""The heading of the keys that a comparison is about."""
+LEGEND = (
+    "change: after - before. better, worse: q is below 0.05; unclear: it is not; same: no change at all; no word: "
+    "neither way is better, or nothing says how sure the change is.",
+    "q: p corrected for all that are judged (primary: Holm; others: Benjamini-Hochberg). Where nothing changed, about "
+    "5 % of tables at most have a false word on a primary key, and as many one on others; of all words on others about "
+    "5 % at most are false.",
+)
+LOWER = "lower: a calibration error fell, which is not called better where the recall of its queries fell too."
+GROUPS_LEGEND = "change in each group; * better or worse, by a correction within that group alone"
 
 
 class Change(Protocol):
@@ -56,6 +67,18 @@ class Change(Protocol):
     def paired(self) -> bool:
         """Whether the interval is one of paired differences."""
 
+    @property
+    def p(self) -> float | None:
+        """Two-sided, of no difference."""
+
+    @property
+    def q(self) -> float | None:
+        """That p corrected for all that are judged."""
+
+    @property
+    def primary(self) -> bool:
+        """Whether its key was named before looking."""
+
 
 class Changes(Protocol):
     """What a table shows of a comparison."""
@@ -79,6 +102,10 @@ class Changes(Protocol):
     @property
     def bootstrap(self) -> int:
         """Resamples."""
+
+    @property
+    def resample(self) -> str:
+        """What paired intervals are over: "gallery" or "queries"; "" where there are none."""
 
     @property
     def n_images(self) -> int:
@@ -109,14 +136,14 @@ def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
     """What was compared, a line a number, notes, and the changes of the groups side by side."""
     yield from map(Line, header(comparison))
     yield Line()
-    yield Line(flowed(("", *HEADS[:3], "", HEADS[3])), "dim")
-    for group, keys in grouped_keys(comparison.rows):
-        yield Line(heading(group), "bold")
+    yield Line(flowed(("", *HEADS)), "dim")
+    for name, keys in blocks(comparison):
+        yield Line(name, "bold")
         for key in keys:
             row = comparison.rows[key]
-            yield Line(f"{flowed(cells(key, row))} ", end=row.verdict, end_style=STYLES[row.verdict])
+            yield Line(f"{flowed(cells(key, row, short))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
-    yield Line(LEGEND, "dim")
+    yield from (Line(line, "dim") for line in legend(comparison))
     yield from (Line(f"! {note}") for note in comparison.notes)
     yield from map(Line, by_group(comparison, width))
 
@@ -125,9 +152,28 @@ def header(comparison: Changes) -> Iterator[str]:
     """The two sides, and how they were compared."""
     for name, side in (("before", comparison.before), ("after ", comparison.after)):
         yield f"{name}  {described(side)}"
-    how = "paired" if comparison.paired else "unpaired"
-    drawn = f"{how} intervals of {comparison.bootstrap:,} resamples" if comparison.bootstrap else "no intervals"
-    yield f"{comparison.n_images:,} images · {drawn}"
+    how = {
+        "gallery": "paired intervals, for other images of their kind",
+        "queries": f"paired intervals of {comparison.bootstrap:,} resamples, for this gallery",
+    }.get(comparison.resample, "unpaired intervals")
+    some = any(row.ci is not None for row in comparison.rows.values())
+    yield f"{comparison.n_images:,} images · {how if some else 'no intervals'}"
+
+
+def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:
+    """Headings with their keys: the primary ones, then the others as panels group them."""
+    first = [key for key, row in comparison.rows.items() if row.primary]
+    if first:
+        yield PRIMARY, first
+    others = (key for key in comparison.rows if key not in first)
+    yield from ((heading(group), keys) for group, keys in grouped_keys(others))
+
+
+def legend(comparison: Changes) -> Iterator[str]:
+    """What the words and q mean, as far as they are there."""
+    yield from LEGEND
+    if any(row.verdict == "lower" for row in comparison.rows.values()):
+        yield LOWER
 
 
 def described(side: Mapping[str, Any]) -> str:
@@ -139,35 +185,60 @@ def described(side: Mapping[str, Any]) -> str:
     return f"{file}{side.get('dataset') or 'unnamed data'}{split} · {model}{weights}"
 
 
-def cells(key: str, row: Change) -> tuple[str, ...]:
-    """Key, before, after, change and the ends of its interval as they are shown."""
-    low, high = (brief(end) for end in row.ci) if row.ci else ("", "")
-    change = "—" if row.difference is None else signed(row.difference)
-    return key, brief(row.before), brief(row.after), change, low, high
+def cells(key: str, row: Change, shown: Callable[[float | None], str] = number) -> tuple[str, ...]:
+    """Key, before, after, change, the ends of its interval, and q, with numbers as they are shown."""
+    low, high = (shown(end) for end in row.ci) if row.ci else ("", "")
+    change = "—" if row.difference is None else signed(row.difference, shown)
+    return key, shown(row.before), shown(row.after), change, low, high, chance(row.q)
 
 
-def brief(value: float | None) -> str:
-    """A number as panels show it, in at most 7 characters.
+def short(value: float | None) -> str:
+    """A number in as many of its digits as 6 characters hold.
 
     Examples
     --------
-    >>> brief(-0.0123), brief(-0.0000234)
-    ('-0.0123', '-2e-05')
+    >>> [short(value) for value in (0.832, -0.0123, -1.38, 71.7547, -227.19, 12345.6, -2.34e-5, 0.0, None)]
+    ['.8320', '-.0123', '-1.380', '71.755', '-227.2', '12,346', '-2e-05', '0', '—']
     """
     text = number(value)
-    return text if value is None or len(text) <= ENDS[1] - ENDS[0] - 1 else f"{value:.0e}"
+    if value is None or value == 0:
+        return text
+    text = text.replace("0.", ".", 1) if abs(value) < 1 else text
+    for digits in (3, 2, 1, 0):
+        if len(text) > ROOM and "e" not in text:
+            text = f"{value:.{digits}f}"
+    return text if len(text) <= ROOM else f"{value:.0e}"
 
 
-def signed(value: float) -> str:
+def signed(value: float, shown: Callable[[float | None], str] = number) -> str:
     """A change with its sign.
 
     Examples
     --------
-    >>> signed(0.0123), signed(-2.0), signed(0.0)
-    ('+0.0123', '-2.0000', '0')
+    >>> signed(0.0123), signed(-2.0), signed(0.0), signed(0.0123, short), signed(1.2345, short)
+    ('+0.0123', '-2.0000', '0', '+.0123', '+1.234')
     """
-    text = f"+{number(value)}" if value > 0 else number(value)
-    return text if len(text) < ENDS[1] - ENDS[0] else f"{value:+.0e}"
+    if value <= 0:
+        return shown(value)
+    # as much room as below 0
+    return f"+{shown(-value).removeprefix('-')}"
+
+
+def chance(q: float | None) -> str:
+    """A q in at most 4 characters; '' where there is none.
+
+    Examples
+    --------
+    >>> [chance(q) for q in (0.0312, 0.9997, 1.0, 0.0004, 1.3e-12, 0.0, None)]
+    ['.031', '1', '1', '4e-4', '0', '0', '']
+    """
+    if q is None:
+        return ""
+    if q >= 0.9995:
+        return "1"
+    if q >= 0.0005:
+        return f"{q:.3f}"[1:]
+    return "0" if q < 1e-9 else f"{q:.0e}".replace("e-0", "e-")
 
 
 def flowed(texts: Sequence[str]) -> str:
@@ -175,8 +246,8 @@ def flowed(texts: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> flowed(("participation_ratio_centered_image", "12.650", "13.1", "+0.45"))
-    'participation_ratio_centered_image 12.650   13.1   +0.45'
+    >>> flowed(("participation_ratio_centered_image", "12.650", "13.1", "+.4500"))
+    'participation_ratio_centered_image 12.650 13.1 +.4500'
     """
     line = texts[0]
     for text, end in zip(texts[1:], ENDS[1:], strict=False):
@@ -201,11 +272,10 @@ def by_group(comparison: Changes, width: int) -> Iterator[str]:
 
 
 def starred(row: Change | None) -> str:
-    """A change, with a star if its interval leaves out 0."""
+    """A change, with a star if it is better or worse."""
     if row is None or row.difference is None:
         return "—"
-    sure = row.ci is not None and not row.ci[0] <= 0 <= row.ci[1]
-    return f"{signed(row.difference)}{'*' if sure else ''}"
+    return f"{signed(row.difference)}{'*' if row.verdict in ('better', 'worse') else ''}"
 
 
 def comparison_json(comparison: Changes) -> str:
@@ -214,14 +284,22 @@ def comparison_json(comparison: Changes) -> str:
 
 
 def comparison_markdown(comparison: Changes) -> str:
-    """A table in Markdown, for a pull request."""
+    """Tables in Markdown, for a pull request: the primary keys, and the others."""
     lines = [f"- {line.strip()}" for line in header(comparison)]
-    lines += ["", "| metric | better | before | after | change | 95 % interval | |", "|---|---|--:|--:|--:|--:|---|"]
-    for key, row in comparison.rows.items():
-        _, before, after, change, low, high = cells(key, row)
-        texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", row.verdict)
-        lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in texts)} |")
-    lines += ["", LEGEND, "", *(f"- {note}" for note in comparison.notes)]
+    first = [key for key, row in comparison.rows.items() if row.primary]
+    others = [key for key in comparison.rows if key not in first]
+    for name, keys in ((PRIMARY, first), ("All others" if first else "", others)):
+        if not keys:
+            continue
+        lines += ["", f"**{name}**"] if name else []
+        heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
+        lines += ["", f"| {' | '.join(heads)} |", "|---|---|--:|--:|--:|--:|--:|---|"]
+        for key in keys:
+            row = comparison.rows[key]
+            _, before, after, change, low, high, q = cells(key, row)
+            texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", q, row.verdict)
+            lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in texts)} |")
+    lines += ["", " ".join(legend(comparison)), "", *(f"- {note}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
         lines += ["", f"## {comparison.by or 'group'}: {name}", "", comparison_markdown(group).rstrip()]
     return "\n".join(line.replace("<", "&lt;") for line in lines).rstrip() + "\n"
@@ -231,30 +309,32 @@ def comparison_csv(comparison: Changes) -> str:
     """A line a number, those of groups after those of all; numbers to the last digit."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("group", "metric", "before", "after", "difference", "low", "high", "verdict", "paired"))
+    heads = ("group", "metric", "before", "after", "difference", "low", "high", "verdict", "paired")
+    writer.writerow((*heads, "p", "q", "primary"))
     for name, one in {"": comparison, **comparison.groups}.items():
         for key, row in one.rows.items():
             low, high = row.ci or (None, None)
             paired = "" if row.ci is None else str(row.paired).lower()
-            writer.writerow((name, key, row.before, row.after, row.difference, low, high, row.verdict, paired))
+            change = (row.before, row.after, row.difference, low, high, row.verdict, paired)
+            writer.writerow((name, key, *change, row.p, row.q, str(row.primary).lower()))
     return text.getvalue()
 
 
 def comparison_html(comparison: Changes) -> str:
     """The comparison as an HTML table for a notebook; every text from outside is escaped."""
     parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(comparison))]
-    heads = ("metric", "better", "before", "after", "change", "95 % interval", "")
+    heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
     parts.append('<table style="font-variant-numeric: tabular-nums">')
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
-    for group, keys in grouped_keys(comparison.rows):
-        parts.append(f'<tr><th colspan="7" style="text-align: left">{escape(heading(group))}</th></tr>')
+    for name, keys in blocks(comparison):
+        parts.append(f'<tr><th colspan="8" style="text-align: left">{escape(name)}</th></tr>')
         for key in keys:
             row = comparison.rows[key]
-            _, before, after, change, low, high = cells(key, row)
+            _, before, after, change, low, high, q = cells(key, row)
             between = f"{low} to {high}" if low else ""
-            parts.append(html_row((key, arrow(key), before, after, change, between, row.verdict)))
+            parts.append(html_row((key, arrow(key), before, after, change, between, q, row.verdict)))
     parts.append("</tbody></table>")
-    parts.extend(f"<div>{escape(line)}</div>" for line in (LEGEND, *comparison.notes))
+    parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(comparison), *comparison.notes))
     return "".join((*parts, "</div>"))
 
 
