@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from geomclip.cli.arguments import (
+    check_conditions,
     drawn,
     logit_scale,
     of_page,
@@ -52,7 +53,7 @@ from geomclip.cli.options import (
     WORK,
 )
 from geomclip.cli.terminal import explain, progress_bar, stdout_console
-from geomclip.machine.errors import GeomclipError
+from geomclip.machine.errors import GateError
 from geomclip.machine.outputs import check_output_file, check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.machine.words import nearest, one_line, speak_of_flags
@@ -103,7 +104,7 @@ def app(context: click.Context) -> None:
     """The geometry of CLIP-like embeddings, measured exactly, seen, and improved by fine-tuning.
 
     Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed while running,
-    2 unusable arguments or input, 130 interrupted.
+    2 unusable arguments or input, 3 a gate tripped (--fail-if), 130 interrupted.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -235,7 +236,8 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
     epilog=examples(
         "geomclip compare before.json after.json",
         "geomclip compare demo runs/m2mix-emoji-1 --metrics all --out changes.md",
-        "geomclip compare old-store new-store --fail-if image_retrieval_recall@1<-0.01",
+        "geomclip compare old-store new-store --fail-if 'image_retrieval_recall@1<-0.01'",
+        "geomclip compare a.json b.json --primary alignment --fail-if 'alignment worse'",
         "geomclip compare ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco --json",
     ),
 )
@@ -249,8 +251,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     from geomclip import panels
     from geomclip.cli import listings
     from geomclip.panels import sources
-    from geomclip.panels.comparison import Gate, tables
-    from geomclip.panels.measurement import metric_keys
+    from geomclip.panels.comparison import tables
 
     out: Path | None = options["out"]
     if out is not None:
@@ -259,13 +260,13 @@ def compare(context: click.Context, /, **options: Any) -> None:
     page = of_page(context, options, out)
     before, after = options["before"], options["after"]
     kinds = [sources.kind(before), sources.kind(after)]
-    for condition in options["fail_if"]:  # before the long work, since names can be mistyped
-        Gate.of(condition, known=None if "result" in kinds else metric_keys(options["metrics"]))
+    check_conditions(options, kinds)
     chosen = of_sides(context, options, COMPARE)
     if page and not {"model", "file"} & set(kinds):
         sources.check_options(chosen, kinds, pictures=page["thumbnails"])
         page |= {name: chosen.pop(name) for name in sources.OF_IMAGES if name in chosen}
-    always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "cache_dir")}
+    always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "resample", "cache_dir")}
+    always["primary"] = options["primary"] or None
     with progress_bar(quiet=options["quiet"]) as progress:
         result = panels.compare(before, after, **always, progress=progress, **chosen)
         if page and out is not None:
@@ -280,9 +281,15 @@ def compare(context: click.Context, /, **options: Any) -> None:
         click.echo(tables.comparison_json(result))
     else:
         listings.print_comparison(result, stdout_console())
-    if failed := [line for condition in options["fail_if"] if (line := result.failure(condition))]:
-        sys.stdout.flush()
-        raise GeomclipError(f"--fail-if {'; '.join(failed)}")
+    sys.stdout.flush()
+    tripped = {
+        name: [line for condition in options[name] if (line := result.failure(condition))]
+        for name in ("warn_if", "fail_if")
+    }
+    for line in tripped["warn_if"]:
+        click.echo(f"geomclip: warning: --warn-if {line}", err=True)
+    if tripped["fail_if"]:
+        raise GateError(f"--fail-if {'; '.join(tripped['fail_if'])}")
 
 
 @app.command(

@@ -120,11 +120,20 @@ COMPARE = [
     BOOTSTRAP,
     switch("--intersect", "Compare what both have where their images or texts differ."),
     click.Option(
+        ["--primary"],
+        metavar="KEYS",
+        multiple=True,
+        help="What the comparison is about, named before looking; default recall@1 both ways, or accuracy@1.",
+    ),
+    choice("--resample", ["gallery", "queries"], "Over other images as both, or other queries to this one.", "gallery"),
+    click.Option(
         ["--fail-if"],
         metavar="CONDITION",
         multiple=True,
-        help="Exit 1 if 'KEY<NUMBER' (<= > >=) of the change, or 'KEY worse'; may be given again.",
+        help="Exit 3 if 'KEY<NUMBER' (<= > >=) of the change; 'KEY worse' of a primary key, or with ' and q<0.05' of "
+        "any; may be given again.",
     ),
+    click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
     path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
     *PAGE,
     AS_JSON,

@@ -9,6 +9,12 @@ class GeomclipError(Exception):
     exit_code = 1
 
 
+class GateError(GeomclipError):
+    """A condition that the caller set holds: what was asked for was done, and its result is not wanted."""
+
+    exit_code = 3
+
+
 class InputError(GeomclipError, ValueError):
     """What the caller gave cannot be used: a file, a name, a value."""
 

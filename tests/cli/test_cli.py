@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_help_shows_examples_that_parse(run: Cli, command: list[str]) -> None:
     shown = done.out.split("Examples:\n")[1].splitlines()
     assert all(line.startswith("  ") for line in shown)
     for line in shown:
-        program, *arguments = line.split()
+        program, *arguments = shlex.split(line)
         assert program == "geomclip"
         if "COMMAND" in arguments:
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import Done, assert_one_line, class_set, folder_of_pairs, random_rows, run_cli, small_set
+from helpers import Done, assert_one_line, class_set, folder_of_pairs, random_rows, run_cli, small_set, with_influences
 from tiny_models import tiny_model
 
 import geomclip as gc
@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     after = before.replace(text=before.text + 0.4 * random_rows(40, 16, seed=9))
     for name, each in (("a", before), ("b", after)):
         gc.save(each, folder / f"{name}.npz")
-        measure(each, bootstrap=100).save(folder / f"{name}.json")
+        with_influences(measure(each, bootstrap=100)).save(folder / f"{name}.json")
     gc.save(class_set(), folder / "classes.npz")
     gc.save(before, folder / "store")
     return folder
@@ -45,19 +45,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_results_give_a_table(run: Cli, place: Path) -> None:
-    done = run(place / "a.json", place / "b.json")
+    sides = place / "a.json", place / "b.json"
+    done = run(*sides)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].startswith("before  ")
     assert "a.json: toy (test) · none" in " ".join("".join(lines[:3]).split())  # a long folder wraps its line
-    assert "paired intervals of 1,000 resamples" in done.out
+    assert "paired intervals, for other images of their kind" in done.out
+    assert "paired intervals of 1,000 resamples, for this gallery" in run(*sides, "--resample", "queries").out
     assert sum(line.startswith("modality_gap") for line in lines) == 1
     assert max(map(len, lines[6:])) <= 80
 
 
 @pytest.mark.parametrize("pair", [("a.npz", "b.npz"), ("store", "b.npz"), ("a.json", "b.npz"), ("store", "b.json")])
 def test_results_and_vectors_give_the_same_differences(run: Cli, place: Path, pair: tuple[str, str]) -> None:
-    options = ["--bootstrap", 100, "--json"]
+    options = ["--bootstrap", 100, "--resample", "queries", "--json"]
     done = run(place / pair[0], place / pair[1], *options)
     of_results = json.loads(run(place / "a.json", place / "b.json", *options).out)
     assert done.code == 0, done.err
@@ -79,8 +81,9 @@ def test_models_are_extracted_on_the_data_and_measured(run: Cli, tmp_path: Path)
     assert [result[side]["model"] for side in ("before", "after")] == models
     assert result["n_images"] == 7
     assert list(result["metrics"]) == ["alignment", "image_retrieval_recall@1"]
-    assert result["metrics"]["alignment"]["paired"] is True
+    assert result["paired"] is True
     assert result["metrics"]["alignment"]["difference"] != 0
+    assert any("7 images that are no copies of each other: below 20" in note for note in result["notes"])
     again = json.loads(run(models[0], models[0], *common).out)
     assert {row["verdict"] for row in again["metrics"].values() if row["difference"] is not None} == {"same"}
 
@@ -139,6 +142,7 @@ def test_the_comparison_is_written_as_the_name_says(run: Cli, place: Path, tmp_p
 
 def test_groups_by_a_column_stand_below(run: Cli, place: Path) -> None:
     done = run(place / "a.npz", place / "b.npz", "--by", "source", "--metrics", "alignment", "--bootstrap", 50)
+    assert "groups of fewer than 20 images have no intervals and no verdicts: a, b" in " ".join(done.out.split())
     assert ["by", "source", "all", "a", "b"] in [line.split() for line in done.out.splitlines()]
 
 
@@ -170,20 +174,41 @@ def test_quiet_says_nothing_on_stderr(run: Cli, place: Path) -> None:
 
 
 def test_a_gate_that_does_not_hold_passes(run: Cli, place: Path) -> None:
-    done = run(place / "a.json", place / "b.json", "--fail-if", "alignment<-5", "--fail-if", "alignment better")
+    gate = ["--primary", "alignment", "--fail-if", "alignment<-5", "--fail-if", "alignment better"]
+    done = run(place / "a.json", place / "b.json", *gate, "--fail-if", "text_retrieval_mean_rank better and q<0.05")
     assert (done.code, done.err) == (0, "")
 
 
-def test_a_gate_that_holds_exits_with_1_after_the_table_and_the_file(run: Cli, place: Path, tmp_path: Path) -> None:
-    gate = ["--fail-if", "alignment>0.001", "--fail-if", "alignment worse", "--fail-if", "alignment<0"]
+def test_a_gate_that_holds_exits_with_3_after_the_table_and_the_file(run: Cli, place: Path, tmp_path: Path) -> None:
+    gate = ["--fail-if", "alignment>0.001", "--fail-if", "alignment worse and q < 0.05", "--fail-if", "alignment<0"]
     done = run(place / "a.json", place / "b.json", *gate, "--out", tmp_path / "x.json")
-    assert done.code == 1
+    assert done.code == 3
     assert done.err.count("\n") == 1
     change = json.loads((tmp_path / "x.json").read_text())["metrics"]["alignment"]["difference"]
     assert f"'alignment>0.001': the change of alignment is {change:.6g} (" in done.err
-    assert "; 'alignment worse': " in done.err
+    assert "; 'alignment worse and q < 0.05': " in done.err
     assert "alignment<0'" not in done.err
     assert "modality_gap" in done.out
+
+
+def test_a_warning_is_a_line_on_stderr_and_no_failure(run: Cli, place: Path) -> None:
+    sides = place / "a.json", place / "b.json"
+    done = run(*sides, "--warn-if", "alignment>0.001", "--warn-if", "alignment<0", "--quiet")
+    assert done.code == 0
+    assert done.err.startswith("geomclip: warning: --warn-if 'alignment>0.001': the change of alignment is ")
+    assert done.err.count("\n") == 1
+    both = run(*sides, "--warn-if", "alignment>0", "--fail-if", "alignment>0.001")
+    assert both.code == 3
+    assert [line.split(": ")[1] for line in both.err.splitlines()] == ["warning", "error"]
+
+
+def test_primary_keys_are_named_once_or_with_commas(run: Cli, place: Path) -> None:
+    sides = place / "a.json", place / "b.json", "--json"
+    named = ["alignment", "text_retrieval_mean_rank"]
+    for words in (["--primary", named[0], "--primary", named[1]], ["--primary", ",".join(named)]):
+        assert json.loads(run(*sides, *words).out)["params"]["primary"] == named
+    usual = ["text_retrieval_recall@1", "image_retrieval_recall@1"]
+    assert json.loads(run(*sides).out)["params"]["primary"] == usual
 
 
 def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Path) -> None:
@@ -224,6 +249,20 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.npz", "b.npz", "--fail-if", "alignmet<0"], "unknown metric 'alignmet'; nearest: alignment"),
         (["a.npz", "b.npz", "--fail-if", "alignment"], "write KEY<NUMBER"),
         (["a.npz", "b.npz", "--fail-if", "twonn_image<0", "--metrics", "alignment"], "unknown metric 'twonn_image'"),
+        (["a.npz", "b.npz", "--warn-if", "alignmet<0"], "unknown metric 'alignmet'; nearest: alignment"),
+        (
+            ["a.json", "b.json", "--fail-if", "alignment worse"],
+            "add 'and q<0.05', or name it before looking by --primary alignment",
+        ),
+        (["a.json", "b.json", "--fail-if", "modality_gap worse"], "neither better nor worse"),
+        (["a.json", "b.json", "--fail-if", "alignment<0 and q<0.05", "--bootstrap", "0"], "leaves no intervals"),
+        (["a.npz", "b.npz", "--primary", "alignmet"], "--primary alignmet: not among the numbers compared; nearest"),
+        (["a.json", "b.json", "--primary", "zeroshot_acc1"], "--primary zeroshot_acc1: not among the numbers"),
+        (
+            ["a.json", "b.json", "--primary", "uniformity_image"],
+            "--primary uniformity_image: a change of it is neither",
+        ),
+        (["a.json", "b.json", "--resample", "images"], "--resample"),
         (["a.npz", "classes.npz"], "one side has pairs, the other classes"),
         (["a.json", "b.json", "--bootstrap", "-1"], "--bootstrap"),
         (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points?"),

@@ -45,6 +45,8 @@ NEEDED = {
 VALUES = {
     "metrics": "alignment",
     "fail_if": "alignment<0",
+    "warn_if": "alignment<0",
+    "primary": "alignment",
     "weights": "m2_mix=0.5",
     "to": "openclip",
     "method": "ft",

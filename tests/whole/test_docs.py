@@ -18,7 +18,7 @@ from helpers import ROOT, small_set
 
 import geomclip as gc
 from geomclip.cli.app import INTERRUPTED, app
-from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.errors import GateError, GeomclipError, InputError
 from geomclip.metrics import GROUPS, METRICS, Metric
 from geomclip.panels.measurement import measure
 
@@ -211,7 +211,7 @@ def test_stability_has_every_schema_that_is_written() -> None:
 
 def test_stability_has_the_exit_codes() -> None:
     codes = [int(code) for code in re.findall(r"^  \| (\d+) \|", page("stability.md"), re.M)]
-    assert codes == [0, GeomclipError.exit_code, InputError.exit_code, INTERRUPTED]
+    assert codes == [0, GeomclipError.exit_code, InputError.exit_code, GateError.exit_code, INTERRUPTED]
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
