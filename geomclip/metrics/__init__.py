@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from math import inf
 
 from geomclip.metrics.alignment import (
@@ -251,10 +252,45 @@ _ROWS: list[Metric] = [
     Metric("zeroshot_smece", "zeroshot", "Smooth ECE", "lower", 0, 1, default=False, interval="", why=_UNKNOWN),
 ]  # fmt: skip
 
-METRICS: dict[str, Metric] = {row.key: row for row in _ROWS}
+FIXED_SIZE = 500
+"""Images of the draws in which numbers that move with the number of images are measured once more."""
+
+AT_FIXED_SIZE: dict[str, str] = {
+    key: f"{key}@{FIXED_SIZE}"
+    for key in (
+        "gap_after_centering",
+        *(f"{what}_retrieval_ece" for what in ("text", "image")),
+        *(f"{key}_{cloud}"
+          for key in ("effective_rank", "twonn", "effective_rank_centered", "rankme", "isoscore", "w2_uniformity")
+          for cloud in ("image", "text")),
+        *(f"{what}_{key}" for key in ("hubness", "robin_hood", "antihub_share") for what in ("text", "image")),
+    )
+}  # fmt: skip
+"""Key of a number that moves with the number of images -> the key of its mean over draws of `FIXED_SIZE` images."""
+
+
+def _with_fixed_size(rows: Iterable[Metric]) -> Iterator[Metric]:
+    """The rows, each followed by that of the same number at `FIXED_SIZE` images, where there is one."""
+    for row in rows:
+        yield row
+        if row.key in AT_FIXED_SIZE:
+            yield replace(
+                row,
+                key=AT_FIXED_SIZE[row.key],
+                title=f"{row.title}, at {FIXED_SIZE} images",
+                default=False,
+                swaps_to=AT_FIXED_SIZE[row.swaps_to],
+                interval="",
+                folds=(),
+            )
+
+
+METRICS: dict[str, Metric] = {row.key: row for row in _with_fixed_size(_ROWS)}
 """Every key of a panel, in its order, and what it promises."""
 
 __all__ = [
+    "AT_FIXED_SIZE",
+    "FIXED_SIZE",
     "GROUPS",
     "METRICS",
     "Metric",

@@ -157,14 +157,17 @@ class Run:
         assert self.pairing is not None
         return self.pairing
 
-    def finish(self) -> None:
-        """The value of every formula, and the reason of every key that has none."""
-        found = self.found
+    def evaluate(self) -> None:
+        """The value of every formula whose columns are there."""
         for key in parts.FORMULAS:
-            if key in self.wanted and key not in found.values:
-                value = parts.value_of(key, found.columns)
+            if key in self.wanted and key not in self.found.values:
+                value = parts.value_of(key, self.found.columns)
                 if value is not None:
                     self.put(key, value)
+
+    def finish(self) -> None:
+        """The reason of every key that has no value, and the values in the order of the panel."""
+        found = self.found
         for key in sorted(self.wanted - set(found.values) - set(found.notes)):
             group = METRICS[key].group
             if group == "zeroshot":

@@ -10,7 +10,7 @@ import torch
 from helpers import class_set, random_rows, small_set
 
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.metrics import GROUPS, METRICS, Metric
+from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS, Metric
 from geomclip.metrics.contributions import FORMULAS
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.numeric
 
 OF_CLASSES = [key for key in METRICS if key.startswith("zeroshot_")]
 OF_PAIRS = [key for key in METRICS if key not in OF_CLASSES and key != "truncated_text_share"]
-SEEDED = {"temperature", "ece_calibrated", "linear_separability"}
-"""Numbers that split the images by a seed: another order of rows is another split."""
+SEEDED = {"temperature", "ece_calibrated", "linear_separability", f"@{FIXED_SIZE}"}
+"""Numbers that split or draw the images by a seed: another order of rows is another split."""
 
 
 def near(value: float, key: str) -> object:
@@ -38,7 +38,9 @@ FIRST_TEXT = {"linear_cka", "linear_cka_biased", "mutual_knn", "procrustes_dista
 def toy(name: str) -> EmbeddingSet:
     if name == "classes":
         return class_set(60, 6)
-    made = small_set(24, {"pairs": 3, "twins": 1}[name], seed=4)
+    many = FIXED_SIZE + 20  # of which to draw
+    n, per_image = {"pairs": (24, 3), "twins": (24, 1), "many": (many, 2), "many twins": (many, 1)}[name]
+    made = small_set(n, per_image, seed=4)
     assert made.text is not None
     noise = random_rows(*made.text.shape, seed=40)  # some queries must be wrong, or no temperature is best
     return made.replace(text=made.text + noise)
@@ -62,11 +64,14 @@ def panel(name: str, change: str = "") -> Panel:
     elif change == "swapped":
         assert made.text is not None
         made = made.replace(image=made.text, text=made.image)
-    return measure(made, metrics="all", bootstrap=0, dtype="float64")
+    metrics = tuple(AT_FIXED_SIZE.values()) if name.startswith("many") else "all"
+    return measure(made, metrics=metrics, bootstrap=0, dtype="float64")
 
 
-def set_of(key: str) -> str:
-    return "classes" if key in OF_CLASSES else "pairs"
+def set_of(key: str, pairs: str = "pairs") -> str:
+    if key in AT_FIXED_SIZE.values():
+        return {"pairs": "many", "twins": "many twins"}[pairs]
+    return "classes" if key in OF_CLASSES else pairs
 
 
 def value(key: str, change: str = "", *, name: str | None = None) -> float:
@@ -99,7 +104,8 @@ def test_the_order_of_rows_changes_nothing(key):
 
 @pytest.mark.parametrize("key", [key for key in OF_PAIRS if METRICS[key].swaps_to])
 def test_images_and_texts_that_change_places_change_the_name_only(key):
-    assert value(METRICS[key].swaps_to, "swapped", name="twins") == near(value(key, name="twins"), key)
+    twins = set_of(key, "twins")
+    assert value(METRICS[key].swaps_to, "swapped", name=twins) == near(value(key, name=twins), key)
 
 
 @pytest.mark.parametrize("key", METRICS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geomclip.panels.run import Run
-from geomclip.panels.stages import classes, clouds, extra, sweeps, uncertainty
+from geomclip.panels.stages import classes, clouds, extra, subsamples, sweeps, uncertainty
 
 
 def of_vectors(run: Run) -> None:
@@ -26,7 +26,9 @@ def of_vectors(run: Run) -> None:
 
 
 def conclude(run: Run) -> None:
-    """The numbers that are formulas of what was found, their intervals, and their nulls."""
+    """The numbers that are formulas of what was found, those at a fixed size, their intervals, and their nulls."""
+    run.evaluate()
+    subsamples.at_fixed_size(run, of_vectors)
     run.finish()
     uncertainty.intervals_of(run)
     uncertainty.nulls_of(run)
