@@ -12,7 +12,7 @@ from geomclip.embeddings.matching import Matched
 from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.panels.comparison import draws, influences, notes, verdicts
-from geomclip.panels.comparison.draws import defined, of_images, unpaired_interval
+from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_images, unpaired_interval
 from geomclip.panels.comparison.estimates import FEWEST, Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
@@ -46,7 +46,8 @@ def compare(
     seed : int
         Of the resamples.
     intersect : bool
-        Compare the images that both have, with what each adds as it was computed among all candidates.
+        Compare the images that both have, with what each adds as it was computed among all candidates. Of panels
+        without items, whose sizes differ, compare the numbers at a fixed size.
     resample : str
         "gallery" or "queries".
     primary : str or sequence of str, optional
@@ -74,10 +75,12 @@ def compare(
     keys = _keys(before, after)
     primary = verdicts.primary_keys(primary, known=keys)
     images = _images(before, after, intersect=intersect)
-    whole = images is None or len(images) == before.n_images == after.n_images
+    whole = _same_size(before, after) if images is None else len(images) == before.n_images == after.n_images
     sides = before, after
     if images is not None and not whole:
         sides = of_images(before, images.before), of_images(after, images.after)
+    elif not whole:
+        sides = at_fixed_size(before), at_fixed_size(after)
     units = None if images is None else influences.joint_units(before, after, images)
     n = before.n_images if units is None else int(units.max()) + 1
     used, found = "", dict[str, Estimate]()
@@ -95,6 +98,7 @@ def compare(
             *notes.of_sets(before, after, images, whole=whole),
             *notes.of_settings(before, after),
             *notes.of_intervals(before, after, n, bootstrap > 0, wanted=resample if whole else "", used=used),
+            *notes.of_sizes(rows, before, after),
             *notes.of_rows(rows, *sides, paired=images is not None),
             *notes.of_verdicts(rows, withheld, alike),
             *notes.of_groups(groups),
@@ -102,7 +106,7 @@ def compare(
         ],
         before=_identity(before),
         after=_identity(after),
-        n_images=before.n_images if images is None else len(images),
+        n_images=len(images) if images is not None else before.n_images if whole else 0,
         bootstrap=bootstrap,
         seed=seed,
         resample=used,
@@ -162,17 +166,24 @@ def _check(before: Panel, after: Panel) -> None:
 
 
 def _images(before: Panel, after: Panel, *, intersect: bool) -> Matched | None:
-    """The images of both; None where a panel has no items, which can be compared if the sizes are the same."""
+    """The images of both; None where a panel has no items, which can be compared if the sizes are the same.
+
+    With `intersect` they can, too, if both have numbers at a fixed size.
+    """
     if all("image_id" in panel.items.get("image", {}) for panel in (before, after)):
         return matched_images(before, after, intersect=intersect)
-    sizes = [(panel.n_images, panel.n_texts) for panel in (before, after)]
-    if sizes[0] != sizes[1]:
-        (n, m), (others, more) = sizes
+    fixed = FIXED.intersection(*({key for key in side.values if side[key] is not None} for side in (before, after)))
+    if not _same_size(before, after) and not (intersect and fixed):
+        (n, m), (others, more) = ((panel.n_images, panel.n_texts) for panel in (before, after))
         raise ValueError(
             f"the two sets differ: {n} images with {m} texts before, {others} with {more} after; "
             "what they share only items can tell (r.items.parquet beside r.json)"
         )
     return None
+
+
+def _same_size(before: Panel, after: Panel) -> bool:
+    return (before.n_images, before.n_texts) == (after.n_images, after.n_texts)
 
 
 def _keys(before: Panel, after: Panel) -> list[str]:

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 import torch
 
 from geomclip.embeddings.matching import Matched
+from geomclip.metrics import AT_FIXED_SIZE
 from geomclip.metrics.contributions import FORMULAS, Columns, value_of
 from geomclip.panels.comparison.estimates import ROUNDING, Estimate, by_t
 from geomclip.panels.intervals import Interval, Statistic, percentile_interval, resampling_of, weighted_median
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
+
+FIXED = frozenset(AT_FIXED_SIZE.values())
+"""Keys of numbers at a fixed size."""
 
 
 def defined(value: float | None) -> float | None:
@@ -51,7 +55,10 @@ def medians_of(panel: Panel, rows: Sequence[int]) -> dict[str, Statistic]:
 
 
 def of_images(panel: Panel, rows: Sequence[int]) -> Panel:
-    """The panel with its numbers on some of its images, as far as sums and ranks give them; None for the others."""
+    """The panel with its numbers on some of its images, as far as sums and ranks give them; None for the others.
+
+    Numbers at a fixed size stay: they are of draws from all images of the side.
+    """
     columns, medians = columns_of(panel, rows), medians_of(panel, rows)
     once = torch.ones(1, len(rows), dtype=torch.float64)
     values: dict[str, float | None] = {}
@@ -61,7 +68,14 @@ def of_images(panel: Panel, rows: Sequence[int]) -> Panel:
             values[key] = float(medians[key](once))
         elif defined(whole) is not None and key in FORMULAS:
             values[key] = value_of(key, columns)
+        elif key in FIXED:
+            values[key] = whole
     return panel.replace(values=values, ci={})
+
+
+def at_fixed_size(panel: Panel) -> Panel:
+    """The panel with its numbers at a fixed size alone: what compares where nothing says which images are shared."""
+    return panel.replace(values={key: value if key in FIXED else None for key, value in panel.values.items()}, ci={})
 
 
 def estimates(before: Panel, after: Panel, images: Matched, how: Measuring) -> dict[str, Estimate]:

@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from geomclip.embeddings.matching import Matched
 from geomclip.machine.words import option
+from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE
 from geomclip.panels.comparison import influences
 from geomclip.panels.comparison.estimates import FEWEST
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.record import Panel
 
 KEYS_SHOWN = 4
+
+TEXTS_DIFFER = 0.02
+"""Texts an image that differ by more than this share are other data."""
 
 
 def some(names: Sequence[str]) -> str:
@@ -28,7 +32,9 @@ def some(names: Sequence[str]) -> str:
 
 def of_sets(before: Panel, after: Panel, images: Matched | None, *, whole: bool) -> Iterator[str]:
     """How the images of the two were paired, if not simply one with its own."""
-    if images is None:
+    if images is None and not whole:
+        yield f"no items on both sides: which images are shared is not known; numbers at {FIXED_SIZE} images compare"
+    elif images is None:
         yield "no items on both sides: intervals are unpaired, as if the images were others, and wider than need be"
     elif not whole:
         yield (
@@ -55,6 +61,33 @@ def of_settings(before: Panel, after: Panel) -> Iterator[str]:
         yield "the data are not the same (data_sha256), whatever their ids are"
     for line in dict.fromkeys([*before.warnings, *after.warnings]):
         yield f"{_sides([line in before.warnings, line in after.warnings])}: {line}"
+
+
+def of_sizes(rows: Mapping[str, Row], before: Panel, after: Panel) -> Iterator[str]:
+    """Which numbers depend on the number of images, where the two differ in it, and what compares in their place."""
+    sides = before, after
+    moved = [key for key in AT_FIXED_SIZE if all(key in side.values for side in sides)]
+    if before.n_images == after.n_images or not moved:
+        return
+    depend = f"the number of images ({before.n_images} before, {after.n_images} after)"
+    known = [key for key in moved if (row := rows.get(AT_FIXED_SIZE[key])) is not None and row.difference is not None]
+    if known:
+        some_fixed = some([AT_FIXED_SIZE[key] for key in known])
+        compare = "compares" if len(known) == 1 else "compare"
+        yield f"{some(known)}: {_depend(known)} on {depend}; {some_fixed} {compare}"
+    if alone := [key for key in moved if key not in known]:
+        way = f"measure both with {option('metrics', 'all')}, and at least {FIXED_SIZE} images each, to compare"
+        yield f"{some(alone)}: {_depend(alone)} on {depend}; {way}"
+    texts = [side.n_texts / max(1, side.n_images) for side in sides]
+    if known and before.task == "retrieval" and abs(texts[0] - texts[1]) > TEXTS_DIFFER * max(texts):
+        yield (
+            f"{texts[0]:.3g} texts an image before, {texts[1]:.3g} after: at {FIXED_SIZE} images the numbers of texts "
+            f"are of other numbers of them ({option('captions', 'first')} gives one each)"
+        )
+
+
+def _depend(keys: Sequence[str]) -> str:
+    return "depends" if len(keys) == 1 else "depend"
 
 
 def of_rows(rows: Mapping[str, Row], before: Panel, after: Panel, *, paired: bool) -> Iterator[str]:
