@@ -8,7 +8,7 @@ from html import escape
 from textwrap import fill
 from typing import Any, Protocol
 
-from geomclip.metrics import GROUPS, METRICS
+from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
 from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import Numbers, number, read
 
@@ -32,6 +32,11 @@ SHORT = {
 }
 """Names of a curve's quantities that fit its columns."""
 CURVE_COLUMN = 16
+
+RANKS_AT = ("effective_rank", "effective_rank_centered", "rankme")
+"""Numbers of directions of a cloud that are measured at a fixed size too."""
+RANKS = (*RANKS_AT, "participation_ratio", "participation_ratio_centered")
+"""Numbers of directions of a cloud: no more than it has rows, one less where the mean is taken away."""
 
 COLUMN = 12
 """Width of a group's column under --by."""
@@ -101,6 +106,7 @@ def panel_lines(panel: Shown, width: int) -> Iterator[Line]:
         reading = read(group, panel)
         if reading:
             yield Line(indented(reading, width), "italic")
+        yield from (Line(indented(limit, width), "dim") for limit in limits(group, panel))
         yield Line()
     for name, points in panel.curves.items():
         yield Line(CURVES.get(name, name), "bold")
@@ -193,6 +199,24 @@ def row(panel: Shown, key: str) -> tuple[str, str, str, str, str]:
     return key, number(panel.values[key]), between, arrow, null
 
 
+def limits(group: str, panel: Shown) -> Iterator[str]:
+    """Sentences on a group: how large a rank can be at most, of each cloud of fewer rows than dimensions."""
+    if group != "shape":
+        return
+    for cloud, rows in (("image", panel.n_images), ("text", panel.n_texts)):
+        fewer = f"fewer {cloud}s than dimensions"
+        if rows < panel.dim and _has(panel, (f"{rank}_{cloud}" for rank in RANKS)):
+            yield f"Ranks of {cloud}s are of at most {rows:,} (centred {rows - 1:,}): {fewer}."
+        drawn = round(FIXED_SIZE * rows / max(1, panel.n_images))  # of texts on average
+        if drawn < panel.dim and _has(panel, (AT_FIXED_SIZE[f"{rank}_{cloud}"] for rank in RANKS_AT)):
+            most = f"{'about ' if cloud == 'text' else ''}{drawn:,} (centred {drawn - 1:,})"
+            yield f"At {FIXED_SIZE} images ranks of {cloud}s are of at most {most}: {fewer}."
+
+
+def _has(panel: Shown, keys: Iterable[str]) -> bool:
+    return any(panel.values.get(key) is not None for key in keys)
+
+
 def by_group(panel: Shown, width: int) -> Iterator[str]:
     """The panels of --by side by side, a column each, in as many blocks as the width asks for."""
     names = list(panel.groups)
@@ -240,6 +264,8 @@ def panel_html(panel: Shown) -> str:
         reading = read(group, panel)
         if reading:
             parts.append(f'<tr><td colspan="5" style="text-align: left"><em>{escape(reading)}</em></td></tr>')
+        for limit in limits(group, panel):
+            parts.append(f'<tr><td colspan="5" style="text-align: left">{escape(limit)}</td></tr>')
     parts.append("</tbody></table>")
     for name, points in panel.curves.items():
         lines = escape("\n".join(curve_lines(points)))

@@ -99,8 +99,9 @@ def changes_of(comparison: Comparison) -> list[Group]:
 
 
 def sentence(group: str, panel: Panel) -> str:
-    """What the numbers of a group say, percent signs kept with their numbers; '' where they say nothing."""
-    return (read(group, panel) or "").replace(" %", "\N{NO-BREAK SPACE}%")
+    """What the numbers of a group say and can be at most, percent signs kept with their numbers; '' if nothing."""
+    sentences = filter(None, (read(group, panel), *tables.limits(group, panel)))
+    return " ".join(sentences).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def headline(groups: list[Group]) -> list[Line]:

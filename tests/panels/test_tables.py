@@ -185,3 +185,65 @@ def test_curves_that_were_asked_for_are_shown() -> None:
     assert at_rest[0] == "0"
     assert at_rest[1] == tables.number(panel["modality_gap"])
     assert "<pre>" in tables.panel_html(panel)
+
+
+# --- fewer rows than dimensions
+
+
+def few(n: int, m: int, dim: int, keys: tuple[str, ...] = ("effective_rank_image", "effective_rank_text")) -> Panel:
+    """A panel of ranks, of n images and m texts."""
+    return Panel(dict.fromkeys(keys, 12.0), n_images=n, n_texts=m, dim=dim)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "expected"),
+    [
+        (100, 600, ["Ranks of images are of at most 100 (centred 99): fewer images than dimensions."]),
+        (
+            100,
+            100,
+            [
+                "Ranks of images are of at most 100 (centred 99): fewer images than dimensions.",
+                "Ranks of texts are of at most 100 (centred 99): fewer texts than dimensions.",
+            ],
+        ),
+        (512, 512, []),
+        (511, 2555, ["Ranks of images are of at most 511 (centred 510): fewer images than dimensions."]),
+    ],
+)
+def test_ranks_of_fewer_rows_than_dimensions_are_said_to_be_of_at_most_so_many(
+    n: int, m: int, expected: list[str]
+) -> None:
+    panel = few(n, m, 512)
+    assert list(tables.limits("shape", panel)) == expected
+    text, html = " ".join(shown(panel).split()), tables.panel_html(panel)
+    assert all(line in text and line in html for line in expected)
+    assert text.count("of at most") == html.count("of at most") == len(expected)
+
+
+def test_a_bound_is_told_of_what_is_in_the_panel_alone() -> None:
+    assert list(tables.limits("shape", few(10, 10, 64, ("twonn_image", "w2_uniformity_text")))) == []
+    assert list(tables.limits("gap", few(10, 10, 64))) == []
+    assert list(tables.limits("shape", few(10, 10, 64).replace(values={"effective_rank_image": None}))) == []
+    (line,) = tables.limits("shape", few(10, 10, 64, ("participation_ratio_centered_text",)))
+    assert "texts" in line
+
+
+def test_the_bound_at_500_images_is_told_where_they_are_fewer_than_dimensions() -> None:
+    keys = ("effective_rank_image", "effective_rank_image@500", "rankme_text", "rankme_text@500")
+    assert list(tables.limits("shape", few(600, 1200, 768, keys))) == [
+        "Ranks of images are of at most 600 (centred 599): fewer images than dimensions.",
+        "At 500 images ranks of images are of at most 500 (centred 499): fewer images than dimensions.",
+    ]
+    assert list(tables.limits("shape", few(5000, 5100, 512, keys))) == [
+        "At 500 images ranks of images are of at most 500 (centred 499): fewer images than dimensions.",
+        "At 500 images ranks of texts are of at most about 510 (centred 509): fewer texts than dimensions.",
+    ]
+
+
+def test_no_rank_of_real_rows_is_above_its_bound() -> None:
+    panel = measure(small_set(12, 2, 32), metrics="all", bootstrap=0)
+    for rows, cloud in ((12, "image"), (24, "text")):
+        assert panel[f"effective_rank_{cloud}"] <= rows + 1e-9
+        assert panel[f"effective_rank_centered_{cloud}"] <= rows - 1 + 1e-9
+        assert any(f"{cloud}s are of at most {rows} " in line for line in tables.limits("shape", panel))
