@@ -84,7 +84,10 @@ class Case:
     needs: tuple[str, ...] = ()
 
 
-COMMANDS = ("measure", "extract", "compare", "report", "plot-sphere", "project", "finetune", "export", "models", "data")
+COMMANDS = (
+    *("measure", "extract", "compare", "plan", "report", "plot-sphere", "project", "finetune", "export"),
+    *("models", "data"),
+)
 SMALL = "--limit 40 --bootstrap 50 --cache-dir cache --quiet"
 OF_STORE = "--embeddings store --cache-dir cache --quiet"
 
@@ -141,6 +144,15 @@ CASES = (
         ("store", "finetune"),
     ),
     Case(
+        "plan",
+        (
+            "plan store.json --width 0.05 --cache-dir cache",
+            f"plan {OF_STORE} --width 0.05 --metric image_retrieval_recall@1 --bootstrap 50 --json",
+        ),
+        (),
+        ("store",),
+    ),
+    Case(
         "report",
         ("report store --bootstrap 50 --out report.html --cache-dir cache --quiet",),
         ("report.html",),
@@ -191,6 +203,8 @@ CASES = (
             "extract --limit 4",
             "compare absent.json other.json --cache-dir cache",
             "compare absent.json other.json --fail-if nonsense --cache-dir cache",
+            "plan absent.json --width 0.05",
+            "plan --width nan",
             "report absent-store --cache-dir cache",
             "plot-sphere --out sphere.doc --cache-dir cache",
             "project --method nonsense --cache-dir cache",

@@ -20,6 +20,7 @@ _PUBLIC = {
     "Panel": "panels.record",
     "compare": "panels",
     "Comparison": "panels.comparison",
+    "plan": "panels.planning",
     "report": "reports",
     "plot_sphere": "plots.globe",
     "metrics": "",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from geomclip.panels import compare as compare
     from geomclip.panels import measure as measure
     from geomclip.panels.comparison import Comparison as Comparison
+    from geomclip.panels.planning import plan as plan
     from geomclip.panels.record import Panel as Panel
     from geomclip.plots.globe import plot_sphere as plot_sphere
     from geomclip.projections.maps import Map as Map
@@ -70,6 +72,7 @@ __all__ = [
     "losses",
     "measure",
     "metrics",
+    "plan",
     "plot_sphere",
     "plots",
     "project",

@@ -19,6 +19,7 @@ import click
 
 from geomclip.cli.arguments import (
     check_conditions,
+    check_plan,
     drawn,
     logit_scale,
     of_page,
@@ -42,6 +43,8 @@ from geomclip.cli.options import (
     LISTED,
     MEASURE,
     MODEL,
+    PLAN,
+    PLANNED,
     PROJECT,
     REPORT,
     RUN,
@@ -145,6 +148,55 @@ def measure(context: click.Context, /, **options: Any) -> None:
         click.echo(tables.panel_json(panel))
     else:
         listings.print_panel(panel, stdout_console())
+
+
+@app.command(
+    params=[
+        click.Argument(["result"], required=False, type=click.Path(path_type=Path)),
+        *PLAN,
+        *PLANNED,
+        *MODEL,
+        *DATA,
+        *WORK,
+        *SEED,
+        *CACHE,
+        *COMMON,
+    ],
+    epilog=examples(
+        "geomclip plan --width 0.02",
+        "geomclip plan --width 0.01 --metric image_retrieval_recall@1 result.json",
+        "geomclip plan --width 0.05 --metric modality_gap --metric alignment --embeddings vectors.npz",
+    ),
+)
+@click.pass_context
+def plan(context: click.Context, /, result: Path | None, **options: Any) -> None:
+    """Say how many images a 95 % interval of a wanted width needs, from RESULT or what is measured now.
+
+    RESULT is what measure --out wrote. Without it --embeddings, or --model on --data, are measured; the demo model on
+    the built-in emoji if nothing is named. It extrapolates from the interval at hand, for images of the same kind.
+    """
+    check_plan(context, options, result)
+    scale = logit_scale(options)
+    from geomclip import panels
+    from geomclip.cli import listings
+    from geomclip.panels import loading, planning, sources
+
+    planning.check_width(options["width"])  # before the long work, as names that can be mistyped
+    keys = planning.keys_of(options["metric"]) if options["metric"] else None
+    if result is not None:
+        panel = loading.load(result)
+    else:
+        how = {name: options[name] for name in ("captions", "bootstrap", "seed", "dtype", "device")}
+        how |= {"logit_scale": scale, "metrics": keys or planning.DEFAULT}
+        with progress_bar(quiet=options["quiet"]) as progress:
+            extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
+            embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
+            panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
+    plan = planning.plan(panel, options["width"], keys)
+    if options["as_json"]:
+        click.echo(planning.plan_json(plan))
+    else:
+        listings.print_plan(plan, stdout_console())
 
 
 @app.command(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from geomclip.cli.options import CACHE, DATA, MODEL, PAGE, SEED, WORK
+from geomclip.cli.options import CACHE, DATA, MODEL, PAGE, PLANNED, SEED, WORK
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.words import option
@@ -39,6 +39,19 @@ def refuse_beside_embeddings(context: click.Context, *, but: str = "") -> None:
     """Options that say how to extract have no meaning where the vectors are at hand, but for one named here."""
     if clash := [name for name in typed(context, MODEL, DATA, WORK) if name != but]:
         raise InputError(f"--embeddings says what to measure: leave out {flags(clash)}")
+
+
+def check_plan(context: click.Context, options: dict[str, Any], result: Path | None) -> None:
+    """Of a plan: refuse what says how to measure beside a result, and to measure without intervals."""
+    if result is not None:
+        if result.suffix != ".json":
+            raise InputError(f"{result} is no result (.json): name vectors with --embeddings, a model with --model")
+        if clash := list(typed(context, PLANNED, MODEL, DATA, WORK, SEED)):
+            raise InputError(f"{result} is measured: leave out {flags(clash)}, or leave it out")
+    elif options["bootstrap"] == 0:
+        raise InputError("--bootstrap 0 makes no intervals, and a plan is made from them: leave it out")
+    elif options["embeddings"] is not None:
+        refuse_beside_embeddings(context, but="device")
 
 
 def of_sides(context: click.Context, options: dict[str, Any], *groups: list[click.Option]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from geomclip.panels.comparison.tables import Changes, comparison_lines
 from geomclip.panels.lines import show
+from geomclip.panels.planning import Plan, plan_lines
 from geomclip.panels.tables import Shown, panel_lines
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ def print_panel(panel: Shown, console: Console) -> None:
 def print_comparison(comparison: Changes, console: Console) -> None:
     """What was compared, a line a number, notes, and the changes of the groups side by side."""
     show(comparison_lines(comparison, console.width), console)
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """How many images each number needs, by which rule, and where that misleads."""
+    show(plan_lines(plan, console.width), console)
 
 
 def print_datasets(datasets: Sequence[DatasetInfo], console: Console) -> None:

@@ -149,6 +149,23 @@ REPORT = [
     BOOTSTRAP,
     DTYPE,
 ]
+PLAN = [
+    click.Option(
+        ["--width"],
+        type=float,
+        metavar="X",
+        required=True,
+        help="Wanted of the 95 % interval: its high end less its low end.",
+    ),
+    click.Option(
+        ["--metric"],
+        metavar="KEY",
+        multiple=True,
+        help="A number to plan for; may be given again. Default: recalls, accuracies and the gap.",
+    ),
+    switch("--json", "Print the plan as JSON, not as a table.", "as_json"),
+]
+PLANNED = [EMBEDDINGS, *SCALE, CAPTIONS, BOOTSTRAP, DTYPE]  # how what is planned from is measured
 DRAWN = [  # what a picture is of
     EMBEDDINGS,
     text("--after", "SIDE", "A model, run folder, store or .npz of the same pairs: both on common axes."),

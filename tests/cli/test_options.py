@@ -27,13 +27,16 @@ from geomclip.reports import report
 CALLED = (
     *("cli.app.progress_bar", "cli.doctor.examine", "encoders.list_models", "encoders.load_encoder"),
     *("encoders.export.export", "encoders.extraction.calls.extract", "pairs.list_datasets", "pairs.load_pairs"),
-    *("pairs.download.download_dataset", "panels.compare", "panels.measure", "panels.sources.loaded"),
+    *("pairs.download.download_dataset", "panels.compare", "panels.measure", "panels.planning.plan"),
+    "panels.sources.loaded",
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
 )
 """What commands hand their options to."""
 SHOWN = [
-    name for name in ("cli.listings", "panels.tables", "panels.comparison.tables") if find_spec(f"geomclip.{name}")
+    name
+    for name in ("cli.listings", "panels.tables", "panels.planning", "panels.comparison.tables")
+    if find_spec(f"geomclip.{name}")
 ]
 """Where results become text: all functions print_* and *_json."""
 NEEDED = {
@@ -41,9 +44,11 @@ NEEDED = {
     "extract": ["--out", "store"],
     "export": ["demo", "--to", "hf", "--out", "folder"],
     "download": ["coco"],
+    "plan": ["--width", "0.1"],
 }
 VALUES = {
     "metrics": "alignment",
+    "metric": "alignment",
     "fail_if": "alignment<0",
     "warn_if": "alignment<0",
     "primary": "alignment",
@@ -139,6 +144,7 @@ def test_what_stands_before_download_holds_for_it(flag: str) -> None:
         (options.SEED, embed),
         (options.EXTRACT, extract),
         (options.MEASURE, Measuring),
+        (options.PLANNED, Measuring),
         (options.COMPARE, compare),
         (options.REPORT, report),
         (options.SPHERE, plot_sphere),
