@@ -197,7 +197,8 @@ _ROWS: list[Metric] = [
     Metric("mean_cosine_unmatched", "gap", "Mean cosine, unmatched", "lower", -1, 1, swaps_to="mean_cosine_unmatched",
            target="population", judged=False),
     *(row for k in (1, 5, 10)
-      for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1, interval="share", folds=_RANKS)),
+      for row in _directions(f"recall@{k}", "retrieval", f"Recall@{k}", "higher", 0, 1, interval="share",
+                             folds=_RANKS)),
     *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf, interval="order", folds=_RANKS),
     *_directions("mean_rank", "retrieval", "Mean rank", "lower", 1, inf, interval="positive", folds=_RANKS, least=100),
     *_directions("ece", "calibration", "ECE", "lower", 0, 1, interval="error", folds=_MASSES),
@@ -209,7 +210,8 @@ _ROWS: list[Metric] = [
     *_directions("brier", "calibration", "Brier score", "lower", 0, 2, default=False, interval="positive",
                  folds=(*_MASSES, "cross squares")),
     *_directions("nll", "calibration", "NLL", "lower", 0, inf, default=False, interval="positive", folds=_MASSES),
-    *_directions("temperature", "calibration", "Fitted temperature", "", 0, inf, default=False, interval="", why=_UNKNOWN),
+    *_directions("temperature", "calibration", "Fitted temperature", "", 0, inf, default=False, interval="",
+                 why=_UNKNOWN),
     *_directions("ece_calibrated", "calibration", "ECE at that temperature", "lower", 0, 1, default=False, interval="",
                  why=_UNKNOWN),
     *_both("effective_rank", "Effective rank", "", 1, inf),
@@ -237,8 +239,10 @@ _ROWS: list[Metric] = [
             ("mutual_knn", "Mutual k-NN", "higher", 0), ("procrustes_distance", "Procrustes distance", "lower", 0),
         )
     ),
-    Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval="", why=_COUNTED, judged=False),
-    Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval="", why=_COUNTED, judged=False),
+    Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval="", why=_COUNTED,
+           judged=False),
+    Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval="",
+           why=_COUNTED, judged=False),
     Metric("zeroshot_acc1", "zeroshot", "Accuracy@1", "higher", 0, 1, interval="share", target="population"),
     Metric("zeroshot_acc5", "zeroshot", "Accuracy@5", "higher", 0, 1, interval="share", target="population"),
     Metric("zeroshot_mean_per_class_recall", "zeroshot", "Mean per-class recall", "higher", 0, 1, interval="share"),
@@ -259,7 +263,7 @@ AT_FIXED_SIZE: dict[str, str] = {
     key: f"{key}@{FIXED_SIZE}"
     for key in (
         "gap_after_centering",
-        *(f"{what}_retrieval_ece" for what in ("text", "image")),
+        *(f"{what}_retrieval_{key}" for key in ("ece", "ece_debiased") for what in ("text", "image")),
         *(f"{key}_{cloud}"
           for key in ("effective_rank", "twonn", "effective_rank_centered", "rankme", "isoscore", "w2_uniformity")
           for cloud in ("image", "text")),
@@ -282,6 +286,7 @@ def _with_fixed_size(rows: Iterable[Metric]) -> Iterator[Metric]:
                 swaps_to=AT_FIXED_SIZE[row.swaps_to],
                 interval="",
                 folds=(),
+                why="draws share images",
             )
 
 

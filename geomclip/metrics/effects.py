@@ -1,9 +1,9 @@
 """Effects of images on a number by being there to be found, and how much of them is the chance of single pairs.
 
-Effects counted pair by pair (image that asks, image found) hold the chance of each single pair, which the query's own part
-holds already. What is left of the spread of the effects once that chance is taken away is what an image really does to
-the queries: `Effect.settled`. This is the correction of the jackknife for pairs of Efron and Stein (1981), "The jackknife
-estimate of variance", Annals of Statistics 9.
+Effects counted pair by pair (image that asks, image found) hold the chance of each single pair, which the query's own
+part holds already. What is left of the spread of the effects once that chance is taken away is what an image really
+does to the queries: `Effect.settled`. This is the correction of the jackknife for pairs of Efron and Stein (1981), "The
+jackknife estimate of variance", Annals of Statistics 9.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Effect:
-    """What each of n images adds to a sum over queries as a candidate, and how much of it is the chance of single pairs."""
+    """What each of n images adds to a sum over queries as a candidate, and how much is the chance of single pairs."""
 
     total: Tensor  # (n,) float64
     chance: float = 0.0  # Σ over pairs (image that asks, image found) of the squared effect

@@ -59,7 +59,7 @@ class _Look:
         return self._by_image(self.scores, "max")
 
     def masses(self, logit_scale: float, total: Tensor) -> Tensor:
-        """Probability of each image, `total` (q,) the logarithm of the sum over all items: (q, n); the own image has 0."""
+        """Probability of each image, `total` (q,) the logarithm of the sum over all items: (q, n); 0 of the own."""
         return self._by_image(torch.exp(logit_scale * self.scores - total.to(self.scores.dtype)), "sum")
 
 

@@ -138,7 +138,7 @@ def twonn_influence(score: Tensor, index: Tensor, first: Tensor, owner: Tensor, 
 
 
 def _slope_influence(ratios: Tensor) -> Callable[[Tensor], Tensor]:
-    """The influence function of the slope ∫ x y dF / ∫ x² dF below the quantile of F at 1 − `DISCARDED`, y = −log(1 − F).
+    """The influence function of the slope ∫ x y dF / ∫ x² dF below the 1 − `DISCARDED` quantile, y = −log(1 − F).
 
     At v it is ( ∫ (y − 2 b x) (F(x) − 1[v ≤ x]) dx ) / ∫ x² dF, b the slope.
     """

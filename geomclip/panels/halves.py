@@ -32,8 +32,9 @@ def shape_distance_of_halves(image: Tensor, pairing: Pairing, *, seed: int) -> f
     for row in chosen:
         row[torch.from_numpy(generator.permutation(groups)[: groups // 2])] = True
     clouds = ((image, group), (pairing.text, group[pairing.own]))
+    spectra: list[list[Spectrum | None]]
     if min(len(image), len(pairing.text)) > image.shape[1]:
-        spectra = [list(Moments.of(rows, of_row, groups=groups).of_each(chosen)) for rows, of_row in clouds]
+        spectra = [[*Moments.of(rows, of_row, groups=groups).of_each(chosen)] for rows, of_row in clouds]
     else:
         spectra = [[_of(rows[each[of_row]]) for each in chosen] for rows, of_row in clouds]
 

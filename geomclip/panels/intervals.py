@@ -217,9 +217,8 @@ def median_interval(ranked: Tensor, owner: Tensor, units: Units) -> tuple[Interv
     moved = torch.zeros(n, dtype=torch.float64).index_add_(0, owner, below - below.mean()) / q
     error = units.standard_error(moved)
     reach = units.reach * error
-    low = ranked[max(0, math.floor((0.5 - reach) * q))]
-    high = ranked[min(q - 1, math.ceil((0.5 + reach) * q) - 1)]
-    low, high = min(float(low), float(middle)), max(float(high), float(middle))
+    low = min(float(ranked[max(0, math.floor((0.5 - reach) * q))]), float(middle))
+    high = max(float(ranked[min(q - 1, math.ceil((0.5 + reach) * q) - 1)]), float(middle))
     influence = -moved * ((high - low) / (2 * reach)) if reach > 0 else torch.zeros_like(moved)
     return (low, high), influence
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence, Set
+from collections.abc import Iterator, MutableMapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,8 +16,8 @@ from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.folds import Fold
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
 from geomclip.metrics.squared_length import SquaredLength
+from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
 from geomclip.panels.intervals import LEAST, Interval, Units
 from geomclip.panels.options import Measuring
 

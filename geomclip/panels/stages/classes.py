@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geomclip.embeddings import exact
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.bins import reliability
-from geomclip.embeddings import exact
 from geomclip.metrics.calibration_scores import brier_of, ece_debiased
 from geomclip.metrics.squared_length import squared_length
 from geomclip.metrics.zeroshot import zeroshot_whole
