@@ -55,6 +55,8 @@ FIELDS = (
     _same("ci", json_files.mapped(json_files.interval), lambda ci: {key: list(ends) for key, ends in ci.items()}),
     _same("no_interval", json_files.mapped(json_files.text), dict),
     _same("null", _NUMBERS, dict),
+    _same("null_error", _NUMBERS, dict),
+    _same("p", _NUMBERS, dict),
     _same("reliability", json_files.mapped(json_files.listed(json_files.mapped(json_files.number_or_none))), dict),
     _same("curves", json_files.mapped(json_files.mapped(json_files.listed(json_files.number_or_none))), dict),
     _same("notes", json_files.mapped(json_files.text), dict),

@@ -156,6 +156,8 @@ def _panel(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: Nu
         ci=found.ci,
         no_interval=found.no_interval,
         null=found.null,
+        null_error=found.null_error,
+        p=found.p,
         notes=found.notes,
         warnings=_warnings(run, embeddings),
         reliability=found.reliability,

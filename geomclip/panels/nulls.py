@@ -1,4 +1,4 @@
-"""Nulls that were simulated before, kept on disk by size and seed."""
+"""Nulls that were simulated before, kept on disk by size."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json, cache_dir
+from geomclip.metrics.null_draws import Means
 
 
-class NullCache(MutableMapping[str, dict[str, float]]):
-    """Simulated nulls by size and seed, one small JSON file each under the cache folder.
+class NullCache(MutableMapping[str, Means]):
+    """Simulated nulls by size, one small JSON file each under the cache folder: key to mean and error.
 
     A cache that cannot be written to costs time, not results: the nulls are simulated again.
     """
@@ -22,16 +23,16 @@ class NullCache(MutableMapping[str, dict[str, float]]):
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
-    def __getitem__(self, key: str) -> dict[str, float]:
+    def __getitem__(self, key: str) -> Means:
         try:
             kept = json.loads(self._file(key).read_text("utf-8"))
-            return {str(name): float(value) for name, value in kept.items()}
+            return {str(name): (float(mean), float(error)) for name, (mean, error) in kept.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             raise KeyError(key) from None
 
-    def __setitem__(self, key: str, value: dict[str, float]) -> None:
+    def __setitem__(self, key: str, value: Means) -> None:
         try:
-            atomic_json(self._file(key), value)
+            atomic_json(self._file(key), {name: list(pair) for name, pair in value.items()})
         except GeomclipError:
             return
 

@@ -25,7 +25,7 @@ class Measuring:
     bootstrap : int
         Resamples of images for the 95 % intervals; 0 for none.
     seed : int
-        Of resamples, halves, folds and nulls. The same seed and set give the same panel.
+        Of resamples, halves and folds. The same seed and set give the same panel.
     curves : bool
         Also the gap-shift and gap-ablation curves.
     captions : str

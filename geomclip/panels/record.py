@@ -29,6 +29,8 @@ class Panel:
     ci: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     no_interval: Mapping[str, str] = field(default_factory=dict)  # key to the reason why it has none
     null: Mapping[str, float] = field(default_factory=dict)
+    null_error: Mapping[str, float] = field(default_factory=dict)  # Monte-Carlo error of those that are simulated
+    p: Mapping[str, float] = field(default_factory=dict)  # how often honest confidences err as much
     notes: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     reliability: Mapping[str, list[dict[str, float | None]]] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Panel:
         return save(self.to_dict(), self.items, path)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row a key: value, interval, null, direction, note."""
+        """A row a key: value, interval, null, its error where it is simulated, p, direction, note."""
         import pandas
 
         from geomclip.metrics import METRICS
@@ -95,6 +97,8 @@ class Panel:
                 "low": self.ci.get(key, (None, None))[0],
                 "high": self.ci.get(key, (None, None))[1],
                 "null": self.null.get(key),
+                "null_error": self.null_error.get(key),
+                "p": self.p.get(key),
                 "better": METRICS[key].better if key in METRICS else "",
                 "note": self.notes.get(key, ""),
             }

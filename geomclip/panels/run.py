@@ -15,6 +15,7 @@ from geomclip.machine.progress import Progress
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.folds import Fold
+from geomclip.metrics.null_draws import Means
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.squared_length import SquaredLength
 from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
@@ -26,8 +27,8 @@ NEIGHBORS = 10
 
 NO_TEXT = "needs image-text pairs; this set has classes in place of texts"
 
-Nulls = MutableMapping[str, dict[str, float]]
-"""Simulated nulls by size and seed."""
+Nulls = MutableMapping[str, Means]
+"""Simulated nulls by size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,8 @@ class Found:
     values: dict[str, float | None] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     null: dict[str, float] = field(default_factory=dict)
+    null_error: dict[str, float] = field(default_factory=dict)
+    p: dict[str, float] = field(default_factory=dict)
     ci: dict[str, Interval] = field(default_factory=dict)
     columns: parts.Columns = field(default_factory=dict)
     gallery: parts.Columns = field(default_factory=dict)

@@ -223,14 +223,9 @@ def test_chance_of_the_mean_rank_equals_counting_all_orders():
 
 def test_nulls_in_closed_form_are_those_of_random_rows():
     image, text = random_rows(400, 24, seed=5), random_rows(300, 24, seed=6)
-    nulls = closed_form(400, 300, 24)
+    nulls = closed_form(24)
     assert float(uniformity(image)) == pytest.approx(nulls["uniformity_image"], abs=0.02)
     assert float(uniformity_joint(image, text)) == pytest.approx(nulls["uniformity_joint"], abs=0.02)
-    gaps = [
-        float((random_rows(400, 24, seed=s).mean(0) - random_rows(300, 24, seed=s + 99).mean(0)).square().sum())
-        for s in range(40)
-    ]
-    assert np.mean(gaps) ** 0.5 == pytest.approx(nulls["modality_gap"], rel=0.05)
 
 
 @pytest.mark.parametrize("axis", ["text", "image"])

@@ -78,6 +78,18 @@ def test_a_saved_panel_comes_back_as_it_was(tmp_path: Path, options: dict[str, A
             assert all(map(same, column, panel.items[kind][name])), (kind, name)
 
 
+def test_a_result_from_before_nulls_had_errors_is_read(file: Path) -> None:
+    record = json.loads(file.read_text())
+    assert record["null_error"].keys() <= record["null"].keys()
+    assert record["p"].keys() == {f"{what}_retrieval_{kind}" for what in ("text", "image") for kind in ("ece", "mce")}
+    del record["null_error"], record["p"]
+    file.write_text(json.dumps(record))
+    panel = load(file)
+    assert panel.null_error == panel.p == {}
+    assert panel.null == record["null"]
+    assert "modality_gap" in str(panel)
+
+
 def test_a_panel_of_classes_comes_back(tmp_path: Path) -> None:
     panel = measure(class_set(), bootstrap=30)
     back = load(panel.save(tmp_path / "r.json"))
@@ -172,6 +184,8 @@ WRONG: dict[str, Any] = {
     "ci.alignment": {"alignment": [2, 1]},
     "ci.a": {"a": [None, 1]},
     "null": {"alignment": None},
+    "null_error": {"alignment": "0"},
+    "p": {"text_retrieval_ece": [0.5]},
     "notes": {"alignment": 3},
     "warnings": [1],
     "reliability": {"x": [3]},

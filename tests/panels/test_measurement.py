@@ -15,7 +15,8 @@ from recorder import Recorder
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine import words
-from geomclip.metrics import METRICS
+from geomclip.metrics import METRICS, null_draws
+from geomclip.metrics.honest import honest_errors
 from geomclip.panels.files import items_path
 from geomclip.panels.measurement import measure
 from geomclip.panels.nulls import NullCache
@@ -308,16 +309,81 @@ def test_items_are_in_the_order_of_the_set(tmp_path):
 def test_nulls_are_simulated_once_and_kept(tmp_path, monkeypatch):
     cache = NullCache(tmp_path)
     first = measure(small_set(), bootstrap=0, null_cache=cache)
-    assert len(cache) == 1
-    monkeypatch.setattr("geomclip.panels.stages.uncertainty.simulated", lambda *_, **__: pytest.fail("simulated again"))
-    assert measure(small_set(), bootstrap=0, null_cache=cache).null == first.null
+    assert len(cache) == 4  # shapes, neighbourhoods, and the dimension of each cloud
+    for name in ("shapes", "dimension", "neighborhoods"):
+        monkeypatch.setattr(null_draws, name, lambda *_, **__: pytest.fail("simulated again"))
+    again = measure(small_set(), bootstrap=0, null_cache=cache)
+    assert (again.null, again.null_error) == (first.null, first.null_error)
 
 
-def test_a_damaged_null_file_is_simulated_again(tmp_path):
+@pytest.mark.parametrize("content", ["[1, 2", "[1, 2]", '{"twonn": 3}', '{"twonn": [1]}'])
+def test_a_damaged_null_file_is_simulated_again(tmp_path, content):
     cache = NullCache(tmp_path)
     first = measure(small_set(), bootstrap=0, null_cache=cache)
-    next((tmp_path / "nulls").iterdir()).write_text("[1, 2")
+    for file in (tmp_path / "nulls").iterdir():
+        file.write_text(content)
     assert measure(small_set(), bootstrap=0, null_cache=cache).null == first.null
+
+
+def test_nulls_are_the_same_for_every_seed():
+    first, other = (measure(small_set(), metrics="all", bootstrap=0, seed=seed) for seed in (0, 1))
+    assert (first.null, first.null_error, first.p) == (other.null, other.null_error, other.p)
+
+
+def test_a_simulated_null_has_an_error_and_no_other_has_one():
+    panel = measure(small_set(20, 2), metrics="all", bootstrap=0)
+    simulated = {"twonn_image", "effective_rank_text", "text_robin_hood", "gap_after_centering", "image_retrieval_ece"}
+    assert simulated <= set(panel.null_error) <= set(panel.null)
+    exact = {"modality_gap", "relative_alignment_text_to_image", "alignment", "image_retrieval_recall@1"}
+    assert not exact & set(panel.null_error)
+    large = measure(small_set(120, 1), metrics="all", bootstrap=0)
+    assert "participation_ratio_image" in set(large.null) - set(large.null_error)
+    assert set(panel.p) == {f"{what}_retrieval_{kind}" for what in ("text", "image") for kind in ("ece", "mce")}
+
+
+def test_texts_of_one_image_share_their_luck_in_any_order():
+    made = small_set(30, 3)
+    made = made.select_texts(torch.randperm(90, generator=torch.Generator().manual_seed(0)))
+    panel = measure(made, bootstrap=0)
+    confidence, hit = (torch.tensor(panel.items["text"][name], dtype=torch.float64) for name in ("confidence", "hit"))
+    expected = honest_errors(confidence, hit, made.image_of_text)["ece"]
+    assert honest_errors(confidence, hit)["ece"].mean < 0.97 * expected.mean
+    assert (panel.p["image_retrieval_ece"], panel.null["image_retrieval_ece"]) == (expected.p, expected.mean)
+
+
+def test_a_null_that_cannot_be_simulated_is_absent_and_says_why(monkeypatch):
+    line = measure(EmbeddingSet(torch.tensor([[1.0], [-1.0], [1.0]]), torch.ones(3, 1), logit_scale=1), bootstrap=0)
+    assert "effective_rank_image" not in line.null
+    assert line.notes["effective_rank_image"] == "no null: rows of one dimension are two points"
+    assert line.null["relative_alignment_text_to_image"] == 1.0  # of two others one is at 1 in three of four cases
+
+    # that many rows take minutes: the limits are lowered in their place
+    monkeypatch.setattr(null_draws, "AFFORDABLE", 12 * 16 * 12)
+    monkeypatch.setattr(null_draws, "SCORES", 100)
+    null_draws.shapes.cache_clear()
+    some = measure(small_set(12, 3), bootstrap=0)
+    null_draws.shapes.cache_clear()
+    assert "effective_rank_image" in some.null
+    assert not {"effective_rank_text", "gap_after_centering", "text_hubness"} & set(some.null)
+    assert some.notes["effective_rank_text"] == "no null: 36 text rows of 16 dimensions are too many to simulate"
+    assert "12 and 36 rows of 16 dimensions are too many" in some.notes["image_hubness"]
+    assert "effective_rank_text" in str(some)
+    assert json.dumps(some.to_dict(), allow_nan=False)
+
+
+def test_one_image_with_texts_has_no_null_of_the_gap():
+    rows = torch.eye(4)
+    panel = measure(EmbeddingSet(rows, rows, torch.zeros(4, dtype=torch.long), logit_scale=1), bootstrap=0)
+    assert "modality_gap" not in panel.null
+    assert "at least 2 images" in panel.notes["modality_gap"]
+
+
+def test_the_null_of_a_class_set_is_that_of_guesses_and_of_honest_answers():
+    panel = measure(class_set(), metrics="all", bootstrap=0)
+    assert panel.null["zeroshot_acc1"] == panel.null["zeroshot_mean_per_class_recall"] == 0.25
+    assert panel.null["zeroshot_nll"] == pytest.approx(np.log(4))
+    assert set(panel.p) == {"zeroshot_ece", "zeroshot_mce"}
+    assert 0 < panel.null["modality_gap"] < (1 / 40 + 1 / 4) ** 0.5 * 1.1
 
 
 def test_a_panel_shows_as_a_table_everywhere():
@@ -326,6 +392,8 @@ def test_a_panel_shows_as_a_table_everywhere():
     assert "<table" in panel._repr_html_()
     frame = panel.to_pandas()
     assert frame.loc["modality_gap", "value"] == panel["modality_gap"]
+    assert frame.loc["twonn_image", "null_error"] == panel.null_error["twonn_image"]
+    assert frame.loc["image_retrieval_ece", "p"] == panel.p["image_retrieval_ece"]
     assert set(frame.index) == set(panel)
 
 

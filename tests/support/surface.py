@@ -251,7 +251,10 @@ def called(*words: object) -> str:
     return printed.getvalue()
 
 
-TABLES = ("metrics", "ci", "null", "notes", "reliability", "curves", "seconds", "groups", "files", "columns")
+TABLES = (
+    "metrics", "ci", "null", "null_error", "p", "notes", "reliability", "curves", "seconds", "groups", "files",
+    "columns",
+)  # fmt: skip
 """Keys under which each key is a name from the data: of a metric, a group, a file."""
 
 

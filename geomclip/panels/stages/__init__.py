@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geomclip.panels.run import Run
-from geomclip.panels.stages import classes, clouds, extra, subsamples, sweeps, uncertainty
+from geomclip.panels.stages import classes, clouds, extra, nulls, subsamples, sweeps, uncertainty
 
 
 def of_vectors(run: Run) -> None:
@@ -31,4 +31,4 @@ def conclude(run: Run) -> None:
     subsamples.at_fixed_size(run, of_vectors)
     run.finish()
     uncertainty.intervals_of(run)
-    uncertainty.nulls_of(run)
+    nulls.nulls_of(run)

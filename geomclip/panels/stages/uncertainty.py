@@ -1,4 +1,4 @@
-"""Uncertainty: how far each number may be off, and what it is for random rows or random answers."""
+"""Uncertainty: how far each number may be off."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from geomclip.metrics import METRICS, Metric
 from geomclip.metrics import contributions as parts
-from geomclip.metrics.null import NULL_ROWS, chance, closed_form, simulated
 from geomclip.metrics.squared_length import squared_length
 from geomclip.panels import intervals
 from geomclip.panels.intervals import LEAST, Interval, Units
@@ -117,24 +116,3 @@ def _reason(metric: Metric, found: Found, units: Units) -> str:
         what = "images" if units.count == len(units.of_image) else "different images"
         return f"under {least} {what}"
     return "not enough that varies"
-
-
-def nulls_of(run: Run) -> None:
-    """What each number is for random rows or random answers."""
-    with run.timed("nulls"):
-        n, d = run.image.shape
-        m = 0 if run.text is None else len(run.text)
-        nulls = closed_form(n, m, d) if m else {}
-        if run.pairing is not None:
-            nulls |= chance(run.pairing)
-        elif run.classes is not None:
-            nulls |= {"zeroshot_acc1": 1 / m, "zeroshot_acc5": min(5, m) / m}
-        if m >= 2:
-            rows, seed = (min(n, NULL_ROWS), min(m, NULL_ROWS), d), run.options.seed
-            name = f"{'x'.join(map(str, rows))}-{seed}"
-            kept = run.nulls.get(name)
-            if kept is None:  # a cache on a full disk keeps nothing: what was put is not read back
-                kept = run.nulls[name] = simulated(*rows, seed=seed)
-            nulls |= kept
-            run.found.params["null"] = {"rows": rows, "seed": seed}
-        run.found.null = {key: value for key, value in nulls.items() if run.has(key)}
