@@ -11,6 +11,12 @@ from geomclip.metrics.bins import wilson_interval
 QUERIES = {"image_retrieval": ("a text", "its image"), "text_retrieval": ("an image", "one of its texts")}
 """Prefix of the keys: who asks, and what it looks for."""
 
+DOUBT = 0.05 / 2
+"""How often a number may be judged wrongly: sentences judge two, and as a whole err in one case of twenty."""
+
+WIDER = 2.2414 / 1.9600
+"""A 97.5 % interval of a normal beside one of 95 %: what a number that shares its sentence with another is held to."""
+
 
 class Numbers(Protocol):
     """What a sentence reads of a panel."""
@@ -28,12 +34,24 @@ class Numbers(Protocol):
         """Key to what random rows or guesses give."""
 
     @property
+    def null_error(self) -> Mapping[str, float]:
+        """Key to the error of its null, where that is simulated."""
+
+    @property
+    def p(self) -> Mapping[str, float]:
+        """Key of a calibration error to how often honest confidences err as much."""
+
+    @property
     def reliability(self) -> Mapping[str, Sequence[Mapping[str, float | None]]]:
         """Kind of query to the bins of its reliability diagram."""
 
     @property
     def n_images(self) -> int:
         """Images."""
+
+    @property
+    def n_texts(self) -> int:
+        """Texts, or classes."""
 
     @property
     def dim(self) -> int:
@@ -48,26 +66,23 @@ def alignment(panel: Numbers) -> str | None:
     )
     statements = []
     for key, who, own, other in ways:
-        side = against(panel, key, 0.0)
-        if side is not None:
-            how = {-1: "nearer to", 1: "further from", 0: "about as near to"}[side]
-            than = "as to" if side == 0 else "than to" if side < 0 else "than from"
-            statements.append(f"{who} is {how} {own} {than} {other} ({number(panel.values[key])})")
+        value = panel.values.get(key)
+        if value is None:
+            continue
+        side = against(panel, key, 0.0, wider=WIDER)
+        if side is None:
+            less = f"the squared distance of {who} to {own} less that to {other}"
+            statements.append(f"{less} is {number(value)}")
+            continue
+        how = {-1: "nearer to", 1: "further from", 0: "about as near to"}[side]
+        than = "as to" if side == 0 else "than to" if side < 0 else "than from"
+        statements.append(f"{who} is {how} {own} {than} {other} ({number(value)})")
     return f"On average {' and '.join(statements)}." if statements else None
 
 
 def gap(panel: Numbers) -> str | None:
-    """Whether the gap exceeds its null, a hyperplane tells the modalities apart, the cones are narrow."""
-    statements = []
-    value, null = panel.values.get("modality_gap"), panel.null.get("modality_gap")
-    side = None if null is None else against(panel, "modality_gap", null)
-    if value is not None and null and side is not None:
-        if side > 0:
-            statements.append(f"the gap {number(value)} is {value / null:.3g} times its null {number(null)}")
-        elif side == 0:
-            statements.append(f"the gap {number(value)} is not told from its null {number(null)}")
-        else:
-            statements.append(f"the gap {number(value)} is below its null {number(null)}")
+    """Whether there is a gap at all and how wide it is, a hyperplane tells the modalities apart, cones are narrow."""
+    statements = [statement for statement in [width_of_gap(panel)] if statement]
     separability = panel.values.get("linear_separability")
     if separability is not None:
         statements.append(f"a hyperplane tells images from texts in {percent(separability)} of cases (chance 50 %)")
@@ -81,27 +96,65 @@ def gap(panel: Numbers) -> str | None:
     return sentence(statements)
 
 
+def width_of_gap(panel: Numbers) -> str | None:
+    """The gap without what chance adds, against none, and in units of the spread within the clouds.
+
+    The plain gap is above 0 by chance, and so is every interval about it: it is not judged.
+    """
+    debiased, spreads = panel.values.get("modality_gap_debiased"), panel.values.get("modality_gap_standardized")
+    if debiased is None:
+        plain, null = panel.values.get("modality_gap"), panel.null.get("modality_gap")
+        if plain is None:
+            return None
+        return f"the gap is {number(plain)}" + ("" if null is None else f" (null {number(null)})")
+    wide = "" if spreads is None else f"{spreads:.3g} times the spread within the clouds"
+    if against(panel, "modality_gap_debiased", 0.0) == 0:
+        return f"the gap {number(debiased)} is not told apart from no gap" + (f" ({wide})" if wide else "")
+    return f"the gap {number(debiased)} is {wide}" if wide else f"the gap is {number(debiased)}"
+
+
 def retrieval(panel: Numbers) -> str | None:
     """How often the first answer is right, against chance."""
     statements = []
     for prefix, (who, what) in QUERIES.items():
         key = f"{prefix}_recall@1"
-        value, chance = panel.values.get(key), panel.null.get(key)
-        if value is None:
-            continue
-        found = f"{who} finds {what} first in {percent(value)} of cases"
-        if chance:
-            side = against(panel, key, chance)
-            often = f"{value / chance:.3g} times chance" if side == 1 else "no more than chance"
-            found += f" ({often}, {percent(chance)})"
-        statements.append(found)
+        value = panel.values.get(key)
+        if value is not None:
+            found = f"{who} finds {what} first in {percent(value)} of cases"
+            statements.append(found + beside_chance(panel, key, value))
     return sentence(statements)
 
 
+def beside_chance(panel: Numbers, key: str, value: float) -> str:
+    """A share of right answers against that of guesses, in brackets; nothing without a null."""
+    chance = panel.null.get(key)
+    if not chance:
+        return ""
+    side = against(panel, key, chance, wider=WIDER)
+    words = {1: f"{value / chance:.3g} times chance, ", 0: "not told apart from chance, ", -1: "below chance, "}
+    return f" ({'chance ' if side is None else words[side]}{percent(chance)})"
+
+
 def calibration(panel: Numbers) -> str | None:
-    """Whether the confidence is above or below the accuracy, beyond the interval of the accuracy."""
-    queries = {prefix: f"queries by {who.split()[-1]}" for prefix, (who, _) in QUERIES.items()}
-    return sentence([statement for prefix, who in queries.items() if (statement := confidence(panel, prefix, who))])
+    """Whether the confidence is above or below the accuracy, and its error above that of honest confidences."""
+    statements = []
+    for prefix, (who, _) in QUERIES.items():
+        statements += trust(panel, prefix, f"queries by {who.split()[-1]}")
+    return sentence(statements)
+
+
+def trust(panel: Numbers, prefix: str, who: str) -> list[str]:
+    """What is to be said of the confidence of one kind of query, and of its calibration error."""
+    statements = [statement for statement in [confidence(panel, prefix, who)] if statement]
+    p = panel.p.get(f"{prefix}_ece")
+    if p is not None:
+        shown = "p < 0.01" if p < 0.01 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+        beside = (
+            "larger than honest confidences give" if p < DOUBT else "not told apart from that of honest confidences"
+        )
+        which = "their calibration error" if statements else f"the calibration error of {who}"
+        statements.append(f"{which} is {beside} ({shown})")
+    return statements
 
 
 def confidence(panel: Numbers, prefix: str, who: str) -> str | None:
@@ -118,6 +171,8 @@ def confidence(panel: Numbers, prefix: str, who: str) -> str | None:
     count = min(round(total), panel.n_images)
     low, high = wilson_interval(min(right, 1.0) * count, count)
     shown = f"confidence {percent(sure)}, accuracy {percent(right)}"
+    if not low <= sure <= high and panel.p.get(f"{prefix}_ece", 0.0) >= DOUBT:  # of few right answers it is too short
+        return f"{who} are neither over- nor underconfident beyond chance ({shown})"
     if sure > high:
         return f"{who} are overconfident ({shown})"
     if sure < low:
@@ -127,11 +182,19 @@ def confidence(panel: Numbers, prefix: str, who: str) -> str | None:
 
 def shape(panel: Numbers) -> str | None:
     """How many of the directions are used, and how many dimensions the cloud has near a point."""
-    ranks = {cloud: panel.values.get(f"effective_rank_{cloud}") for cloud in ("image", "text")}
-    statements = [f"{cloud}s use {rank:.3g}" for cloud, rank in ranks.items() if rank is not None]
-    if not statements:
+    rows = {"image": panel.n_images, "text": panel.n_texts}
+    ranks = {cloud: panel.values.get(f"effective_rank_{cloud}") for cloud in rows}
+    used = {cloud: rank for cloud, rank in ranks.items() if rank is not None}
+    if not used:
         return None
-    line = f"of {panel.dim} directions {' and '.join(statements)}"
+    if any(0 < rows[cloud] < panel.dim for cloud in used):  # n rows use at most n directions
+        each = [
+            f"{cloud}s use {rank:.3g} of at most {min(rows[cloud] or panel.dim, panel.dim)} directions"
+            for cloud, rank in used.items()
+        ]
+        line = " and ".join(each)
+    else:
+        line = f"of {panel.dim} directions " + " and ".join(f"{cloud}s use {rank:.3g}" for cloud, rank in used.items())
     image, text = panel.values.get("twonn_image"), panel.values.get("twonn_text")
     if image is not None and text is not None:
         line += f"; locally they have {image:.3g} and {text:.3g} dimensions (TwoNN)"
@@ -139,33 +202,34 @@ def shape(panel: Numbers) -> str | None:
 
 
 def neighborhood(panel: Numbers) -> str | None:
-    """Whether a few items are in the lists of many, beyond what the null has."""
+    """Whether a few items are in the lists of many, beyond what the null has: by the Robin Hood index."""
     statements = []
-    for key, items, queries in (("text_hubness", "texts", "images"), ("image_hubness", "images", "texts")):
-        value, null = panel.values.get(key), panel.null.get(key)
-        if value is None or null is None:
-            continue
-        side = against(panel, key, null)
-        if side == 1:
-            statements.append(f"a few {items} are neighbours of many {queries} ({number(value)}, null {number(null)})")
-        else:
-            word = "not told from" if side == 0 else "below"
-            statements.append(f"the hubness of {items} is {word} its null ({number(value)}, null {number(null)})")
+    for items, queries in (("text", "images"), ("image", "texts")):
+        key, hubness = f"{items}_robin_hood", panel.values.get(f"{items}_hubness")
+        value, null, error = panel.values.get(key), panel.null.get(key), panel.null_error.get(key, 0.0)
+        side = None if null is None else against(panel, key, null, error, wider=WIDER)
+        shown = [] if value is None else [f"Robin Hood index {number(value)}"]
+        shown += [] if value is None or null is None else [f"null {number(null, error)}"]
+        shown += [] if hubness is None else [f"hubness {number(hubness)}"]
+        if side is not None:
+            words = {
+                1: f"a few {items}s are neighbours of many {queries}",
+                0: f"the neighbours that {queries} find among {items}s are not told apart from the null",
+                -1: f"{items}s are neighbours of {queries} more evenly than the null",
+            }
+            statements.append(f"{words[side]} ({', '.join(shown)})")
+        elif shown:
+            statements.append(f"{items}s as neighbours of {queries}: {', '.join(shown)}")
     return sentence(statements)
 
 
 def zeroshot(panel: Numbers) -> str | None:
     """How often the class is right, against chance, and how sure the model is of it."""
-    value, chance = panel.values.get("zeroshot_acc1"), panel.null.get("zeroshot_acc1")
+    value = panel.values.get("zeroshot_acc1")
     if value is None:
         return None
-    statements = [f"the class of an image is right in {percent(value)} of cases"]
-    if chance:
-        side = against(panel, "zeroshot_acc1", chance)
-        often = f"{value / chance:.3g} times" if side == 1 else "no more than"
-        statements[0] += f" ({often} chance, {percent(chance)})"
-    sure = confidence(panel, "zeroshot", "the answers")
-    return sentence(statements + ([sure] if sure else []))
+    right = f"the class of an image is right in {percent(value)} of cases"
+    return sentence([right + beside_chance(panel, "zeroshot_acc1", value), *trust(panel, "zeroshot", "the answers")])
 
 
 def similarity(panel: Numbers) -> str | None:
@@ -195,40 +259,45 @@ def read(group: str, panel: Numbers) -> str | None:
     return READINGS[group](panel) if group in READINGS else None
 
 
-def against(panel: Numbers, key: str, reference: float) -> int | None:
-    """-1 below the reference, 1 above, 0 if it lies in the interval; None if the value is undefined.
+def against(panel: Numbers, key: str, reference: float, error: float = 0.0, *, wider: float = 1.0) -> int | None:
+    """-1 if the whole interval is below the reference, 1 if above, 0 if neither; None without an interval.
 
-    A value without interval is its own.
+    An interval without width is none: where all resamples agree they say nothing of other images. Two standard errors
+    of a reference that is simulated count for "neither"; `wider` stretches the interval about its middle. The value
+    itself decides nothing.
     """
-    value = panel.values.get(key)
-    if value is None:
+    ends = panel.ci.get(key)
+    if panel.values.get(key) is None or ends is None or ends[0] == ends[1]:
         return None
-    low, high = panel.ci.get(key, (value, value))
-    if low <= reference <= high:
-        return 0
-    return -1 if value < reference else 1
+    middle, reach = (ends[0] + ends[1]) / 2, wider * (ends[1] - ends[0]) / 2
+    if middle + reach < reference - 2 * error:
+        return -1
+    return 1 if middle - reach > reference + 2 * error else 0
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, error: float = 0.0) -> str:
     """A number in at most 9 characters: four decimals where they say something; '—' if undefined.
+
+    Of one with a standard error only digits are shown whose half is at least that error.
 
     Examples
     --------
     >>> [number(v) for v in (0.84301, -0.0672, 71.7547, 227.19, 12345.6, 1.0, 0.00002, 0.0, None)]
     ['0.8430', '-0.0672', '71.755', '227.19', '12,346', '1.0000', '2.0e-05', '0', '—']
+    >>> number(32.226, 0.3), number(0.1411, 0.0009), number(0.2134, 0.00004), number(0.004, 0.03)
+    ('32', '0.14', '0.2134', '0.0')
     """
     if value is None:
         return "—"
     size = abs(value)
     if value == 0:
         return "0"
-    if size < 5e-4 or size >= 1e7:
+    if (size < 5e-4 and error == 0) or size >= 1e7:
         return f"{value:.1e}"
-    if size < 10:
-        return f"{value:.4f}"
-    if size < 100:
-        return f"{value:.3f}"
-    return f"{value:.2f}" if size < 1000 else f"{value:,.0f}"
+    decimals = 4 if size < 10 else 3 if size < 100 else 2 if size < 1000 else 0
+    if error > 0:
+        decimals = min(decimals, max(0, math.floor(-math.log10(2 * error))))
+    return f"{value:,.{decimals}f}"
 
 
 def percent(share: float) -> str:

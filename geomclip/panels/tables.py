@@ -14,6 +14,7 @@ from geomclip.panels.sentences import Numbers, number, read
 
 ARROW = {"lower": "↓", "higher": "↑", "": ""}
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
+HONEST = "p: how often answers that are right as often as they say err as much."
 SKIPS_SHOWN = 3
 KEYS_SHOWN = 4
 OTHER = "other"
@@ -44,10 +45,6 @@ COLUMN = 12
 
 class Shown(Numbers, Protocol):
     """What a table shows of a panel: its numbers, and what was measured."""
-
-    @property
-    def n_texts(self) -> int:
-        """Texts, or classes."""
 
     @property
     def task(self) -> str:
@@ -112,7 +109,7 @@ def panel_lines(panel: Shown, width: int) -> Iterator[Line]:
         yield Line(CURVES.get(name, name), "bold")
         yield from map(Line, curve_lines(points))
         yield Line()
-    yield Line(LEGEND, "dim")
+    yield from (Line(line, "dim") for line in legend(panel))
     yield from map(Line, footnotes(panel))
     yield from map(Line, by_group(panel, width))
 
@@ -122,6 +119,11 @@ def curve_lines(points: Mapping[str, Sequence[float]]) -> Iterator[str]:
     cells = [[SHORT.get(name, name) for name in points]]
     cells += [[f"{place:g}", *map(number, values)] for place, *values in zip(*points.values(), strict=True)]
     return ("".join(f"{cell:>{CURVE_COLUMN}}" for cell in line) for line in cells)
+
+
+def legend(panel: Shown) -> list[str]:
+    """What the signs of a table mean, of those that it has."""
+    return [LEGEND, HONEST] if panel.p else [LEGEND]
 
 
 def columns(key: str, value: str, interval: str, arrow: str, null: str) -> str:
@@ -195,7 +197,7 @@ def row(panel: Shown, key: str) -> tuple[str, str, str, str, str]:
     interval = panel.ci.get(key)
     between = f"{number(interval[0])} to {number(interval[1])}" if interval else ""
     arrow = ARROW[METRICS[key].better] if key in METRICS else ""
-    null = number(panel.null[key]) if panel.null.get(key) is not None else ""
+    null = number(panel.null[key], panel.null_error.get(key, 0.0)) if panel.null.get(key) is not None else ""
     return key, number(panel.values[key]), between, arrow, null
 
 
@@ -270,7 +272,7 @@ def panel_html(panel: Shown) -> str:
     for name, points in panel.curves.items():
         lines = escape("\n".join(curve_lines(points)))
         parts.append(f"<div><strong>{escape(CURVES.get(name, name))}</strong></div><pre>{lines}</pre>")
-    parts.extend(f"<div>{escape(line)}</div>" for line in (LEGEND, *footnotes(panel)))
+    parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(panel), *footnotes(panel)))
     return "".join((*parts, "</div>"))
 
 

@@ -55,6 +55,19 @@ def test_every_key_stands_whole_on_one_line_with_value_interval_and_null(width: 
         assert " to " in line
 
 
+def test_a_simulated_null_shows_the_digits_that_its_error_leaves() -> None:
+    panel = full_panel(null={"twonn_image": 32.226, "alignment": 2.0}, null_error={"twonn_image": 0.36})
+    last = {line.split()[0]: line.split()[-1] for line in shown(panel).splitlines() if " to " in line}
+    assert (last["twonn_image"], last["alignment"]) == ("32", "2.0000")
+
+
+def test_p_is_explained_where_there_is_one() -> None:
+    assert tables.HONEST not in shown(full_panel())
+    panel = full_panel(p={"image_retrieval_ece": 0.25})
+    assert tables.HONEST in shown(panel)
+    assert tables.HONEST in tables.panel_html(panel)
+
+
 def test_no_line_breaks_inside_a_row() -> None:
     lines = shown(full_panel()).splitlines()
     rows = [line for line in lines if re.match(r"\S+ +[-\d]", line) and " to " in line]
