@@ -3,7 +3,7 @@
 Of each population (`coverage_populations.py`) many samples of n images are drawn and measured. An interval should hold
 its target in 92 to 98 % of them, and be 0.85 to 1.25 times as wide as the spread of the number between samples makes
 right, 2 x 1.96 standard deviations. The target is the value of one large sample for numbers that more images only
-make surer ("population"), and the mean over the samples for those that depend on their number ("size").
+make surer ("population"), and the mean over the samples, or the median of medians, for those that depend on their number ("size").
 
     python analyses/coverage.py                                       # all cells, about two hours on two cores
     python analyses/coverage.py --only modality_gap --n 60            # one key, one size
@@ -36,11 +36,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from coverage_populations import Population, Sample, populations
+from coverage_populations import Population, Sample, populations, unit
 from numpy.typing import NDArray
 
 import geomclip as gc
 from geomclip.metrics import METRICS
+from geomclip.panels.comparison import compare
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
 
@@ -128,7 +129,8 @@ def cell(population: str, n: int, key: str, measured: NDArray[np.float64], targe
     value, low, high = measured[np.isfinite(measured[:, 0])].T
     if key in SQUARED and target is None:
         target = float(np.sqrt(np.mean(value**2)))
-    mean = float(value.mean()) if target is None else target
+    middle = np.median(value) if METRICS[key].interval == "order" else value.mean()
+    mean = float(middle) if target is None else target
     there = np.isfinite(low)
     held = (low[there] <= mean + 1e-9) & (mean - 1e-9 <= high[there])
     spread = float(value.std(ddof=1))
@@ -197,6 +199,8 @@ def coverage(options: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Cel
                 for place, key in enumerate(keys)
             ]
             print(f"{population.name}, n = {n}: {time.perf_counter() - start:.0f} s", flush=True, file=sys.stderr)
+            if options.out:
+                options.out.write_text(json.dumps([asdict(each) for each in cells], indent=1) + "\n")
     return cells
 
 
@@ -222,10 +226,91 @@ def shown(one: Cell) -> str:
     return f"{100 * one.coverage:.0f}{width}{one.marks}{'!' if one.failed else ''}"
 
 
+# %% [markdown]
+# ## Verdicts
+
+
+# %%
+VERDICT_SIZES = (60, 200, 500)
+PRIMARY = ("text_retrieval_recall@1", "image_retrieval_recall@1")
+NOISIER = 0.12
+"""By how much the noise of the second encoder is larger, for power."""
+
+GAINING = 0.25
+"""Share of images whose texts are moved towards them, for power."""
+
+
+def gained(sample: Sample, generator: np.random.Generator) -> Sample:
+    """The sample with the texts of some images moved half of the way to their image: a gain of recall."""
+    image, text, own, scale = sample
+    moved = generator.random(len(image))[own] < GAINING
+    text = np.where(moved[:, None], text + image[own], text)
+    return image, unit(text), own, scale
+
+
+def one_comparison(population: Population, n: int, seed: int, kind: str) -> tuple[list[str], list[str], list[float]]:
+    """Verdicts on the primary keys, those on other keys, and the differences of the primary ones."""
+    generator = np.random.default_rng([seed, n, 1])
+    first, second = population.draw(n, generator, worse=NOISIER if kind == "noisier" else 0.0)
+    if kind == "gain":
+        second = gained(second, generator)
+    keys = [key for key, metric in METRICS.items() if metric.default and not key.startswith("zeroshot")]
+    rows = compare(*(panel_of(each, keys, RESAMPLES) for each in (first, second))).rows
+    on_primary = [rows[key].verdict for key in PRIMARY]
+    others = [row.verdict for key, row in rows.items() if key not in PRIMARY]
+    return on_primary, others, [float(rows[key].difference or 0.0) for key in PRIMARY]
+
+
+def comparisons(job: tuple[Population, int, range, str]) -> list[tuple[list[str], list[str], list[float]]]:
+    """Some comparisons, in a process of its own with one thread."""
+    torch.set_num_threads(1)
+    population, n, seeds, kind = job
+    return [one_comparison(population, n, seed, kind) for seed in seeds]
+
+
+def by_known_spread(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How often a z-test of each key that knows its spread, corrected by Holm over the keys, is below 5 %."""
+    z = np.abs(differences) / differences.std(0, ddof=1)
+    p = np.array([[math.erfc(each / math.sqrt(2)) for each in row] for row in z])
+    order = p.argsort(1)
+    sorted_p = np.take_along_axis(p, order, 1) * (p.shape[1] - np.arange(p.shape[1]))
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(sorted_p, 1), 1)
+    return (adjusted < 0.05).mean(0)
+
+
+def verdicts(options: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
+    """Shares of tables with a false verdict, and power against a test that knows the spread, as a table."""
+    said = ("better", "worse")
+    lines = ["| population | n | false on a primary key | false on any key | power, noisier | power, gain |"]
+    lines.append("|---|--:|--:|--:|---|---|")
+    samples = options.samples or SIZES[200]
+    for population in populations(options.d, options.vectors):
+        for n in options.n:
+            found = {}
+            for kind in ("same", "noisier", "gain"):
+                count = samples if kind == "same" else samples // 2
+                jobs = [(population, n, range(first, min(first + 10, count)), kind) for first in range(0, count, 10)]
+                found[kind] = [each for some in pool.map(comparisons, jobs) for each in some]
+            primary = np.mean([any(word in said for word in on) for on, _, _ in found["same"]])
+            either = np.mean([any(word in said for word in [*on, *others]) for on, others, _ in found["same"]])
+            powers = []
+            for kind in ("noisier", "gain"):
+                ours = np.mean([[word in said for word in on] for on, _, _ in found[kind]], 0)
+                known = by_known_spread(np.array([differences for *_, differences in found[kind]]))
+                powers.append(", ".join(f"{a:.2f} of {b:.2f}" for a, b in zip(ours, known, strict=True)))
+            lines.append(
+                f"| {population.name} | {n} | {100 * primary:.1f} % | {100 * either:.1f} % | {' | '.join(powers)} |"
+            )
+            print(lines[-1], flush=True, file=sys.stderr)
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, nargs="+", default=list(SIZES), help="images of a sample")
+    parser.add_argument("what", nargs="?", choices=("intervals", "verdicts"), default="intervals")
+    parser.add_argument("--n", type=int, nargs="+", help="images of a sample (60 200 1000; of verdicts 60 200 500)")
     parser.add_argument("--d", type=int, nargs="+", default=[64, 512], help="dimensions of the populations made here")
     parser.add_argument("--samples", type=int, help="of each cell (default: 400, 400 and 100 at 60, 200 and 1000)")
     parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys, and no others")
@@ -233,10 +318,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="at a time, of one thread each")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where every cell is written")
     options = parser.parse_args()
+    options.n = options.n or list(VERDICT_SIZES if options.what == "verdicts" else SIZES)
     with ProcessPoolExecutor(options.processes) as pool:
+        if options.what == "verdicts":
+            print(verdicts(options, pool))
+            return
         cells = coverage(options, pool)
-    if options.out:
-        options.out.write_text(json.dumps([asdict(each) for each in cells], indent=1) + "\n")
     print(table(cells))
     failed = [each for each in cells if each.failed]
     print(f"\n{len(failed)} of {len(cells)} cells fail: " + "; ".join(f"{c.population} {c.n} {c.key}" for c in failed))

@@ -28,8 +28,8 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
 
     With mean = E v + Σ r_i, the r_i independent with expectation 0, ‖mean‖² is ‖E v‖² + Σ ‖r_i‖² on average:
     Σ ‖r_i‖² is taken away. What is left is the U-statistic Σ_{i≠j} v_i · v_j. Its variance is
-    4 E v' C E v + 2 tr C², C the covariance of the mean; with h_i = r_i · (mean − r_i) both are estimated without
-    bias by 4 Σ h_i² − 2 Σ_{i≠j} (r_i · r_j)².
+    4 E v' C E v + 2 tr C², C the covariance of the mean; with h_i = r_i · (mean − r_i), less their mean, both are
+    estimated by 4 Σ h_i² − 2 Σ_{i≠j} (r_i · r_j)².
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
     lengths = r.square().sum(1)
     bias = lengths.sum()
     alone = r @ mean - lengths
+    alone = alone - alone.mean()
     gram = r.T @ r if n > r.shape[1] else r @ r.T
     chance = (gram.square().sum() - lengths.square().sum()).clamp(min=0)
     spread = torch.maximum(4 * alone.square().sum() - 2 * chance, chance).sqrt()

@@ -22,6 +22,12 @@ STAGE = "intervals"
 LEAST = 20
 """With fewer images no number has an interval: its spread cannot be told from so few."""
 
+FIT = 0.5
+"""Share of the variance of a held-out accuracy at ½ that its fits add: answers of one fit share its luck."""
+
+AGAIN = 0.5
+"""Share of the chance in a bin of calibration that is taken off before bins are drawn, which add chance once more."""
+
 SETTLED = 1.0
 """Failing images at which the design effect of a share counts as much as that of independent images does."""
 
@@ -161,8 +167,8 @@ def error_interval(value: float, over: Tensor, queries: float, units: Units, *, 
     """Of a calibration error Σ_b |over_b| / queries: normal bins about those at hand, shifted to the value.
 
     An absolute value folds what is normal: close to 0 the error cannot fall as far as a linear rule has it, and
-    resampling raises it on average. So the bins are drawn with the covariance that the images give them, and the
-    percentiles of the errors are moved so that their mean is the value.
+    resampling raises it on average. So bins are drawn about those at hand, drawn towards 0 by a part of their chance,
+    with the covariance that the images give them, and the percentiles of the errors are moved so that their mean is the value.
 
     Parameters
     ----------
@@ -175,8 +181,10 @@ def error_interval(value: float, over: Tensor, queries: float, units: Units, *, 
     centred = by_unit - over.sum(0) / units.count
     covariance = centred.T @ centred * (units.count / (units.count - 1))
     values, vectors = torch.linalg.eigh(covariance)
+    here = over.sum(0)
+    here = here.sign() * (here.square() - AGAIN * covariance.diagonal()).clamp(min=0).sqrt()
     noise = torch.from_numpy(np.random.default_rng([seed, 3]).standard_normal((draws, len(values))))
-    drawn = (over.sum(0) + (noise * values.clamp(min=0).sqrt()) @ vectors.T).abs().sum(1) / queries
+    drawn = (here + (noise * values.clamp(min=0).sqrt()) @ vectors.T).abs().sum(1) / queries
     low, high = np.quantile((drawn - drawn.mean()).numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     wider = units.reach / Z95
     return value + wider * float(low), value + wider * float(high)

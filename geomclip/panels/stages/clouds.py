@@ -104,7 +104,8 @@ def separability(run: Run) -> None:
         run.put(key, float(answers.accuracy))
         right = torch.zeros(run.n, dtype=torch.float64)
         right[answers.images] = answers.right.double().mean(1) - float(answers.right.double().mean())
-        run.found.influence[key] = right / len(answers.images)
+        overlap = 4 * float(answers.accuracy) * (1 - float(answers.accuracy))  # 1 where the clouds are one, 0 apart
+        run.found.influence[key] = right / len(answers.images) * (1 + intervals.FIT * overlap**2) ** 0.5
 
 
 def shapes(run: Run) -> None:
@@ -161,7 +162,7 @@ def shape_influences(
     if run.n < MANY_IMAGES * run.image.shape[1]:
         spread = shape_distance_of_halves(run.image, pairing, seed=seed)
         size = float(moved.square().sum().sqrt())
-        moved = moved * (spread / size if size > 0 else 0.0)
+        moved = moved * (min(1.0, spread / size) if size > 0 else 0.0)
     influence["gap_after_centering"] = moved
 
 
