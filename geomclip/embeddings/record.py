@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomclip.embeddings import content, exact
-from geomclip.embeddings.geometry import normalize
+from geomclip.embeddings.unit_rows import UnitRows
 
 Array = Tensor | NDArray[Any]
 """What public functions take: torch or numpy."""
@@ -29,20 +29,13 @@ STRINGS = ("image_id", "image_path", "caption_id", "caption", "classes")
 
 
 @dataclass(frozen=True, eq=False)
-class _UnitRows:
-    """Rows that a set made unit already, which are kept to the last bit, and the lengths that they came with."""
-
-    rows: Tensor
-    norms: Tensor
-
-
-@dataclass(frozen=True, eq=False)
 class EmbeddingSet:
     """Unit image rows and unit text rows, which text describes which image, and what they were made from.
 
     Several texts an image are normal. Rows are normalised on the way in, once (the lengths found are kept in
-    `image_norms`, `text_norms` and `class_text_norms`); half types become float32, float64 stays float64. Class
-    data have `labels` and `class_text` in place of `text`.
+    `image_norms`, `text_norms` and `class_text_norms`); half types become float32, float64 stays float64, and from
+    float32 `in_precision` leads back to the rows as they were given. Class data have `labels` and `class_text` in
+    place of `text`.
 
     Parameters
     ----------
@@ -118,17 +111,26 @@ class EmbeddingSet:
         """A checked value in its field: only while the set is being made."""
         object.__setattr__(self, name, value)
 
-    def _put_rows(self, name: str, rows: Tensor, norms: Tensor) -> None:
-        width = self.image.shape[1]
-        if rows.shape[1] != width:
-            raise ValueError(f"image rows have {width} dimensions, {name} rows {rows.shape[1]}")
-        self._put(name, rows.to(self.image.dtype))
-        self._put(f"{name}_norms", norms)
+    @property
+    def _unit_rows(self) -> dict[str, UnitRows]:
+        """The rows of each field with what leads back to those given: no field, since the fields say all else."""
+        return vars(self).setdefault("_unit_rows_of", {})
+
+    def _put_rows(self, name: str, value: Array | UnitRows) -> Tensor:
+        unit = _unit_rows(value, name, None if name == "image" else self.image.dtype)
+        if name != "image":
+            width = self.image.shape[1]
+            if unit.rows.shape[1] != width:
+                raise ValueError(f"image rows have {width} dimensions, {name} rows {unit.rows.shape[1]}")
+        self._unit_rows[name] = unit
+        self._put(name, unit.rows)
+        self._put(f"{name}_norms", unit.norms)
+        return unit.rows
 
     def _put_images(self) -> None:
-        image, norms = _unit_rows(self.image, "image")
-        for name, value in (("image", image), ("image_norms", norms), ("text_norms", None), ("class_text_norms", None)):
-            self._put(name, value)
+        for name in ("text_norms", "class_text_norms"):
+            self._put(name, None)
+        image = self._put_rows("image", self.image)
         if len(image) < 2:
             raise ValueError(f"at least 2 images are needed, got {len(image)}")
 
@@ -139,8 +141,7 @@ class EmbeddingSet:
             return
         if self.class_text is not None:
             raise ValueError("give text or class_text, not both")
-        text, norms = _unit_rows(self.text, "text")
-        self._put_rows("text", text, norms)
+        text = self._put_rows("text", self.text)
         if len(text) < 2:
             raise ValueError(f"at least 2 texts are needed, got {len(text)}")
         self._put("image_of_text", _owner(self.image_of_text, n=len(self.image), m=len(text)))
@@ -150,8 +151,7 @@ class EmbeddingSet:
             raise ValueError("labels and class_text go together")
         if self.class_text is None or self.labels is None:
             return
-        class_text, norms = _unit_rows(self.class_text, "class_text")
-        self._put_rows("class_text", class_text, norms)
+        class_text = self._put_rows("class_text", self.class_text)
         labels = _index(self.labels, "labels", below=len(class_text), below_name="class_text rows")
         if len(labels) != len(self.image):
             raise ValueError(f"{len(labels)} labels for {len(self.image)} images")
@@ -214,20 +214,18 @@ class EmbeddingSet:
         return replace(self, **kept | new)
 
     def in_precision(self, dtype: torch.dtype) -> EmbeddingSet:
-        """The same set with rows of this type, unit in it; the norms stay those that the rows came with."""
+        """The same set with rows of this type, unit in it; the norms stay those that the rows came with.
+
+        float64 rows are those that were given to the set, normalised in float64, not the float32 rows that it holds.
+        """
         if self.image.dtype == dtype:
             return self
-        own = {name: unit for name in ROWS if (unit := self._own(name)) is not None}
-        return self.replace(
-            **{name: _UnitRows(normalize(unit.rows.to(dtype))[0], unit.norms) for name, unit in own.items()}
-        )
+        return self.replace(**{name: unit.in_precision(dtype) for name, unit in self._unit_rows.items()})
 
-    def _own(self, name: str, chosen: Tensor | None = None) -> _UnitRows | None:
+    def _own(self, name: str, chosen: Tensor | None = None) -> UnitRows | None:
         """Rows of a field, all or the chosen ones, as they are, for a set that is made from this one."""
-        rows, norms = getattr(self, name), getattr(self, f"{name}_norms")
-        if rows is None:
-            return None
-        return _UnitRows(rows, norms) if chosen is None else _UnitRows(rows[chosen], norms[chosen])
+        unit = self._unit_rows.get(name)
+        return unit if chosen is None or unit is None else unit[chosen]
 
     def first_texts(self) -> EmbeddingSet:
         """The one-caption protocol: each image with the first of its texts; images without text stay."""
@@ -304,13 +302,14 @@ def as_tensor(value: Array, name: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _unit_rows(value: Array | _UnitRows, name: str) -> tuple[Tensor, Tensor]:
-    if isinstance(value, _UnitRows):
-        return value.rows, value.norms
+def _unit_rows(value: Array | UnitRows, name: str, dtype: torch.dtype | None) -> UnitRows:
+    """The rows at length 1, in a type; left out: the one that they came in, half types as float32."""
+    if isinstance(value, UnitRows):
+        return value if dtype is None else value.beside(dtype)
     rows = as_tensor(value, name)
-    if not rows.is_floating_point():
+    if not rows.is_floating_point() or dtype == torch.float64:
         rows = rows.double()
-    return normalize(rows, name=name)
+    return UnitRows.of(rows, name).beside(dtype or torch.promote_types(rows.dtype, torch.float32))
 
 
 def _index(value: Array, name: str, *, below: int, below_name: str) -> Tensor:

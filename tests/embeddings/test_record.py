@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import numpy as np
 import pytest
 import torch
-from helpers import small_set
+from helpers import random_rows, small_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -194,7 +195,13 @@ def test_another_precision_is_unit_in_it_and_keeps_the_norms(made):
     assert made.in_precision(made.image.dtype) is made
     for name in ROWS:
         if (rows := getattr(made, name)) is not None:
-            assert torch.equal(getattr(turned, name), normalize(rows.to(other))[0])
+            unit = getattr(turned, name)
+            assert unit.dtype == other
+            if other == torch.float32:
+                assert torch.equal(unit, normalize(rows.to(other))[0])
+            else:  # what they were given as is closer to them than their own rounding
+                assert torch.equal(torch.linalg.vector_norm(unit, dim=1).round(decimals=12), torch.ones(len(unit)))
+                assert (unit - normalize(rows.double())[0]).abs().max() < 2e-7
             assert getattr(turned, f"{name}_norms") is getattr(made, f"{name}_norms")
     assert_same(made, turned, FIELDS - ROW_FIELDS)
 
@@ -247,3 +254,56 @@ def test_whole_numbers_have_no_unit_rows():
 
 def test_a_tensor_is_taken_without_its_gradient():
     assert not as_tensor(torch.ones(2, 2, requires_grad=True), "x").requires_grad
+
+
+def float64_rows(given: torch.Tensor) -> torch.Tensor:
+    """What float64 is from rows as they were given: normalised in it."""
+    return normalize(given.double())[0]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 5.5, 1e4])
+def test_float64_rows_are_those_that_were_given(kind, scale):
+    generator = torch.Generator().manual_seed(0)
+    image, text = ((scale * torch.randn(n, 40, generator=generator)).to(kind) for n in (30, 50))
+    own = torch.randint(30, (50,), generator=generator)
+    exact = EmbeddingSet(image, text, own).in_precision(torch.float64)
+    assert torch.equal(exact.image, float64_rows(image))
+    assert torch.equal(exact.text, float64_rows(text))
+
+
+def test_entries_of_any_size_lead_back_to_the_rows_given():
+    generator = torch.Generator().manual_seed(0)
+    sizes = 10 ** (70 * torch.rand(40, 30, generator=generator, dtype=torch.float64) - 35)
+    given = (torch.randn(40, 30, generator=generator, dtype=torch.float64) * sizes).float()
+    found = EmbeddingSet(given, given).in_precision(torch.float64).image
+    assert (found - float64_rows(given)).abs().max() < 1e-40
+
+
+def test_chosen_rows_lead_back_to_the_rows_given_too():
+    given = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([3, 17, 4])
+    some = EmbeddingSet(given, given).select_images(rows).replace(logit_scale=3)
+    assert torch.equal(some.in_precision(torch.float64).image, float64_rows(given[rows]))
+    assert torch.equal(some.in_precision(torch.float64).text, float64_rows(given[rows.sort().values]))
+
+
+@pytest.mark.parametrize("wide", ["image", "text"])
+def test_rows_of_two_types_are_each_those_that_were_given(wide):
+    given = {name: random_rows(12, 6, seed=seed) for seed, name in enumerate(("image", "text"))}
+    given = {name: rows if name == wide else rows.float() for name, rows in given.items()}
+    made = EmbeddingSet(**given)
+    assert made.image.dtype == made.text.dtype == given["image"].dtype
+    exact = made.in_precision(torch.float64)
+    for name, rows in given.items():
+        assert torch.equal(getattr(exact, name), float64_rows(rows)), name
+
+
+def test_the_way_back_takes_a_byte_a_number_and_leaves_the_given_rows_to_their_owner():
+    given = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)
+    gone = weakref.ref(given)
+    made = EmbeddingSet(given, given)
+    del given
+    assert gone() is None
+    held = [each for name in ("image", "text") for each in vars(made._unit_rows[name]).values()]
+    assert sum(each.numel() * each.element_size() for each in held) == 2 * 500 * (64 * (4 + 1) + 8)
