@@ -16,6 +16,15 @@ from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE, sweep
 
+PROMISED = 2e-5
+"""By how much a confidence, or a likelihood in parts of one above 1, may differ from that of exact cosines."""
+
+FLOAT32_ERROR = 5e-7
+"""By how much float32 scores do differ from exact cosines at most; `FLOAT32_DOUBT` allows four times as much."""
+
+COARSE = 4 * PROMISED / FLOAT32_ERROR
+"""The logit scale, 160, up to which that moves no confidence p further than promised, since p (1 − p) is at most ¼."""
+
 
 @dataclass(frozen=True)
 class Posterior:
@@ -93,8 +102,12 @@ class Masses:
         state[f"{axis}_total"][where] *= shrink
         state[f"{axis}_squares"][where] *= shrink.square()
         top.copy_(new)
-        shift = (-self.logit_scale * finite).to(block.s.dtype)
-        torch.add(shift[:, None] if dim == 1 else shift, block.s, alpha=self.logit_scale, out=block.scratch)
+        if self.logit_scale > COARSE:  # a product as large as scale * score has no digits for what is left of it
+            most = finite.to(block.s.dtype)
+            torch.sub(block.s, most[:, None] if dim == 1 else most, out=block.scratch).mul_(self.logit_scale)
+        else:
+            shift = (-self.logit_scale * finite).to(block.s.dtype)
+            torch.add(shift[:, None] if dim == 1 else shift, block.s, alpha=self.logit_scale, out=block.scratch)
         return block.scratch.exp_(), finite
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
@@ -144,41 +157,69 @@ class Masses:
 
 
 def _log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
-    """(n,) logarithm of the sum of exp over the texts of each image; −inf without text."""
-    top = logits.new_full((pairing.n,), -torch.inf)
-    top = top.scatter_reduce(0, pairing.own, logits, "amax")
+    """(n, ...) logarithm of the sum of exp over the texts of each image, from (m, ...); −inf without text."""
+    lengths = pairing.texts_of_image
+    top = torch.segment_reduce(logits, "max", lengths=lengths, axis=0)
     finite = torch.where(torch.isneginf(top), 0.0, top)
-    return finite + pairing.per_image((logits - finite[pairing.own]).exp()).log()
+    return finite + torch.segment_reduce((logits - finite[pairing.own]).exp(), "sum", lengths=lengths, axis=0).log()
 
 
 def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> Posterior:
-    """Decide in float64 the queries whose bin or hit float32 cannot tell."""
+    """Decide in float64 the queries whose bin or hit float32 cannot tell, or whose confidence it cannot give."""
     doubt = 2 * scale * FLOAT32_DOUBT  # of a logarithm of probability
     confidence = posterior.confidence
     edge = (confidence * BINS).round() / BINS
     unsure = (confidence - edge).abs() <= doubt * confidence
     unsure &= (edge > 0) & (edge < 1)
-    unsure |= (posterior.own - posterior.best).abs() <= doubt
-    queries = unsure.nonzero()[:, 0]
+    tie = (posterior.own - posterior.best).abs() <= doubt
+    rough = _rough(posterior, scale)
     others = pairing.n if axis == "text" else pairing.m
-    for some in queries.split(max(1, 2**21 // others)):  # 16 MB of float64 scores
+    step = max(1, 2**21 // others)  # 16 MB of float64 scores
+    for some in ((unsure & ~rough) | tie).nonzero()[:, 0].split(step):
         own, best, squares = _exact_posterior(some, pairing, axis, scale)
         posterior.own[some], posterior.best[some] = own, best
         posterior.squares[some] = squares
+    lengths = _lengths(pairing) if rough.any() else None
+    for some in rough.nonzero()[:, 0].split(step):
+        exacter = Posterior(*_exact_posterior(some, pairing, axis, scale, lengths))
+        # a tie stays decided by the rows as they are, as ranks are
+        same = exacter.hit(scale) == posterior.hit(scale)[some]
+        for name in ("own", "best", "squares"):
+            getattr(posterior, name)[some[same]] = getattr(exacter, name)[same]
     return posterior
 
 
-def _exact_posterior(queries: Tensor, pairing: Pairing, axis: str, scale: float) -> tuple[Tensor, ...]:
-    """Own, best wrong and squared masses of some queries from all their float64 scores."""
+def _rough(posterior: Posterior, scale: float) -> Tensor:
+    """Which queries (q,) have a confidence or likelihood that float32 may miss by more than is promised."""
+    confidence = posterior.confidence
+    if scale <= COARSE:
+        return torch.zeros_like(confidence, dtype=torch.bool)
+    error = scale * FLOAT32_ERROR  # of a logarithm of probability
+    rough = error * confidence * (1 - confidence) > PROMISED
+    return rough | (error * (1 - posterior.own.exp()) > PROMISED * (-posterior.own).clamp(min=1))
+
+
+def _lengths(pairing: Pairing) -> dict[str, Tensor]:
+    """Lengths of the rows of both sides, float64: float32 rows are unit to 1e-7 only."""
+    sides = {"image": pairing.image, "text": pairing.text}
+    return {side: torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64) for side, rows in sides.items()}
+
+
+def _exact_posterior(
+    queries: Tensor, pairing: Pairing, axis: str, scale: float, lengths: dict[str, Tensor] | None = None
+) -> tuple[Tensor, ...]:
+    """Own, best wrong and squared masses of some queries from all their float64 scores, or cosines if given lengths."""
     image, text = pairing.image, pairing.text
     if axis == "text":
         logits = scale * (text[queries].double() @ image.double().T)  # (q, n)
+        if lengths is not None:
+            logits /= lengths["text"][queries, None] * lengths["image"]
         right = pairing.own[queries]
     else:
         scores = exact.dots(text, scale * image[queries].double().T)  # (m, q)
-        top = scores.amax(0)
-        masses = torch.segment_reduce((scores - top).exp(), "sum", lengths=pairing.texts_of_image, axis=0)
-        logits = (masses.log() + top).T  # (q, n), −inf for an image without text
+        if lengths is not None:
+            scores /= lengths["text"][:, None] * lengths["image"][queries]
+        logits = _log_sums(scores, pairing).T  # (q, n), −inf for an image without text
         right = queries
     logits = logits - logits.logsumexp(1, keepdim=True)
     own = logits.gather(1, right[:, None])[:, 0]
