@@ -12,6 +12,7 @@ from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.deletion import CENTERED, Decomposed, without_images
 from geomclip.metrics.gap import debiased_gap, shape_distance, shape_distance_influence
+from geomclip.metrics.kinds import on_kept_rows
 from geomclip.metrics.separability import held_out_answers
 from geomclip.metrics.shape import SPECTRA, spectral_measures
 from geomclip.metrics.similarity import linear_cka, linear_cka_biased, mutual_knn, procrustes_distance
@@ -175,4 +176,4 @@ def two_spaces(run: Run) -> None:
         text, own = run.pairs().first_texts()
         image = run.image[own]
         for measure in measures:
-            run.put(measure.__name__, measure, image, text)
+            run.put(measure.__name__, on_kept_rows(measure), image, text)

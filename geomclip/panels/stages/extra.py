@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from geomclip.metrics.alignment import relative_alignment_text_to_image
 from geomclip.metrics.calibration import calibrated
 from geomclip.metrics.gap_curves import gap_ablation_curve, gap_shift_curve
+from geomclip.metrics.kinds import on_kept_rows
 from geomclip.metrics.uniformity import uniformity
 from geomclip.panels.run import Run
 
@@ -52,7 +51,7 @@ def as_in_the_paper(run: Run) -> None:
         return
     with run.timed("paper"):
         n = run.n
-        images = torch.as_tensor(uniformity(run.image)).exp()
-        relative = relative_alignment_text_to_image(run.image, *run.pairs().first_texts())
+        images = on_kept_rows(uniformity)(run.image).exp()
+        relative = on_kept_rows(relative_alignment_text_to_image)(run.image, *run.pairs().first_texts())
         run.found.values["oh2023_uniformity"] = float((2 * (n - 1) * images / (2 * n - 1) + 1 / (2 * n - 1)).log())
         run.found.values["oh2023_relative_alignment"] = float(relative)
