@@ -29,6 +29,7 @@ from geomclip.metrics.projection import continuity, trustworthiness
 from geomclip.metrics.retrieval import retrieval
 from geomclip.metrics.separability import linear_separability
 from geomclip.metrics.shape import (
+    RANKME_EPSILON,
     effective_rank,
     effective_rank_centered,
     isoscore,
@@ -220,7 +221,7 @@ _ROWS: list[Metric] = [
     *_both("twonn", "Intrinsic dimension", "", 0, inf, fold="nearest"),
     *_both("effective_rank_centered", "Effective rank, centred", "", 1, inf),
     *_both("participation_ratio_centered", "Participation ratio, centred", "", 1, inf),
-    *_both("rankme", "RankMe", "", 1, inf, default=False),
+    *_both("rankme", "RankMe", "", 1 - RANKME_EPSILON, inf, default=False),  # the epsilon takes one direction below 1
     *_both("isoscore", "IsoScore", "", 0, 1, default=False),
     *_both("w2_uniformity", "W2 uniformity", "lower", 0, 2, default=False, judged=False),
     *(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from geomclip.machine.progress import Progress
@@ -25,10 +26,25 @@ from geomclip.panels.options import Measuring
 NEIGHBORS = 10
 """k of the k-occurrence counts."""
 
+ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-12}
+"""By how much a value may leave its range by the rounding of rows and scores alone; further out is an error of ours."""
+
 NO_TEXT = "needs image-text pairs; this set has classes in place of texts"
 
 Nulls = MutableMapping[str, Means]
 """Simulated nulls by size."""
+
+
+def without_rounding(key: str, value: float, rounding: float) -> float:
+    """The value of a key, or the end of its range that no more than rounding took it past.
+
+    Examples
+    --------
+    >>> without_rounding("alignment", -1e-8, 1e-6), without_rounding("alignment", -1e-3, 1e-6)
+    (0.0, -0.001)
+    """
+    nearest = min(max(value, METRICS[key].low), METRICS[key].high)
+    return float(nearest) if abs(value - nearest) <= rounding else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +147,8 @@ class Run:
         if key not in self.wanted:
             return
         try:
-            self.found.values[key] = float(value(*args) if callable(value) else value)
+            number = float(value(*args) if callable(value) else value)
+            self.found.values[key] = without_rounding(key, number, ROUNDING[self.image.dtype])
         except ValueError as undefined:
             self.undefined(key, str(undefined))
 

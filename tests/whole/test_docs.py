@@ -40,7 +40,7 @@ def in_backticks(prose: str) -> set[str]:
 
 
 def number(value: float) -> str:
-    return f"{value:g}".replace("-", "−")
+    return f"{value:.7g}".replace("-", "−")
 
 
 def facts(metric: Metric) -> list[str]:
