@@ -87,7 +87,7 @@ GROUPS = {
     "neighborhood": "Neighbourhoods",
     "similarity": "Images and texts as two spaces",
     "zeroshot": "Zero-shot classification",
-    "data": "Texts",
+    "data": "The data",
 }
 """Name of each group and its heading, in the order of the panel."""
 
@@ -241,6 +241,8 @@ _ROWS: list[Metric] = [
             ("mutual_knn", "Mutual k-NN", "higher", 0), ("procrustes_distance", "Procrustes distance", "lower", 0),
         )
     ),
+    Metric("duplicate_image_share", "data", "Images given more than once", "lower", 0, 1, interval="", why=_COUNTED,
+           judged=False),
     Metric("duplicate_text_share", "data", "Texts under several images", "lower", 0, 1, interval="", why=_COUNTED,
            judged=False),
     Metric("truncated_text_share", "data", "Texts cut at the context length", "lower", 0, 1, interval="",

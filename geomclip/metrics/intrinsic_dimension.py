@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.embeddings.neighbors import nearest_candidates, rows_at_a_time
+from geomclip.metrics.copies import REACH, first_copies
 from geomclip.metrics.effects import Effects
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
@@ -18,6 +19,9 @@ DISCARDED = 0.1
 
 CLOSE = 1e-3
 """Distances below this have no digits in float32 scores: such rows count as copies where scores give the distance."""
+
+SPARSE = 10 * REACH
+"""A median distance to the nearest other row, 0.014, from which rows closer than a tenth of it are no chance."""
 
 CANDIDATES = 6
 """By float32 score; the two nearest are then chosen by float64 distance."""
@@ -29,7 +33,7 @@ def twonn(x: Tensor) -> Tensor:
 
     Locally uniform rows have ratios μ = r₂/r₁ with −log(1 − F(μ)) = dimension · log μ; the slope of that line
     through the origin is fitted to all but the tenth with the largest ratios. Distances are Euclidean on unit
-    rows; rows that are exactly equal are merged first (`merge_duplicates` counts them).
+    rows; copies (1 − cos < 1e-6) are merged first, but for a cloud so dense that rows come so close by chance.
 
     Parameters
     ----------
@@ -57,8 +61,32 @@ def twonn(x: Tensor) -> Tensor:
     >>> round(twonn(torch.stack([angle.cos(), angle.sin()], dim=1)).item(), 1)
     1.0
     """
-    r1, r2 = two_nearest_distances(merge_duplicates(x)[0])
-    return twonn_from_neighbors(r1, r2)
+    equal = exact.first_equal(x)
+    return twonn_from_neighbors(*of_rows_once(first_copies(x), equal, lambda kept: two_nearest_distances(x[kept])))
+
+
+def of_rows_once(
+    first: Tensor, equal: Tensor, two_nearest: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Distances to the two nearest rows once copies are merged.
+
+    Parameters
+    ----------
+    first, equal : Tensors of shape (n,)
+        Of each row the first of its copies (`copies.first_copies`), and the first that is equal to it.
+    two_nearest : callable
+        From which rows are kept, bool (n,), to r₁ and r₂ of each of them.
+
+    Returns
+    -------
+    r1, r2 : Tensors of shape (u,), float64
+        Of the first row of all copies; or of different rows, where those firsts are not clearly further apart.
+    """
+    rows = torch.arange(len(first))
+    r1, r2 = two_nearest(first == rows)
+    if len(r1) < int((equal == rows).sum()) and r1.median() < SPARSE:
+        return two_nearest(equal == rows)
+    return r1, r2
 
 
 def twonn_from_neighbors(r1: Tensor, r2: Tensor) -> Tensor:
@@ -183,37 +211,40 @@ def two_nearest_distances(x: Tensor) -> tuple[Tensor, Tensor]:
     if len(x) < 3:
         raise ValueError(f"two nearest neighbours need at least 3 rows, got {len(x)}")
     index, score = nearest_candidates(x, x, min(CANDIDATES, len(x) - 1), exclude_self=True)
-    return two_nearest(x, torch.arange(len(x)), score, index)
+    whole = torch.arange(len(x))
+    return two_nearest(x, whole, torch.ones_like(whole, dtype=torch.bool), score, index)
 
 
-def two_nearest(x: Tensor, first: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances of each different row to the nearest two rows that differ from it and from each other.
+def two_nearest(x: Tensor, first: Tensor, kept: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances of each row that is kept to the nearest two of the others.
 
     Parameters
     ----------
     x : Tensor of shape (n, d)
     first : Tensor of shape (n,)
         Of each row the first that is equal to it (`exact.first_equal`).
+    kept : bool Tensor of shape (n,)
+        Which rows count: different ones, so that an equal row stands for a kept one.
     score, index : Tensors of shape (n, count)
         Of each row, its nearest other rows by score, best first; at least 2, or all.
 
     Returns
     -------
     r1, r2 : Tensors of shape (u,), float64
-        For the u different rows in their order.
+        For the u rows that are kept, in their order.
 
     Raises
     ------
     ValueError
         With fewer than 3 different rows.
     """
-    rows = (first == torch.arange(len(x))).nonzero()[:, 0]
+    rows = kept.nonzero()[:, 0]
     if len(rows) < 3:
         raise ValueError(f"two nearest neighbours need at least 3 different rows, got {len(rows)}")
     score, index = score[rows], index[rows].long()
     beyond = score[:, -1].clone() if index.shape[1] < len(x) - 1 else torch.full_like(score[:, -1], -torch.inf)
     if len(rows) < len(x):
-        score, index = _once(rows, first, score, index)
+        score, index = _once(rows, first, kept, score, index)
     margin = TIE if x.dtype == torch.float64 else 2 * FLOAT32_DOUBT
     near = exact.distances(x, x, index[:, :2], rows).sort(dim=1).values
     # rows whose third candidate scores like their second: any of the candidates may be the nearest two
@@ -223,23 +254,23 @@ def two_nearest(x: Tensor, first: Tensor, score: Tensor, index: Tensor) -> tuple
     near[close] = far.sort(dim=1).values[:, :2]
     # and where the last does so, or copies take the places of all others, so may rows that are no candidates
     missed = (~(score[:, 1] - beyond > margin)).nonzero()[:, 0]
-    near[missed] = _searched(x, rows[missed], first, margin)
+    near[missed] = _searched(x, rows[missed], kept, margin)
     return near[:, 0], near[:, 1]
 
 
-def _once(rows: Tensor, first: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+def _once(rows: Tensor, first: Tensor, kept: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """Candidates of these rows with copies of the row itself, and of a better candidate, put last, at score −inf."""
     index = first[index]
-    copy = index == rows[:, None]
+    copy = (index == rows[:, None]) | ~kept[index]
     for place in range(1, index.shape[1]):
         copy[:, place] |= (index[:, :place] == index[:, place, None]).any(1)
     order = copy.byte().argsort(dim=1, stable=True)
     return score.masked_fill(copy, -torch.inf).gather(1, order), index.gather(1, order)
 
 
-def _searched(x: Tensor, rows: Tensor, first: Tensor, margin: float) -> Tensor:
-    """Distances (r, 2) of some rows to the nearest two of all different ones."""
-    copies = (first != torch.arange(len(x))).nonzero()[:, 0]
+def _searched(x: Tensor, rows: Tensor, kept: Tensor, margin: float) -> Tensor:
+    """Distances (r, 2) of some rows to the nearest two of all that are kept."""
+    copies = (~kept).nonzero()[:, 0]
     near = torch.empty(len(rows), 2, dtype=torch.float64)
     for some in torch.arange(len(rows)).split(rows_at_a_time(len(x))):
         scores = x[rows[some]] @ x.T

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geomclip.embeddings.exact import first_equal
 from geomclip.metrics.folds import Block
-from geomclip.metrics.intrinsic_dimension import two_nearest, twonn_from_neighbors
+from geomclip.metrics.intrinsic_dimension import of_rows_once, two_nearest, twonn_from_neighbors
 from geomclip.metrics.neighborhood import occurrences
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
@@ -123,7 +123,9 @@ def k_occurrence_of_candidates(pairing: Pairing, found: dict[str, Tensor], query
     return counts + occurrences(rows[~clear], items, k)
 
 
-def two_nearest_of_candidates(x: Tensor, score: Tensor, index: Tensor) -> tuple[Tensor, Tensor, int]:
+def two_nearest_of_candidates(
+    x: Tensor, score: Tensor, index: Tensor, first: Tensor | None = None
+) -> tuple[Tensor, Tensor, int]:
     """Distances to the two nearest different rows, and how many rows were merged as duplicates.
 
     Parameters
@@ -131,16 +133,19 @@ def two_nearest_of_candidates(x: Tensor, score: Tensor, index: Tensor) -> tuple[
     x : Tensor of shape (n, d)
     score, index : Tensors of shape (n, count)
         Of each row, its nearest other rows, best first, from `Nearest` without the row itself.
+    first : Tensor of shape (n,), optional
+        Of each row the first of its copies (`copies.first_copies`). Left out: of those equal to it.
 
     Returns
     -------
     r1, r2 : Tensors of shape (u,), float64
-        For the u different rows, from differences of rows.
+        For the u different rows, or those that are no copies (`of_rows_once`), from differences of rows.
     merged : int
         n − u.
     """
-    first = first_equal(x)
-    r1, r2 = two_nearest(x, first, score, index)
+    equal = first_equal(x)
+    first = equal if first is None else first
+    r1, r2 = of_rows_once(first, equal, lambda kept: two_nearest(x, equal, kept, score, index))
     return r1, r2, len(x) - len(r1)
 
 

@@ -207,8 +207,7 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
         without = int((run.pairing.texts_of_image == 0).sum())
         if without:
             warnings.append(f"{without} of {run.n} images have no text: they are candidates, not queries")
-    if run.found.slower:
-        warnings.append(run.found.slower)
+    warnings += [line for line in (run.found.copies, run.found.slower) if line]
     return warnings + [str(note) for note in embeddings.made_from.get("notes") or []]
 
 

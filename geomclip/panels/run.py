@@ -83,6 +83,7 @@ class Found:
     params: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     slower: str = ""  # why the sweeps were
+    copies: str = ""  # how many images are copies, and what they do
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from geomclip.panels.run import Run
-from geomclip.panels.stages import classes, clouds, extra, nulls, subsamples, sweeps, uncertainty
+from geomclip.panels.stages import classes, clouds, copies, extra, nulls, subsamples, sweeps, uncertainty
 
 
 def of_vectors(run: Run) -> None:
     """Everything that the vectors give, in the order in which it is cheapest."""
+    copies.units(run)
     sweeps.within_images(run)
     if run.pairing is not None:
         sweeps.within_texts(run)
@@ -19,6 +20,7 @@ def of_vectors(run: Run) -> None:
     elif run.classes is not None:
         sweeps.within_texts(run)
         classes.zeroshot(run)
+    copies.warning(run)
     clouds.shapes(run)
     if run.pairing is not None:
         extra.curves(run)

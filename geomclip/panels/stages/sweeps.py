@@ -15,6 +15,7 @@ from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.bins import reliability
 from geomclip.metrics.calibration import Masses, Posterior
 from geomclip.metrics.calibration_scores import ace, brier_of, ece_debiased, smece
+from geomclip.metrics.copies import first_copies, rows_once
 from geomclip.metrics.folds import Fold
 from geomclip.metrics.gallery import Answers, gallery_effects
 from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors, twonn_influence
@@ -82,8 +83,13 @@ def within(run: Run, cloud: str, rows: Tensor, owner: Tensor | None) -> None:
 def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None, found: dict[str, Tensor]) -> None:
     """TwoNN of one cloud from the candidates of its sweep."""
     key = f"twonn_{cloud}"
+    score, index = found["text_score"], found["text_index"]
+    if cloud == "image" and (units := run.found.units) is not None:
+        first = rows_once(units)[units]
+    else:
+        first = first_copies(rows, score[:, 0])
     try:
-        r1, r2, merged = two_nearest_of_candidates(rows, found["text_score"], found["text_index"])
+        r1, r2, merged = two_nearest_of_candidates(rows, score, index, first)
     except ValueError as undefined:
         run.undefined(key, str(undefined))
         return
