@@ -12,15 +12,31 @@ from torch import Tensor
 class SquaredLength:
     """‖E v‖² estimated from the mean of independent units, without bias.
 
-    `value` may be negative where the true length is near 0. `bias` is what the plain ‖mean v‖² has above it.
-    `spread` is the standard deviation of `value`; `influence` (n,) is what each image moves it by, whose squares
-    add up to more than `spread`² where chance alone makes the mean long. It has an entry an image.
+    `value` may be negative where the true length is near 0. `bias` is what the plain ‖mean v‖² has above it. Were the
+    true square q, `value` would have variance 4 q `along` + `chance`; `spread` is its root at `value`. `influence` (n,) is
+    what each image moves it by; the squares add up to more than `spread`² where chance alone makes the mean long.
     """
 
     value: float
     bias: float
-    spread: float
+    along: float
+    chance: float
     influence: Tensor
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of `value`, were that the true square."""
+        return max(0.0, 4 * max(0.0, self.value) * self.along + self.chance) ** 0.5
+
+    def ends(self, reach: float) -> tuple[float, float]:
+        """The true squares q that `value` is `reach` deviations from: (value − q)² = reach² (4 q along + chance).
+
+        The spread grows with the true square, so an interval of fixed width about a value that came out small would be
+        too narrow, and too low.
+        """
+        shift = 2 * self.along * reach**2
+        root = max(0.0, shift**2 + reach**2 * (4 * self.value * self.along + self.chance)) ** 0.5
+        return min(self.value, self.value + shift - root), max(self.value, self.value + shift + root)
 
 
 def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None) -> SquaredLength:
@@ -29,7 +45,7 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
     With mean = E v + Σ r_i, the r_i independent with expectation 0, ‖mean‖² is ‖E v‖² + Σ ‖r_i‖² on average:
     Σ ‖r_i‖² is taken away. What is left is the U-statistic Σ_{i≠j} v_i · v_j. Its variance is
     4 E v' C E v + 2 tr C², C the covariance of the mean; with h_i = r_i · (mean − r_i), less their mean, both are
-    estimated by 4 Σ h_i² − 2 Σ_{i≠j} (r_i · r_j)².
+    estimated by 4 Σ h_i² − 2 Σ_{i≠j} (r_i · r_j)². The part that grows with the square is kept as v' C v / ‖v‖².
 
     Parameters
     ----------
@@ -65,6 +81,16 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
     alone = alone - alone.mean()
     gram = r.T @ r if n > r.shape[1] else r @ r.T
     chance = (gram.square().sum() - lengths.square().sum()).clamp(min=0)
-    spread = torch.maximum(4 * alone.square().sum() - 2 * chance, chance).sqrt()
+    value, widest = (
+        mean @ mean - bias,
+        chance.sqrt() + lengths.square().sum().sqrt(),
+    )  # of C, at least its largest value
+    noise = (2 * chance).sqrt()
+    along = (alone.square().sum() - chance) / torch.maximum(value, noise).clamp(min=1e-300)
+    # where the square is lost in chance its direction is too: that of a mean of chance, and no less
+    lost = (2 * noise / torch.maximum(value, noise).clamp(min=1e-300)).clamp(max=1).square()
+    least = lost * chance / bias if bias > 0 else chance
+    along = torch.maximum(along, least).clamp(min=0, max=float(widest))
     by_image = scale * (deviations @ mean - (deviations * r[slice(None) if unit is None else unit]).sum(1))
-    return SquaredLength(float(mean @ mean - bias), float(bias), float(spread), 2 * (by_image - by_image.mean()))
+    influence = 2 * (by_image - by_image.mean())
+    return SquaredLength(float(value), float(bias), float(along), 2 * float(chance), influence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -168,7 +168,8 @@ def error_interval(value: float, over: Tensor, queries: float, units: Units, *, 
 
     An absolute value folds what is normal: close to 0 the error cannot fall as far as a linear rule has it, and
     resampling raises it on average. So bins are drawn about those at hand, drawn towards 0 by a part of their chance,
-    with the covariance that the images give them, and the percentiles of the errors are moved so that their mean is the value.
+    with the covariance that the images give them, and the percentiles of the errors are moved so that their mean is the
+    value.
 
     Parameters
     ----------
@@ -191,8 +192,8 @@ def error_interval(value: float, over: Tensor, queries: float, units: Units, *, 
 
 
 def squared_interval(found: SquaredLength, units: Units) -> Interval:
-    """Of a squared length without bias: its value and so many standard deviations to either side."""
-    return found.value - units.reach * found.spread, found.value + units.reach * found.spread
+    """Of a squared length without bias."""
+    return found.ends(units.reach)
 
 
 def root_interval(found: SquaredLength, units: Units, *, above: float = 0.0) -> Interval:
@@ -202,7 +203,7 @@ def root_interval(found: SquaredLength, units: Units, *, above: float = 0.0) -> 
     """
     low, high = squared_interval(found, units)
     if not above:
-        high = max(found.value, 0.0) + units.reach * found.spread
+        high = max(high, replace(found, value=max(found.value, 0.0)).ends(units.reach)[1])
     return max(0.0, low + above) ** 0.5, max(0.0, high + above) ** 0.5
 
 

@@ -27,6 +27,8 @@ CANCELLED_WIDTH = 1e-6
 
 MANY_IMAGES = 8
 """Images a dimension from which first-order influences give the spread of `gap_after_centering`; below, halves do."""
+HALVED = 0.9
+"""What the spread between halves of so few images is to be multiplied by: they differ by more than their share."""
 
 GAPS = ("modality_gap", "modality_gap_debiased", "modality_gap_squared", "modality_gap_standardized")
 
@@ -81,10 +83,11 @@ def standardized(run: Run) -> None:
         return
     ratio = squared.value / width
     influence = (squared.influence - ratio * moved / len(widths)) / width
-    of_square = float(squared.influence.square().sum())
-    share = squared.spread / of_square**0.5 if of_square > 0 else 1.0
-    spread = run.units.standard_error(influence) * min(1.0, share)
-    found.squared[key] = SquaredLength(ratio, 0.0, spread, influence)
+    # the width of the clouds is not known either: what that adds to the spread, as far as the influences have it
+    of_square, of_ratio = run.units.standard_error(squared.influence) / width, run.units.standard_error(influence)
+    wider = (of_ratio / of_square) ** 2 if of_square > 0 else 1.0
+    along, chance = squared.along / width * wider, squared.chance / width**2 * wider
+    found.squared[key] = SquaredLength(ratio, 0.0, along, chance, influence)
     run.put(key, max(0.0, ratio) ** 0.5)
     if ratio > 0:
         found.influence[key] = influence / (2 * ratio**0.5)
@@ -163,7 +166,7 @@ def shape_influences(
     if run.n < MANY_IMAGES * run.image.shape[1]:
         spread = shape_distance_of_halves(run.image, pairing, seed=seed)
         size = float(moved.square().sum().sqrt())
-        moved = moved * (min(1.0, spread / size) if size > 0 else 0.0)
+        moved = moved * (min(1.0, HALVED * spread / size) if size > 0 else 0.0)
     influence["gap_after_centering"] = moved
 
 

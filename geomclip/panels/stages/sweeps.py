@@ -98,9 +98,7 @@ def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None
         run.found.notes.setdefault(key, f"{merged} duplicate rows merged")
     if run.intervals and owner is not None and run.has(key):
         with run.timed(intervals.STAGE), suppress(ValueError):
-            first = exact.first_equal(rows)
-            scores, index = found["text_score"], found["text_index"]
-            run.found.influence[key] = twonn_influence(scores, index, first, owner, run.n)
+            run.found.influence[key] = twonn_influence(score, index, first, owner, run.n)
 
 
 def across(run: Run) -> None:
