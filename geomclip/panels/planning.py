@@ -27,7 +27,7 @@ DEFAULT = (
 """What is planned for where nothing is named, as far as a panel has it."""
 
 FEWEST = 20
-"""No plan says less: of fewer images no interval can be trusted."""
+"""No plan says less, and some numbers need more (`Metric.least`): of fewer images no interval can be trusted."""
 
 DIGITS = 2
 """That the number of images has, rounded up: the width at hand is no surer."""
@@ -132,8 +132,9 @@ def plan(panel: Panel, width: float, metrics: str | Sequence[str] | None = None)
     check_width(width)
     source = f"{next(header(panel))} · {panel.n_images:,} images"
     if not panel.ci:
-        none = f"was it measured with {option('bootstrap', 0)}, or is it of fewer than {FEWEST} images?"
-        raise ValueError(f"this panel has no intervals to plan from: {none}")
+        asked = f"was it measured with {option('bootstrap', 0)}, or is it of fewer than {FEWEST} images?"
+        why = [reason for key, reason in panel.no_interval.items() if key in METRICS and METRICS[key].interval]
+        raise ValueError(f"this panel has no intervals to plan from: {(why or [asked])[0]}")
     if metrics is not None:
         needs = {key: _need(panel, key, width) for key in keys_of(metrics, also=panel.values)}
         return Plan(width, panel.n_images, source, needs)
@@ -171,7 +172,8 @@ def keys_of(metrics: str | Sequence[str], *, also: Mapping[str, object] | None =
             nearest = f"; nearest: {', '.join(close)}" if close else "; `geomclip measure --metrics all` shows all keys"
             raise ValueError(f"unknown metric {key!r}{nearest}")
         if key not in METRICS or not METRICS[key].interval:
-            raise ValueError(f"{key} has no interval to plan from: docs/metrics.md says how it is read")
+            why = f" ({METRICS[key].why})" if key in METRICS else ""
+            raise ValueError(f"{key} has no interval to plan from{why}: docs/metrics.md says how it is read")
         if key.endswith(RANKS):
             raise ValueError(
                 f"{key} grows with the gallery, and its interval with it: no number of images makes it narrow; "
@@ -198,7 +200,7 @@ def _need(panel: Panel, key: str, width: float) -> Need:
         reason = panel.notes.get(key) or f"it was not measured ({option('metrics', key)} does)"
         raise ValueError(f"{key} has no value here: {reason}")
     if ends is None:
-        reason = panel.notes.get(key) or f"too few of its resamples are defined, or of fewer than {FEWEST} images"
+        reason = panel.no_interval.get(key) or panel.notes.get(key) or "the panel does not say why"
         raise ValueError(f"{key} has no interval here: {reason}")
     at_hand = ends[1] - ends[0]
     if at_hand <= 0:
@@ -211,7 +213,7 @@ def _need(panel: Panel, key: str, width: float) -> Need:
     if needed > MOST:
         raise ValueError(f"{option('width')} {width:g} is out of reach: {key} would need more than {MOST:.0e} images")
     reached = at_hand <= width
-    images = max(FEWEST, rounded_up(needed))
+    images = max(FEWEST, METRICS[key].least, rounded_up(needed))
     return Need(value, ends, at_hand, min(images, panel.n_images) if reached else images, reached, _notes(key, ends))
 
 

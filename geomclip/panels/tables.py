@@ -71,6 +71,10 @@ class Shown(Numbers, Protocol):
         """Name of a curve to its points."""
 
     @property
+    def no_interval(self) -> Mapping[str, str]:
+        """Key to the reason why it has no interval."""
+
+    @property
     def notes(self) -> Mapping[str, str]:
         """Why values are undefined."""
 
@@ -95,7 +99,7 @@ def panel_lines(panel: Shown, width: int) -> Iterator[Line]:
     """Header, the groups of numbers each with its sentence, notes, and the groups of --by side by side."""
     yield from map(Line, header(panel))
     yield Line()
-    yield Line(columns("", "value", "95 % interval" if panel.ci else "", "", "null"), "dim")
+    yield Line(columns("", "value", "95 % interval" if panel.ci or panel.no_interval else "", "", "null"), "dim")
     for group, keys in grouped(panel):
         yield Line(heading(group), "bold")
         for key in keys:
@@ -193,12 +197,19 @@ def heading(group: str) -> str:
 
 
 def row(panel: Shown, key: str) -> tuple[str, str, str, str, str]:
-    """Key, value, interval, arrow and null of one metric as they are shown."""
+    """Key, value, interval (or why there is none), arrow and null of one metric as they are shown."""
     interval = panel.ci.get(key)
-    between = f"{number(interval[0])} to {number(interval[1])}" if interval else ""
+    between = f"{number(interval[0])} to {number(interval[1])}" if interval else no_interval(panel, key)
     arrow = ARROW[METRICS[key].better] if key in METRICS else ""
     null = number(panel.null[key], panel.null_error.get(key, 0.0)) if panel.null.get(key) is not None else ""
     return key, number(panel.values[key]), between, arrow, null
+
+
+def no_interval(panel: Shown, key: str) -> str:
+    """Why a number has no interval, as short as its column is wide; '' where it has one, or none was wanted."""
+    if key in panel.ci or panel.values[key] is None:
+        return ""
+    return shortened(panel.no_interval.get(key, ""), INTERVAL)
 
 
 def limits(group: str, panel: Shown) -> Iterator[str]:
@@ -262,7 +273,7 @@ def panel_html(panel: Shown) -> str:
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
     for group, keys in grouped(panel):
         parts.append(f'<tr><th colspan="5" style="text-align: left">{escape(heading(group))}</th></tr>')
-        parts.extend(html_row(row(panel, key)) for key in keys)
+        parts.extend(html_row(row(panel, key), 2 if no_interval(panel, key) else None) for key in keys)
         reading = read(group, panel)
         if reading:
             parts.append(f'<tr><td colspan="5" style="text-align: left"><em>{escape(reading)}</em></td></tr>')
@@ -276,7 +287,8 @@ def panel_html(panel: Shown) -> str:
     return "".join((*parts, "</div>"))
 
 
-def html_row(cells: Iterable[str]) -> str:
-    """One row of cells, the first aligned left as names are."""
-    name, *values = (escape(cell) for cell in cells)
-    return f'<tr><td style="text-align: left">{name}</td>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
+def html_row(cells: Iterable[str], dim: int | None = None) -> str:
+    """One row of cells, the first aligned left as names are; the one at the place `dim` stands back."""
+    styles = {0: ' style="text-align: left"', dim: ' style="opacity: 0.6"'}
+    shown = (f"<td{styles.get(place, '')}>{escape(cell)}</td>" for place, cell in enumerate(cells))
+    return f"<tr>{''.join(shown)}</tr>"

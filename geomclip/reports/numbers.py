@@ -57,6 +57,7 @@ class Line:
     bar: Bar | None = None
     note: str = ""
     verdict: str = ""
+    without: bool = False  # no interval: the reason stands in its place
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def _line(panel: Panel, key: str) -> Line:
         arrow,
         _bar(key, panel),
         panel.notes.get(key, ""),
+        without=bool(tables.no_interval(panel, key)),
     )
 
 

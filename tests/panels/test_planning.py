@@ -11,6 +11,7 @@ from helpers import class_set, small_set
 
 import geomclip as gc
 from geomclip.machine.words import speak_of_flags
+from geomclip.metrics import METRICS
 from geomclip.panels import planning
 from geomclip.panels.measurement import measure
 from geomclip.panels.planning import plan
@@ -154,6 +155,7 @@ def test_a_width_that_cannot_be_wanted_is_refused(width: float) -> None:
         ("image_retrieval_recal@1", "unknown metric 'image_retrieval_recal@1'; nearest: image_retrieval_recall@1"),
         ("qqqqqqqq", "unknown metric 'qqqqqqqq'; `geomclip measure --metrics all` shows"),
         ("linear_cka", "linear_cka has no interval to plan from"),
+        ("text_hubness", r"text_hubness has no interval to plan from \(a few hubs decide it\)"),
         ("effective_rank_image@500", "effective_rank_image@500 has no interval to plan from"),
         ("text_retrieval_mean_rank", "grows with the gallery, and its interval with it"),
         ("image_retrieval_median_rank", "grows with the gallery, and its interval with it"),
@@ -184,15 +186,25 @@ def test_an_undefined_number_says_its_reason() -> None:
     with pytest.raises(ValueError, match="twonn_image has no value here: too few rows"):
         plan(undefined, 0.1, "twonn_image")
     without = panel().replace(values={RECALL: 0.5, "twonn_image": 3.0})
-    with pytest.raises(ValueError, match="twonn_image has no interval here"):
+    with pytest.raises(ValueError, match="twonn_image has no interval here: the panel does not say why"):
         plan(without, 0.1, "twonn_image")
+    small = without.replace(no_interval={"twonn_image": "under 20 images"})
+    with pytest.raises(ValueError, match="twonn_image has no interval here: under 20 images"):
+        plan(small, 0.1, "twonn_image")
 
 
 def test_a_panel_without_intervals_or_without_recalls_is_refused() -> None:
     with pytest.raises(ValueError, match="no intervals to plan from: was it measured with bootstrap=0, or is it of"):
         plan(measure(small_set(), bootstrap=0), 0.1)
+    with pytest.raises(ValueError, match="no intervals to plan from: under 20 images"):
+        plan(measure(small_set(12, 2), bootstrap=20), 0.1)
     with pytest.raises(ValueError, match="no recall, accuracy or gap to plan from: name a number with metric"):
         plan(panel("alignment"), 0.1)
+
+
+def test_no_plan_asks_for_fewer_images_than_the_interval_of_the_number_needs() -> None:
+    few = {key: plan(panel(key, n=1000), 0.9, key)[key].images for key in ("alignment", "text_robin_hood")}
+    assert few == {"alignment": 50, "text_robin_hood": METRICS["text_robin_hood"].least}
 
 
 def test_a_width_out_of_reach_is_refused() -> None:

@@ -200,6 +200,59 @@ def test_curves_that_were_asked_for_are_shown() -> None:
     assert "<pre>" in tables.panel_html(panel)
 
 
+# --- numbers without an interval
+
+
+def without_intervals() -> Panel:
+    """A panel of one number with an interval, one with none and a reason, and an undefined one."""
+    return Panel(
+        {"alignment": 1.0, "text_hubness": 2.0, "image_hubness": None},
+        ci={"alignment": (0.9, 1.1)},
+        no_interval={"text_hubness": "a few hubs decide it", "image_hubness": "a few hubs decide it"},
+    )
+
+
+def test_the_reason_stands_where_an_interval_would() -> None:
+    lines = {line.split()[0]: line for line in shown(without_intervals()).splitlines() if line.strip()}
+    end = lines["alignment"].index("1.1000") + len("1.1000")
+    assert lines["text_hubness"][:end].endswith(" 2.0000  a few hubs decide it")
+    assert "hubs" not in lines["image_hubness"]
+
+
+def test_a_table_of_reasons_alone_has_the_heading_too() -> None:
+    panel = measure(small_set(12, 2), bootstrap=50)
+    text = shown(panel)
+    assert panel.ci == {}
+    assert "95 % interval" in text
+    assert len(re.findall(r" under 20 images\b", text)) > 20
+    assert max(map(len, panel.no_interval.values())) <= tables.INTERVAL
+
+
+def test_every_reason_of_the_table_of_metrics_fits_its_column() -> None:
+    assert max(len(metric.why) for metric in METRICS.values()) <= tables.INTERVAL
+    assert all(metric.why for metric in METRICS.values() if not metric.interval)
+
+
+def test_a_longer_reason_is_cut_and_the_table_stays_as_wide() -> None:
+    panel = full_panel(ci={}, no_interval=dict.fromkeys(ALL_KEYS, "turned ends, of an earlier version"))
+    text = shown(panel)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("turned ends, of an …") == len(ALL_KEYS)
+
+
+def test_without_resamples_no_reason_is_shown() -> None:
+    panel = measure(small_set(30, 2), bootstrap=0)
+    assert "95 % interval" not in shown(panel)
+    assert not any(metric.why in shown(panel) for metric in METRICS.values() if metric.why)
+
+
+def test_html_shows_the_reason_in_the_background() -> None:
+    html = tables.panel_html(without_intervals())
+    assert '<td style="opacity: 0.6">a few hubs decide it</td>' in html
+    assert html.count("opacity") == 1
+    assert "<td>0.9000 to 1.1000</td>" in html
+
+
 # --- fewer rows than dimensions
 
 

@@ -113,6 +113,14 @@ def test_a_page_has_every_number_with_its_sentence(written: str, panel: Panel) -
     assert "By source" in written
 
 
+def test_a_page_says_why_a_number_has_no_interval(written: str, panel: Panel) -> None:
+    cells = re.findall(r'<td data-label="95 %" class="told">(.+?)</td>', written)
+    without = [key for key, value in panel.values.items() if value is not None and key not in panel.ci]
+    assert len(cells) == len(without) > 0
+    assert "a few hubs decide it" in cells
+    assert "under 100 images" in cells
+
+
 def test_a_page_has_every_picture(written: str) -> None:
     drawn = carried(written, "geomclip-pictures")
     expected = {"sphere", "plane", "similarities", "spectrum", "occurrence", "image_retrieval", "text_retrieval"}

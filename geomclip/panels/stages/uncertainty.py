@@ -113,6 +113,6 @@ def _reason(metric: Metric, found: Found, units: Units) -> str:
         return metric.why
     least = max(LEAST, metric.least)
     if units.count < least:
-        what = "images" if units.count == len(units.of_image) else "different images"
+        what = "images" if units.count == len(units.of_image) else "distinct"
         return f"under {least} {what}"
-    return "not enough that varies"
+    return "too little varies"
