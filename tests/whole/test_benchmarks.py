@@ -28,6 +28,7 @@ import scaling
 from goal import MARKS, WIDTH, Goal, goal_lines, report, table
 
 from geomclip.cli.app import main
+from geomclip.panels.measurement import measure
 
 FOLDER = ROOT / "benchmarks"
 
@@ -172,6 +173,28 @@ def test_without_a_peers_package_the_script_says_how_to_get_it(
     with pytest.raises(SystemExit, match="2"):
         as_script("peers")
     assert capsys.readouterr().err == f"peers.py needs skdim, not installed here: {peers.INSTALL}\n"
+
+
+AGREEMENT = ("agreement", "--images", 60, "--dim", 16, "--classes", 6)
+
+
+def test_numbers_agree_with_other_packages_to_the_digit() -> None:
+    peers_or_skip()
+    rows = [line.split("|") for line in as_script(*AGREEMENT).splitlines() if line.count("`") > 2]
+    assert {row[1].strip() for row in rows} >= {"CLIP_benchmark", "torchmetrics", "scikit-learn", "scikit-dimension"}
+    assert all(float(row[4]) <= 1e-6 for row in rows)
+
+
+def test_a_number_that_no_longer_agrees_with_another_package_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers_or_skip()
+
+    def moved(*arguments: Any, **how: Any) -> Any:
+        panel = measure(*arguments, **how)
+        return panel.replace(values={key: (value or 0.0) + 1e-8 for key, value in panel.values.items()})
+
+    monkeypatch.setattr("geomclip.panels.measurement.measure", moved)
+    with pytest.raises(SystemExit, match=r"more than their arithmetic can: .*twonn_image"):
+        as_script(*AGREEMENT)
 
 
 def test_a_peer_that_its_memory_does_not_suffice_is_told_so() -> None:
