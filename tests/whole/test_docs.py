@@ -20,6 +20,7 @@ import geomclip as gc
 from geomclip.cli.app import INTERRUPTED, app
 from geomclip.machine.errors import GateError, GeomclipError, InputError
 from geomclip.metrics import GROUPS, METRICS, Metric
+from geomclip.panels.intervals import LEAST
 from geomclip.panels.measurement import measure
 
 sys.path.insert(0, str(ROOT / "tests" / "whole"))
@@ -43,11 +44,18 @@ def number(value: float) -> str:
     return f"{value:.7g}".replace("-", "−")
 
 
+def of_interval(metric: Metric) -> str:
+    """How the interval of a metric is made, what it holds, and from how many images there is one; or why none is."""
+    if not metric.interval:
+        return f"none: {metric.why}"
+    return f"{metric.interval}, {metric.target}" + (f", from {metric.least} images" if metric.least > LEAST else "")
+
+
 def facts(metric: Metric) -> list[str]:
     """Cells of a metric in the table of its group, after its key."""
     between = f"{number(metric.low)} up" if metric.high == float("inf") else f"{number(metric.low)} to {metric.high:g}"
     known = "any" if metric.low == -float("inf") else between
-    return [metric.better or "neither", known, metric.interval or "none", "yes" if metric.default else "no"]
+    return [metric.better or "neither", known, of_interval(metric), "yes" if metric.default else "no"]
 
 
 def section(heading: str) -> str:
