@@ -79,7 +79,7 @@ WORK = [
     whole("--batch-size", "Images at a time.", at_least=1, default=64),
     whole("--workers", "Threads that decode and encode; default: as many as pay.", at_least=0),
 ]
-SEED = [measured(whole("--seed", "Of random weights and resamples.", at_least=0))]
+SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
 COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
@@ -91,7 +91,9 @@ SCALE = [
 METRICS = measured(text("--metrics", "NAMES", "default, all, or names with commas between."))
 CAPTIONS = measured(choice("--captions", ["all", "first"], "first: one text an image."))
 BY = measured(text("--by", "COLUMN", "A panel for each value of this column too (label, source)."))
-BOOTSTRAP = measured(whole("--bootstrap", "Resamples for the intervals; 0: no intervals.", at_least=0))
+BOOTSTRAP = measured(
+    whole("--bootstrap", "Draws where an interval takes them, as of ECE; 0: no intervals.", at_least=0)
+)
 DTYPE = measured(choice("--dtype", ["float32", "float64"], "Of the arithmetic."))
 MEASURE = [
     EMBEDDINGS,

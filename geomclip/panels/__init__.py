@@ -68,7 +68,7 @@ def compare(
         A result (`.json`, with the items beside it), a store, `.npz` or `.npy`, or what `--model` takes: a
         name, a checkpoint, a run folder. Vectors are measured, models first extracted on `data`.
     bootstrap, seed : int
-        Resamples of images for the intervals, 0 for none; and their seed.
+        Draws where an interval takes them (`resample="queries"`, and ECE), 0 for no intervals; and their seed.
     intersect : bool
         Compare what both have where the sets differ; else they are refused. Sets of vectors are cut to it
         before they are measured; of results, what each image adds stays as it was computed.

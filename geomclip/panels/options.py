@@ -23,9 +23,10 @@ class Measuring:
     metrics : str or sequence of str
         "default", "all", or keys of `geomclip.metrics.METRICS`.
     bootstrap : int
-        Resamples of images for the 95 % intervals; 0 for none.
+        0 for no 95 % intervals. Else all are made, and this is the number of draws where one is made of draws: those
+        of ECE, and those of comparisons over resampled queries.
     seed : int
-        Of resamples, halves and folds. The same seed and set give the same panel.
+        Of draws and folds. The same seed and set give the same panel.
     curves : bool
         Also the gap-shift and gap-ablation curves.
     captions : str

@@ -62,8 +62,8 @@ def report(
     curves : bool
         Measure the gap curves too, if the source is measured.
     bootstrap, seed : int
-        Resamples for the intervals, 0 for none; the seed of these, of the maps and of the sample. Of a comparison,
-        which is measured, the seed is its own.
+        Draws where an interval takes them, 0 for no intervals; the seed of these, of the maps and of the sample. Of a
+        comparison, which is measured, the seed is its own.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
     progress : Progress, optional
