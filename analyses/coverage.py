@@ -2,8 +2,9 @@
 
 Of each population (`coverage_populations.py`) many samples of n images are drawn and measured. An interval should hold
 its target in 92 to 98 % of them, and be 0.85 to 1.25 times as wide as the spread of the number between samples makes
-right, 2 x 1.96 standard deviations. The target is the value of one large sample for numbers that more images only make surer
-("population"), and the mean over the samples, or the median of medians, for those that depend on their number ("size").
+right, 2 x 1.96 standard deviations. The target is the value of one large sample for numbers that more images only make
+surer ("population"), and the mean over the samples, or the median of medians, for those that depend on their number
+("size").
 
     python analyses/coverage.py                                       # all cells, about two hours on two cores
     python analyses/coverage.py --only modality_gap --n 60            # one key, one size

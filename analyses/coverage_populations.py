@@ -98,10 +98,7 @@ class Cones:
 
 @dataclass(frozen=True)
 class Hubs:
-    """A gap, two captions an image; images and texts that lean towards the other cloud are near to many: hubs.
-
-    One image in 12 is one of 40 that come again and again, with captions of their own.
-    """
+    """A gap, two captions an image; images and texts that lean towards the other cloud are near to many: hubs."""
 
     d: int = 64
 
@@ -116,26 +113,22 @@ class Hubs:
         d = self.d
         centre_x, centre_y = unit(fixed.standard_normal((2, d)))
         shape = decaying(d, 0.35, fixed) * (64 / d) ** 0.15
-        again = fixed.standard_normal((40, d))
+        apart = 0.3 * (d / 64) ** 0.6
 
         own = np.repeat(np.arange(n), 2)
         m = len(own)
         meaning = generator.standard_normal((n, d))
-        copied = generator.random(n) < 1 / 12
-        meaning[copied] = again[generator.integers(0, 40, int(copied.sum()))]
         lean_x, lean_y = (
             np.exp(0.3 * generator.standard_normal((n, 1))),
             np.exp(0.3 * generator.standard_normal((m, 1))),
         )
-        lean_x[copied] = 1
         image = 0.8 * centre_x + 0.3 * meaning @ shape.T + 0.25 * lean_x * centre_y
         text = 0.9 * centre_y + 0.3 * meaning[own] @ shape.T + 0.2 * lean_y * centre_x
-        text += 0.3 * generator.standard_normal((m, d)) @ shape.T
+        text += apart * generator.standard_normal((m, d)) @ shape.T
 
         def noises() -> Iterator[tuple[Rows, Rows]]:
             for size in (0.12, 0.12 * (1 + worse)):
                 x = size * generator.standard_normal((n, d)) @ shape.T
-                x[copied] = 0
                 yield x, size * generator.standard_normal((m, d)) @ shape.T
 
         return two_encoders(image, text, own, 40.0, noises())
@@ -164,7 +157,7 @@ class Overlap:
         meaning = generator.standard_t(3, (n, d))
         apart = generator.standard_t(3, (m, d))
         image = centre + meaning @ shape.T
-        text = 1.05 * centre + (0.45 * meaning[own] + 0.75 * apart) @ shape.T
+        text = 1.05 * centre + (0.45 * meaning[own] + 0.75 * (d / 64) ** 0.35 * apart) @ shape.T
 
         def noises() -> Iterator[tuple[Rows, Rows]]:
             for size in (0.3, 0.3 * (1 + worse)):

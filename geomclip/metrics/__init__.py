@@ -170,7 +170,7 @@ _ROWS: list[Metric] = [
     *(
         Metric(f"uniformity_{which}", "alignment", f"Uniformity, {title}", "lower", -8, 0,
                swaps_to=f"uniformity_{back}", folds=tuple(f"{sweep} kernel" for sweep in sweeps),
-               target="population", judged=False)
+               target="population" if which in ("image", "cross") else "size", judged=False)
         for which, title, back, sweeps in (
             ("image", "images", "text", ("image",)), ("text", "texts", "image", ("text",)),
             ("joint", "both", "joint", ("image", "text", "cross")), ("cross", "image-text", "cross", ("cross",)),
@@ -182,17 +182,15 @@ _ROWS: list[Metric] = [
     Metric("modality_gap_squared", "gap", "Squared modality gap, debiased", "", -4, 4, False, "modality_gap_squared",
            "root", target="population"),
     Metric("modality_gap_standardized", "gap", "Modality gap in spreads within", "", 0, inf,
-           swaps_to="modality_gap_standardized", interval="root", target="population"),
-    Metric("relative_modality_gap", "gap", "Relative modality gap", "", 0, 1, swaps_to="relative_modality_gap",
-           target="population"),
+           swaps_to="modality_gap_standardized", interval="root"),
+    Metric("relative_modality_gap", "gap", "Relative modality gap", "", 0, 1, swaps_to="relative_modality_gap"),
     Metric("linear_separability", "gap", "Linear separability", "", 0, 1, swaps_to="linear_separability",
            interval="share"),
     Metric("gap_after_centering", "gap", "Gap after centring", "", 0, 2, swaps_to="gap_after_centering",
            least=100),
     Metric("mean_cosine_image", "gap", "Mean cosine, images", "", -1, 1, swaps_to="mean_cosine_text",
            target="population"),
-    Metric("mean_cosine_text", "gap", "Mean cosine, texts", "", -1, 1, swaps_to="mean_cosine_image",
-           target="population"),
+    Metric("mean_cosine_text", "gap", "Mean cosine, texts", "", -1, 1, swaps_to="mean_cosine_image"),
     Metric("mean_cosine_matched", "gap", "Mean cosine, matched", "higher", -1, 1, swaps_to="mean_cosine_matched",
            target="population", judged=False),
     Metric("mean_cosine_unmatched", "gap", "Mean cosine, unmatched", "lower", -1, 1, swaps_to="mean_cosine_unmatched",

@@ -61,8 +61,8 @@ def ece_debiased(confidence: Tensor, hit: Tensor, group: Tensor | None = None, *
 
     √( Σ (n_b/n) (accuracy − confidence)² ) over the bins of `ece`, less what independent answers with the right
     confidences would have on average; 0 where that is more. With s_b the sum of hit − confidence in a bin, it is the
-    root of Σ (s_b² − v_b)/(n n_b), v_b the variance of s_b between groups. `ece` of honest confidences is above 0, the
-    more so the fewer queries there are; this is not.
+    root of Σ (s_b² − v_b)/(n n_b), v_b the variance of s_b, from how far the groups in a bin lie about its mean. `ece`
+    of honest confidences is above 0, the more so the fewer queries there are; this is not.
 
     Parameters
     ----------
@@ -91,18 +91,24 @@ def ece_debiased(confidence: Tensor, hit: Tensor, group: Tensor | None = None, *
     >>> ece_debiased(torch.tensor([0.75, 0.75, 0.75, 0.75]), torch.tensor([1, 1, 0, 1])).item()
     0.0
     """
-    confidence, hit = checked_queries(confidence, hit)
+    return debiased_square(*checked_queries(confidence, hit), group, bins=bins).clamp(min=0).sqrt()
+
+
+def debiased_square(confidence: Tensor, hit: Tensor, group: Tensor | None = None, *, bins: int = BINS) -> Tensor:
+    """The square that `ece_debiased` is the root of, which may be below 0; arguments as there, float64."""
     number = torch.arange(len(hit)) if group is None else group.unique(return_inverse=True)[1]
     groups = int(number.max()) + 1
     if groups < 2:
         raise ValueError("all queries are of one group, so chance cannot be told from error")
     place = number * bins + bin_of(confidence, bins)
     over = torch.zeros(groups * bins, dtype=torch.float64).index_add_(0, place, hit - confidence).view(groups, bins)
-    count = torch.bincount(place % bins, minlength=bins)
-    total = over.sum(0)
-    chance = (over.square().sum(0) - total.square() / groups) * (groups / (groups - 1))
-    squared = ((total.square() - chance) / (len(hit) * count.clamp(min=1))).sum()
-    return squared.clamp(min=0).sqrt()
+    count = torch.bincount(place, minlength=groups * bins).view(groups, bins).double()
+    queries, total = count.sum(0), over.sum(0)
+    present = (count > 0).sum(0)  # groups that have a query in the bin: of one, nothing is known of its chance
+    mean = total / queries.clamp(min=1)
+    chance = (over - mean * count).square().sum(0) * present / (present - 1).clamp(min=1)
+    chance = torch.where(present > 1, chance, total.square())
+    return ((total.square() - chance) / queries.clamp(min=1)).sum() / len(hit)
 
 
 @on_rows_as_they_are

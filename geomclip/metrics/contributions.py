@@ -216,9 +216,9 @@ FORMULAS: dict[str, Callable[[Sums], Tensor]] = {
 """Key of spec to its formula of sums; with the plain sums it gives the value itself."""
 
 
-def binned_counts(prefix: str, columns: Mapping[str, Tensor]) -> Tensor:
-    """How many queries are in each bin: (bins,)."""
-    return torch.stack([columns[f"{prefix}_bin_{b:02d}"].sum() for b in range(BINS)])
+def binned_columns(name: str, columns: Mapping[str, Tensor]) -> Tensor:
+    """The columns `name`_00, `name`_01, … side by side: (n, bins)."""
+    return torch.stack([columns[f"{name}_{b:02d}"] for b in range(BINS)], 1)
 
 
 COLUMNS: dict[str, tuple[str, ...]] = {

@@ -13,8 +13,8 @@ class SquaredLength:
     """‖E v‖² estimated from the mean of independent units, without bias.
 
     `value` may be negative where the true length is near 0. `bias` is what the plain ‖mean v‖² has above it. Were the
-    true square q, `value` would have variance 4 q `along` + `chance`; `spread` is its root at `value`. `influence` (n,) is
-    what each image moves it by; the squares add up to more than `spread`² where chance alone makes the mean long.
+    true square q, `value` would have variance 4 q `along` + `chance`; `spread` is its root at `value`. `influence` (n,)
+    is what each image moves it by; the squares add up to more than `spread`² where chance alone makes the mean long.
     """
 
     value: float

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomclip.metrics.bins import BINS, Z95, wilson_interval
-from geomclip.metrics.contributions import FORMULAS, Columns, Sums
+from geomclip.metrics.bins import Z95, wilson_interval
+from geomclip.metrics.contributions import FORMULAS, Columns, Sums, binned_columns
 from geomclip.metrics.squared_length import SquaredLength
 from geomclip.panels.options import Measuring
 
@@ -28,7 +28,7 @@ FIT = 0.5
 AGAIN = 0.5
 """Share of the chance in a bin of calibration that is taken off before bins are drawn, which add chance once more."""
 
-SETTLED = 1.0
+SETTLED = 0.5
 """Failing images at which the design effect of a share counts as much as that of independent images does."""
 
 Interval = tuple[float, float]
@@ -298,8 +298,8 @@ def percentile_interval(drawn: Tensor) -> Interval | None:
 
 def binned_over(prefix: str, columns: Mapping[str, Tensor], gallery: Mapping[str, Tensor]) -> Tensor:
     """What each image adds to hits − confidence in each bin, as a query and as a candidate: (n, bins)."""
-    names = [f"{prefix}_over_{b:02d}" for b in range(BINS)]
-    return torch.stack([columns[name] + gallery.get(name, 0.0) for name in names], 1)
+    moved = {name: columns[name] + effect for name, effect in gallery.items() if name in columns}
+    return binned_columns(f"{prefix}_over", {**columns, **moved})
 
 
 def weighted_median(values: Tensor, owner: Tensor) -> Statistic:

@@ -8,12 +8,12 @@ from torch import Tensor
 from geomclip.embeddings import exact
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.bins import reliability
-from geomclip.metrics.calibration_scores import brier_of, ece_debiased
+from geomclip.metrics.calibration_scores import brier_of
 from geomclip.metrics.squared_length import squared_length
 from geomclip.metrics.zeroshot import zeroshot_whole
 from geomclip.panels.intervals import as_influence
 from geomclip.panels.run import Run
-from geomclip.panels.stages import clouds
+from geomclip.panels.stages import clouds, sweeps
 
 
 def zeroshot(run: Run) -> None:
@@ -32,7 +32,7 @@ def zeroshot(run: Run) -> None:
         found.columns |= parts.calibration_columns(
             "zeroshot", each["confidence"], each["hit"], each["nll"], brier, torch.arange(run.n), run.n
         )
-        run.put("zeroshot_ece_debiased", ece_debiased, each["confidence"], each["hit"], torch.arange(run.n))
+        sweeps.debiased(run, "zeroshot_ece_debiased", each["confidence"], each["hit"], torch.arange(run.n))
         found.reliability["zeroshot"] = reliability(each["confidence"], each["hit"])
         found.image_items |= {name: each[name] for name in ("confidence", "hit", "nll", "rank", "prediction")}
         if run.wants(*clouds.GAPS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from geomclip.metrics.spectrum import Spectrum
 from geomclip.metrics.squared_length import SquaredLength
 from geomclip.panels import intervals
 from geomclip.panels.halves import shape_distance_of_halves
+from geomclip.panels.intervals import Units
 from geomclip.panels.run import Run
 
 CANCELLED_WIDTH = 1e-6
@@ -27,7 +29,7 @@ CANCELLED_WIDTH = 1e-6
 
 MANY_IMAGES = 8
 """Images a dimension from which first-order influences give the spread of `gap_after_centering`; below, halves do."""
-HALVED = 0.9
+HALVED = 0.95
 """What the spread between halves of so few images is to be multiplied by: they differ by more than their share."""
 
 GAPS = ("modality_gap", "modality_gap_debiased", "modality_gap_squared", "modality_gap_standardized")
@@ -147,6 +149,7 @@ def shape_influences(
     """What each image moves the spectral numbers of each cloud, and the gap after centring, by."""
     influence, seed = run.found.influence, run.options.seed
     centered: dict[str, Decomposed] = {}
+    leading = first_of_units(run.units)
     for name, (rows, starts) in clouds.items():
         for about_mean in (False, True):
             wanted = [key for key in spectral if (key in CENTERED) == about_mean and run.has(f"{key}_{name}")]
@@ -155,8 +158,12 @@ def shape_influences(
             cloud = Decomposed.of(rows, centered=about_mean)
             if about_mean:
                 centered[name] = cloud
-            for key, deleted in without_images(cloud, starts, wanted, seed=seed).items():
-                influence[f"{key}_{name}"] = intervals.as_influence(deleted.values, deleted.inflation)
+            parted, bounds = (cloud, starts) if leading is None else by_units(cloud, starts, run.units)
+            for key, deleted in without_images(parted, bounds, wanted, seed=seed).items():
+                moved = intervals.as_influence(deleted.values, deleted.inflation)
+                if leading is not None:  # what a unit does stands at its first image
+                    moved = torch.zeros(run.n, dtype=torch.float64).index_copy_(0, leading, moved)
+                influence[f"{key}_{name}"] = moved
     if not centering or not run.has("gap_after_centering"):
         return
     pairing = run.pairs()
@@ -168,6 +175,23 @@ def shape_influences(
         size = float(moved.square().sum().sqrt())
         moved = moved * (min(1.0, HALVED * spread / size) if size > 0 else 0.0)
     influence["gap_after_centering"] = moved
+
+
+def first_of_units(units: Units) -> Tensor | None:
+    """The first image of each unit (units,); None where no image has a copy."""
+    n = len(units.of_image)
+    if units.count == n:
+        return None
+    first = torch.full((units.count,), n, dtype=torch.int64)
+    return first.scatter_reduce(0, units.of_image, torch.arange(n), "amin")
+
+
+def by_units(cloud: Decomposed, starts: Tensor, units: Units) -> tuple[Decomposed, Tensor]:
+    """The cloud with the rows of each unit side by side, and where those of each begin (units + 1,)."""
+    unit = units.of_image.repeat_interleave(starts.diff())
+    order = unit.argsort(stable=True)
+    counts = torch.bincount(unit, minlength=units.count)
+    return replace(cloud, along=cloud.along[order]), torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
 def two_spaces(run: Run) -> None:

@@ -14,7 +14,7 @@ from geomclip.metrics import contributions as parts
 from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.bins import reliability
 from geomclip.metrics.calibration import Masses, Posterior
-from geomclip.metrics.calibration_scores import ace, brier_of, ece_debiased, smece
+from geomclip.metrics.calibration_scores import ace, brier_of, debiased_square, smece
 from geomclip.metrics.copies import first_copies, rows_once
 from geomclip.metrics.folds import Fold
 from geomclip.metrics.gallery import Answers, gallery_effects
@@ -188,9 +188,21 @@ def calibration(run: Run, both: dict[str, Posterior]) -> None:
         confidence, hit, nll = confidence[chosen], hit[chosen], nll[chosen]
         run.found.columns |= parts.calibration_columns(prefix, confidence, hit, nll, brier, owner, run.n)
         run.found.reliability[prefix] = reliability(confidence, hit)
-        run.put(f"{prefix}_ece_debiased", ece_debiased, confidence, hit, owner)
+        debiased(run, f"{prefix}_ece_debiased", confidence, hit, owner)
         run.put(f"{prefix}_ace", ace, confidence, hit)
         run.put(f"{prefix}_smece", smece, confidence, hit)
+
+
+def debiased(run: Run, key: str, confidence: Tensor, hit: Tensor, owner: Tensor) -> None:
+    """A calibration error without what chance adds, and its square, where it is wanted."""
+    if not run.wants(key):
+        return
+    try:
+        run.found.squares[key] = float(debiased_square(confidence, hit, owner))
+    except ValueError as undefined:
+        run.undefined(key, str(undefined))
+        return
+    run.put(key, max(0.0, run.found.squares[key]) ** 0.5)
 
 
 def neighborhoods(run: Run, found: dict[str, Tensor]) -> None:

@@ -46,17 +46,20 @@ def calibration_squares(run: Run) -> None:
         key = f"{prefix}_ece_debiased"
         if not run.has(key):
             continue
-        columns = found.columns
-        count = parts.binned_counts(prefix, columns)
+        of_image = parts.binned_columns(f"{prefix}_bin", found.columns)
+        count = of_image.sum(0)
         weight = (count.sum() * count.clamp(min=1)).rsqrt() * (count > 0)
-        plain = intervals.binned_over(prefix, columns, {}) * weight
-        moved = intervals.binned_over(prefix, columns, found.gallery) * weight
-        value = squared_length(plain.sum(0), plain - plain.mean(0), found.units)
-        both = squared_length(moved.sum(0), moved - moved.mean(0), found.units)
-        found.squared[key] = replace(both, value=value.value)
+        over = intervals.binned_over(prefix, found.columns, found.gallery)
+        # a bin of more queries has a larger sum, and the same mean: the root of its weight follows
+        moved = (over - over.sum(0) / count.clamp(min=1) * of_image / 2) * weight
+        length = over.sum(0) * weight
+        moved = moved - length * (of_image.sum(1, keepdim=True) / count.sum() / 2)
+        spread = squared_length(length, moved - moved.mean(0), found.units)
+        squared = found.squares[key]
+        found.squared[key] = replace(spread, value=squared)
         root = found.values[key] or 0.0
         if root > 0:
-            found.influence[key] = both.influence / (2 * root)
+            found.influence[key] = spread.influence / (2 * root)
 
 
 def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval | None:
@@ -82,7 +85,7 @@ def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval 
     elif metric.interval == "error":
         prefix = key.removesuffix("_ece")
         over = intervals.binned_over(prefix, found.columns, found.gallery)
-        queries = float(parts.binned_counts(prefix, found.columns).sum())
+        queries = float(parts.binned_columns(f"{prefix}_bin", found.columns).sum())
         how = run.options
         ends = intervals.error_interval(value, over, queries, units, draws=how.bootstrap, seed=how.seed)
     else:
