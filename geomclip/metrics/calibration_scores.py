@@ -103,12 +103,27 @@ def debiased_square(confidence: Tensor, hit: Tensor, group: Tensor | None = None
     place = number * bins + bin_of(confidence, bins)
     over = torch.zeros(groups * bins, dtype=torch.float64).index_add_(0, place, hit - confidence).view(groups, bins)
     count = torch.bincount(place, minlength=groups * bins).view(groups, bins).double()
-    queries, total = count.sum(0), over.sum(0)
-    present = (count > 0).sum(0)  # groups that have a query in the bin: of one, nothing is known of its chance
-    mean = total / queries.clamp(min=1)
-    chance = (over - mean * count).square().sum(0) * present / (present - 1).clamp(min=1)
-    chance = torch.where(present > 1, chance, total.square())
-    return ((total.square() - chance) / queries.clamp(min=1)).sum() / len(hit)
+    return _debiased(*(each.sum(0) for each in _moments(over, count)))
+
+
+def debiased_square_without(over: Tensor, count: Tensor) -> Tensor:
+    """`debiased_square` without each group: (n,), from hits − confidence and queries of n groups by bin (n, bins)."""
+    return _debiased(*(each.sum(0) - each for each in _moments(over, count)))
+
+
+def _moments(over: Tensor, count: Tensor) -> tuple[Tensor, ...]:
+    return over, count, over.square(), over * count, count.square(), (count > 0).double()
+
+
+def _debiased(
+    over: Tensor, count: Tensor, squares: Tensor, products: Tensor, counts: Tensor, present: Tensor
+) -> Tensor:
+    """From sums over groups (..., bins): Σ_b (s_b² − v_b)/(n n_b); a bin of one group says nothing of its chance."""
+    mean = over / count.clamp(min=1)
+    about_mean = squares - 2 * mean * products + mean.square() * counts
+    chance = about_mean * present / (present - 1).clamp(min=1)
+    kept = torch.where(present > 1, over.square() - chance, 0.0)
+    return (kept / count.clamp(min=1)).sum(-1) / count.sum(-1)
 
 
 @on_rows_as_they_are

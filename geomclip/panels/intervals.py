@@ -28,6 +28,12 @@ FIT = 0.5
 AGAIN = 0.5
 """Share of the chance in a bin of calibration that is taken off before bins are drawn, which add chance once more."""
 
+ASKED = 0.5
+"""Share of what a bin moves with the number of queries that is taken off: with them queries change bins as well."""
+
+MOVES = 1.2
+"""What the variance of a debiased calibration error is multiplied by for queries that change bins with the gallery."""
+
 SETTLED = 0.5
 """Failing images at which the design effect of a share counts as much as that of independent images does."""
 
@@ -163,7 +169,7 @@ def share_interval(value: float, error: float, count: int, units: Units) -> Inte
     return low, high
 
 
-def error_interval(value: float, over: Tensor, queries: float, units: Units, *, draws: int, seed: int) -> Interval:
+def error_interval(value: float, over: Tensor, queries: Tensor, units: Units, *, draws: int, seed: int) -> Interval:
     """Of a calibration error Σ_b |over_b| / queries: normal bins about those at hand, shifted to the value.
 
     An absolute value folds what is normal: close to 0 the error cannot fall as far as a linear rule has it, and
@@ -175,17 +181,20 @@ def error_interval(value: float, over: Tensor, queries: float, units: Units, *, 
     ----------
     over : Tensor of shape (n, bins)
         What each image adds to hits − confidence in each bin.
+    queries : Tensor of shape (n,)
+        How many queries each image has: a sum over more of them is larger, and the mean is not (`ASKED`).
     draws : int
     seed : int
     """
-    by_unit = units.summed(over)
-    centred = by_unit - over.sum(0) / units.count
+    asked = queries.sum()
+    by_unit = units.summed(over - ASKED * over.sum(0) / asked * queries[:, None])
+    centred = by_unit - by_unit.mean(0)
     covariance = centred.T @ centred * (units.count / (units.count - 1))
     values, vectors = torch.linalg.eigh(covariance)
     here = over.sum(0)
     here = here.sign() * (here.square() - AGAIN * covariance.diagonal()).clamp(min=0).sqrt()
     noise = torch.from_numpy(np.random.default_rng([seed, 3]).standard_normal((draws, len(values))))
-    drawn = (here + (noise * values.clamp(min=0).sqrt()) @ vectors.T).abs().sum(1) / queries
+    drawn = (here + (noise * values.clamp(min=0).sqrt()) @ vectors.T).abs().sum(1) / asked
     low, high = np.quantile((drawn - drawn.mean()).numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     wider = units.reach / Z95
     return value + wider * float(low), value + wider * float(high)

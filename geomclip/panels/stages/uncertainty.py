@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from geomclip.metrics import METRICS, Metric
 from geomclip.metrics import contributions as parts
+from geomclip.metrics.calibration_scores import debiased_square_without
 from geomclip.metrics.squared_length import squared_length
 from geomclip.panels import intervals
 from geomclip.panels.intervals import LEAST, Interval, Units
@@ -41,25 +41,26 @@ def intervals_of(run: Run) -> None:
 
 def calibration_squares(run: Run) -> None:
     """The squared lengths of the bins of calibration, whose roots are the debiased errors."""
-    found = run.found
+    found, units = run.found, run.units
     for prefix in ("text_retrieval", "image_retrieval", "zeroshot"):
         key = f"{prefix}_ece_debiased"
         if not run.has(key):
             continue
-        of_image = parts.binned_columns(f"{prefix}_bin", found.columns)
-        count = of_image.sum(0)
-        weight = (count.sum() * count.clamp(min=1)).rsqrt() * (count > 0)
-        over = intervals.binned_over(prefix, found.columns, found.gallery)
-        # a bin of more queries has a larger sum, and the same mean: the root of its weight follows
-        moved = (over - over.sum(0) / count.clamp(min=1) * of_image / 2) * weight
-        length = over.sum(0) * weight
-        moved = moved - length * (of_image.sum(1, keepdim=True) / count.sum() / 2)
-        spread = squared_length(length, moved - moved.mean(0), found.units)
-        squared = found.squares[key]
-        found.squared[key] = replace(spread, value=squared)
+        over = parts.binned_columns(f"{prefix}_over", found.columns)
+        count = parts.binned_columns(f"{prefix}_bin", found.columns)
+        moved = intervals.binned_over(prefix, found.columns, found.gallery)
+        queries = count.sum(0).clamp(min=1)
+        weight = (count.sum() * queries).rsqrt()
+        # the part of chance is that of the sums in the bins; what each image moves is found by leaving it out
+        influence = intervals.as_influence(debiased_square_without(over, count))
+        influence = influence + 2 * ((moved - over) * over.sum(0) * weight.square()).sum(1)
+        influence = influence * intervals.MOVES**0.5
+        about_mean = (moved - over.sum(0) / queries * count) * weight
+        length = squared_length(over.sum(0) * weight, about_mean - about_mean.mean(0), found.units)
+        found.squared[key] = length.measured(found.squares[key], influence, units.standard_error(influence))
         root = found.values[key] or 0.0
         if root > 0:
-            found.influence[key] = spread.influence / (2 * root)
+            found.influence[key] = influence / (2 * root)
 
 
 def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval | None:
@@ -85,7 +86,7 @@ def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval 
     elif metric.interval == "error":
         prefix = key.removesuffix("_ece")
         over = intervals.binned_over(prefix, found.columns, found.gallery)
-        queries = float(parts.binned_columns(f"{prefix}_bin", found.columns).sum())
+        queries = parts.binned_columns(f"{prefix}_bin", found.columns).sum(1)
         how = run.options
         ends = intervals.error_interval(value, over, queries, units, draws=how.bootstrap, seed=how.seed)
     else:
