@@ -222,7 +222,8 @@ def _of_masses(
         squares = answers.posterior.squares[look.queries]
         without = (squares[:, None] - mass.double().square()) / (1 - mass.double()).square()
         effect = squares[:, None] - without - 2 * right[:, None] * (1 - 1 / (1 - mass.double()))
-        first = squares - (squares - top[:, 0].double().square()).clamp(min=0) / left.square()
+        rest = mass.square().sum(1, dtype=torch.float64) + right.square()  # of the squares, without the largest
+        first = squares - rest / left.square()
         effect[q, item[:, 0]] = first - 2 * right * (1 - 1 / left)
         effect[q, look.asking] = 0
         effects.add(brier, _together(effect, look.asking))
