@@ -28,7 +28,8 @@ from geomclip.embeddings import exact
 NODES = 32
 """Of the quadrature over log u, which reaches `REACH` beyond the logarithms of the singular values."""
 
-REACH = 6.0
+REACH = 9.0
+"""Beyond it about exp(−REACH) of the singular values is left; of what an image does that alone has a direction more."""
 
 EMPTY = 1e-12
 """Eigenvalues below this share of the largest are those of directions that the cloud does not have."""
@@ -158,9 +159,11 @@ def without_images(cloud: Decomposed, starts: Tensor, names: Collection[str], *,
     """
     n, count = len(starts) - 1, starts.diff()
     whole, d = cloud.sums(), len(cloud.mean)
+    values = {name: torch.full((n,), float(measured(name, whole, d)), dtype=torch.float64) for name in names}
+    if len(cloud.values) == 0:  # all rows are one point, whichever are left out
+        return {name: Deleted(values[name]) for name in names}
     deeper = any(not name.startswith(("participation_ratio", "isoscore")) for name in names)
     quadrature = _Quadrature(cloud.values, 0 if not deeper else NODES)
-    values = {name: torch.full((n,), float(measured(name, whole, d)), dtype=torch.float64) for name in names}
     for texts in count.unique().tolist():
         if texts == 0 or texts == len(cloud.along):
             continue
