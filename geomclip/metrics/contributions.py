@@ -158,9 +158,10 @@ def _joint(sums: Sums) -> Tensor:
 
 
 def _relative_gap(sums: Sums) -> Tensor:
-    matched = (1 - sums.weighted["matched"] / sums.weighted["texts"]) / 2
-    image = (1 - sums.pairs("cosine_image") / sums.pairs("pairs_image")) / 2
-    text = (1 - sums.pairs("cosine_text") / sums.pairs("pairs_text")) / 2
+    # rounding takes cosines of equal rows past 1
+    matched = (1 - sums.weighted["matched"] / sums.weighted["texts"]).clamp(min=0) / 2
+    image = (1 - sums.pairs("cosine_image") / sums.pairs("pairs_image")).clamp(min=0) / 2
+    text = (1 - sums.pairs("cosine_text") / sums.pairs("pairs_text")).clamp(min=0) / 2
     return matched / (matched + (image + text) / 2)
 
 
