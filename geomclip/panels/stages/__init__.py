@@ -30,6 +30,7 @@ def of_vectors(run: Run) -> None:
 def conclude(run: Run) -> None:
     """The numbers that are formulas of what was found, those at a fixed size, their intervals, and their nulls."""
     run.evaluate()
+    clouds.standardized(run)
     subsamples.at_fixed_size(run, of_vectors)
     run.finish()
     uncertainty.intervals_of(run)

@@ -11,19 +11,19 @@ from geomclip.metrics.squared_length import squared_length
 from geomclip.panels import intervals
 from geomclip.panels.intervals import LEAST, Interval, Units
 from geomclip.panels.run import Found, Run
-from geomclip.panels.stages import clouds
 
 
 def intervals_of(run: Run) -> None:
     """95 % intervals of the values at hand, and why others have none."""
-    clouds.standardized(run)
     found, units = run.found, run.units
+    if not run.intervals:  # what some stages find on their way
+        found.influence.clear()
     if not run.options.bootstrap:
         return
-    found.params |= {"intervals": {"level": intervals.LEVEL, "unit": "image", "draws": run.options.bootstrap}}
+    found.params |= {"intervals": {"level": intervals.LEVEL, "unit": "image", "bootstrap": run.options.bootstrap}}
     with run.timed(intervals.STAGE):
         if run.intervals:
-            keys = [key for key in parts.FORMULAS if run.has(key)]
+            keys = [key for key in parts.FORMULAS if run.has(key) and METRICS[key].interval]
             found.influence |= intervals.deleted_one(found.columns, found.gallery, keys)
             calibration_squares(run)
         for key, metric in METRICS.items():
@@ -88,7 +88,7 @@ def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval 
         over = intervals.binned_over(prefix, found.columns, found.gallery)
         queries = parts.binned_columns(f"{prefix}_bin", found.columns).sum(1)
         how = run.options
-        ends = intervals.error_interval(value, over, queries, units, draws=how.bootstrap, seed=how.seed)
+        ends = intervals.error_interval(value, over, queries, units, bootstrap=how.bootstrap, seed=how.seed)
     else:
         ends = intervals.plain_interval(value, error, units)
     return intervals.within_range(*ends, metric.low, metric.high)
