@@ -15,8 +15,7 @@ def save(record: Mapping[str, Any], items: Items, path: str | Path) -> Path:
     """Write `path` (JSON) and, beside it, the items; each whole or not at all.
 
     The items of `r.json` are `r.items.parquet`: a row an image and a row a text (column `kind`), with ids,
-    ranks, confidences, and in `sum.*` what each image adds to every number. Rows of kind `resample` and `half`
-    have, in columns named as the numbers, what the draws gave that sums cannot give.
+    ranks, confidences, in `sum.*` what each image adds to every number, and in `influence.*` what it moves it by.
 
     Returns
     -------

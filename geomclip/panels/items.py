@@ -1,4 +1,4 @@
-"""The items of a panel on disk: a row an image, a text or a draw, in parquet; read from strangers within bounds."""
+"""The items of a panel on disk: a row an image or a text, in parquet; read from strangers within bounds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from geomclip.machine.words import one_line
 
 Items = Mapping[str, Mapping[str, Sequence[Any]]]
 """Columns of each kind: name of the column to a value a row."""
-KINDS = ("image", "text", "resample", "half")
-"""What a row of the items can be of."""
+KINDS = ("image", "text")
+"""What a row of the items is of; rows of other kinds, which earlier versions wrote, are passed over."""
 STRINGS = ["kind", "image_id", "image_path", "caption_id"]
 
 
@@ -57,7 +57,7 @@ def parquet(items: Items) -> bytes:
 
 
 def read_items(path: Path, panel: Counted) -> dict[str, dict[str, list[Any]]]:
-    """The items of a panel from a parquet file: columns of "image", "text", "resample" and "half".
+    """The items of a panel from a parquet file: columns of "image" and "text".
 
     Raises
     ------

@@ -13,11 +13,15 @@ from geomclip.panels.files import items_path
 from geomclip.panels.items import read_items
 from geomclip.panels.record import Panel
 
+EARLIER = "its intervals are those of an earlier version, and too narrow for some numbers: measure again"
+TURNED = "turned ends, earlier version"
+
 
 def load(path: str | Path) -> Panel:
     """The panel that `measure --out` (or `Panel.save`) wrote to `path`, with its items if they lie beside it.
 
-    Files may come from others: sizes are bounded, every field is checked, and the items must give the numbers.
+    Files may come from others: sizes are bounded, every field is checked, and the items must give the numbers. A
+    result of a version that made intervals in other ways is read with a warning, without those whose ends are turned.
 
     Raises
     ------
@@ -45,7 +49,10 @@ def load(path: str | Path) -> Panel:
 
 def _panel(record: Mapping[str, Any], inside: str = "") -> Panel:
     """A panel from the object that `Panel.to_dict` gave."""
-    attributes = from_record(record, inside)
+    earlier = _is_earlier(record)
+    attributes = from_record(_without_turned(record) if earlier else record, inside)
+    if earlier and not inside:
+        attributes["warnings"] = [*attributes.get("warnings", ()), EARLIER]
     groups = json_files.mapped(json_files.mapped(json_files.anything))(record.get("groups", {}), f"{inside}groups")
     if groups and inside:
         raise ValueError(f"{inside}groups: a group has no groups")
@@ -53,3 +60,25 @@ def _panel(record: Mapping[str, Any], inside: str = "") -> Panel:
         **attributes,
         groups={name: _panel(group, f"groups.{name[:60]}.") for name, group in groups.items()},
     )
+
+
+def _is_earlier(record: Mapping[str, Any]) -> bool:
+    """Whether a record has intervals and does not say how they were made, as every version now does."""
+    params = record.get("params", {})
+    return bool(record.get("ci")) and isinstance(params, dict) and "intervals" not in params
+
+
+def _without_turned(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record without intervals whose ends are turned, which say so; what is no interval stays, to be refused."""
+    ci, reasons = record["ci"], record.get("no_interval", {})
+    if not isinstance(ci, dict) or not isinstance(reasons, dict):
+        return record
+    turned = [key for key, ends in ci.items() if _is_turned(ends)]
+    kept = {key: ends for key, ends in ci.items() if key not in turned}
+    return {**record, "ci": kept, "no_interval": {**reasons, **dict.fromkeys(turned, TURNED)}}
+
+
+def _is_turned(ends: Any) -> bool:
+    if not isinstance(ends, list) or len(ends) != 2 or not all(type(end) in (int, float) for end in ends):
+        return False
+    return bool(ends[0] > ends[1])

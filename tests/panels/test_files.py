@@ -90,6 +90,67 @@ def test_a_result_from_before_nulls_had_errors_is_read(file: Path) -> None:
     assert "modality_gap" in str(panel)
 
 
+def make_earlier(file: Path, **ci: list[float]) -> Path:
+    """The file as a version before wrote it: rows of draws among the items, and nothing on how intervals were made."""
+    record = json.loads(file.read_text())
+    for panel in (record, *record.get("groups", {}).values()):
+        del panel["params"]["intervals"], panel["no_interval"]
+        panel["ci"] = ci
+    file.write_text(json.dumps(record))
+    table = pq.read_table(items_path(file))
+    table = table.select([name for name in table.column_names if not name.startswith("influence.")])
+    drawn = pa.table({"kind": ["resample"] * 20 + ["half"] * 50, "modality_gap": [0.1] * 70})
+    pq.write_table(pa.concat_tables([table, drawn], promote_options="permissive"), items_path(file))
+    return file
+
+
+def test_a_result_of_the_version_before_is_read_and_says_that_its_intervals_are_old(file: Path) -> None:
+    panel = load(make_earlier(file, alignment=[0.1, 5.0], modality_gap=[0.0, -0.0187]))
+    (line,) = [line for line in panel.warnings if "earlier version" in line]
+    assert line == "its intervals are those of an earlier version, and too narrow for some numbers: measure again"
+    assert panel.ci == {"alignment": (0.1, 5.0)}
+    assert panel.no_interval == {"modality_gap": "turned ends, earlier version"}
+    assert panel.items.keys() == {"image", "text"}
+    assert "modality_gap" not in panel.items["image"]
+    assert line in " ".join(str(panel).split())
+    assert line in panel._repr_html_()
+    again = load(panel.save(file))
+    assert (again.ci, again.no_interval) == (panel.ci, panel.no_interval)
+
+
+def test_a_comparison_with_a_result_of_the_version_before_says_which_side_it_is(saved: Path, file: Path) -> None:
+    earlier = load(make_earlier(file, alignment=[0.1, 5.0], modality_gap=[0.0, -0.0187]))
+    found = compare(earlier, load(saved))
+    assert [note for note in found.notes if "earlier version" in note] == [f"before: {earlier.warnings[-1]}"]
+    assert found["alignment"].difference == 0
+
+
+def test_groups_of_the_version_before_lose_turned_ends_too(tmp_path: Path) -> None:
+    file = measure(small_set(8, 2), by="source", bootstrap=20).save(tmp_path / "r.json")
+    panel = load(make_earlier(file, modality_gap=[0.0, -0.0187]))
+    for group in panel.groups.values():
+        assert group.ci == {}
+        assert group.no_interval == {"modality_gap": "turned ends, earlier version"}
+    assert sum("earlier version" in line for line in panel.warnings) == 1
+
+
+@pytest.mark.parametrize("ends", [[1], [None, 1], ["2", 1], [True, 0], "ab", [[2], [1]], [3, 2, 1]])
+def test_what_is_no_interval_is_refused_of_an_earlier_version_too(file: Path, ends: Any) -> None:
+    assert_refused(make_earlier(file, alignment=ends), "r.json is malformed: ", "ci")
+
+
+def test_turned_ends_of_this_version_are_an_error(file: Path) -> None:
+    record = json.loads(file.read_text())
+    record["ci"]["modality_gap"] = [0.0, -0.0187]
+    file.write_text(json.dumps(record))
+    assert_refused(file, "r.json is malformed: ", "ci.modality_gap is no interval")
+
+
+def test_a_result_without_intervals_is_of_no_version(tmp_path: Path) -> None:
+    for panel in (measure(small_set(8, 2), bootstrap=0), Panel({"alignment": 1.0})):
+        assert not any("earlier" in line for line in load(panel.save(tmp_path / "r.json")).warnings)
+
+
 def test_a_panel_of_classes_comes_back(tmp_path: Path) -> None:
     panel = measure(class_set(), bootstrap=30)
     back = load(panel.save(tmp_path / "r.json"))
@@ -104,13 +165,16 @@ def test_a_comparison_of_files_is_that_of_panels(tmp_path: Path) -> None:
     assert there.rows == back.rows
 
 
-def test_the_draws_that_sums_cannot_give_are_kept_beside_images_and_texts(file: Path) -> None:
+def test_images_and_texts_are_kept_and_what_each_image_moves_a_number_by(tmp_path: Path) -> None:
+    panel = measure(small_set(24, 2), bootstrap=20)
+    file = panel.save(tmp_path / "r.json")
     table = pq.read_table(items_path(file)).to_pandas()
-    assert table["kind"].value_counts().to_dict() == {"image": 8, "text": 16, "resample": 20, "half": 50}
+    assert table["kind"].value_counts().to_dict() == {"image": 24, "text": 48}
     kept = load(file).items
-    assert {"modality_gap", "text_retrieval_median_rank"} <= set(kept["resample"])
-    assert {"effective_rank_image", "linear_separability", "gap_after_centering"} <= set(kept["half"])
-    assert len(kept["half"]["effective_rank_image"]) == 50
+    moved = {name.removeprefix("influence.") for name in kept["image"] if name.startswith("influence.")}
+    assert {"modality_gap", "text_retrieval_median_rank", "effective_rank_image", "linear_separability"} <= moved
+    assert moved <= {key for key, value in panel.values.items() if value is not None}
+    assert not any(name.startswith("influence.") for name in kept["text"])
 
 
 def test_without_items_beside_it_a_result_is_a_panel_without_items(file: Path) -> None:
@@ -264,9 +328,9 @@ def shortened(columns: dict[str, Any]) -> None:
         (put("kind", 0, "other"), "ids of 7 images for 8"),
         (shortened, "ids of 7 images for 8"),
         (lambda columns: columns.pop("kind"), "it has no column 'kind'"),
-        (lambda columns: columns.update(rank=["x"] * 94), "column 'rank' is neither ids nor numbers"),
-        (lambda columns: columns.update(image_id=[3] * 94), "column 'image_id' is neither ids nor numbers"),
-        (lambda columns: columns.update(more=[[1]] * 94), "column 'more' is neither ids nor numbers"),
+        (lambda columns: columns.update(rank=["x"] * 24), "column 'rank' is neither ids nor numbers"),
+        (lambda columns: columns.update(image_id=[3] * 24), "column 'image_id' is neither ids nor numbers"),
+        (lambda columns: columns.update(more=[[1]] * 24), "column 'more' is neither ids nor numbers"),
     ],
 )
 def test_items_that_are_not_those_of_the_result_are_refused(file: Path, change: Change, reason: str) -> None:
@@ -306,6 +370,6 @@ def test_a_file_that_unfolds_to_a_thousand_times_its_size_is_refused(file: Path)
 
 
 def test_a_long_string_on_every_row_stays_one_string(file: Path) -> None:
-    rewrite(file, lambda columns: columns.update(image_path=["x" * 100_000] * 94))
+    rewrite(file, lambda columns: columns.update(image_path=["x" * 100_000] * 24))
     paths = load(file).items["image"]["image_path"]
     assert len({id(path) for path in paths}) == 1
