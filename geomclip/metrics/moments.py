@@ -1,8 +1,9 @@
 """Spectra of many subsets at the price of one: second moments of groups of rows, which add.
 
-For intervals, which take the spectra of 50 halves of the images. A half made of whole groups has as its Gram
-matrix the sum of theirs, so the rows are multiplied once. Singular values are then roots of eigenvalues, good
-to about 1e-4 of the largest from float32 rows: for the spread of a number, not for the number (`Spectrum.of`).
+For the interval of the centred gap, which takes the spectra of 20 halves of the images. A half made of whole groups
+has as its Gram matrix the sum of theirs, so the rows are multiplied once. Singular values are then roots of
+eigenvalues, good to about 1e-4 of the largest from float32 rows: for the spread of a number, not for the number
+(`Spectrum.of`).
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Moments:
     --------
     >>> rows = torch.eye(4, dtype=torch.float64)
     >>> moments = Moments.of(rows, torch.tensor([0, 1, 1, 0]), groups=2)
-    >>> [round(value, 6) for value in moments.of_groups(torch.tensor([True, False])).singular_values.tolist()]
-    [1.0, 1.0]
+    >>> first, both = moments.of_each(torch.tensor([[True, False], [True, True]]))
+    >>> [round(value, 6) for value in first.singular_values.tolist()], both.n
+    ([1.0, 1.0], 4)
     """
 
     count: Tensor
@@ -56,13 +58,6 @@ class Moments:
             total[g] = rows.sum(dim=0, dtype=torch.float64)
             gram[g] = (rows.T @ rows).flatten()
         return cls(count, total, gram)
-
-    def of_groups(self, chosen: Tensor) -> GramSpectrum:
-        """The rows of the chosen groups, a bool (g,), as one cloud."""
-        cloud = next(self.of_each(chosen[None]))
-        if cloud is None:
-            raise ValueError("the chosen groups have no rows")
-        return cloud
 
     def of_each(self, chosen: Tensor) -> Iterator[GramSpectrum | None]:
         """The cloud of each choice of groups, bool (c, g); None without rows. Ten are one pass over all groups."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geomclip.embeddings.exact import first_equal
 from geomclip.metrics.folds import Block
-from geomclip.metrics.intrinsic_dimension import of_rows_once, two_nearest, twonn_from_neighbors
+from geomclip.metrics.intrinsic_dimension import of_rows_once, two_nearest
 from geomclip.metrics.neighborhood import occurrences
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
@@ -147,17 +147,3 @@ def two_nearest_of_candidates(
     first = equal if first is None else first
     r1, r2 = of_rows_once(first, equal, lambda kept: two_nearest(x, equal, kept, score, index))
     return r1, r2, len(x) - len(r1)
-
-
-def twonn_of_subset(score: Tensor, index: Tensor, kept: Tensor) -> Tensor:
-    """The intrinsic dimension within some rows, from the candidates found among all; for intervals.
-
-    Distances come from float32 scores, rows with fewer than two kept candidates, or with a duplicate, are left out.
-    """
-    inside = kept[index] & kept[:, None]
-    place = inside.cumsum(1)
-    rows = (place[:, -1] >= 2).nonzero()[:, 0]
-    pick = torch.stack([((place == which) & inside)[rows].double().argmax(1) for which in (1, 2)], 1)
-    r = (2 - 2 * score[rows].double().gather(1, pick)).clamp(min=0).sqrt()
-    r = r[r[:, 0] > 1e-3]  # float32 cosines have no digits for closer pairs
-    return twonn_from_neighbors(r[:, 0], r[:, 1])

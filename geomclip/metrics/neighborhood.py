@@ -254,28 +254,6 @@ def shares(scores: Tensor, k: int) -> Tensor:
     return above.double() + level * (left.double() / level.sum(dim=1, keepdim=True))
 
 
-def k_occurrence_of_subset(candidates: Tensor, rows: Tensor, columns: Tensor, *, k: int = 10) -> Tensor:
-    """`k_occurrence` within some rows of x and some rows of y, from the candidates found among all of y.
-
-    Parameters
-    ----------
-    candidates : Tensor of shape (n, count), int32
-        From `embeddings.neighbors.nearest_candidates`; about 4k of them when half of the columns are kept. A row
-        of which fewer than k candidates are kept gives its places to those that are.
-    rows, columns : bool Tensors of shape (n,), (m,)
-        What is kept.
-
-    Returns
-    -------
-    Tensor of shape (columns.sum(),), float64
-        Ties are not shared: for intervals, not for values.
-    """
-    chosen = candidates[rows].long()
-    kept = columns[chosen]
-    kept &= kept.cumsum(dim=1) <= k
-    return torch.bincount(chosen[kept], minlength=len(columns))[columns].double()
-
-
 def _decided(rows: Tensor, y: Tensor, rival: Tensor) -> Tensor:
     """Float64 dot products of the pairs that rival (b, m) marks, −∞ for the others: (b, m)."""
     scores = torch.full(rival.shape, -torch.inf, dtype=torch.float64)

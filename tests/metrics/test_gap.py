@@ -20,7 +20,7 @@ from geomclip.metrics.gap import (
 )
 from geomclip.metrics.gap_curves import gap_ablation_curve, gap_shift_curve
 from geomclip.metrics.retrieval import retrieval
-from geomclip.metrics.separability import first_text, linear_separability, separability_of_subsets
+from geomclip.metrics.separability import first_text, linear_separability
 from geomclip.metrics.spectrum import Spectrum
 from geomclip.metrics.uniformity import uniformity_joint
 
@@ -207,14 +207,6 @@ def test_separability_uses_the_first_text_and_leaves_images_without_text_out():
     expected = by_scikit_learn(x.numpy(), y.flip(0).numpy(), seed=0)
     assert linear_separability(extra, more, more_own, seed=0).item() == pytest.approx(expected, abs=1e-12)
     assert first_text(torch.tensor([2, 0, 0, 2]), n=3).tolist() == [1, -1, 0]
-
-
-def test_separability_of_many_subsets_is_that_of_each_alone():
-    x, y = two_cones(80, 10, 0.2)
-    subsets = [torch.randperm(80, generator=torch.Generator().manual_seed(s))[:40].sort().values for s in range(6)]
-    together = separability_of_subsets(x, y, None, subsets, seeds=range(6))
-    alone = [linear_separability(x[rows], y[rows], seed=s).item() for s, rows in enumerate(subsets)]
-    assert together.tolist() == pytest.approx(alone, abs=1e-12)
 
 
 def test_equal_clouds_are_separated_by_half_and_opposite_ones_fully():

@@ -24,7 +24,6 @@ from geomclip.metrics.neighborhood import (
     antihub_share,
     hubness,
     k_occurrence,
-    k_occurrence_of_subset,
     robin_hood,
 )
 from geomclip.metrics.pairing import Pairing
@@ -137,15 +136,6 @@ def test_even_counts_have_no_hubs_and_one_hub_takes_all():
         robin_hood(torch.zeros(3))
     with pytest.raises(ValueError, match=r"\(0,\)"):
         antihub_share(torch.zeros(0))
-
-
-def test_counts_within_a_subset_are_those_of_the_subset_alone():
-    x, y = random_rows(60, 5, seed=0), random_rows(80, 5, seed=1)
-    generator = torch.Generator().manual_seed(0)
-    rows, columns = torch.rand(60, generator=generator) < 0.5, torch.rand(80, generator=generator) < 0.5
-    candidates, _ = nearest_candidates(x, y, 80)
-    counts = k_occurrence_of_subset(candidates, rows, columns, k=10)
-    assert torch.equal(counts, k_occurrence(x[rows], y[columns], k=10))
 
 
 def test_no_function_writes_on_its_input(small_blocks):
