@@ -189,8 +189,9 @@ def test_temperature_is_one_over_the_scale(run: Cli, vectors: Path) -> None:
     assert by_scale["metrics"] != json.loads(run(*at).out)["metrics"]
 
 
-def test_metrics_seed_captions_and_bootstrap_are_passed_on(run: Cli, vectors: Path) -> None:
-    at = ["measure", "--embeddings", vectors, "--json"]
+def test_metrics_seed_captions_and_bootstrap_are_passed_on(run: Cli, tmp_path: Path) -> None:
+    geomclip.save(small_set(20), tmp_path / "toy.npz")  # with fewer images there are no intervals
+    at = ["measure", "--embeddings", tmp_path / "toy.npz", "--json"]
     arguments = [
         *at,
         "--metrics",
@@ -204,7 +205,7 @@ def test_metrics_seed_captions_and_bootstrap_are_passed_on(run: Cli, vectors: Pa
     ]
     result = json.loads(run(*arguments).out)
     assert set(result["metrics"]) == {"alignment", "modality_gap"}
-    assert result["n_texts"] == 12
+    assert result["n_texts"] == 20
     assert result["seed"] == 3
     assert set(result["ci"]) == {"alignment", "modality_gap"}
     assert json.loads(run(*at, "--metrics", "alignment", "--bootstrap", 0).out)["ci"] == {}

@@ -167,10 +167,21 @@ def width(row: Row) -> float:
 
 def test_every_number_with_influences_has_a_paired_interval() -> None:
     comparison = both()
-    for name in panel("before").items["image"]:
-        if name.startswith("influence."):
-            assert comparison[name.removeprefix("influence.")].paired, name
+    sides = [
+        {name for name in panel(side).items["image"] if name.startswith("influence.")} for side in ("before", "after")
+    ]
+    assert len(sides[0] & sides[1]) > 40
+    for name in sides[0] & sides[1]:
+        assert comparison[name.removeprefix("influence.")].paired, name
+
+
+def test_a_number_without_influences_on_one_side_has_an_unpaired_interval_and_that_is_said() -> None:
+    before = panel("before")
+    image = {name: column for name, column in before.items["image"].items() if name != "influence.modality_gap"}
+    comparison = compare(before.replace(items={**before.items, "image": image}), panel("after"), bootstrap=200)
+    assert comparison["modality_gap"].ci is not None
     assert not comparison["modality_gap"].paired
+    assert comparison["modality_gap_debiased"].paired
     assert any("modality_gap" in note and "unpaired" in note for note in comparison.notes)
 
 
@@ -209,7 +220,7 @@ def test_a_panel_and_itself_are_the_same(items: bool) -> None:
 
 def test_images_are_paired_by_their_ids_in_whatever_order_they_come() -> None:
     order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    turned = with_influences(measure(toy("after").select_images(order), metrics="all", bootstrap=200, dtype="float64"))
+    turned = measure(toy("after").select_images(order), metrics=ALL, bootstrap=200, dtype="float64")
     for resample, keys in (
         ("gallery", ("alignment", "image_retrieval_recall@1", "uniformity_joint")),
         ("queries", ("alignment", "image_retrieval_recall@1", "uniformity_joint", "image_retrieval_median_rank")),

@@ -46,9 +46,9 @@ def test_sets_that_differ_in_size_are_compared_at_a_fixed_size() -> None:
         assert plain.endswith("_ece") or found[plain].difference is None
     lines = [note for note in found.notes if "on the number of images (600 before, 900 after)" in note]
     assert lines == [
-        "gap_after_centering, text_retrieval_ece, image_retrieval_ece, effective_rank_image and 17 more: depend on the "
-        "number of images (600 before, 900 after); gap_after_centering@500, text_retrieval_ece@500, "
-        "image_retrieval_ece@500, effective_rank_image@500 and 17 more compare"
+        "gap_after_centering, text_retrieval_ece, image_retrieval_ece, text_retrieval_ece_debiased and 19 more: depend "
+        "on the number of images (600 before, 900 after); gap_after_centering@500, text_retrieval_ece@500, "
+        "image_retrieval_ece@500, text_retrieval_ece_debiased@500 and 19 more compare"
     ]
 
 

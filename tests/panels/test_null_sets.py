@@ -27,7 +27,7 @@ KEYS = [
 FALSE = {
     # the hardest of many others is nearer than the own partner, and that is true of any set without pairs
     "alignment": r"nearer to its own|about as near",
-    "gap": r"times the spread",
+    "gap": r"he gap \S+ is \S+ times the spread|he gap is",
     "retrieval": r"times chance|below chance",
     "calibration": r"are overconfident|are underconfident|larger than honest",
     "neighborhood": r"are neighbours of many|more evenly",

@@ -284,7 +284,7 @@ def test_ranks_of_fewer_rows_than_dimensions_are_said_to_be_of_at_most_so_many(
     assert list(tables.limits("shape", panel)) == expected
     text, html = " ".join(shown(panel).split()), tables.panel_html(panel)
     assert all(line in text and line in html for line in expected)
-    assert text.count("of at most") == html.count("of at most") == len(expected)
+    assert text.count("are of at most") == html.count("are of at most") == len(expected)
 
 
 def test_a_bound_is_told_of_what_is_in_the_panel_alone() -> None:

@@ -11,7 +11,7 @@ from helpers import random_rows, small_set, with_influences
 from numpy.typing import NDArray
 from scipy import stats
 
-from geomclip.metrics import METRICS
+from geomclip.metrics import AT_FIXED_SIZE, METRICS
 from geomclip.panels.comparison import Comparison, compare, tables
 from geomclip.panels.comparison.verdicts import CALIBRATION_ERRORS, PRIMARY, benjamini_hochberg, holm, primary_keys
 from geomclip.panels.measurement import measure
@@ -257,7 +257,8 @@ def test_uniformity_and_the_like_are_no_judgement() -> None:
         *(f"uniformity_{which}" for which in ("image", "text", "joint", "cross")),
         *("w2_uniformity_image", "w2_uniformity_text", "mean_cosine_matched", "mean_cosine_unmatched"),
     }
-    assert {key for key in unjudged if METRICS[key].group != "data"} == expected
+    fixed = {AT_FIXED_SIZE[key] for key in expected if key in AT_FIXED_SIZE}
+    assert {key for key in unjudged if METRICS[key].group != "data"} == expected | fixed
     assert not any(each.judged for each in METRICS.values() if not each.better or each.group == "data")
     for key in expected:
         rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.metrics import METRICS
 from geomclip.metrics.contributions import FORMULAS, Sums
 from geomclip.panels.record import Panel
 
@@ -143,7 +144,7 @@ class RunsCode:
 
 
 def with_influences(panel: Panel, *, unit: Sequence[int] | None = None, **influences: Tensor) -> Panel:
-    """The panel with an influence of each image on each number that is a formula of sums, and on those named here.
+    """The panel with influences of each image on formulas of sums that have intervals, and on the numbers named here.
 
     The influence of an image on a formula is its derivative by how often that image counts (the infinitesimal
     jackknife); what images do as candidates is left out.
@@ -157,7 +158,7 @@ def with_influences(panel: Panel, *, unit: Sequence[int] | None = None, **influe
     totals = {name: column.sum() for name, column in columns.items()}
     found = dict(influences)
     for key, formula in FORMULAS.items():
-        if panel.values.get(key) is None or key in found:
+        if panel.values.get(key) is None or key in found or not METRICS[key].interval:
             continue
         counts = torch.ones(panel.n_images, dtype=torch.float64, requires_grad=True)
         weighted = {name: (counts @ column)[None] for name, column in columns.items()}
