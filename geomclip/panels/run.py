@@ -124,8 +124,8 @@ class Run:
 
     @property
     def intervals(self) -> bool:
-        """Whether intervals are wanted, and there are images enough for any."""
-        return self.options.bootstrap > 0 and self.n >= LEAST
+        """Whether intervals are wanted, and there are images enough that differ, as far as is known yet."""
+        return self.options.bootstrap > 0 and self.units.count >= LEAST
 
     @cached_property
     def folds(self) -> frozenset[str]:

@@ -97,7 +97,7 @@ def test_inflation_is_what_the_jackknife_counts_twice() -> None:
     for name in SPECTRA:
         assert 1 <= many[name].inflation <= few[name].inflation + 0.1 <= 2.1, name
     assert few["effective_rank_centered"].inflation > 1.15  # rows in directions of their own
-    assert all(each.inflation < 1.1 for each in many.values())
+    assert all(each.inflation < 1.15 for each in many.values())
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 8), (30, 64)])

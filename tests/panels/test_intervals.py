@@ -133,7 +133,7 @@ def test_where_nothing_is_above_the_bound_three_images_may_have_been_missed():
 
 
 def test_the_root_of_a_square_that_chance_made_negative_begins_at_0():
-    found = SquaredLength(-0.01, 0.04, 0.02, torch.zeros(30))
+    found = SquaredLength(-0.01, 0.04, 0.0, 0.02**2, torch.zeros(30))
     units = Units.of(30)
     assert root_interval(found, units) == (0, pytest.approx((units.reach * 0.02) ** 0.5))
     low, high = root_interval(found, units, above=0.04)
@@ -141,7 +141,7 @@ def test_the_root_of_a_square_that_chance_made_negative_begins_at_0():
 
 
 def test_the_root_of_a_square_that_is_far_from_0_has_the_roots_of_its_ends():
-    found, units = SquaredLength(0.25, 0.01, 0.05, torch.zeros(30)), Units.of(30)
+    found, units = SquaredLength(0.25, 0.01, 0.0, 0.05**2, torch.zeros(30)), Units.of(30)
     ends = [(0.25 + side * units.reach * 0.05) ** 0.5 for side in (-1, 1)]
     assert root_interval(found, units) == pytest.approx(ends)
     above = [(0.26 + side * units.reach * 0.05) ** 0.5 for side in (-1, 1)]
