@@ -148,7 +148,8 @@ def cell(population: str, n: int, key: str, measured: NDArray[np.float64], targe
         if metric.interval == "order":
             marks = "de"
     coverage = float(held.mean()) if there.any() else math.nan
-    error = math.sqrt(max(coverage * (1 - coverage), 1e-9) / max(1, there.sum()))
+    likely = (held.sum() + 2) / (there.sum() + 4)  # Agresti and Coull (1998): of 100 held by all 100 not all is known
+    error = math.sqrt(likely * (1 - likely) / (there.sum() + 4))
     return Cell(population, n, key, len(value), float(there.mean()), coverage, error, width, marks)
 
 

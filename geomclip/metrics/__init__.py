@@ -102,6 +102,7 @@ def _both(
     default: bool = True,
     fold: str = "",
     judged: bool = True,
+    least: int = 20,
 ) -> list[Metric]:
     """The image and the text number of the shape of one cloud; `fold` is of the sweep of each."""
     return [
@@ -117,6 +118,7 @@ def _both(
             "plain",
             (f"{cloud} {fold}",) if fold else (),
             judged=judged,
+            least=least,
         )
         for cloud in ("image", "text")
     ]
@@ -201,7 +203,8 @@ _ROWS: list[Metric] = [
     *_directions("median_rank", "retrieval", "Median rank", "lower", 1, inf, interval="order", folds=_RANKS),
     *_directions("mean_rank", "retrieval", "Mean rank", "lower", 1, inf, interval="positive", folds=_RANKS, least=100),
     *_directions("ece", "calibration", "ECE", "lower", 0, 1, interval="error", folds=_MASSES),
-    *_directions("ece_debiased", "calibration", "ECE, debiased", "lower", 0, 1, interval="root", folds=_MASSES),
+    *_directions("ece_debiased", "calibration", "ECE, debiased", "lower", 0, 1, interval="root", folds=_MASSES,
+                 least=100),
     *_directions("mce", "calibration", "MCE", "lower", 0, 1, interval="", folds=_MASSES, why="one bin decides it"),
     *_directions("ace", "calibration", "ACE", "lower", 0, 1, default=False, interval="", folds=_MASSES, why=_UNKNOWN),
     *_directions("smece", "calibration", "Smooth ECE", "lower", 0, 1, default=False, interval="", folds=_MASSES,
@@ -216,7 +219,7 @@ _ROWS: list[Metric] = [
                  why=_UNKNOWN),
     *_both("effective_rank", "Effective rank", "", 1, inf),
     *_both("participation_ratio", "Participation ratio", "", 1, inf),
-    *_both("twonn", "Intrinsic dimension", "", 0, inf, fold="nearest"),
+    *_both("twonn", "Intrinsic dimension", "", 0, inf, fold="nearest", least=100),
     *_both("effective_rank_centered", "Effective rank, centred", "", 1, inf),
     *_both("participation_ratio_centered", "Participation ratio, centred", "", 1, inf),
     *_both("rankme", "RankMe", "", 1 - RANKME_EPSILON, inf, default=False),  # the epsilon takes one direction below 1

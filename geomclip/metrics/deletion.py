@@ -37,9 +37,9 @@ EMPTY = 1e-12
 PAIRS = 200
 """Pairs of images that are also left out together."""
 
-PAIRED = 1.5
+PAIRED = 3.8
 
-MOST = 1.8
+MOST = 1.9
 """The largest correction for pairs: where there are about as many rows as dimensions, they alone overstate it."""
 
 PAIRED_TEXTS = 16
@@ -58,7 +58,7 @@ class Deleted:
     `inflation`: what the variance of the jackknife is to be divided by, 1 to `MOST`. A part of the variance that k
     images bring about together counts k times in it, and k (k − 1)/2 times in the sum of the squares of what pairs do
     beyond each by itself (Efron and Stein 1981). With r the second over the first the variance is taken to be
-    1 + `PAIRED` r² times too large, which holds for clouds of fewer and of more rows than dimensions.
+    1 + `PAIRED` r³ times too large, which holds for clouds of fewer and of more rows than dimensions.
     """
 
     values: Tensor
@@ -197,7 +197,7 @@ def without_images(cloud: Decomposed, starts: Tensor, names: Collection[str], *,
         mixed = value - values[name][one] - values[name][other] + both
         spread = float((values[name] - values[name].mean()).square().sum())
         share = n * (n - 1) / 2 * float(mixed.square().mean()) / spread if spread > 0 else 0.0
-        result[name] = Deleted(values[name], min(1 + PAIRED * share**2, MOST))
+        result[name] = Deleted(values[name], min(1 + PAIRED * share**3, MOST))
     return result
 
 

@@ -17,6 +17,9 @@ from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 DISCARDED = 0.1
 """Facco et al. (2017): the tenth of the points with the largest ratios is left out of the fit."""
 
+SHARED = 0.7
+"""Of the variance that images bring about as neighbours of others, the part that is not in the points already."""
+
 CLOSE = 1e-3
 """Distances below this have no digits in float32 scores: such rows count as copies where scores give the distance."""
 
@@ -162,7 +165,7 @@ def twonn_influence(score: Tensor, index: Tensor, first: Tensor, owner: Tensor, 
     effects = Effects(n, 1.0)
     effects.add_pairs("point", torch.cat(asking), torch.cat(found), torch.cat(change))
     points_of = torch.zeros(n, dtype=torch.float64).index_add_(0, own, mine / points)
-    return points_of - points_of.mean() + effects.settled("point")
+    return points_of - points_of.mean() + SHARED**0.5 * effects.settled("point")
 
 
 def _slope_influence(ratios: Tensor) -> Callable[[Tensor], Tensor]:

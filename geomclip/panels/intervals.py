@@ -31,13 +31,14 @@ FIT = 0.5
 AGAIN = 0.5
 """Share of the chance in a bin of calibration that is taken off before bins are drawn, which add chance once more."""
 
-ASKED = 0.5
+ASKED = 0.75
 """Share of what a bin moves with the number of queries that is taken off: with them queries change bins as well."""
 
-MOVES = 1.2
-"""What the variance of a debiased calibration error is multiplied by for queries that change bins with the gallery."""
+MOVES, MOVES_SQUARED = 1.2, 1.35
+"""What the variance of a calibration error, and of a debiased one, is multiplied by: with the gallery queries change
+bins, which influences do not follow."""
 
-SETTLED = 0.5
+SETTLED = 0.25
 """Failing images at which the design effect of a share counts as much as that of independent images does."""
 
 Interval = tuple[float, float]
@@ -152,8 +153,8 @@ def plain_interval(value: float, error: float, units: Units) -> Interval:
 def positive_interval(value: float, influence: Tensor, units: Units, *, bound: float) -> Interval:
     """Of a mean of amounts above a bound that few images carry: symmetric in the logarithm of what is above it.
 
-    The degrees of freedom are twice those of Satterthwaite for the spread, 2 / (Σ ψ⁴ / (Σ ψ²)² − 1/n): a sum that five
-    images carry has about twenty, not hundreds. Where nothing is above the bound, the rule of three: up to three
+    The degrees of freedom are 1.5 times those of Satterthwaite for the spread, 2 / (Σ ψ⁴ / (Σ ψ²)² − 1/n): a sum that
+    five images carry has about fifteen, not hundreds. Where nothing is above the bound, the rule of three: up to three
     images in n may have been missed, each of one unit.
     """
     above = value - bound
@@ -162,7 +163,7 @@ def positive_interval(value: float, influence: Tensor, units: Units, *, bound: f
     if above <= 0 or spread == 0:
         return value, value + 3 / units.count
     heavy = float(by_unit.pow(4).sum()) / spread**2 - 1 / units.count
-    degrees = min(units.count - 1.0, max(2.0, 4 / max(heavy, 1e-9)))
+    degrees = min(units.count - 1.0, max(2.0, 3 / max(heavy, 1e-9)))
     factor = math.exp(min(student(degrees) * spread**0.5 / above, 4.0))
     return bound + above / factor, bound + above * factor
 
@@ -177,10 +178,25 @@ def share_interval(value: float, error: float, count: int, units: Units) -> Inte
     rare = count * min(value, 1 - value)
     effect = error**2 * count / variance if variance > 0 else 1.0
     effective = count * (rare + SETTLED) / (rare * effect + SETTLED)
-    low, high = wilson_interval(value * effective, effective, z=units.reach)
+    low, high = wilson_interval(value * effective, effective)
     if variance == 0:
-        low, high = (max(low, 1 - 3 / count), 1.0) if value else (0.0, min(high, 3 / count))
-    return low, high
+        return (max(low, 1 - 3 / count), 1.0) if value else (0.0, min(high, 3 / count))
+    least = least_expected(effective * min(value, 1 - value)) / effective
+    return (low, max(high, 1 - least)) if value > 0.5 else (min(low, least), high)
+
+
+def least_expected(count: float) -> float:
+    """The expectation at which a Poisson count would be this large or larger in 2.5 % of cases.
+
+    By Wilson and Hilferty (1931), "The distribution of chi-square", PNAS 17. Of few rare cases Wilson's interval leaves
+    too little room for a rarer share.
+
+    Examples
+    --------
+    >>> round(least_expected(10), 1)  # 4.8 exactly
+    4.8
+    """
+    return count * max(0.0, 1 - 1 / (9 * count) - Z95 / (3 * count**0.5)) ** 3
 
 
 def error_interval(value: float, over: Tensor, queries: Tensor, units: Units, *, bootstrap: int, seed: int) -> Interval:
@@ -211,7 +227,7 @@ def error_interval(value: float, over: Tensor, queries: Tensor, units: Units, *,
     noise = torch.from_numpy(np.random.default_rng([seed, 3]).standard_normal((bootstrap, len(values))))
     drawn = (here + (noise * values.clamp(min=0).sqrt()) @ vectors.T).abs().sum(1) / asked
     low, high = np.quantile((drawn - drawn.mean()).numpy(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    wider = units.reach / Z95
+    wider = MOVES**0.5 * units.reach / Z95
     return value + wider * float(low), value + wider * float(high)
 
 

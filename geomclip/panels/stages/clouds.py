@@ -27,10 +27,8 @@ from geomclip.panels.run import Run
 CANCELLED_WIDTH = 1e-6
 """1 − mean cosine below this is rounding."""
 
-MANY_IMAGES = 8
-"""Images a dimension from which first-order influences give the spread of `gap_after_centering`; below, halves do."""
 HALVED = 0.95
-"""What the spread between halves of so few images is to be multiplied by: they differ by more than their share."""
+"""What the spread between halves is to be multiplied by: they differ by a little more than their share."""
 
 GAPS = ("modality_gap", "modality_gap_debiased", "modality_gap_squared", "modality_gap_standardized")
 
@@ -170,10 +168,9 @@ def shape_influences(
     of_image, of_text = shape_distance_influence(centered["image"], centered["text"])
     moved = of_image + pairing.per_image(of_text)
     moved = moved - moved.mean()
-    if run.n < MANY_IMAGES * run.image.shape[1]:
-        spread = shape_distance_of_halves(run.image, pairing, seed=seed)
-        size = float(moved.square().sum().sqrt())
-        moved = moved * (min(1.0, HALVED * spread / size) if size > 0 else 0.0)
+    spread = HALVED * shape_distance_of_halves(run.image, pairing, seed=seed)
+    size = float(moved.square().sum().sqrt())
+    moved = moved * (min(1.0, spread / size) if size > 0 else 0.0)
     influence["gap_after_centering"] = moved
 
 
