@@ -29,9 +29,11 @@ class SquaredLength:
         return max(0.0, 4 * max(0.0, self.value) * self.along + self.chance) ** 0.5
 
     def measured(self, value: float, influence: Tensor, error: float) -> SquaredLength:
-        """The same chance about another value, with influences whose squares add up to `error`²."""
-        along = max(0.0, error**2 - 2 * self.chance) / (4 * max(value, self.chance**0.5, 1e-300))
-        return SquaredLength(value, self.bias, along, self.chance, influence)
+        """Of another value, with influences whose squares add up to `error`²: its spread, whatever the true square.
+
+        They hold the part of chance twice.
+        """
+        return SquaredLength(value, self.bias, 0.0, max(error**2 - self.chance, self.chance), influence)
 
     def ends(self, reach: float) -> tuple[float, float]:
         """The true squares q that `value` is `reach` deviations from: (value − q)² = reach² (4 q along + chance).
