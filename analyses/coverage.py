@@ -12,7 +12,7 @@ surer ("population"), and the mean over the samples, or the median of medians, f
     python analyses/coverage.py verdicts                              # false verdicts, and power
 
 writes a table in Markdown to stdout, or whole with the numbers of every cell to --out FILE.json. A cell fails if its
-coverage misses 92 to 98 % by more than two standard errors of the simulation, or its width 0.85 to 1.25. Three things
+coverage misses 92 to 98 %, or its width 0.85 to 1.25, by more than two standard errors of the simulation. Three things
 are no fault, and marked: coverage above 98 % of a number that takes few values or stands at an end of its range (`d`);
 the width of one whose right interval would reach beyond its range (`e`); a cell without spread (`-`).
 """
@@ -121,7 +121,9 @@ class Cell:
         low, high = COVERED
         narrow = self.coverage + 2 * self.error < low
         covers_more = self.coverage - 2 * self.error > high and "d" not in self.marks and "-" not in self.marks
-        unsized = math.isnan(self.width) or "e" in self.marks or WIDE[0] <= self.width <= WIDE[1]
+        sure = 2 * self.width / math.sqrt(2 * max(1, self.samples - 1))  # of the spread between so many samples
+        right = WIDE[0] - sure <= self.width <= WIDE[1] + sure
+        unsized = math.isnan(self.width) or "e" in self.marks or right
         return narrow or covers_more or not unsized
 
 
@@ -141,7 +143,8 @@ def cell(population: str, n: int, key: str, measured: NDArray[np.float64], targe
         marks, width = "-", math.nan
     else:
         width = float((high - low)[there].mean() / (2 * 1.96 * spread)) if there.any() else math.nan
-        if len(np.unique(value)) <= 12 or np.mean((value <= metric.low) | (value >= metric.high)) > 0.01:
+        rare = n * min(mean, 1 - mean) if metric.interval == "share" else n
+        if len(np.unique(value)) <= 12 or rare < 5 or np.mean((value <= metric.low) | (value >= metric.high)) > 0.01:
             marks += "d"
         if mean - 1.96 * spread < metric.low or mean + 1.96 * spread > metric.high:
             marks += "e"

@@ -217,12 +217,12 @@ _ROWS: list[Metric] = [
                  why=_UNKNOWN),
     *_directions("ece_calibrated", "calibration", "ECE at that temperature", "lower", 0, 1, default=False, interval="",
                  why=_UNKNOWN),
-    *_both("effective_rank", "Effective rank", "", 1, inf),
+    *_both("effective_rank", "Effective rank", "", 1, inf, least=100),
     *_both("participation_ratio", "Participation ratio", "", 1, inf),
     *_both("twonn", "Intrinsic dimension", "", 0, inf, fold="nearest", least=100),
-    *_both("effective_rank_centered", "Effective rank, centred", "", 1, inf),
+    *_both("effective_rank_centered", "Effective rank, centred", "", 1, inf, least=100),
     *_both("participation_ratio_centered", "Participation ratio, centred", "", 1, inf),
-    *_both("rankme", "RankMe", "", 1 - RANKME_EPSILON, inf, default=False),  # the epsilon takes one direction below 1
+    *_both("rankme", "RankMe", "", 1 - RANKME_EPSILON, inf, default=False, least=100),  # one direction: below 1
     *_both("isoscore", "IsoScore", "", 0, 1, default=False),
     *_both("w2_uniformity", "W2 uniformity", "lower", 0, 2, default=False, judged=False),
     *(

@@ -96,7 +96,7 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
     along = (alone.square().sum() - chance) / torch.maximum(value, noise).clamp(min=1e-300)
     # where the square is lost in chance its direction is too: that of a mean of chance, and no less
     lost = (2 * noise / torch.maximum(value, noise).clamp(min=1e-300)).clamp(max=1).square()
-    least = 1.5 * lost * chance / bias if bias > 0 else chance
+    least = 2 * lost * chance / bias if bias > 0 else chance
     along = torch.maximum(along, least).clamp(min=0, max=float(widest))
     by_image = scale * (deviations @ mean - (deviations * r[slice(None) if unit is None else unit]).sum(1))
     influence = 2 * (by_image - by_image.mean())

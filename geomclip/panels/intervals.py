@@ -34,7 +34,7 @@ AGAIN = 0.5
 ASKED = 0.75
 """Share of what a bin moves with the number of queries that is taken off: with them queries change bins as well."""
 
-MOVES = 1.2
+MOVES = 1.12
 """What the variance of a calibration error is multiplied by: with the gallery queries change bins as well."""
 
 SETTLED = 0.25
@@ -152,8 +152,8 @@ def plain_interval(value: float, error: float, units: Units) -> Interval:
 def positive_interval(value: float, influence: Tensor, units: Units, *, bound: float) -> Interval:
     """Of a mean of amounts above a bound that few images carry: symmetric in the logarithm of what is above it.
 
-    The degrees of freedom are 1.5 times those of Satterthwaite for the spread, 2 / (Σ ψ⁴ / (Σ ψ²)² − 1/n): a sum that
-    five images carry has about fifteen, not hundreds. Where nothing is above the bound, the rule of three: up to three
+    The degrees of freedom are 1.3 times those of Satterthwaite for the spread, 2 / (Σ ψ⁴ / (Σ ψ²)² − 1/n): a sum that
+    five images carry has about thirteen, not hundreds. Where nothing is above the bound, the rule of three: up to three
     images in n may have been missed, each of one unit.
     """
     above = value - bound
@@ -162,7 +162,7 @@ def positive_interval(value: float, influence: Tensor, units: Units, *, bound: f
     if above <= 0 or spread == 0:
         return value, value + 3 / units.count
     heavy = float(by_unit.pow(4).sum()) / spread**2 - 1 / units.count
-    degrees = min(units.count - 1.0, max(2.0, 3 / max(heavy, 1e-9)))
+    degrees = min(units.count - 1.0, max(2.0, 2.6 / max(heavy, 1e-9)))
     factor = math.exp(min(student(degrees) * spread**0.5 / above, 4.0))
     return bound + above / factor, bound + above * factor
 
