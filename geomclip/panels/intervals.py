@@ -34,8 +34,8 @@ AGAIN = 0.5
 ASKED = 0.75
 """Share of what a bin moves with the number of queries that is taken off: with them queries change bins as well."""
 
-MOVES = 1.12
-"""What the variance of a calibration error is multiplied by: with the gallery queries change bins as well."""
+MOVES, MOVES_SQUARED = 1.12, 1.2
+"""What the variance of a calibration error, and of a debiased one, is multiplied by: queries change bins as well."""
 
 SETTLED = 0.25
 """Failing images at which the design effect of a share counts as much as that of independent images does."""

@@ -54,6 +54,7 @@ def calibration_squares(run: Run) -> None:
         # the part of chance is that of the sums in the bins; what each image moves is found by leaving it out
         influence = intervals.as_influence(debiased_square_without(over, count))
         influence = influence + 2 * ((moved - over) * over.sum(0) * weight.square()).sum(1)
+        influence = influence * intervals.MOVES_SQUARED**0.5
         about_mean = (moved - over.sum(0) / queries * count) * weight
         length = squared_length(over.sum(0) * weight, about_mean - about_mean.mean(0), found.units)
         found.squared[key] = length.measured(found.squares[key], influence, units.standard_error(influence))
