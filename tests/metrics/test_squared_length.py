@@ -58,8 +58,8 @@ def test_it_is_without_bias_and_its_spread_is_that_of_draws(length: float, n: in
         float(width.square().sum()) / n, rel=0.02
     )
     mean_square = torch.tensor([each.spread for each in found]).square().mean()
-    # of two estimates the larger counts, which is a little too large where they are the same
-    assert 0.9 < float(mean_square.sqrt() / values.std()) < 1.25
+    # near 0 the direction of the mean is not known, and taken to be one of larger spread: a little too large
+    assert 0.9 < float(mean_square.sqrt() / values.std()) < 1.35
 
 
 def test_where_the_mean_is_long_the_influences_have_the_spread() -> None:

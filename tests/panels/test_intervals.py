@@ -17,6 +17,7 @@ from geomclip.panels.intervals import (
     Units,
     as_influence,
     error_interval,
+    least_expected,
     median_interval,
     percentile_interval,
     positive_interval,
@@ -104,7 +105,9 @@ def test_a_share_of_independent_images_has_wilsons_interval(hits, n):
     share = hits / n
     error = math.sqrt(share * (1 - share) / n)
     found = share_interval(share, error, n, Units.of(n))
-    assert found == pytest.approx(wilson_interval(hits, n, z=student(n - 1)))
+    low, high = wilson_interval(hits, n)
+    rare = least_expected(min(hits, n - hits)) / n
+    assert found == pytest.approx((low, max(high, 1 - rare)) if hits > n / 2 else (min(low, rare), high))
 
 
 def test_a_share_that_all_or_none_have_keeps_to_the_rule_of_three_at_the_least():
@@ -114,7 +117,7 @@ def test_a_share_that_all_or_none_have_keeps_to_the_rule_of_three_at_the_least()
 
 def test_a_share_of_images_that_go_together_is_less_sure():
     narrow, wide = (share_interval(0.5, error, 100, Units.of(100)) for error in (0.05, 0.1))
-    assert (wide[1] - wide[0]) / (narrow[1] - narrow[0]) == pytest.approx(2, rel=0.06)
+    assert (wide[1] - wide[0]) / (narrow[1] - narrow[0]) == pytest.approx(2, rel=0.1)
 
 
 def test_a_mean_above_its_bound_has_an_interval_that_stays_above_it_and_leans_up():
@@ -167,7 +170,9 @@ def test_a_calibration_error_of_normal_bins_is_covered():
         over = torch.zeros(n, 10, dtype=torch.float64)
         over[torch.arange(n), torch.from_numpy(place)] = torch.from_numpy(rng.normal(bias[place], spread))
         value = float(over.sum(0).abs().sum()) / n
-        low, high = error_interval(value, over, n, Units.of(n), bootstrap=300, seed=seed)
+        low, high = error_interval(
+            value, over, torch.ones(n, dtype=torch.float64), Units.of(n), bootstrap=300, seed=seed
+        )
         values.append((value, low, high))
         widths.append(high - low)
     each = np.array(values)
