@@ -29,11 +29,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -61,23 +61,6 @@ EXTRA = ("text_retrieval_nll", "image_retrieval_nll", "text_retrieval_brier", "i
 SQUARED = frozenset({"modality_gap_debiased", "modality_gap_standardized", "text_retrieval_ece_debiased",
                      "image_retrieval_ece_debiased"})  # fmt: skip
 """Roots whose squares are without bias: their target is the root of the mean square."""
-
-
-class NoNulls(MutableMapping[str, Any]):
-    """A cache that has every null, and all of them empty: none is simulated."""
-
-    def __getitem__(self, key: str) -> dict[str, float]:
-        return {}
-
-    def __setitem__(self, key: str, value: object) -> None: ...
-
-    def __delitem__(self, key: str) -> None: ...
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 def embedded(sample: Sample) -> gc.EmbeddingSet:
@@ -158,7 +141,7 @@ def cell(population: str, n: int, key: str, measured: NDArray[np.float64], targe
 
 def panel_of(sample: Sample, keys: Sequence[str], bootstrap: int) -> Panel:
     """The panel of a sample, without nulls."""
-    return measure(embedded(sample), metrics=list(keys), bootstrap=bootstrap, null_cache=NoNulls())
+    return measure(embedded(sample), metrics=list(keys), bootstrap=bootstrap, null_cache=defaultdict(dict))
 
 
 def one_sample(population: Population, n: int, seed: int, keys: Sequence[str]) -> NDArray[np.float64]:

@@ -137,7 +137,7 @@ class Masses:
     def finish(self, state: dict[str, Tensor], pairing: Pairing) -> dict[str, Posterior]:
         """`text`: queries (m,) in sorted order; `image`: queries (n,), NaN for an image without text."""
         scale = self.logit_scale
-        own = {"text": scale * pairing.matched, "image": _log_sums(scale * pairing.matched, pairing)}
+        own = {"text": scale * pairing.matched, "image": log_sums(scale * pairing.matched, pairing)}
         best = {"text": scale * state["text_top"], "image": state["image_best"]}
         result = {}
         for axis in ("text", "image"):
@@ -156,7 +156,7 @@ class Masses:
         return result
 
 
-def _log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
+def log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
     """(n, ...) logarithm of the sum of exp over the texts of each image, from (m, ...); −inf without text."""
     lengths = pairing.texts_of_image
     top = torch.segment_reduce(logits, "max", lengths=lengths, axis=0)
@@ -219,7 +219,7 @@ def _exact_posterior(
         scores = exact.dots(text, scale * image[queries].double().T)  # (m, q)
         if lengths is not None:
             scores /= lengths["text"][:, None] * lengths["image"][queries]
-        logits = _log_sums(scores, pairing).T  # (q, n), −inf for an image without text
+        logits = log_sums(scores, pairing).T  # (q, n), −inf for an image without text
         right = queries
     logits = logits - logits.logsumexp(1, keepdim=True)
     own = logits.gather(1, right[:, None])[:, 0]
@@ -310,7 +310,7 @@ def calibrated(pairing: Pairing, axis: str, *, seed: int) -> tuple[float, float]
     def nll(scale: float) -> float:
         # float64: at a scale of 10,000 a float32 score is off by a thousandth of a nat
         logits = scale * pairing.matched
-        own = logits[queries] if axis == "text" else _log_sums(logits, pairing)[queries]
+        own = logits[queries] if axis == "text" else log_sums(logits, pairing)[queries]
         total = [_log_partition(scale, some, items) for some in asking.split(1024)]
         return float((torch.cat(total) - own).mean())
 

@@ -91,23 +91,35 @@ def ece_debiased(confidence: Tensor, hit: Tensor, group: Tensor | None = None, *
     >>> ece_debiased(torch.tensor([0.75, 0.75, 0.75, 0.75]), torch.tensor([1, 1, 0, 1])).item()
     0.0
     """
-    return debiased_square(*checked_queries(confidence, hit), group, bins=bins).clamp(min=0).sqrt()
-
-
-def debiased_square(confidence: Tensor, hit: Tensor, group: Tensor | None = None, *, bins: int = BINS) -> Tensor:
-    """The square that `ece_debiased` is the root of, which may be below 0; arguments as there, float64."""
+    confidence, hit = checked_queries(confidence, hit)
     number = torch.arange(len(hit)) if group is None else group.unique(return_inverse=True)[1]
     groups = int(number.max()) + 1
-    if groups < 2:
-        raise ValueError("all queries are of one group, so chance cannot be told from error")
     place = number * bins + bin_of(confidence, bins)
     over = torch.zeros(groups * bins, dtype=torch.float64).index_add_(0, place, hit - confidence).view(groups, bins)
     count = torch.bincount(place, minlength=groups * bins).view(groups, bins).double()
+    return debiased_square(over, count).clamp(min=0).sqrt()
+
+
+def debiased_square(over: Tensor, count: Tensor) -> Tensor:
+    """The square that `ece_debiased` is the root of, which may be below 0.
+
+    Parameters
+    ----------
+    over, count : Tensors of shape (groups, bins), float64
+        Of each group, in each bin, the sum of hit − confidence and the number of queries.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two groups have a query.
+    """
+    if int((count.sum(1) > 0).sum()) < 2:
+        raise ValueError("all queries are of one group, so chance cannot be told from error")
     return _debiased(*(each.sum(0) for each in _moments(over, count)))
 
 
 def debiased_square_without(over: Tensor, count: Tensor) -> Tensor:
-    """`debiased_square` without each group: (n,), from hits − confidence and queries of n groups by bin (n, bins)."""
+    """`debiased_square` without each group: (groups,)."""
     return _debiased(*(each.sum(0) - each for each in _moments(over, count)))
 
 

@@ -35,7 +35,7 @@ class Effects:
     """The effects found so far, by column."""
 
     n: int
-    scale: float  # all images that ask over those that were looked at
+    scale: float = 1.0  # all images that ask over those that were looked at
     found: dict[str, Effect] = field(default_factory=dict)
 
     def _of(self, name: str) -> Effect:

@@ -7,6 +7,7 @@ the sweeps, exact; the effects come from a second look at some queries, in the p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from geomclip.metrics.bins import BINS, bin_of
-from geomclip.metrics.calibration import Posterior
+from geomclip.metrics.calibration import Posterior, log_sums
 from geomclip.metrics.effects import Effects
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.sweep import TIE
@@ -145,9 +146,11 @@ def gallery_effects(
     effects = Effects(pairing.n, len(described) / max(1, len(asking)))
     for names in DIRECTIONS:
         if not columns.isdisjoint(_columns(names)):
+            logits = logit_scale * pairing.matched
+            own = logits if names.axis == "text" else log_sums(logits, pairing)
             for look in _looks(pairing, names.axis, asking):
                 _of_ranks(effects, pairing, answers[names.axis], names, columns, look)
-                _of_masses(effects, pairing, answers[names.axis], names, columns, look, logit_scale)
+                _of_masses(effects, own, answers[names.axis], names, columns, look, logit_scale)
     return {name: effect.settled() for name, effect in effects.found.items() if name in columns}
 
 
@@ -191,35 +194,32 @@ def _of_ranks(
 
 def _of_masses(
     effects: Effects,
-    pairing: Pairing,
+    logits: Tensor,
     answers: Answers,
     names: _Direction,
     columns: Set[str],
     look: _Look,
     logit_scale: float,
 ) -> None:
-    """Effects on likelihood, Brier score and the bins of calibration."""
+    """Effects on likelihood, Brier score and the bins of calibration; `logits` are those of all right answers."""
     nll, brier = f"{names.prefix}_nll", f"{names.prefix}_brier"
     binned = names.over(0) in columns
     if answers.posterior is None or not (binned or nll in columns or brier in columns):
         return
-    own, best = answers.posterior.own[look.queries], answers.posterior.best[look.queries]
-    if names.axis == "text":
-        matched = logit_scale * pairing.matched[look.queries]
-    else:
-        matched = _log_sums_of(pairing, logit_scale)[look.queries]
-    mass = look.masses(logit_scale, matched - own)  # (q, n)
-    top, item = mass.topk(min(2, pairing.n), dim=1)
-    q = torch.arange(len(own))
+    here = Posterior(
+        *(each[look.queries] for each in (answers.posterior.own, answers.posterior.best, answers.posterior.squares))
+    )
+    mass = look.masses(logit_scale, logits[look.queries] - here.own)  # (q, n)
+    top, item = mass.topk(min(2, mass.shape[1]), dim=1)
+    q, right = torch.arange(len(mass)), here.own.exp()
     mass[q, item[:, 0]] = 0
-    left = (mass.sum(1, dtype=torch.float64) + own.exp()).clamp(min=1e-300)  # 1 − the largest, with its digits
-    right = own.exp()
+    left = (mass.sum(1, dtype=torch.float64) + right).clamp(min=1e-300)  # 1 − the largest, with its digits
     if nll in columns:
         effect = -torch.log1p(-mass)
         effect[q, item[:, 0]] = -left.log().to(mass.dtype)
         effects.add(nll, _together(effect, look.asking))
     if brier in columns:
-        squares = answers.posterior.squares[look.queries]
+        squares = here.squares
         without = (squares[:, None] - mass.double().square()) / (1 - mass.double()).square()
         effect = squares[:, None] - without - 2 * right[:, None] * (1 - 1 / (1 - mass.double()))
         rest = mass.square().sum(1, dtype=torch.float64) + right.square()  # of the squares, without the largest
@@ -229,10 +229,9 @@ def _of_masses(
         effects.add(brier, _together(effect, look.asking))
     if not binned:
         return
-    confidence = torch.maximum(own, best).exp()
-    hit = (own > best + logit_scale * TIE).double()
+    confidence = here.confidence
     place = bin_of(confidence)
-    wrong = (hit == 0).nonzero()[:, 0]
+    wrong = (here.hit(logit_scale) == 0).nonzero()[:, 0]
     effect = mass / (1 - mass)
     effect[q, item[:, 0]] = (top[:, 0].double() / left).to(mass.dtype)
     effect[wrong, item[wrong, 0]] = 0  # the answer itself goes: below
@@ -245,18 +244,11 @@ def _of_masses(
     # without the wrong answer that it gave, the query gives the next best: it may be right, and leaves its bin
     second = top[wrong, 1].double() if top.shape[1] > 1 else torch.zeros(len(wrong), dtype=torch.float64)
     now = torch.maximum(second, right[wrong]) / left[wrong]
-    then = (right[wrong] > second).double()
+    then = (right[wrong] > second * math.exp(logit_scale * TIE)).double()  # a tie counts against it, as everywhere
     for places, change in ((place[wrong], -confidence[wrong]), (bin_of(now.clamp(max=1)), now - then)):
         for b in places.unique().tolist():
             here = places == b
             effects.add_pairs(names.over(b), look.asking[wrong][here], item[wrong, 0][here], change[here])
-
-
-def _log_sums_of(pairing: Pairing, logit_scale: float) -> Tensor:
-    """(n,) logarithm of the mass of the own texts of each image; −inf without text."""
-    best = logit_scale * pairing.best_matched
-    finite = torch.where(best.isneginf(), 0.0, best)
-    return finite + pairing.per_image((logit_scale * pairing.matched - finite[pairing.own]).exp()).log()
 
 
 def _together(of_queries: Tensor, asking: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ def twonn_influence(score: Tensor, index: Tensor, first: Tensor, owner: Tensor, 
         asking.append(own[counted])
         found.append(gone[counted])
         change.append((mine[counted] - influence(then)) / points)
-    effects = Effects(n, 1.0)
+    effects = Effects(n)
     effects.add_pairs("point", torch.cat(asking), torch.cat(found), torch.cat(change))
     points_of = torch.zeros(n, dtype=torch.float64).index_add_(0, own, mine / points)
     return points_of - points_of.mean() + SHARED**0.5 * effects.settled("point")

@@ -187,7 +187,7 @@ def robin_hood_influence(counts: Tensor, nearest: Tensor, asking: Tensor, owner:
     by_query = (centred[found].sum(1) - 2 * value * k) / (2 * total)
     by_item = ((counts - mean).abs() + side.mean() * mean) / (2 * total)
     given = (side[found] - side[after]) / (2 * total)  # what each place is worth to the item that holds it
-    effects = Effects(n, 1.0)
+    effects = Effects(n)
     asks = asking[:, None].expand_as(found).flatten()
     effects.add_pairs("item", asks, owner[found].flatten(), given.flatten())
     effect = effects.found["item"]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomclip.metrics.gap import shape_distance
+from geomclip.metrics.gap import rough_shape_distance
 from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors
 from geomclip.metrics.neighborhood import OF_COUNTS
 from geomclip.metrics.null import CosineLaw
@@ -72,7 +72,7 @@ def shapes(n: int, m: int, d: int) -> Means:
             values, _ = spectral_measures(spectrum)
             found |= {f"{key}_{name}": float(value) for key, value in values.items()}
         if len(spectra) == 2:
-            found["gap_after_centering"] = _distance(spectra["image"], spectra["text"])
+            found["gap_after_centering"] = float(rough_shape_distance(spectra["image"], spectra["text"]))
         return found
 
     return _means(draw() for _ in range(_draws(2e10 / max(work, 1), 4, 100)))
@@ -192,14 +192,6 @@ def _random_spectrum(n: int, d: int, generator: torch.Generator) -> Spectrum:
         gram += rows.T @ rows
     mean = total / n
     return GramSpectrum(n, mean, gram - n * torch.outer(mean, mean))
-
-
-def _distance(image: Spectrum, text: Spectrum) -> float:
-    """`gap_after_centering`, by the quicker form where one of the clouds is known by its scatter."""
-    for one, other in ((text, image), (image, text)):
-        if isinstance(one, GramSpectrum):
-            return float(one.shape_distance(other))
-    return float(shape_distance(image, text))
 
 
 def _draws(wanted: float, least: int, most: int) -> int:

@@ -88,10 +88,8 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
     alone = alone - alone.mean()
     gram = r.T @ r if n > r.shape[1] else r @ r.T
     chance = (gram.square().sum() - lengths.square().sum()).clamp(min=0)
-    value, widest = (
-        mean @ mean - bias,
-        chance.sqrt() + lengths.square().sum().sqrt(),
-    )  # of C, at least its largest value
+    value = mean @ mean - bias
+    widest = chance.sqrt() + lengths.square().sum().sqrt()  # at least the largest eigenvalue of C
     noise = (2 * chance).sqrt()
     along = (alone.square().sum() - chance) / torch.maximum(value, noise).clamp(min=1e-300)
     # where the square is lost in chance its direction is too: that of a mean of chance, and no less

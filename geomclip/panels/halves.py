@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from geomclip.machine.threads import Workers
+from geomclip.metrics.gap import rough_shape_distance
 from geomclip.metrics.moments import Moments
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.spectrum import GramSpectrum, Spectrum
+from geomclip.metrics.spectrum import Spectrum
 
 SUBSAMPLES = 20
 """Halves that are drawn."""
@@ -38,20 +39,13 @@ def shape_distance_of_halves(image: Tensor, pairing: Pairing, *, seed: int) -> f
     else:
         spectra = [[_of(rows[each[of_row]]) for each in chosen] for rows, of_row in clouds]
 
-    def distance(one: Spectrum, other: Spectrum) -> float:
-        if isinstance(one, GramSpectrum):
-            return float(one.shape_distance(other))
-        x, y = one.root / one.n**0.5, other.root / other.n**0.5
-        squared = x.square().sum() + y.square().sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
-        return float(squared.clamp(min=0).sqrt())
-
     with Workers(torch.get_num_threads(), "halves") as workers:
         calls = [
-            workers.add(distance, one, other)
+            workers.add(rough_shape_distance, one, other)
             for one, other in zip(*spectra, strict=True)
             if one is not None and other is not None
         ]
-        values = [workers.result(call) for call in calls]
+        values = [float(workers.result(call)) for call in calls]
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 

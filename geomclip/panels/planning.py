@@ -10,7 +10,7 @@ from typing import Any
 
 from geomclip.machine.words import near, option
 from geomclip.metrics import AT_FIXED_SIZE, METRICS
-from geomclip.panels.intervals import LEVEL
+from geomclip.panels.intervals import LEAST, LEVEL
 from geomclip.panels.lines import Line, plain
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number
@@ -25,9 +25,6 @@ DEFAULT = (
     "modality_gap",
 )
 """What is planned for where nothing is named, as far as a panel has it."""
-
-FEWEST = 20
-"""No plan says less, and some numbers need more (`Metric.least`): of fewer images no interval can be trusted."""
 
 DIGITS = 2
 """That the number of images has, rounded up: the width at hand is no surer."""
@@ -132,7 +129,7 @@ def plan(panel: Panel, width: float, metrics: str | Sequence[str] | None = None)
     check_width(width)
     source = f"{next(header(panel))} · {panel.n_images:,} images"
     if not panel.ci:
-        asked = f"was it measured with {option('bootstrap', 0)}, or is it of fewer than {FEWEST} images?"
+        asked = f"was it measured with {option('bootstrap', 0)}, or is it of fewer than {LEAST} images?"
         why = [reason for key, reason in panel.no_interval.items() if key in METRICS and METRICS[key].interval]
         raise ValueError(f"this panel has no intervals to plan from: {(why or [asked])[0]}")
     if metrics is not None:
@@ -213,7 +210,7 @@ def _need(panel: Panel, key: str, width: float) -> Need:
     if needed > MOST:
         raise ValueError(f"{option('width')} {width:g} is out of reach: {key} would need more than {MOST:.0e} images")
     reached = at_hand <= width
-    images = max(FEWEST, METRICS[key].least, rounded_up(needed))
+    images = max(LEAST, METRICS[key].least, rounded_up(needed))
     return Need(value, ends, at_hand, min(images, panel.n_images) if reached else images, reached, _notes(key, ends))
 
 

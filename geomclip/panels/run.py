@@ -60,8 +60,7 @@ class Found:
     """What the stages of a run put down.
 
     `columns` holds what each image adds (`geomclip.metrics.contributions`), `gallery` what it adds to them as a
-    candidate, `influence` what it moves a number by, `squares` the squares that
-    numbers are roots of, `squared` those with their spread,
+    candidate, `influence` what it moves a number by, `squared` the squared lengths that numbers are roots of,
     `units` which images are copies of one another.
     """
 
@@ -74,7 +73,6 @@ class Found:
     columns: parts.Columns = field(default_factory=dict)
     gallery: parts.Columns = field(default_factory=dict)
     influence: dict[str, Tensor] = field(default_factory=dict)
-    squares: dict[str, float] = field(default_factory=dict)
     squared: dict[str, SquaredLength] = field(default_factory=dict)
     units: Tensor | None = None  # (n,)
     no_interval: dict[str, str] = field(default_factory=dict)

@@ -93,10 +93,13 @@ def outcome(*arguments: str) -> tuple[str, str]:
     """What a command calls, and the error with which it ends; not what it was called with, which pages show."""
     world = MagicMock()
     world.compare.return_value.failure.return_value = ""  # no condition of --fail-if holds
+    # all modules first: one that is imported while another is patched would keep what it took from there
+    called = [
+        (import_module(f"geomclip.{module}"), name) for module, _, name in (each.rpartition(".") for each in CALLED)
+    ]
     with pytest.MonkeyPatch.context() as patch:
-        for name in CALLED:
-            module, _, function = name.rpartition(".")
-            patch.setattr(import_module(f"geomclip.{module}"), function, getattr(world, function))
+        for home, function in called:
+            patch.setattr(home, function, getattr(world, function))
         for module in SHOWN:
             for function in vars(import_module(f"geomclip.{module}")):
                 if function.startswith("print_") or function.endswith("_json"):

@@ -13,9 +13,10 @@ from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.panels.comparison import draws, influences, notes, verdicts
 from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_images, unpaired_interval
-from geomclip.panels.comparison.estimates import FEWEST, Estimate, by_normal
+from geomclip.panels.comparison.estimates import Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
+from geomclip.panels.intervals import LEAST
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 
@@ -84,7 +85,7 @@ def compare(
     units = None if images is None else influences.joint_units(before, after, images)
     n = before.n_images if units is None else int(units.max()) + 1
     used, found = "", dict[str, Estimate]()
-    if bootstrap and n >= FEWEST:
+    if bootstrap and n >= LEAST:
         used, found = _estimates(keys, *sides, images, units, how, resample if whole else "queries")
     rows = {key: _row(*sides, key, found.get(key)) for key in keys}
     withheld = verdicts.withheld(rows, before, after)

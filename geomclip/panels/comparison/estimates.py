@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from geomclip.metrics import METRICS
 from geomclip.metrics.bins import Z95
-from geomclip.panels.intervals import LEVEL, Interval
+from geomclip.panels.intervals import Interval, student
 
-FEWEST = 20
-"""Units below which nothing is said of how far a difference may be off."""
 ROUNDING = 1e-12
 """A standard error below this part of what it comes from is rounding."""
 
@@ -53,11 +51,11 @@ def by_t(difference: float, error: float, degrees: int, key: str, *, ci: Interva
     >>> by_t(0.2, 0.0, 19, "alignment").spread, by_t(0.0, 0.0, 19, "alignment")
     (False, Estimate(ci=(0.0, 0.0), p=1.0, paired=True))
     """
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     if error == 0:
         return NO_SPREAD if difference else Estimate((0.0, 0.0), 1.0)
-    reach = float(stdtrit(degrees, (1 + LEVEL) / 2)) * error
+    reach = student(degrees) * error
     p = 2 * float(stdtr(degrees, -abs(difference) / error))
     return Estimate(ci or within_range(key, difference - reach, difference + reach), p)
 

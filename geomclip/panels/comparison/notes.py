@@ -8,8 +8,8 @@ from geomclip.embeddings.matching import Matched
 from geomclip.machine.words import option
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE
 from geomclip.panels.comparison import influences
-from geomclip.panels.comparison.estimates import FEWEST
 from geomclip.panels.comparison.record import Comparison, Row
+from geomclip.panels.intervals import LEAST
 from geomclip.panels.record import Panel
 
 KEYS_SHOWN = 4
@@ -114,8 +114,8 @@ def of_rows(rows: Mapping[str, Row], before: Panel, after: Panel, *, paired: boo
 
 def of_intervals(before: Panel, after: Panel, n: int, drawn: bool, *, wanted: str, used: str) -> Iterator[str]:
     """Why there are none of `n` units, or they are of another kind than was wanted."""
-    if drawn and n < FEWEST:
-        yield f"{n} images that are no copies of each other: below {FEWEST} there are no intervals and no verdicts"
+    if drawn and n < LEAST:
+        yield f"{n} images that are no copies of each other: below {LEAST} there are no intervals and no verdicts"
     if wanted == "gallery" and used == "queries":
         sides = _sides([not influences.known(panel) for panel in (before, after)])
         yield (
@@ -137,9 +137,9 @@ def of_verdicts(rows: Mapping[str, Row], withheld: Mapping[str, str], alike: Seq
 
 def of_groups(groups: Mapping[str, Comparison]) -> Iterator[str]:
     """Which groups are too small for intervals."""
-    small = [name for name, group in groups.items() if group.bootstrap and group.n_images < FEWEST]
+    small = [name for name, group in groups.items() if group.bootstrap and group.n_images < LEAST]
     if small:
-        yield f"groups of fewer than {FEWEST} images have no intervals and no verdicts: {some(small)}"
+        yield f"groups of fewer than {LEAST} images have no intervals and no verdicts: {some(small)}"
 
 
 def _reason(key: str, panel: Panel) -> str:

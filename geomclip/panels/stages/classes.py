@@ -32,7 +32,7 @@ def zeroshot(run: Run) -> None:
         found.columns |= parts.calibration_columns(
             "zeroshot", each["confidence"], each["hit"], each["nll"], brier, torch.arange(run.n), run.n
         )
-        sweeps.debiased(run, "zeroshot_ece_debiased", each["confidence"], each["hit"], torch.arange(run.n))
+        sweeps.debiased(run, "zeroshot")
         found.reliability["zeroshot"] = reliability(each["confidence"], each["hit"])
         found.image_items |= {name: each[name] for name in ("confidence", "hit", "nll", "rank", "prediction")}
         if run.wants(*clouds.GAPS):

@@ -113,10 +113,11 @@ def _simulated(run: Run, m: int) -> None:
 def _kept(run: Run, name: str, simulate: Callable[[], Means]) -> Means:
     """What was simulated before, or now; a cache on a full disk keeps nothing."""
     name = f"{name}-v{null_draws.VERSION}"
-    kept = run.nulls.get(name)
-    if kept is None:
-        kept = run.nulls[name] = simulate()
-    return kept
+    try:
+        return run.nulls[name]
+    except KeyError:
+        found = run.nulls[name] = simulate()
+        return found
 
 
 def _put_means(run: Run, means: Means) -> None:

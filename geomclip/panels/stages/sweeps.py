@@ -188,21 +188,15 @@ def calibration(run: Run, both: dict[str, Posterior]) -> None:
         confidence, hit, nll = confidence[chosen], hit[chosen], nll[chosen]
         run.found.columns |= parts.calibration_columns(prefix, confidence, hit, nll, brier, owner, run.n)
         run.found.reliability[prefix] = reliability(confidence, hit)
-        debiased(run, f"{prefix}_ece_debiased", confidence, hit, owner)
+        debiased(run, prefix)
         run.put(f"{prefix}_ace", ace, confidence, hit)
         run.put(f"{prefix}_smece", smece, confidence, hit)
 
 
-def debiased(run: Run, key: str, confidence: Tensor, hit: Tensor, owner: Tensor) -> None:
-    """A calibration error without what chance adds, and its square, where it is wanted."""
-    if not run.wants(key):
-        return
-    try:
-        run.found.squares[key] = float(debiased_square(confidence, hit, owner))
-    except ValueError as undefined:
-        run.undefined(key, str(undefined))
-        return
-    run.put(key, max(0.0, run.found.squares[key]) ** 0.5)
+def debiased(run: Run, prefix: str) -> None:
+    """A calibration error without what chance adds, from what each image adds to its bins."""
+    over, count = (parts.binned_columns(f"{prefix}_{name}", run.found.columns) for name in ("over", "bin"))
+    run.put(f"{prefix}_ece_debiased", lambda: debiased_square(over, count).clamp(min=0).sqrt())
 
 
 def neighborhoods(run: Run, found: dict[str, Tensor]) -> None:

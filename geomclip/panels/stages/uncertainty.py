@@ -6,7 +6,7 @@ import math
 
 from geomclip.metrics import METRICS, Metric
 from geomclip.metrics import contributions as parts
-from geomclip.metrics.calibration_scores import debiased_square_without
+from geomclip.metrics.calibration_scores import debiased_square, debiased_square_without
 from geomclip.metrics.squared_length import squared_length
 from geomclip.panels import intervals
 from geomclip.panels.intervals import LEAST, Interval, Units
@@ -35,7 +35,7 @@ def intervals_of(run: Run) -> None:
                 found.ci[key] = ends
             else:
                 found.ci.pop(key, None)
-                found.no_interval[key] = _reason(metric, found, units)
+                found.no_interval[key] = _reason(metric, units)
         found.influence = {key: each for key, each in found.influence.items() if run.has(key)}
 
 
@@ -57,7 +57,9 @@ def calibration_squares(run: Run) -> None:
         influence = influence * intervals.MOVES_SQUARED**0.5
         about_mean = (moved - over.sum(0) / queries * count) * weight
         length = squared_length(over.sum(0) * weight, about_mean - about_mean.mean(0), found.units)
-        found.squared[key] = length.measured(found.squares[key], influence, units.standard_error(influence))
+        found.squared[key] = length.measured(
+            float(debiased_square(over, count)), influence, units.standard_error(influence)
+        )
         root = found.values[key] or 0.0
         if root > 0:
             found.influence[key] = influence / (2 * root)
@@ -82,7 +84,7 @@ def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval 
     if metric.interval == "positive":
         ends = intervals.positive_interval(value, influence, units, bound=metric.low)
     elif metric.interval == "share":
-        ends = intervals.share_interval(min(max(value, 0.0), 1.0), error, _asking(run, key), units)
+        ends = intervals.share_interval(min(max(value, 0.0), 1.0), error, _asking(run), units)
     elif metric.interval == "error":
         prefix = key.removesuffix("_ece")
         over = intervals.binned_over(prefix, found.columns, found.gallery)
@@ -105,14 +107,14 @@ def _root(found: Found, key: str, units: Units, metric: Metric) -> Interval | No
     return intervals.within_range(*ends, metric.low, metric.high)
 
 
-def _asking(run: Run, key: str) -> int:
+def _asking(run: Run) -> int:
     """Images whose answers a share is one of."""
     if run.pairing is None:
         return run.n
     return int((run.pairing.texts_of_image > 0).sum())
 
 
-def _reason(metric: Metric, found: Found, units: Units) -> str:
+def _reason(metric: Metric, units: Units) -> str:
     if metric.interval == "":
         return metric.why
     least = max(LEAST, metric.least)
