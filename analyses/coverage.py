@@ -172,6 +172,12 @@ def task(job: tuple[Population, int, range, tuple[str, ...]]) -> NDArray[np.floa
     return np.stack([one_sample(population, n, seed, keys) for seed in seeds])
 
 
+def tens(samples: int, seed: int) -> list[range]:
+    """The seeds of so many samples, ten at a time; those of another seed are others."""
+    start = 1_000_000 * seed
+    return [range(start + first, start + min(first + 10, samples)) for first in range(0, samples, 10)]
+
+
 def coverage(options: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Cell]:
     """All cells."""
     keys = tuple(keys_with_intervals(options.only))
@@ -180,7 +186,7 @@ def coverage(options: argparse.Namespace, pool: ProcessPoolExecutor) -> list[Cel
         targets = pool.submit(target_of, population, keys)
         for n in options.n:
             samples, start = options.samples or SIZES.get(n, 100), time.perf_counter()
-            jobs = [(population, n, range(first, min(first + 10, samples)), keys) for first in range(0, samples, 10)]
+            jobs = [(population, n, each, keys) for each in tens(samples, options.seed)]
             found = np.concatenate(list(pool.map(task, jobs)))  # (samples, keys, 3)
             cells += [
                 cell(population.name, n, key, found[:, place], targets.result().get(key))
@@ -278,7 +284,7 @@ def verdicts(options: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
             found = {}
             for kind in ("same", "noisier", "gain"):
                 count = samples if kind == "same" else samples // 2
-                jobs = [(population, n, range(first, min(first + 10, count)), kind) for first in range(0, count, 10)]
+                jobs = [(population, n, each, kind) for each in tens(count, options.seed)]
                 found[kind] = [each for some in pool.map(comparisons, jobs) for each in some]
             primary = np.mean([any(word in said for word in on) for on, _, _ in found["same"]])
             either = np.mean([any(word in said for word in [*on, *others]) for on, others, _ in found["same"]])
@@ -301,6 +307,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, nargs="+", help="images of a sample (60 200 1000; of verdicts 60 200 500)")
     parser.add_argument("--d", type=int, nargs="+", default=[64, 512], help="dimensions of the populations made here")
     parser.add_argument("--samples", type=int, help="of each cell (default: 400, 400 and 100 at 60, 200 and 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples: another one draws others (default: 0)")
     parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys, and no others")
     parser.add_argument("--vectors", type=Path, metavar="FILE", help="real vectors to resample: .npz")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="at a time, of one thread each")
