@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "panels": {"metrics"},
     "plots": {"metrics", "projections", "panels"},
     "training": {"encoders", "pairs", "losses", "panels", "metrics"},
-    "reports": {"panels", "metrics", "plots", "projections", "pairs", "training"},
+    "grounding": {"training", "encoders", "pairs", "losses", "panels", "metrics", "projections"},
+    "reports": {"panels", "metrics", "plots", "projections", "pairs", "training", "grounding"},
 }
 OPEN = {"machine": set(), "pairs": {"machine"}, "embeddings": {"machine"}}
 # the one file of a package that reaches further: a source is a name that becomes vectors
@@ -210,9 +211,9 @@ def test_the_table_has_a_row_for_each_package_and_no_other() -> None:
 
 
 def test_the_package_has_at_most_sixteen_names_at_its_top() -> None:
-    # three are to come: remedies, evaluations, grounding
+    # two are to come: remedies, evaluations
     names = {file.partition("/")[0] for file in FILES} - {"__init__.py", "__main__.py"}
-    assert len(names) <= 13
+    assert len(names) <= 14
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if package_of(file) in PURE])

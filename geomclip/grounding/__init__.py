@@ -1,0 +1,1 @@
+"""Grounding: the moment of a video that a sentence describes."""
