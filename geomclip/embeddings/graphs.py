@@ -1,4 +1,4 @@
-"""Graphs of neighbours with weights and lengths of their edges, and their Laplacians."""
+"""Graphs of neighbours with weights and lengths of their edges, their Laplacians, and shortest paths along them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, dijkstra
+from torch import Tensor
+
+from geomclip.embeddings.neighbors import BLOCK
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.integer]
 
 GRAPHS = ("alpha", "knn", "mutual")
 LAPLACIANS = ("combinatorial", "normalized", "unit-speed")
@@ -106,3 +111,136 @@ def laplacian(graph: Graph, kind: str = "unit-speed") -> csr_array:
     off = csr_array(weights.multiply(scale[:, None]).multiply(scale[None, :]))
     rates = np.asarray(weights.sum(axis=1)) / mass
     return csr_array(csr_array((rates, (np.arange(len(mass)),) * 2), shape=off.shape) - off)
+
+
+def shortest_paths(lengths: csr_array, sources: Indices | None = None, *, limit: float = np.inf) -> Floats:
+    """How long the shortest way along edges is from each source to each point; infinite where there is none.
+
+    Parameters
+    ----------
+    lengths : csr_array of shape (n, n)
+        Of the edges, symmetric. An entry of 0 is an edge too.
+    sources : integer ndarray of shape (S,), optional
+        Left out: all points.
+    limit : float
+        Longer ways are infinite, and cost no time.
+
+    Returns
+    -------
+    ndarray of shape (S, n), float64
+        There and back may differ by rounding: the edges are added up from the source on.
+
+    Examples
+    --------
+    >>> line = csr_array(np.array([[0, 2.0, 0, 0], [2, 0, 3, 0], [0, 3, 0, 0], [0, 0, 0, 0]]))
+    >>> shortest_paths(line, np.array([0])).tolist()
+    [[0.0, 2.0, 5.0, inf]]
+    """
+    return np.asarray(dijkstra(searchable(lengths), indices=sources, limit=limit))
+
+
+def shortest_path_tree(lengths: csr_array, source: int) -> tuple[Floats, NDArray[np.int32]]:
+    """The shortest ways from a point, and the point before each on its way: both (n,).
+
+    As `shortest_paths`, for edges that may be there in one direction only; −9999 where nothing comes before.
+    """
+    ways, before = dijkstra(searchable(lengths), indices=source, return_predecessors=True)
+    return np.asarray(ways), np.asarray(before)
+
+
+def searchable(lengths: csr_array) -> csr_array:
+    """The graph as scipy's searches take it: no entry 0, which is no edge to them, and, before 1.17, 32-bit indices."""
+    indices, start = lengths.indices.astype(np.int32), lengths.indptr.astype(np.int32)
+    return csr_array((np.maximum(lengths.data, np.finfo(np.float64).tiny), indices, start), shape=lengths.shape)
+
+
+@torch.no_grad()
+def geodesic_distances(rows: Tensor, *, k: int, sources: Tensor | None = None, limit: float = np.inf) -> Tensor:
+    """How far the rows of each video are from some of them, along the graph of its nearest neighbours.
+
+    Two rows are joined if one is no farther from the other than its k-th nearest, so of equally near ones all are,
+    and their order changes nothing. An edge is as long as the angle between its rows. Rows that a dot product cannot
+    tell apart are always joined.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (B, N, d)
+        Unit rows of B videos (or batches, or other clouds of N points).
+    k : int
+        At least 1; all others are neighbours if there are no more than k.
+    sources : integer Tensor of shape (B, S), optional
+        Rows to measure from. Left out: all.
+    limit : float
+        Radians; what is farther is infinite.
+
+    Returns
+    -------
+    Tensor of shape (B, S, N), float64 if the rows are, else float32
+        Radians, where the rows are; infinite where no way leads. Without gradient.
+
+    Raises
+    ------
+    ValueError
+        If rows are not (B, N, d) floating-point numbers, k is below 1, or a source is no row.
+
+    Notes
+    -----
+    Neighbours are found where the rows are, the ways by scipy on the CPU. Videos are taken a few at a time: beside
+    rows and result, about 4 million cosines (16 MB) are held with as many flags, or the N² of one video if it has
+    more.
+
+    Examples
+    --------
+    >>> angle = torch.tensor([0.0, 0.3, 0.5, 2.0, 2.1])
+    >>> on_circle = torch.stack([angle.cos(), angle.sin()], dim=1)[None]
+    >>> geodesic_distances(on_circle, k=1, sources=torch.tensor([[0]])).round(decimals=4).tolist()
+    [[[0.0, 0.30000001192092896, 0.5, inf, inf]]]
+    """
+    if rows.ndim != 3 or not rows.is_floating_point():
+        raise ValueError(f"rows must be (B, N, d) floating-point numbers, got {rows.dtype} of {tuple(rows.shape)}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    videos, n = rows.shape[:2]
+    if sources is None:
+        sources = torch.arange(n, device=rows.device).expand(videos, n)
+    if sources.ndim != 2 or len(sources) != videos or sources.is_floating_point():
+        raise ValueError(f"sources must be ({videos}, S) integers, got {sources.dtype} of {tuple(sources.shape)}")
+    if sources.numel() and not (int(sources.min()) >= 0 and int(sources.max()) < n):
+        raise ValueError(f"sources must be 0 to {n - 1}, got {int(sources.min())} to {int(sources.max())}")
+    rows = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+    found = rows.new_full((videos, sources.shape[1], n), torch.inf)
+    together = max(1, BLOCK // max(1, n * n))
+    for first in range(0, videos, together):
+        some, of_some = rows[first : first + together], sources[first : first + together]
+        found[first : first + together] = _ways(_angles(some, k), of_some, n, limit).to(found)
+    return found
+
+
+def _angles(rows: Tensor, k: int) -> csr_array:
+    """The edges of a few videos as one graph of all their rows (B, N, d), as long as their angles."""
+    videos, n, width = rows.shape
+    if n < 2:
+        return csr_array((videos * n, videos * n))
+    with torch.autocast(rows.device.type, enabled=False):
+        cosines = rows @ rows.mT  # (B, N, N)
+    cosines.clamp_(max=1 - 8 * torch.finfo(rows.dtype).eps)  # rounding must not choose among copies of a row
+    cosines.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    near = cosines >= cosines.topk(min(k, n - 1), dim=-1).values[..., -1:]
+    video, one, other = (near | near.mT).triu(1).nonzero().unbind(1)
+    one, other, flat = one + video * n, other + video * n, rows.flatten(0, 1)
+    # about a thousand edges at a time: their differences stay in the cache of the processor
+    chunks = [each.split(max(1, (BLOCK >> 4) // width)) for each in (one, other)]
+    apart = [(flat.index_select(0, i) - flat.index_select(0, j)).norm(dim=1) for i, j in zip(*chunks, strict=True)]
+    lengths = 2 * torch.asin((torch.cat(apart) / 2).clamp(max=1))  # of the chord: exact for near ones, as acos is not
+    i, j, far = (each.cpu().numpy() for each in (one, other, lengths.double()))
+    shape = (videos * n, videos * n)
+    return csr_array((np.concatenate([far, far]), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=shape)
+
+
+def _ways(lengths: csr_array, sources: Tensor, n: int, limit: float) -> Tensor:
+    """Shortest paths (B, S, N) of B videos from sources (B, S), in one graph in which no edge leads out of a video."""
+    videos = len(sources)
+    own = torch.arange(videos)
+    starts = (sources.cpu() + own[:, None] * n).flatten().numpy()
+    ways = torch.from_numpy(shortest_paths(lengths, starts, limit=limit)).unflatten(0, tuple(sources.shape))
+    return ways.unflatten(-1, (videos, n))[own, :, own]

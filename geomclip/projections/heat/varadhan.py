@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from geomclip.embeddings.graphs import searchable, shortest_path_tree, shortest_paths
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -93,8 +95,8 @@ def completed(distances: Floats, near: NDArray[np.bool_], edges: csr_array) -> F
     off = i != j
     i, j = i[off], j[off]
     trusted = csr_array((_positive(distances[i, j]), (i, j)), shape=near.shape)
-    tree = minimum_spanning_tree(_narrow(_least(trusted, edges)))
-    ways = np.asarray(dijkstra(_narrow(_least(trusted, csr_array(tree))), directed=False))
+    tree = minimum_spanning_tree(searchable(_least(trusted, edges)))
+    ways = shortest_paths(_least(trusted, csr_array(tree)))
     return np.minimum(ways, ways.T)  # there and back are added in another order
 
 
@@ -126,8 +128,8 @@ def completed_to_landmarks(distances: Floats, near: NDArray[np.bool_], landmarks
     i, j = i[off], j[off]
     known = np.minimum(first[landmarks], first[landmarks].T)
     trusted = csr_array((_positive(known[i, j]), (i, j)), shape=shape)
-    tree = csr_array(minimum_spanning_tree(_narrow(_least(trusted, crossing))))
-    among = np.asarray(dijkstra(_narrow(_least(trusted, tree)), directed=False))
+    tree = csr_array(minimum_spanning_tree(searchable(_least(trusted, crossing))))
+    among = shortest_paths(_least(trusted, tree))
     among = np.minimum(among, among.T)
     far = ~np.isfinite(first).any(axis=1)
     first[far, home[far]] = way[far]
@@ -160,8 +162,7 @@ def _homes(first: Floats, edges: csr_array) -> tuple[Indices, Floats]:
         rim = coo_array((_positive(way[found]), (np.full(len(found), n), found)), shape=(n + 1, n + 1))
         inner = edges.tocoo()
         wide = coo_array((inner.data, inner.coords), shape=(n + 1, n + 1))
-        ways, last = dijkstra(_narrow(csr_array(wide + rim)), indices=np.array([n]), return_predecessors=True)
-        reached, before = ways[0], last[0]
+        reached, before = shortest_path_tree(csr_array(wide + rim), n)
         for point in lost[np.argsort(reached[lost], kind="stable")]:
             home[point], way[point] = home[before[point]], reached[point]
     return home, way
@@ -223,9 +224,3 @@ def _sparse_least(i: NDArray[np.integer], j: NDArray[np.integer], values: Floats
     new[1:] = (i[1:] != i[:-1]) | (j[1:] != j[:-1])
     half = csr_array((values[new], (i[new], j[new])), shape=shape)
     return csr_array(half + half.T)
-
-
-def _narrow(graph: csr_array) -> csr_array:
-    """The graph with indices of 32 bits: scipy's searches before 1.17 take no others."""
-    indices, start = graph.indices.astype(np.int32), graph.indptr.astype(np.int32)
-    return csr_array((graph.data, indices, start), shape=graph.shape)
