@@ -249,34 +249,64 @@ def pair_removal(similarity: Tensor, sentences: Tensor | None = None, moments: T
     return _mixed_difference(similarity, sentences, moments) * (sentences[..., :, None] & moments[..., None, :])
 
 
-def sampled_interaction(
-    similarity: Tensor,
-    *,
-    samples: int = 64,
-    generator: torch.Generator,
-    sentences: Tensor | None = None,
-    moments: Tensor | None = None,
-) -> Interaction:
-    """The Shapley interaction of each sentence with each moment in the game of `matching_value`, sampled.
+def draw_coalitions(samples: int, *shape: int, generator: torch.Generator) -> Tensor:
+    """Coalitions in which, but for any two players, every size is equally likely and all of a size are.
 
-    Equal in expectation to `shapley_interaction`, but each coalition serves all pairs: if everybody is in with
-    chance q, those beside a pair are a coalition of which, q being uniform, every size is equally likely. The q are
-    stratified, and each coalition comes with its complement.
+    Each player is in with the same chance, which is uniform over the coalitions, stratified; an odd row is the
+    complement of the one before. Some columns of them are coalitions of those players in the same sense.
 
     Parameters
     ----------
-    similarity, sentences, moments
-        As in `pair_removal`.
     samples : int
-        Coalitions of each block; even, at least 4.
+        Even, at least 4.
+    shape : int
+        Of the games, and last the number of players.
     generator : torch.Generator
         On the CPU.
 
     Returns
     -------
+    Tensor of shape (samples, *shape), bool
+
+    Examples
+    --------
+    >>> coalitions = draw_coalitions(64, 5, generator=torch.Generator().manual_seed(0))
+    >>> coalitions.shape, torch.equal(coalitions[1], ~coalitions[0])
+    (torch.Size([64, 5]), True)
+    """
+    if samples < 4 or samples % 2:
+        raise ValueError(f"samples must be even and at least 4, got {samples}")
+    half, games = samples // 2, shape[:-1]
+    stratum = torch.arange(half).view(half, *[1] * len(shape))
+    chance = (stratum + torch.rand(half, *games, 1, generator=generator)) / samples  # up to 1/2; complements beyond
+    inside = torch.rand(half, *shape, generator=generator) < chance
+    return torch.stack([inside, ~inside], dim=1).flatten(0, 1)
+
+
+def sampled_interaction(
+    similarity: Tensor, coalitions: Tensor, sentences: Tensor | None = None, moments: Tensor | None = None
+) -> Interaction:
+    """The Shapley interaction of each sentence with each moment in the game of `matching_value`, sampled.
+
+    Equal in expectation to `shapley_interaction`, but each coalition serves all pairs, as those beside a pair.
+
+    Parameters
+    ----------
+    similarity, sentences, moments
+        As in `pair_removal`.
+    coalitions : bool Tensor of shape (K, ..., S + M), or (K, S + M) for all blocks alike
+        As `draw_coalitions` draws them: first the sentences.
+
+    Returns
+    -------
     Interaction
         Values and errors (..., S, M), of no gradient; 0 for absent ones. The errors are those of coalitions drawn
-        alike: as q is stratified, they are too large rather than too small.
+        alike: as they are stratified, they are too large rather than too small.
+
+    Raises
+    ------
+    ValueError
+        If similarity is no block of floating-point numbers, or a mask or the coalitions do not fit it.
 
     Notes
     -----
@@ -287,20 +317,27 @@ def sampled_interaction(
     Owen (1972), "Multilinear extensions of games", Management Science 18.
     """
     similarity, sentences, moments = _block(similarity, sentences, moments)
-    if samples < 4 or samples % 2:
-        raise ValueError(f"samples must be even and at least 4, got {samples}")
-    half, batch, (s, m) = samples // 2, similarity.shape[:-2], similarity.shape[-2:]
-    shape = (half, *[1] * (len(batch) + 1))
-    chance = (torch.arange(half).view(shape) + torch.rand(half, *batch, 1, generator=generator)) / samples  # to 1/2
-    inside = (torch.rand(half, *batch, s + m, generator=generator) < chance).to(similarity.device)
-    both = torch.stack([inside, ~inside], dim=1)  # (K/2, 2, ..., S + M)
+    batch, (s, m) = similarity.shape[:-2], similarity.shape[-2:]
+    shapes = (s + m,), (*batch, s + m)
+    if (
+        coalitions.dtype != torch.bool
+        or coalitions.shape[1:] not in shapes
+        or len(coalitions) < 4
+        or len(coalitions) % 2
+    ):
+        expected = f"K, {', '.join(map(str, shapes[-1]))}"
+        raise ValueError(
+            f"coalitions must be ({expected}) bool, K even, got {coalitions.dtype} of {tuple(coalitions.shape)}"
+        )
+    of_all = [1] * (len(batch) if coalitions.ndim == 2 else 0)
+    both = coalitions.to(similarity.device).view(-1, 2, *of_all, *coalitions.shape[1:])
     step = max(1, TOGETHER // (2 * similarity.numel() * (m + 1)))
     parts = [
         _mixed_difference(similarity, some[..., :s] & sentences, some[..., s:] & moments).mean(dim=1)
         for some in both.split(step)
     ]
     found = torch.cat(parts) * (sentences[..., :, None] & moments[..., None, :])  # (K/2, ..., S, M)
-    return Interaction(found.mean(dim=0), found.std(dim=0) / math.sqrt(half))
+    return Interaction(found.mean(dim=0), found.std(dim=0) / math.sqrt(len(found)))
 
 
 def _block(similarity: Tensor, sentences: Tensor | None, moments: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

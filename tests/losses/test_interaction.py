@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from geomclip.losses import interaction
-from geomclip.losses.interaction import matching_value, pair_removal, sampled_interaction, shapley_interaction
+from geomclip.losses.interaction import (
+    draw_coalitions,
+    matching_value,
+    pair_removal,
+    sampled_interaction,
+    shapley_interaction,
+)
 
 pytestmark = pytest.mark.numeric
 
@@ -314,7 +320,7 @@ def exactly(similarity: Tensor) -> Tensor:
 def test_sampled_coalitions_give_the_interaction_of_the_general_function(s, m):
     similarity = blocks(s, m)
     expected = torch.stack([exactly(block) for block in similarity])
-    found = sampled_interaction(similarity, samples=8000, generator=rng())
+    found = sampled_interaction(similarity, draw_coalitions(8000, 3, s + m, generator=rng()))
     assert ((found.values - expected).abs() <= 4 * found.errors + 1e-12).all()
     assert found.errors.max() < 0.01
     if s > 1 and m > 1:
@@ -323,7 +329,7 @@ def test_sampled_coalitions_give_the_interaction_of_the_general_function(s, m):
 
 def test_the_error_of_sampled_coalitions_covers():
     similarity = blocks(2, 5)[0]
-    found = sampled_interaction(similarity.expand(1000, 2, 5), samples=64, generator=rng())
+    found = sampled_interaction(similarity.expand(1000, 2, 5), draw_coalitions(64, 1000, 7, generator=rng()))
     covered = ((found.values - exactly(similarity)).abs() <= 1.96 * found.errors).double().mean(dim=0)
     assert (covered > 0.93).all()
     assert (found.errors.square().mean(dim=0).sqrt() < 1.5 * found.values.std(dim=0)).all()
@@ -332,7 +338,7 @@ def test_the_error_of_sampled_coalitions_covers():
 def test_absent_players_are_not_sampled_and_blocks_are_their_own():
     similarity = blocks(3, 5)
     sentences, moments = torch.tensor([1, 1, 0]).bool().expand(3, 3), torch.tensor([1, 0, 1, 1, 0]).bool().expand(3, 5)
-    found = sampled_interaction(similarity, samples=8000, generator=rng(), sentences=sentences, moments=moments)
+    found = sampled_interaction(similarity, draw_coalitions(8000, 3, 8, generator=rng()), sentences, moments)
     expected = torch.stack([exactly(block[:2][:, [0, 2, 3]]) for block in similarity])
     present = found.values[:, :2][:, :, [0, 2, 3]]
     assert ((present - expected).abs() <= 4 * found.errors[:, :2][:, :, [0, 2, 3]]).all()
@@ -341,19 +347,38 @@ def test_absent_players_are_not_sampled_and_blocks_are_their_own():
 
 
 def test_how_many_coalitions_are_made_together_changes_nothing(monkeypatch):
-    whole = sampled_interaction(blocks(2, 4), generator=rng()).values
+    coalitions = draw_coalitions(64, 3, 6, generator=rng())
+    whole = sampled_interaction(blocks(2, 4), coalitions).values
     monkeypatch.setattr(interaction, "TOGETHER", 1)
-    assert torch.equal(sampled_interaction(blocks(2, 4), generator=rng()).values, whole)
+    assert torch.equal(sampled_interaction(blocks(2, 4), coalitions).values, whole)
+
+
+def test_coalitions_may_be_those_of_all_blocks():
+    coalitions = draw_coalitions(64, 6, generator=rng())
+    apart = torch.stack([sampled_interaction(block, coalitions).values for block in blocks(2, 4)])
+    assert torch.allclose(sampled_interaction(blocks(2, 4), coalitions).values, apart)
+    own = coalitions[:, None].expand(64, 3, 6)
+    assert torch.allclose(sampled_interaction(blocks(2, 4), own).values, apart)
+
+
+def test_but_for_two_players_every_size_is_equally_likely():
+    """Of 7 players 5 are beside the pair: six sizes; 24,000 coalitions give 4,000 of each, ± 58 were they alone."""
+    coalitions = draw_coalitions(24_000, 7, generator=rng())
+    assert torch.equal(coalitions[1::2], ~coalitions[::2])
+    counts = torch.bincount(coalitions[:, [0, 2, 3, 4, 6]].sum(dim=1))
+    assert (counts - 4000).abs().max() < 250
+    assert (coalitions.double().mean(dim=0) - 0.5).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_types_are_played_in_float32_even_under_autocast(dtype):
     similarity = blocks(2, 4).to(dtype)
+    coalitions = draw_coalitions(64, 6, generator=rng())
     with torch.autocast("cpu", torch.bfloat16):
-        found, sampled = pair_removal(similarity), sampled_interaction(similarity, generator=rng()).values
+        found, sampled = pair_removal(similarity), sampled_interaction(similarity, coalitions).values
     assert found.dtype == sampled.dtype == torch.float32
     assert torch.equal(found, pair_removal(similarity.float()))
-    assert torch.equal(sampled, sampled_interaction(similarity.float(), generator=rng()).values)
+    assert torch.equal(sampled, sampled_interaction(similarity.float(), coalitions).values)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +390,12 @@ def test_half_types_are_played_in_float32_even_under_autocast(dtype):
             lambda: pair_removal(torch.ones(2, 3), None, torch.ones(3)),
             r"moments must be \(3,\) bool, got torch.float32",
         ),
-        (lambda: sampled_interaction(torch.ones(2, 3), samples=5, generator=rng()), "even and at least 4, got 5"),
+        (lambda: draw_coalitions(5, 2, generator=rng()), "even and at least 4, got 5"),
+        (
+            lambda: sampled_interaction(torch.ones(2, 3), torch.ones(4, 4).bool()),
+            r"coalitions must be \(K, 5\) bool, K even, got torch.bool of \(4, 4\)",
+        ),
+        (lambda: sampled_interaction(torch.ones(2, 3), torch.ones(5, 5).bool()), r"K even, got torch.bool of \(5, 5\)"),
     ],
 )
 def test_blocks_that_are_none_are_refused(call, why):
