@@ -151,20 +151,21 @@ def test_a_moment_of_weight_0_is_no_positive():
     assert torch.isfinite(whole).all()
 
 
-def test_of_more_copies_than_positives_the_best_moment_is_one():
+@pytest.mark.parametrize("best", range(N))
+def test_of_more_copies_than_positives_the_best_moment_is_one(best):
     copies = random_rows(1, D, seed=0).expand(1, N, D).clone().requires_grad_()
     found = moment_contrastive(
         torch.cat([copies, random_rows(N, D, seed=1)[None]]),
         random_rows(1, D, seed=2),
         torch.tensor([0]),
-        torch.tensor([7]),
+        torch.tensor([best]),
         torch.zeros(1, N),
         torch.ones(1, N),
         most=3,
     )
     gradient = torch.autograd.grad(found.sum(), copies)[0][0].norm(dim=1)
     assert (gradient > 0).sum() == 3
-    assert gradient[7] > 0
+    assert gradient[best] > 0
 
 
 def test_weights_get_no_gradient_and_rows_do():
@@ -229,6 +230,13 @@ def test_alignment_is_the_mean_divergence_of_sentences_that_are_there():
     assert value.item() == pytest.approx(sum(expected) / 2, rel=1e-5)
 
 
+def test_interactions_get_no_gradient():
+    logits, found = torch.eye(2, requires_grad=True), torch.eye(2, requires_grad=True)
+    gradients = torch.autograd.grad(interaction_alignment(logits, found), [logits, found], allow_unused=True)
+    assert gradients[0].abs().sum() > 0
+    assert gradients[1] is None
+
+
 def test_a_batch_of_nobody_is_0_with_a_gradient():
     logits = torch.zeros(1, 2, 3, requires_grad=True)
     value = interaction_alignment(logits, torch.zeros(1, 2, 3), moments=torch.zeros(1, 3).bool())
@@ -240,7 +248,7 @@ def test_a_batch_of_nobody_is_0_with_a_gradient():
 def test_players_of_a_video_are_its_sentences_and_the_moments_near_what_they_name(sampled):
     of = grounded()
     found = moment_alignment(
-        of.moments, of.queries, of.owner, of.distances, generator=rng() if sampled else None, temperature=0.3, most=3
+        of.moments, of.queries, of.owner, of.distances, generator=rng() if sampled else None, temperature=0.3, most=6
     )
     sentences = [[q for q in range(Q) if of.owner[q] == b] for b in range(B)]
     near = [
@@ -248,7 +256,7 @@ def test_players_of_a_video_are_its_sentences_and_the_moments_near_what_they_nam
             {
                 m
                 for q in some
-                for m in sorted(range(N), key=lambda m, q=q: float(of.distances[q, m]))[:3]
+                for m in sorted(range(N), key=lambda m, q=q: float(of.distances[q, m]))[:6]
                 if of.distances[q, m] < torch.inf
             }
         )
