@@ -215,8 +215,8 @@ DOWNLOAD = [
     text("--split", "NAME", "Of sets whose splits are fetched apart (coco: val or train)."),
 ]
 METHODS = (
-    "m2mix (default), ft, m3mix, vmix, lmix, vlmix, imix, unmix, hcl, cyclip, cua, cuaxu, siglip, lp-ft; "
-    "wise-ft: a finished run and its base; es: no training."
+    "m2mix (default), ft, m3mix, vmix, lmix, vlmix, imix, unmix, hcl, cyclip, cua, cuaxu, geodesic, g2l, siglip, "
+    "lp-ft; wise-ft: a finished run and its base; es: no training."
 )
 RUN = [
     text("--method", "NAME", METHODS),

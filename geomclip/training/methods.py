@@ -11,6 +11,7 @@ from geomclip.machine.words import nearest
 from geomclip.training.settings import INSIDE_M3, WEIGHTS
 
 OH = "Oh et al. 2023"
+LI = "ours, after Li et al. 2023"
 EQUAL = {"weights": {**WEIGHTS, "v_mix": 1.0, "l_mix": 1.0, "vl_mix": 1.0}, "decay": "none"}
 """Mixed terms that are the loss or half of it, and no small addition that fades."""
 
@@ -36,6 +37,8 @@ class Method:
 
 PLAIN = {"contrastive": 1.0}
 CYCLIC = {**PLAIN, "in_modal_consistency": 0.25, "cross_modal_consistency": 0.25}
+GEODESIC = {"geodesic_contrastive": 1.0}
+G2L = {**PLAIN, **GEODESIC, "shapley_alignment": 0.1}
 CUA = {**PLAIN, "uniformity": 1.0, "alignment": 1.0}
 WITHIN = ("v_mix", "l_mix", "vl_mix")
 METHODS: dict[str, Method] = {
@@ -53,6 +56,8 @@ METHODS: dict[str, Method] = {
         Method("cyclip", "contrastive, cosines consistent in and across modalities", "Goel et al. 2022", CYCLIC),
         Method("cua", "contrastive, uniformity, alignment", "Fahim et al. 2024", CUA),
         Method("cuaxu", "cua, uniformity across modalities", "Fahim et al. 2024", {**CUA, "cross_uniformity": 1.0}),
+        Method("geodesic", "contrastive, near images stand in for each other", LI, GEODESIC),
+        Method("g2l", "contrastive, geodesic, cosines agree with interactions", LI, G2L),
         Method("siglip", "each pair judged alone", "Zhai et al. 2023", {"siglip": 1.0}),
         # half of the steps each, so that the budget is that of ft
         Method("lp-ft", "contrastive, heads first, then all", "Kumar et al. 2022", PLAIN, heads_first=0.5),

@@ -54,10 +54,11 @@ class Draws:
 
     lam: Mapping[str, Tensor]  # λ of each mixed term, () or (M,)
     partner: Tensor  # (M,): the pair that each is mixed with
+    coalitions: Tensor | None = None  # (K, 2 · players), bool, where a term plays a game
 
 
 def draws(method: Method, size: int, generator: torch.Generator, settings: Settings) -> Draws:
-    """Mixing shares and partners for a joint batch of `size` pairs, from the generator alone.
+    """Mixing shares, partners and coalitions for a joint batch of `size` pairs, from the generator alone.
 
     Every term has a stream of its own, so that two methods that share a term share its λ.
 
@@ -75,7 +76,11 @@ def draws(method: Method, size: int, generator: torch.Generator, settings: Setti
         if term in method.mixed:
             b = getattr(settings, TERMS[term].beta)
             lam[term] = torch.as_tensor(np.random.default_rng([seed, place]).beta(b, b, shape))
-    return Draws(lam, partners(size, generator, settings.partner))
+    coalitions = None
+    if "shapley_alignment" in method.terms:
+        stream = torch.Generator().manual_seed(seed)
+        coalitions = losses.draw_coalitions(settings.coalitions, 2 * settings.players, generator=stream)
+    return Draws(lam, partners(size, generator, settings.partner), coalitions)
 
 
 def partners(size: int, generator: torch.Generator, kind: str) -> Tensor:
@@ -127,6 +132,7 @@ def value_of(
         **model,
         "lam": drawn.lam.get(term),
         "partner": drawn.partner,
+        "coalitions": drawn.coalitions,
         **{parameter: getattr(settings, name) for parameter, name in TERMS[term].options.items()},
     }
     wanted = {name: known[name] for name in inspect.signature(function).parameters if name in known}

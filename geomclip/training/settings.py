@@ -18,8 +18,8 @@ MAX_LOGIT_SCALE = 100.0
 class Term:
     """A term of a loss. Its value is the function of its name in `geomclip.losses`.
 
-    Parameters of that function are filled in by their names: `temperature` and `bias` of the model, `lam` and
-    `partner` as drawn; and those of `options` from settings.
+    Parameters of that function are filled in by their names: `temperature` and `bias` of the model, `lam`, `partner`
+    and `coalitions` as drawn; and those of `options` from settings.
     """
 
     weight: float | None = None  # default of its setting; None: its weight is the method's
@@ -41,6 +41,8 @@ TERMS = {
     "alignment": Term(),
     "cross_uniformity": Term(),
     "siglip": Term(),
+    "geodesic_contrastive": Term(options={"neighbors": "neighbors", "width": "width"}),
+    "shapley_alignment": Term(options={"neighbors": "neighbors"}),
 }
 WEIGHTS = {name: term.weight for name, term in TERMS.items() if term.weight is not None}
 """Default weight of each mixed term where a method has it."""
@@ -127,6 +129,12 @@ class Settings:
     per_sample: bool = setting(False, "One lambda a row, not one a batch.")
     partner: str = setting("derangement", "flip: the batch reversed.", one_of=("derangement", "flip"))
     vl_target: str = setting("identity", "both: as the code of Oh et al. has it.", one_of=("identity", "both"))
+    neighbors: int = setting(5, "Of each image in the graph of geodesic and g2l.", within=(1, 10**6))
+    width: float = setting(
+        0.35, "Radians along it at which an image has 1/e of the weight of the own.", within=(1e-6, 100), metavar="X"
+    )
+    players: int = setting(5, "Pairs in a block of g2l.", within=(2, 64))
+    coalitions: int = setting(64, "Drawn a step by g2l; even.", within=(4, 10**5))
     decay: str = setting("epoch", "Of the mixed terms: 1/(epoch + 1), or none.", one_of=("epoch", "none"))
     # looking
     val_metric: str = setting(
@@ -148,6 +156,8 @@ class Settings:
             raise InputError(f"{option('lr')} 0 trains nothing: give a positive learning rate")
         if self.temperature == 0:
             raise InputError(f"{option('temperature')} 0: must be positive")
+        if self.coalitions % 2:
+            raise InputError(f"{option('coalitions')} {self.coalitions}: must be even, each has its complement")
         unknown = sorted(set(self.weights) - set(WEIGHTS))
         if unknown or any(not (math.isfinite(value) and value >= 0) for value in self.weights.values()):
             raise InputError(f"weights: {', '.join(WEIGHTS)} can have one, finite and at least 0; got {self.weights}")

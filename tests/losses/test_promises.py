@@ -17,8 +17,13 @@ from geomclip import losses
 from geomclip.training.settings import TERMS
 
 M, D = 7, 5
-NO_LOSS = {"geodesic_mixup", "m2_cosines"}
-"""Public in geomclip.losses, but no number to be minimised."""
+NO_LOSS = {
+    *("geodesic_mixup", "m2_cosines", "geodesic_weights", "draw_coalitions"),
+    *("matching_value", "pair_removal", "sampled_interaction", "shapley_interaction"),
+    *("moment_contrastive", "moment_alignment", "interaction_alignment"),
+}
+"""Public in geomclip.losses, but no number of image-text pairs to be minimised."""
+COALITIONS = losses.draw_coalitions(8, 6, generator=torch.Generator().manual_seed(4))
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Batch:
     lam: Tensor
     partner: Tensor
     temperature: float = 0.1
+    coalitions: Tensor = COALITIONS
 
     def reordered(self, order: Tensor) -> Batch:
         """The same pairs at other places."""
@@ -47,9 +53,12 @@ class Promise:
     looped: str = ""  # its name among the double loops, if not its own
 
 
+ASKED = ("lam", "partner", "temperature", "coalitions")
+
+
 def of_rows(loss: Callable[..., Tensor], **options: object) -> Callable[[Batch], Tensor]:
     """A loss with what its parameters ask for."""
-    taken = [name for name in inspect.signature(loss).parameters if name in ("lam", "partner", "temperature")]
+    taken = [name for name in inspect.signature(loss).parameters if name in ASKED]
     return lambda batch: loss(batch.image, batch.text, **{name: getattr(batch, name) for name in taken}, **options)
 
 
@@ -66,6 +75,16 @@ PROMISES = {
     "alignment": Promise(of_rows(losses.alignment)),
     "uniformity": Promise(of_rows(losses.uniformity), low=-8.0),
     "cross_uniformity": Promise(of_rows(losses.cross_uniformity), low=-8.0),
+    "geodesic_contrastive": Promise(
+        of_rows(losses.geodesic_contrastive, width=0.7), symmetric=False
+    ),  # the graph is of images
+    "geodesic_contrastive, 1 neighbor": Promise(
+        of_rows(losses.geodesic_contrastive, neighbors=1, width=0.9, most=3), symmetric=False, looped="geodesic, 1"
+    ),
+    "shapley_alignment": Promise(of_rows(losses.shapley_alignment), symmetric=False),
+    "shapley_alignment, 1 neighbor": Promise(
+        of_rows(losses.shapley_alignment, neighbors=1, softness=0.5), symmetric=False, looped="shapley, 1"
+    ),
     "in_modal_consistency": Promise(of_rows(losses.in_modal_consistency), looped="in_modal"),
     "cross_modal_consistency": Promise(of_rows(losses.cross_modal_consistency), looped="cross_modal"),
 }
@@ -155,7 +174,9 @@ def test_it_equals_its_float64_double_loop(name, temperature, dtype, rel):
     exact, made = batch(), batch(dtype=dtype)
     found = PROMISES[name].value(Batch(made.image, made.text, made.lam, made.partner, temperature))
     assert found.dtype == dtype
-    expected = loop(PROMISES[name].looped or name, exact.image, exact.text, exact.lam, exact.partner, temperature)
+    expected = loop(
+        PROMISES[name].looped or name, exact.image, exact.text, exact.lam, exact.partner, temperature, exact.coalitions
+    )
     assert found.item() == pytest.approx(expected, rel=rel)
 
 

@@ -14,7 +14,7 @@ from geomclip.training.settings import TERMS, WEIGHTS, Settings
 
 
 def test_the_table_has_the_methods_of_the_help():
-    expected = "ft m2mix m3mix vmix lmix vlmix imix unmix hcl cyclip cua cuaxu siglip lp-ft wise-ft es"
+    expected = "ft m2mix m3mix vmix lmix vlmix imix unmix hcl cyclip cua cuaxu geodesic g2l siglip lp-ft wise-ft es"
     assert list(METHODS) == expected.split()
 
 

@@ -229,6 +229,26 @@ def test_a_rival_is_the_sum_of_its_terms(name, expected):
     assert total_of(name).item() == pytest.approx(expected(rows.image, rows.text).item(), rel=1e-12)
 
 
+def test_geodesic_and_g2l_are_the_sums_of_their_terms():
+    rows, settings = features(), settings_of("g2l", neighbors=2, width=0.9, players=3, coalitions=8)
+    step = drawn("g2l", settings)
+    assert step.coalitions.shape == (8, 6)
+    x, y = rows.image, rows.text
+    near = losses.geodesic_contrastive(x, y, 0.05, neighbors=2, width=0.9)
+    played = losses.shapley_alignment(x, y, 0.05, step.coalitions, neighbors=2)
+    alone = objective(METHODS["geodesic"], rows, step, settings, 0)[0]
+    assert alone.item() == pytest.approx(near.item(), rel=1e-12)
+    expected = losses.contrastive(x, y, 0.05) + near + 0.1 * played
+    assert objective(METHODS["g2l"], rows, step, settings, 0)[0].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_coalitions_are_drawn_for_who_plays_and_change_no_other_draw():
+    assert drawn("ft").coalitions is None
+    assert torch.equal(drawn("g2l").coalitions, drawn("g2l").coalitions)
+    assert not torch.equal(drawn("g2l").coalitions, drawn("g2l", seed=1).coalitions)
+    assert torch.equal(drawn("g2l").partner, drawn("ft").partner)
+
+
 def test_siglip_uses_and_moves_the_bias_of_a_model_that_has_one():
     rows, settings = features(bias=-3.0), settings_of("siglip")
     total, _ = objective(METHODS["siglip"], rows, drawn("siglip"), settings, 0)

@@ -31,13 +31,13 @@ from geomclip.training.watching.journal import read_log
 
 STEPS = 2
 MINUTES = 3  # a quiet machine takes seconds
-METHODS = ("ft", "m2mix", "m3mix", "siglip", "cua", "cuaxu", "cyclip", "hcl")
+METHODS = ("ft", "m2mix", "m3mix", "siglip", "cua", "cuaxu", "cyclip", "hcl", "geodesic", "g2l")
 RUNS = {"new": (), "again": ("--resume",), "longer": ("--resume", "--epochs=3")}
 CASES: dict[str, dict[str, Any]] = {
     **{method: {"method": method} for method in METHODS},
     **{
         f"{method} in parts": {"method": method, "accum_freq": 2}
-        for method in ("ft", "m2mix", "m3mix", "siglip", "cua")
+        for method in ("ft", "m2mix", "m3mix", "siglip", "cua", "g2l")
     },
     "a lambda a row": {"method": "m3mix", "per_sample": True},
     "clipped": {"method": "m2mix", "clip_norm": 0.01},

@@ -75,7 +75,7 @@ def test_the_gradients_of_ft_are_those_of_clips_own_loss():
     assert set(got) == {name for name, p in plain.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("method", ["ft", "m2mix", "m3mix", "siglip", "cua"])
+@pytest.mark.parametrize("method", ["ft", "m2mix", "m3mix", "siglip", "cua", "geodesic", "g2l"])
 @pytest.mark.parametrize("parts", [2, 3])
 def test_accumulated_passes_give_the_gradients_of_the_joint_batch(method, parts):
     joint, record = gradients(tiny_trainer(method, clip_norm=0.0))
@@ -118,6 +118,26 @@ def test_a_trainer_loaded_from_a_state_goes_on_bit_for_bit(changes):
         second.step()
     for part, tensors in whole.state().items():
         assert same(tensors, second.state()[part])
+
+
+@pytest.mark.parametrize("method", ["geodesic", "g2l"])
+def test_geodesic_and_g2l_go_on_bit_for_bit_and_learn_what_ft_does_not(method):
+    weights = {}
+    for name in (method, "ft"):
+        whole, second = (tiny_trainer(name) for _ in range(2))
+        for _ in range(4):
+            whole.step()
+        first = tiny_trainer(name)
+        for _ in range(2):
+            first.step()
+        second.load(copy.deepcopy(first.state()), done=2)
+        for _ in range(2):
+            second.step()
+        assert same(whole.state()["model"], second.state()["model"])
+        weights[name] = whole.state()["model"]
+    moved = [key for key, value in weights["ft"].items() if not torch.equal(value, weights[method][key])]
+    assert "visual.proj" in moved
+    assert "text_projection" in moved
 
 
 def test_steps_leave_the_callers_generators_alone():
