@@ -44,7 +44,8 @@ TRAINED: dict[str, tuple[str, dict[str, Any]]] = {
     "m3mix": ("m3mix", {"weights": MIXED}),
     "m3mix x10": ("m3mix", TENFOLD),
     **{name: (name, {"weights": MIXED}) for name in ("vmix", "lmix", "vlmix")},
-    **{name: (name, {}) for name in ("imix", "unmix", "hcl", "cyclip", "cua", "cuaxu", "siglip", "lp-ft")},
+    **{name: (name, {}) for name in ("imix", "unmix", "hcl", "cyclip", "cua", "cuaxu")},
+    **{name: (name, {}) for name in ("geodesic", "g2l", "siglip", "lp-ft")},
 }
 """Rows of the table that are trained: the method, and what differs from its defaults."""
 WITHOUT_TRAINING = ("wise-ft", "es")

@@ -62,6 +62,8 @@ STYLES = {
     "cyclip": (ORANGE, "^"),
     "cua": (SKY, "v"),
     "cuaxu": (SKY, "^"),
+    "geodesic": (SKY, "s"),
+    "g2l": (SKY, "D"),
     "siglip": (ORANGE, "d"),
     "lp-ft": (BLACK, "D"),
     "wise-ft": (BLACK, "X"),

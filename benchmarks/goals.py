@@ -71,6 +71,10 @@ SCRIPTS = {
         toy=("--model", "demo", "--batch-size", "8", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
+    "terms": Script(
+        "What geodesics and interactions add to a step",
+        toy=("--videos", "2", "--clips", "4", "--dim", "16", "--batch-size", "8", "--turns", "1"),
+    ),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
     "sphere": Script("DOSNES beside the spherical UMAP", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(

@@ -250,10 +250,12 @@ def moment_alignment(
     is_near = torch.zeros_like(distances, dtype=torch.bool)
     is_near.scatter_(1, nearest.indices[:, :most], nearest.values[:, :most].isfinite())
     moment, there = _present((of_video[:, :, None] & is_near).any(dim=1))  # (B, M)
-    rows = moments.gather(1, moment[..., None].expand(-1, -1, moments.shape[2]))
+    place = moment + torch.arange(videos, device=owner.device)[:, None] * moments.shape[1]
+    rows = moments.flatten(0, 1).index_select(0, place.flatten()).unflatten(0, place.shape)  # (B, M, d)
+    texts = queries.index_select(0, sentence.flatten()).unflatten(0, sentence.shape)  # (B, S, d)
     with torch.autocast(rows.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(rows.dtype, queries.dtype), torch.float32)
-        similarity = queries[sentence].to(dtype) @ rows.to(dtype).mT  # (B, S, M)
+        dtype = torch.promote_types(torch.promote_types(rows.dtype, texts.dtype), torch.float32)
+        similarity = texts.to(dtype) @ rows.to(dtype).mT  # (B, S, M)
     logits = scaled(similarity, temperature)
     if generator is None:
         found = pair_removal(logits, sentences, there)
