@@ -194,7 +194,7 @@ def interaction_alignment(
     lowest = torch.finfo(logits.dtype).min  # not −∞, whose softmax over nobody has no gradient
     target = (interaction.detach() / softness).masked_fill(~there, lowest).log_softmax(dim=-1)
     model = logits.masked_fill(~there, lowest).log_softmax(dim=-1)
-    divergence = torch.where(there, target.exp() * (target - model), 0).sum(dim=-1)
+    divergence = torch.where(there, target.exp() * (target - model), 0).sum(dim=-1).clamp(min=0)  # of rounding
     counted = sentences & moments.any(dim=-1, keepdim=True)
     return (divergence * counted).sum() / counted.sum().clamp(min=1)
 
