@@ -29,6 +29,8 @@ from geomclip.cli.arguments import (
     refuse_what_needs_two,
     term_weights,
 )
+from geomclip.cli.commands import Commands, examples
+from geomclip.cli.ground import ground
 from geomclip.cli.options import (
     CACHE,
     COMMON,
@@ -63,26 +65,6 @@ from geomclip.machine.words import nearest, one_line, speak_of_flags
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, what a shell reports of a command that dies of it."""
-
-
-class Commands(click.Group):
-    """A group of commands that answers a mistyped name with the nearest ones."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but the error names what was probably meant."""
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            known = self.list_commands(ctx)
-            near = nearest(name, known) or f"; the commands are {', '.join(known)}"
-            raise click.UsageError(f"no command {name!r}{near}", ctx)
-        return super().resolve_command(ctx, args)
-
-
-def examples(*lines: str) -> str:
-    """The end of a help text, with its line ends kept."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @click.group(
@@ -469,6 +451,9 @@ def download(name: str, *, quiet: bool, debug: bool, **options: Any) -> None:
     with progress_bar(quiet=quiet, of_bytes=True) as progress:
         folder = download_dataset(name, **options, progress=progress)
     click.echo(folder)
+
+
+app.add_command(ground)
 
 
 @app.command(params=[*CACHE, *DEBUG], epilog=examples("geomclip doctor"))

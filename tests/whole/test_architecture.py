@@ -41,7 +41,20 @@ MOST_FLOORS = 8
 PURE = {"metrics", "losses"}
 TOUCHES_THE_WORLD = {"os", "io", "pathlib", "subprocess", "socket", "urllib", "shutil", "tempfile", "pyarrow", "PIL"}
 SCRIPTS = {"analyses", "benchmarks", "tests", "conftest", "helpers"}
-HEAVY = ("torch", "torchvision", "open_clip", "pyarrow", "sklearn", "umap", "scipy", "numpy", "PIL", "rich")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "open_clip",
+    "pyarrow",
+    "sklearn",
+    "umap",
+    "scipy",
+    "numpy",
+    "PIL",
+    "rich",
+    "av",
+    "h5py",
+)
 
 FILES = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
@@ -228,7 +241,17 @@ def test_the_package_never_imports_scripts(file: str) -> None:
     assert names & SCRIPTS == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["measure", "--help"], ["mesure"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["measure", "--help"],
+        ["mesure"],
+        ["ground", "predict", "--help"],
+        ["ground", "predikt"],
+    ],
+)
 def test_nothing_heavy_is_loaded_before_a_command_runs(arguments: list[str]) -> None:
     code = (
         "import sys\n"
