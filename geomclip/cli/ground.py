@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from geomclip.cli.arguments import picked
 from geomclip.cli.commands import Commands, examples
-from geomclip.cli.options import CACHE, COMMON, MODEL, SEED, number, path, positive, switch, whole
-from geomclip.cli.terminal import progress_bar, stdout_console
+from geomclip.cli.options import CACHE, COMMON, MODEL, SEED, path, positive, switch, whole
+from geomclip.cli.terminal import progress_bar
+from geomclip.machine.errors import InputError
 from geomclip.machine.outputs import check_output_file
 
 PREDICT = [
     click.Option(["--query"], metavar="TEXT", multiple=True, required=True, help="A sentence; may be given again."),
-    path("--run", "FOLDER", "A trained run of `ground train`, in place of --model."),
     whole("--clips", "Clips that a video is cut into; default 16 to 64 by its duration.", at_least=1),
     whole("--top", "Moments for each query.", at_least=1, default=5),
-    number("--suppress", "X", "A moment that overlaps a better one by more (intersection over union) is left out."),
+    click.Option(
+        ["--suppress"],
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        default=0.5,
+        help="Leave out moments that overlap a better one by more (intersection over union).",
+    ),
     positive("--fps", "X", "Frames a second that are looked at; of a folder of frames: their rate."),
-    whole("--batch-size", "Frames at a time.", at_least=1, default=64),
+    whole("--batch-size", "Frames at a time.", at_least=1, default=32),
     path("--out", "FILE", "Write the answer: .json, or .html (a page) by its name."),
     switch("--json", "Print the answer as JSON, not as a table.", "as_json"),
 ]
@@ -45,7 +53,8 @@ def ground() -> None:
         'geomclip ground predict frames/ --fps 2 --query "a dog" --model ViT-B/32 --json',
     ),
 )
-def predict(videos: tuple[Path, ...], **options: Any) -> None:
+@click.pass_context
+def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any) -> None:
     """Find the moments of VIDEOs that a sentence describes: start, end, score.
 
     VIDEO is a video file or a folder of frames; with several the best moments over all of them are found too.
@@ -53,8 +62,22 @@ def predict(videos: tuple[Path, ...], **options: Any) -> None:
     out: Path | None = options["out"]
     if out is not None:
         check_output_file(out)
+        if out.suffix not in (".json", ".html"):
+            raise InputError(f"--out {out} must be a file whose name ends in .json or .html")
+    how = picked(options, MODEL, SEED, CACHE)
+    how |= {name: options[name] for name in ("clips", "top", "suppress", "fps", "batch_size")}
     from geomclip.grounding.predict import predict as predicting
 
+    page = out is not None and out.suffix == ".html"
     with progress_bar(quiet=options["quiet"]) as progress:
-        prediction = predicting(list(videos), list(options["query"]), progress=progress)
-    stdout_console().print(str(prediction))
+        prediction = predicting(videos, options["query"], **how, thumbnails=page, progress=progress)
+    if out is not None and page:
+        from geomclip.reports.grounding import write_page
+
+        write_page(prediction, out, command=context.obj)
+    elif out is not None:
+        prediction.save(out)
+    if options["as_json"]:
+        click.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(str(prediction))

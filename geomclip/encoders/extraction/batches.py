@@ -80,7 +80,7 @@ class Encoding:
             workers = processors() if self._on_gpu else torch.get_num_threads()
         self.workers = workers
         prepare = encoder.preprocess()
-        self._prepare: Callable[[Image], Tensor] = getattr(prepare, "uint8", prepare)
+        self.prepare: Callable[[Image], Tensor] = getattr(prepare, "uint8", prepare)
         self._calls = Workers(workers, "encode")
         self._tokenizing = threading.Lock()  # tokenizers are not all safe to share between threads
         self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
@@ -119,6 +119,21 @@ class Encoding:
         rows = torch.cat([whole.rows, *parts])
         whole.rows = rows if self.raw or not len(rows) else unit_rows(rows)
         return whole
+
+    def add(self, function: Callable[..., Out], *arguments: object) -> Call[Out]:
+        """Have a worker make a call, after those added before; the result is `result`'s."""
+        return self._calls.add(function, *arguments)
+
+    def result(self, call: Call[Out]) -> Out:
+        """What a call that was added returns or raises, waited for."""
+        return self._calls.result(call)
+
+    def pixel_batch(self, pixels: Sequence[Tensor]) -> Encoded:
+        """Rows of up to a batch of pictures that `prepare` has made; for `add`."""
+        batch = pixels[0].new_zeros(self.batch, *pixels[0].shape, pin_memory=self._on_gpu)
+        for place, one in enumerate(pixels):
+            batch[place] = one
+        return self._encoded(self.encoder.encode_image, batch, range(len(pixels)), len(pixels))
 
     def _image_batch(self, pairs: Sequence[Pair]) -> Encoded:
         reasons: dict[int, str] = {}
@@ -179,7 +194,7 @@ class Encoding:
 
         def read() -> tuple[Tensor, str]:
             content = pair.image.read()
-            return self._prepare(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
+            return self.prepare(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
 
         return value_or_reason(read, name=pair.image.path)
 
