@@ -47,6 +47,17 @@ class Answer:
     scores : Tensor of shape (N,), float64
         Of all proposals, in their order.
     proposals : Proposals
+    cells : tuple of (first clip, last clip)
+        Of each moment: its cell in `map`.
+    duration : float
+        Of the video, in seconds.
+
+    Examples
+    --------
+    >>> from geomclip.plots import static  # doctest: +SKIP
+    >>> answer = predict("bikes.mp4", "a cyclist").answer()  # doctest: +SKIP
+    >>> static.heat_map(answer.map, rows=answer.edges, columns=answer.edges, x="end (s)", y="start (s)", of="score",
+    ...     marks={"found": answer.cells[0]})  # doctest: +SKIP
     """
 
     query: int
@@ -56,6 +67,13 @@ class Answer:
     clips: Tensor
     scores: Tensor
     proposals: Proposals
+    cells: tuple[tuple[int, int], ...]
+    duration: float
+
+    @property
+    def edges(self) -> Tensor:
+        """When the clips end, in seconds: (T + 1,)."""
+        return torch.linspace(0, self.duration, len(self.clips) + 1, dtype=torch.float64)
 
     @cached_property
     def map(self) -> Tensor:
@@ -332,7 +350,8 @@ def _answer(query: int, number: int, video: EncodedVideo, text: Tensor, *, top: 
     )
     whole = [rows[int(moments.first[place]) : int(moments.last[place]) + 1].double().mean(0) for place in kept]
     own = unit_rows(torch.stack(whole)).double() @ text.double()
-    return Answer(query, number, found, tuple(own.tolist()), cosines, scores, moments)
+    cells = tuple((int(moments.first[place]), int(moments.last[place])) for place in kept)
+    return Answer(query, number, found, tuple(own.tolist()), cosines, scores, moments, cells, duration)
 
 
 def _text_rows(encoding: Encoding, queries: Sequence[str]) -> tuple[Tensor, list[str]]:

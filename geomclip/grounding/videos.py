@@ -179,9 +179,9 @@ def encode_video(
     duration = _duration(film, times)
     count = clips or min(max(FEWEST, min(MOST, round(duration))), len(rows))
     pooled = clip_rows(rows, times / duration, count)
-    return EncodedVideo(
-        Clips(str(path), pooled, duration), len(rows), len(rows) / duration, stream.size, tuple(stream.thumbnails), (*film.notes,)
-    )
+    read = Clips(str(path), pooled, duration)
+    thumbnails_of = tuple(stream.thumbnails)
+    return EncodedVideo(read, len(rows), len(rows) / duration, stream.size, thumbnails_of, tuple(film.notes))
 
 
 def clip_rows(rows: Tensor, places: Tensor, clips: int) -> Tensor:

@@ -18,6 +18,8 @@ from geomclip.reports.packed import packed
 from geomclip.reports.signs import plain
 
 FOLDER = Path(__file__).parent
+NUMBERS = {"report": "Numbers", "compare": "What changed", "moments": "Moments"}
+"""What each kind of page calls its numbers."""
 SCRIPTS = ("payload.js", "elements.js", "items.js", "maps.js", "explore.js", "main.js")
 
 
@@ -38,11 +40,21 @@ class Missing:
     command: str = ""
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a sentence found in videos: rows of cells under the heads, each with small pictures (data addresses)."""
+
+    query: str
+    heads: Sequence[str]
+    rows: Sequence[tuple[Sequence[str], Sequence[str]]]
+    note: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """All that a page shows; text as it came from outside, which the template escapes."""
 
-    kind: str  # report or compare: the template
+    kind: str  # report, compare or moments: the template
     kicker: str
     title: str
     lines: Sequence[str]
@@ -60,6 +72,7 @@ class Page:
     galleries: Mapping[str, Sequence[Card]] = field(default_factory=dict)
     items: Mapping[str, Any] | None = None
     by: Table | None = None
+    findings: Sequence[Findings] = ()
     notes: Sequence[str] = ()
 
 
@@ -85,7 +98,7 @@ def html(page: Page) -> str:
     drawn = {each.name: each.figure for each in (*page.maps, *page.pictures) if each.figure is not None}
     sections = [
         ("explore", "Explore", page.maps),
-        ("numbers", "Numbers" if page.kind == "report" else "What changed", True),
+        ("numbers", NUMBERS[page.kind], True),
         ("pictures", "Pictures", page.pictures),
         ("pairs", "Pairs and hubs", page.galleries),
         ("made", "Made from", True),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from geomclip.plots.interactive.charts import alignment_uniformity, reliability, similarities
 from geomclip.plots.interactive.curves import gap_curves, k_occurrence, spectrum
+from geomclip.plots.interactive.heat_maps import heat_map, time_line
 from geomclip.plots.interactive.planes import plane, plane_pair
 from geomclip.plots.interactive.spheres import space, sphere, sphere_pair
 
 __all__ = [
     "alignment_uniformity",
     "gap_curves",
+    "heat_map",
     "k_occurrence",
     "plane",
     "plane_pair",
@@ -23,4 +25,5 @@ __all__ = [
     "spectrum",
     "sphere",
     "sphere_pair",
+    "time_line",
 ]

@@ -6,6 +6,7 @@ from geomclip.plots.static.canvas import save
 from geomclip.plots.static.charts import k_occurrence, similarities, spectrum
 from geomclip.plots.static.curves import alignment_uniformity, gap_curves, reliability
 from geomclip.plots.static.gallery import gallery
+from geomclip.plots.static.heat_maps import heat_map, time_line
 from geomclip.plots.static.planes import plane, plane_pair
 from geomclip.plots.static.spheres import sphere, sphere_pair
 
@@ -13,6 +14,7 @@ __all__ = [
     "alignment_uniformity",
     "gallery",
     "gap_curves",
+    "heat_map",
     "k_occurrence",
     "plane",
     "plane_pair",
@@ -22,4 +24,5 @@ __all__ = [
     "spectrum",
     "sphere",
     "sphere_pair",
+    "time_line",
 ]
