@@ -204,10 +204,10 @@ def clip_rows(rows: Tensor, places: Tensor, clips: int) -> Tensor:
 
 
 def _duration(film: Film, times: Tensor) -> float:
-    """Seconds of what was read: as declared, if the frames end about there."""
-    declared = film.declared
-    if declared is not None and abs(declared - film.end) <= max(0.5, 2 / film.rate):
-        return max(declared, float(times[-1]))
+    """Seconds of what was read: as declared, if the last frame is shown about then."""
+    declared, last = film.declared, float(times[-1])
+    if declared is not None and last < declared <= film.end + max(0.5, 2 / film.rate):
+        return declared
     if declared is not None and film.end < declared:
         film.notes.append(f"its frames end at {film.end:.1f} s of the {declared:.1f} s that it declares")
     if film.end > 0:
@@ -228,7 +228,7 @@ class _Stream:
     reason: str = ""
     thumbnails: list[tuple[float, bytes]] = field(default_factory=list)
     _stride: int = 1  # every such frame has a thumbnail
-    _made: deque[tuple[float, bool, Call[tuple[Tensor, tuple[int, int], bytes] | str]]] = field(default_factory=deque)
+    _made: deque[tuple[float, int, Call[tuple[Tensor, tuple[int, int], bytes] | str]]] = field(default_factory=deque)
     _pixels: list[Tensor] = field(default_factory=list)
     _times: list[float] = field(default_factory=list)  # of the pixels
     _batches: deque[tuple[list[float], Call[Encoded]]] = field(default_factory=deque)
@@ -237,7 +237,7 @@ class _Stream:
 
     def add(self, frame: Frame) -> None:
         small = self.thumbnails_wanted and self.count % self._stride == 0
-        self._made.append((frame.time, small, self.encoding.add(self._make, frame.picture, small)))
+        self._made.append((frame.time, self.count, self.encoding.add(self._make, frame.picture, small)))
         self.count += 1
         # a decoded 4K frame has 12 MB: no more of them than keep the workers busy
         if len(self._made) > 2 * max(1, self.encoding.workers):
@@ -262,13 +262,13 @@ class _Stream:
 
     def _take(self) -> None:
         """The oldest picture into the batch that is being filled."""
-        time, small, call = self._made.popleft()
+        time, number, call = self._made.popleft()
         made = self.encoding.result(call)
         if isinstance(made, str):
             self._lose(made)
             return
         pixels, self.size, thumbnail = made
-        if small:
+        if thumbnail and number % self._stride == 0:  # fewer may be wanted since it was made
             self.thumbnails.append((time, thumbnail))
             if len(self.thumbnails) > THUMBNAILS:
                 self.thumbnails, self._stride = self.thumbnails[::2], 2 * self._stride

@@ -135,7 +135,8 @@ window.geomclip = (() => {
     swatch.className = "swatch";
     swatch.style.background = (first.marker && first.marker.color) || (first.line && first.line.color) || "gray";
     const name = document.createElement("span");
-    name.textContent = first.name;
+    // the legend's own text is markup, in which < and & are written out
+    name.textContent = first.name.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
     button.append(swatch, name);
     const show = (on) => button.setAttribute("aria-pressed", String(on));
     show(first.visible !== "legendonly");

@@ -138,9 +138,9 @@ def _pictures(prediction: Prediction) -> Iterator[Figure]:
         of = f", {name}" if many else ""
         words = [f"{query + 1}: {shown(prediction.queries[query])}" for query in range(len(answers))]
         lines = {words[each.query]: each.clips.numpy() for each in answers[:MOST_LINES]}
-        spans = {f"best of {each.query + 1}": _ends(each, video) for each in answers[:MOST_LINES]}
+        spans = {words[each.query]: _ends(each, video) for each in answers[:MOST_LINES]}
         figure = interactive.time_line(answers[0].edges.numpy(), lines, spans=spans, y="cosine with the sentence")
-        text = "The cosine of each clip with each sentence; the best moments are shaded."
+        text = "The cosine of each clip with each sentence; the best moment of each is shaded in its colour."
         yield Figure(f"time-{number}", f"Clips along time{of}", text, _plain(figure), wide=True)
         for answer in answers:
             figure = interactive.heat_map(
@@ -174,3 +174,7 @@ def _read(video: EncodedVideo) -> str:
 def _made(prediction: Prediction) -> dict[str, str]:
     kept: Sequence[str] = ("model", "pretrained", "arch", "precision", "device", "weights_sha256")
     return {name: str(prediction.made_from[name]) for name in kept if prediction.made_from.get(name)}
+
+
+def _json(prediction: Prediction) -> str:
+    return json.dumps(prediction.to_dict(), indent=2) + "\n"

@@ -8,10 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-av = __import__("pytest").importorskip("av")
+av = pytest.importorskip("av")
 
 Picture = NDArray[np.uint8]
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}

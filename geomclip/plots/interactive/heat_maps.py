@@ -136,7 +136,7 @@ def time_line(
         What is not finite (no path leads there) leaves a gap.
     title : str
     spans : mapping of name to (start, end), optional
-        Stretches to shade, as the moment that is meant.
+        Stretches to shade, as the moment that is meant; one named as a line has its colour.
     x, y : str
 
     Returns
@@ -149,37 +149,49 @@ def time_line(
         If there is nothing to draw, ends and values differ in number, or a stretch has no length.
     """
     ends, lines = steps(edges, values)
+    colors = {name: SERIES[place % len(SERIES)] for place, name in enumerate(lines)}
     figure = go.Figure()
     for place, (name, each) in enumerate((spans or {}).items()):
         start, end = span(name, each)
-        color = (TEXT, *SERIES[2:])[place % 4]
-        # filled from end to end of a second axis, so that the legend's entry shows and hides it
+        color = colors.get(name, (TEXT, *SERIES[2:])[place % 4])
+        # filled to the top of an axis of its own, beneath that of the lines, so that an entry of the legend hides it
         figure.add_scatter(
             x=[start, start, end, end],
             y=[0, 1, 1, 0],
-            yaxis="y2",
             mode="lines",
             line={"width": 0, "color": color},
             fill="tozeroy",
             fillcolor=_faint(color),
             name=plain(name),
+            legendgroup=plain(name),
+            showlegend=name not in lines,
             hoverinfo="skip",
         )
-    spoken = np.stack([ends[:-1], ends[1:]], axis=1)
-    for place, (name, line) in enumerate(lines.items()):
-        # the last clip's step needs an end of its own
+    along = np.stack([ends[:-1], ends[1:]], axis=1)  # (T, 2): both ends of each step
+    for name, line in lines.items():
         figure.add_scatter(
-            x=typed(ends),
-            y=typed(np.append(line, line[-1])),
-            customdata=np.concatenate([spoken, spoken[-1:]]).tolist(),
+            x=typed(along.ravel()),
+            y=typed(line.repeat(2)),
+            customdata=along.repeat(2, axis=0).tolist(),
+            yaxis="y2",
             mode="lines",
-            line={"shape": "hv", "width": 2, "color": SERIES[place % len(SERIES)]},
+            line={"width": 2, "color": colors[name]},
             name=plain(name),
+            legendgroup=plain(name),
             hovertemplate=f"%{{customdata[0]:.6g}} to %{{customdata[1]:.6g}}: %{{y:.3g}}<extra>{plain(name)}</extra>",
         )
-    arrange_chart(figure, title, plain(x), plain(y), height=CHART - 100)
+    arrange_chart(figure, title, plain(x), "", height=CHART - 100)
     figure.update_xaxes(range=[float(ends[0]), float(ends[-1])])
-    figure.update_layout(yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True})
+    figure.update_layout(
+        yaxis={"range": [0, 1], "visible": False, "fixedrange": True},
+        yaxis2={
+            "overlaying": "y",
+            "tickmode": "auto",
+            "showgrid": True,
+            "title": {"text": plain(y)},
+            "zeroline": False,
+        },
+    )
     return figure
 
 

@@ -124,7 +124,7 @@ def time_line(
         What is not finite (no path leads there) leaves a gap.
     title : str
     spans : mapping of name to (start, end), optional
-        Stretches to shade, as the moment that is meant.
+        Stretches to shade, as the moment that is meant; one named as a line has its colour.
     x, y : str
     width : float
         Millimetres.
@@ -143,10 +143,18 @@ def time_line(
     lines_key: list[tuple[str, dict[str, Any]]] = [
         (name, {"color": SERIES[place % len(SERIES)], "linestyle": "-"}) for place, name in enumerate(lines)
     ]
-    shades = {name: _shade(place) for place, name in enumerate(stretches)}
+    of_lines = dict(lines_key)
+    shades = {
+        name: {"color": of_lines[name]["color"]} if name in lines else _shade(place)
+        for place, name in enumerate(stretches)
+    }
     key: list[tuple[str, dict[str, Any]]] = [
         *lines_key,
-        *((name, {"color": look["color"], "marker": "s", "alpha": 0.5}) for name, look in shades.items()),
+        *(
+            (each, {"color": look["color"], "marker": "s", "alpha": 0.5})
+            for each, look in shades.items()
+            if each not in lines
+        ),
     ]
     figure, rect = sheet(width, 0.4 * width, title=title, key=key)
     axes = figure.add_subplot()
