@@ -614,3 +614,46 @@ def test_a_browser_that_cannot_unpack_says_so(chromium: Any, tmp_path: Path) -> 
     assert "cannot unpack the pictures" in trouble.inner_text()
     assert opened.troubles == []
     opened.close()
+
+
+# --- heat maps and time lines
+
+
+def test_a_heat_map_has_its_cells_its_marks_and_markup_that_is_shown() -> None:
+    values = [[1.0, np.nan], [np.inf, 4.0]]
+    figure = interactive.heat_map(values, rows=["<b>a</b>", "c"], columns=[0, 1, 3], marks={"<i>": (1, 1)}, of="<u>")
+    cells, mark = figure.data
+    assert np.nan_to_num(np.asarray(cells.z), nan=-1).tolist() == [[1, -1], [-1, 4]]
+    assert (cells.zmin, cells.zmax) == (1, 4)
+    assert list(cells.x) == [0, 1, 3]
+    assert list(cells.customdata[0][1]) == ["&lt;b&gt;a&lt;/b&gt;", "1 to 3"]
+    assert (min(mark.x), max(mark.x), min(mark.y), max(mark.y)) == (1, 3, 1, 2)
+    assert mark.name == "&lt;i&gt;"
+    assert cells.colorbar.title.text == "&lt;u&gt;"
+    assert figure.layout.yaxis.autorange == "reversed"
+
+
+def test_a_time_line_draws_each_step_whole_also_before_a_gap() -> None:
+    figure = interactive.time_line(
+        [0, 2, 3, 5], {"a": [1, np.inf, 2], "b": [0, 0, 0]}, spans={"a": (2, 3), "c": (0, 1)}
+    )
+    of_line, alone, line, _ = figure.data
+    assert list(line.x) == [0, 2, 2, 3, 3, 5]
+    assert np.nan_to_num(np.asarray(line.y), nan=-1).tolist() == [1, 1, -1, -1, 2, 2]
+    # a stretch named as a line goes with it
+    assert of_line.line.color == line.line.color
+    assert (of_line.showlegend, alone.showlegend) == (False, True)
+    assert of_line.legendgroup == line.legendgroup
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: interactive.heat_map([[1, 2]], rows=["a"], columns=["b"]), "columns: 1 names for 2 cells"),
+        (lambda: interactive.time_line([0, 1], {"a": [1, 2]}), "a: 2 ends for 2 cells, which need 3"),
+        (lambda: interactive.time_line([0, 1], {"a": [1]}, spans={"b": (2, 1)}), "b: 2 to 1 is no stretch of time"),
+    ],
+)
+def test_maps_and_lines_that_do_not_fit_are_refused(draw: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        draw()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import ROOT
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, StepPatch
 from matplotlib.text import Text
@@ -88,6 +88,7 @@ ABLATION = curve("removed", [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024])
 PICTURE = Image.fromarray(np.arange(40 * 30 * 3, dtype=np.uint8).reshape(40, 30, 3))
 CAPTIONS = [HOSTILE, "", "a red apple", "😀 \u200b \ufffd", "no_breaks" * 30, "$\\alpha$"]
 
+SECONDS = {"rows": np.linspace(0, 12, 17), "columns": np.linspace(0, 12, 17)}
 PICTURES: dict[str, Callable[..., Figure]] = {
     "sphere of 3": lambda **more: static.sphere(a_map(3), **more),
     "sphere of 100, five texts each": lambda **more: static.sphere(a_map(100, per_image=5), **more),
@@ -114,6 +115,22 @@ PICTURES: dict[str, Callable[..., Figure]] = {
     "gap shift": lambda **more: static.gap_curves(SHIFT, None, **more),
     "k-occurrence": lambda **more: static.k_occurrence([0, 1, 2.5, 9], np.arange(30_000.0), 10, **more),
     "k-occurrence of few": lambda **more: static.k_occurrence(None, [1.0, 1.0, 1.0], 1, **more),
+    "map of 16 clips": lambda **more: static.heat_map(
+        np.where(np.tri(16).T > 0, np.arange(256).reshape(16, 16), np.nan),
+        **SECONDS,
+        x="end (s)",
+        y="start (s)",
+        of="score",
+        marks={"found": (4, 8), HOSTILE: (4, 9)},
+        **more,
+    ),
+    "map of words": lambda **more: static.heat_map(
+        np.arange(90.0).reshape(45, 2) - 40, rows=[HOSTILE] * 45, columns=["a", HOSTILE], about=0, **more
+    ),
+    "map of one cell": lambda **more: static.heat_map([[0.5]], rows=["a"], columns=["b"], **more),
+    "time line": lambda **more: static.time_line(
+        np.arange(9), {"a": [0.1, 0.2] * 4, HOSTILE: [np.inf] * 8}, spans={"found": (2, 4), HOSTILE: (3, 5)}, **more
+    ),
     "gallery": lambda **more: static.gallery([PICTURE, None] * 3, CAPTIONS, ["rank 12,345, cosine 0.2134"] * 6, **more),
     "captions": lambda **more: static.gallery(None, CAPTIONS, credit=HOSTILE, **more),
 }
@@ -505,6 +522,38 @@ def test_a_gallery_shows_each_picture_whole_with_its_number_and_caption() -> Non
     assert long[-1].endswith("…")
 
 
+def test_a_heat_map_has_its_values_in_its_cells_and_leaves_out_what_is_not_finite() -> None:
+    values = np.array([[1.0, 2.0, np.nan], [np.inf, 4.0, 5.0]])
+    figure = static.heat_map(values, rows=["a", "b"], columns=[0, 1, 2, 4], of="score", marks={"best": (1, 2)})
+    (mesh,) = (each for each in figure.axes[0].collections if isinstance(each, QuadMesh))
+    shown = np.ma.asarray(mesh.get_array()).reshape(2, 3)
+    assert shown.filled(-1).tolist() == [[1, 2, -1], [-1, 4, 5]]
+    assert figure.axes[0].get_ylim() == (2, 0)  # words are read downwards
+    (outlined,) = figure.axes[0].lines
+    assert {*map(float, outlined.get_xdata())} == {2, 4}  # type: ignore[arg-type]
+    assert {*map(float, outlined.get_ydata())} == {1, 2}  # type: ignore[arg-type]
+    assert "score" in words(figure)
+
+
+def test_a_heat_map_about_a_value_has_it_in_the_middle_of_its_colours() -> None:
+    figure = static.heat_map([[-1.0, 3.0]], rows=["a"], columns=["b", "c"], about=0)
+    (mesh,) = (each for each in figure.axes[0].collections if isinstance(each, QuadMesh))
+    assert mesh.get_clim() == (-3, 3)
+
+
+def test_a_time_line_steps_at_the_ends_and_leaves_a_gap_where_there_is_no_value() -> None:
+    figure = static.time_line([0, 2, 3, 5], {"a": [1, np.inf, 2]}, spans={"moment": (2, 3)})
+    steps, moment = figure.axes[0].patches
+    if not isinstance(steps, StepPatch):
+        steps, moment = moment, steps
+    assert isinstance(steps, StepPatch)
+    values, edges, _ = steps.get_data()
+    assert list(edges) == [0, 2, 3, 5]
+    assert [values[0], values[2]] == [1, 2]
+    assert np.isnan(values[1])
+    assert moment.get_extents().transformed(figure.axes[0].transData.inverted()).x0 == pytest.approx(2)
+
+
 REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "no counts": (lambda: static.similarities([0, 1], {}), "no similarities to draw"),
     "other bins": (
@@ -518,6 +567,17 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "no items": (lambda: static.k_occurrence(None, [], 10), "no counts to draw"),
     "no tile": (lambda: static.gallery(None, []), "nothing to show"),
     "more pictures": (lambda: static.gallery([PICTURE], ["a", "b"]), "1 pictures for 2 captions"),
+    "flat map": (lambda: static.heat_map([1, 2], rows=["a"], columns=["b"]), r"values must be \(rows, columns\)"),
+    "blank map": (lambda: static.heat_map([[np.nan]], rows=["a"], columns=["b"]), "no value to draw"),
+    "few names": (lambda: static.heat_map([[1, 2]], rows=["a"], columns=["b"]), "columns: 1 names for 2 cells"),
+    "few ends": (lambda: static.heat_map([[1, 2]], rows=["a"], columns=[0, 1]), "columns: 2 ends for 2 cells"),
+    "ends that fall": (lambda: static.heat_map([[1]], rows=["a"], columns=[1, 0]), "the ends must rise"),
+    "no such cell": (
+        lambda: static.heat_map([[1]], rows=["a"], columns=["b"], marks={"best": (0, 1)}),
+        r"the map has no cell \(0, 1\)",
+    ),
+    "no line": (lambda: static.time_line([0, 1], {}), "no line to draw"),
+    "no stretch": (lambda: static.time_line([0, 1], {"a": [1]}, spans={"b": (1, 1)}), "b: 1 to 1 is no stretch"),
     "more numbers": (lambda: static.gallery(None, ["a"], ["1", "2"]), "2 numbers for 1 captions"),
 }
 
@@ -533,7 +593,7 @@ def test_static_and_interactive_pictures_take_the_same_arguments() -> None:
     interactive = pytest.importorskip("geomclip.plots.interactive")
     own = {"width", "view", "hover", "morph"}  # millimetres and camera on paper, pointer and slider on the screen
     shared = set(static.__all__) & set(interactive.__all__)
-    assert len(shared) == 10
+    assert len(shared) == 12
 
     def taken(module: Any, name: str) -> list[tuple[str, Any]]:
         arguments = inspect.signature(getattr(module, name)).parameters.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,8 +15,8 @@ from geomclip.plots.static.canvas import COLUMN, FACT, Picture, drawn, finished,
 from geomclip.plots.static.charts import SERIES
 from geomclip.plots.theme import TEXT
 
-NAMED = 40
-"""Names along an axis that there is room for; of more, every so many."""
+STEP = 3.4
+"""Millimetres from a name to the next; where there is less room, every so many is named."""
 NAME = 24.0
 """Millimetres of a name beside a map."""
 HATCHES = ("", "////", "\\\\\\\\", "....")
@@ -74,14 +75,16 @@ def heat_map(
         name: {"color": SERIES[(place + 1) % len(SERIES)], "linestyle": (0, (2, 1)) if place else "-", "linewidth": 1.8}
         for place, name in enumerate(marks or {})
     }
-    figure, rect = sheet(width, 0.75 * width, title=title, key=list(looks.items()))
+    beside, below = (NAME + 8 if axis.names else 14 for axis in (up, along))
+    tall = max(0.75 * width, min(1.5 * width, below + STEP * len(up.names)))
+    figure, rect = sheet(width, tall, title=title, key=list(looks.items()))
     axes = figure.add_subplot()
     colors = "cividis" if about is None else "RdBu_r"
     mesh = axes.pcolormesh(along.edges, up.edges, cells, cmap=colors, vmin=low, vmax=high, rasterized=cells.size > 4096)
     for name, cell in (marks or {}).items():
         axes.plot(*outline(cell, up, along), **looks[name], clip_on=False, zorder=4)
-    _ticks(axes, "x", along)
-    _ticks(axes, "y", up)
+    _ticks(axes, "x", along, width - beside - 22)
+    _ticks(axes, "y", up, tall - below)
     if up.names:  # read downwards
         axes.invert_yaxis()
     axes.grid(visible=False)
@@ -91,13 +94,13 @@ def heat_map(
     return finished(figure, rect)
 
 
-def _ticks(axes: Axes, side: Literal["x", "y"], axis: Axis) -> None:
+def _ticks(axes: Axes, side: Literal["x", "y"], axis: Axis, room: float) -> None:
     """Names in the middles of their cells, upright below the map; numbers as matplotlib has them."""
     each = axes.xaxis if side == "x" else axes.yaxis
     if not axis.names:
         each.set_major_locator(MaxNLocator(6))
         return
-    every = -(-len(axis.names) // NAMED)
+    every = math.ceil(len(axis.names) * STEP / room)
     names = [" ".join(wrapped(name, NAME, FACT, lines=1)) for name in axis.names[::every]]
     each.set_ticks(axis.middles[::every], names, rotation=90 if side == "x" else 0, fontsize=FACT)
     axes.tick_params(axis=side, length=0)
