@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +28,24 @@ BATCH_SIZE = 32
 MOST_CLIPS = 1024
 SHOWN = 60
 """Characters of a query that a table shows."""
+
+
+class Scored(Protocol):
+    """What a trained model makes of clips and sentences."""
+
+    def scores(self) -> Tensor:
+        """How well each proposal of its own video answers a sentence: (Q, N)."""
+
+
+class Trained(Protocol):
+    """A trained model, in eval mode; `geomclip.grounding.model.GroundingModel` is one."""
+
+    @property
+    def proposals(self) -> Proposals:
+        """The moments that it scores, of as many clips as it takes."""
+
+    def __call__(self, clips: Tensor, texts: Tensor, owner: Tensor) -> Scored:
+        """Of clips (B, T, d), sentences (Q, d) and the video of each sentence (Q,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +119,10 @@ class Prediction:
     answers : tuple of Answer
         For each query those of each video.
     made_from : mapping
-        The encoder, as results name it; `run` if a trained model gave the scores.
+        The encoder, as results name it.
     notes : tuple of str
+    comparable : bool
+        Whether scores compare moments of several videos, as those of a trained model do; else cosines do.
 
     Examples
     --------
@@ -116,6 +136,7 @@ class Prediction:
     answers: tuple[Answer, ...]
     made_from: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    comparable: bool = False
 
     def answer(self, query: int = 0, video: int = 0) -> Answer:
         """What a query finds in a video, by their numbers."""
@@ -129,14 +150,14 @@ class Prediction:
     def best(self, query: int = 0) -> list[Found]:
         """The moments of a query in all videos, best first.
 
-        Scores compare the moments of one video. Videos are compared by the cosines of their moments, and within a
-        video a moment does not go before one with a better score.
+        Where scores compare the moments of one video alone, videos are compared by the cosines of their moments, and
+        within a video a moment does not go before one with a better score.
         """
         ranked = []
         for number in range(len(self.videos)):
             answer, lowest = self.answer(query, number), float("inf")
             for moment, cosine in zip(answer.moments, answer.cosines, strict=True):
-                lowest = min(lowest, cosine)
+                lowest = min(lowest, moment.score if self.comparable else cosine)
                 ranked.append((lowest, Found(number, moment, cosine)))
         return [found for _, found in sorted(ranked, key=lambda each: -each[0])]
 
@@ -206,6 +227,7 @@ def predict(
     precision: str = "fp32",
     device: str = "cpu",
     seed: int = 0,
+    trained: Trained | None = None,
     clips: int | None = None,
     fps: float | None = None,
     top: int = 5,
@@ -228,8 +250,10 @@ def predict(
     queries : str, or sequence of str
     model : str or encoder
         With `pretrained`, `arch`, `precision`, `device`, `seed`: see `geomclip.encoders.load_encoder`.
+    trained : model, optional
+        Gives the scores, of rows of the encoder that it was trained on. Left out: `zero_shot_scores`.
     clips : int, optional
-        Of each video; left out: one a second, but 16 to 64.
+        Of each video; left out: one a second, but 16 to 64; of a trained model as many as it takes.
     fps : float, optional
         Frames a second that are looked at; of a folder of frames their rate.
     top : int
@@ -259,6 +283,10 @@ def predict(
     videos = [videos] if isinstance(videos, str | Path) else list(videos)
     queries = _checked([queries] if isinstance(queries, str) else list(queries), videos)
     _check_numbers(clips, fps, top, suppress, batch_size)
+    if trained is not None:
+        if clips not in (None, trained.proposals.clips):
+            raise InputError(f"{option('clips')} {clips}: the trained model takes {trained.proposals.clips}")
+        clips = trained.proposals.clips
     if isinstance(model, str):
         named = {"pretrained": pretrained, "arch": arch, "precision": precision, "device": device}
         model = load_encoder(model, **named, cache_dir=cache_dir, seed=seed)  # type: ignore[arg-type]
@@ -269,14 +297,13 @@ def predict(
             encode_video(each, encoding, clips=clips, fps=fps, thumbnails=thumbnails, progress=progress)
             for each in videos
         ]
-    answers = tuple(
-        _answer(query, number, video, row, top=top, threshold=suppress)
-        for query, row in enumerate(texts)
-        for number, video in enumerate(watched)
-    )
+    per_video = [
+        _answers(number, video, texts, trained, top=top, threshold=suppress) for number, video in enumerate(watched)
+    ]
+    answers = tuple(each[query] for query in range(len(queries)) for each in per_video)
     if made_from.get("model") == "demo":
         notes.append(f"the demo model knows little but drawings of emoji: {option('model')} names another")
-    return Prediction(tuple(queries), tuple(watched), answers, made_from, tuple(notes))
+    return Prediction(tuple(queries), tuple(watched), answers, made_from, tuple(notes), trained is not None)
 
 
 def zero_shot_scores(clips: Tensor, moments: Proposals) -> Tensor:
@@ -337,21 +364,33 @@ def shown(query: str) -> str:
     return f'"{_cut(one_line(query[: 4 * SHOWN]), SHOWN)}"'
 
 
-def _answer(query: int, number: int, video: EncodedVideo, text: Tensor, *, top: int, threshold: float) -> Answer:
+def _answers(
+    number: int, video: EncodedVideo, texts: Tensor, trained: Trained | None, *, top: int, threshold: float
+) -> list[Answer]:
+    """What each query finds in one video."""
     rows, duration = video.clips.rows, video.clips.duration
-    moments = map_of(len(rows))
-    cosines = (rows.double() @ text.double()).clamp(-1, 1)
-    scores = zero_shot_scores(cosines, moments)
-    kept = suppress(moments.spans, scores, most=top, threshold=threshold)
-    kept = kept[: max(1, int((scores[kept] > 0).sum()))]  # what lacks more than it holds is no answer
-    found = tuple(
-        Moment(float(start) * duration, float(end) * duration, float(scores[place]))
-        for place, (start, end) in zip(kept.tolist(), moments.spans[kept], strict=True)
-    )
-    whole = [rows[int(moments.first[place]) : int(moments.last[place]) + 1].double().mean(0) for place in kept]
-    own = unit_rows(torch.stack(whole)).double() @ text.double()
-    cells = tuple((int(moments.first[place]), int(moments.last[place])) for place in kept)
-    return Answer(query, number, found, tuple(own.tolist()), cosines, scores, moments, cells, duration)
+    cosines = (texts.double() @ rows.double().T).clamp(-1, 1)  # (Q, T)
+    if trained is None:
+        moments = map_of(len(rows))
+        scores = torch.stack([zero_shot_scores(each, moments) for each in cosines])
+    else:
+        moments = trained.proposals
+        with torch.inference_mode():
+            scores = trained(rows[None], texts, torch.zeros(len(texts), dtype=torch.int64)).scores().double()
+    answers = []
+    for query, text in enumerate(texts):
+        kept = suppress(moments.spans, scores[query], most=top, threshold=threshold)
+        # what lacks more than it holds is no answer
+        kept = kept[: max(1, int((scores[query, kept] > 0).sum()))]
+        cells = tuple((int(moments.first[place]), int(moments.last[place])) for place in kept)
+        found = tuple(
+            Moment(float(start) * duration, float(end) * duration, float(score))
+            for (start, end), score in zip(moments.spans[kept], scores[query, kept], strict=True)
+        )
+        means = unit_rows(torch.stack([rows[first : last + 1].double().mean(0) for first, last in cells]))
+        own = tuple((means.double() @ text.double()).tolist())
+        answers.append(Answer(query, number, found, own, cosines[query], scores[query], moments, cells, duration))
+    return answers
 
 
 def _text_rows(encoding: Encoding, queries: Sequence[str]) -> tuple[Tensor, list[str]]:

@@ -164,6 +164,31 @@ def test_any_encoder_will_do(tmp_path: Path) -> None:
     assert found.made_from["model"] == "tiny"
 
 
+class Late:
+    """Scores each moment by how late it starts, the second query the other way round."""
+
+    proposals = proposals(6)
+
+    def __call__(self, clips: torch.Tensor, texts: torch.Tensor, owner: torch.Tensor) -> Late:
+        assert clips.shape == (1, 6, TinyEncoder.dim)
+        assert owner.tolist() == [0] * len(texts)
+        self.signs = torch.tensor([[1.0], [-1.0]])
+        return self
+
+    def scores(self) -> torch.Tensor:
+        return (0.5 + self.signs * (self.proposals.first[None] - 2.5) / 10).clamp(0, 1)
+
+
+def test_a_trained_model_gives_the_scores(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.mp4", scenes([plain("red"), plain("blue")], [2, 2]))
+    found = predict(file, ["a", "b"], model=TinyEncoder(), trained=Late())
+    assert found.answer(0).moments[0].start == pytest.approx(4 * 5 / 6)
+    assert found.answer(1).moments[0].start == 0
+    assert [each.moment.score for each in found.best(0)] == [each.score for each in found.answer(0).moments]
+    with pytest.raises(InputError, match="clips 4: the trained model takes 6"):
+        predict(file, ["a"], model=TinyEncoder(), trained=Late(), clips=4)
+
+
 def test_a_query_without_direction_is_refused(tmp_path: Path) -> None:
     class Silent(TinyEncoder):
         def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
