@@ -19,6 +19,7 @@ from geomclip.grounding.record import Moment
 from geomclip.grounding.videos import EncodedVideo, encode_video, names_of
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json
+from geomclip.machine.json_files import clean
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
@@ -145,7 +146,7 @@ class Prediction:
     @cached_property
     def names(self) -> list[str]:
         """How tables call the videos."""
-        return names_of([video.clips.video for video in self.videos])
+        return names_of([clean(video.clips.video) for video in self.videos])
 
     def best(self, query: int = 0) -> list[Found]:
         """The moments of a query in all videos, best first.
@@ -361,7 +362,7 @@ def clock(seconds: float) -> str:
 
 def shown(query: str) -> str:
     """A query as a line of a table has it."""
-    return f'"{_cut(one_line(query[: 4 * SHOWN]), SHOWN)}"'
+    return f'"{_cut(one_line(clean(query[: 4 * SHOWN])), SHOWN)}"'
 
 
 def _answers(

@@ -137,6 +137,11 @@ def test_a_query_that_is_too_long_is_cut_and_said(film: Path) -> None:
     assert "…" in str(found)
 
 
+def test_a_terminal_is_told_nothing_by_a_name_or_a_query(tmp_path: Path) -> None:
+    file = write(tmp_path / "a\x1b[31m.mp4", scenes([plain("red"), plain("blue")], [1, 1]))
+    assert "\x1b" not in str(predict([file, file], "a\x1b[31m dog", model=TinyEncoder()))
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no query": (lambda film: predict(film, []), "no query is given"),
     "an empty query": (lambda film: predict(film, ["dog", " \n"]), "query 2 of 2 is empty"),

@@ -528,6 +528,7 @@ def test_a_heat_map_has_its_values_in_its_cells_and_leaves_out_what_is_not_finit
     (mesh,) = (each for each in figure.axes[0].collections if isinstance(each, QuadMesh))
     shown = np.ma.asarray(mesh.get_array()).reshape(2, 3)
     assert shown.filled(-1).tolist() == [[1, 2, -1], [-1, 4, 5]]
+    assert mesh.get_clim() == (1, 5)
     assert figure.axes[0].get_ylim() == (2, 0)  # words are read downwards
     (outlined,) = figure.axes[0].lines
     assert {*map(float, outlined.get_xdata())} == {2, 4}  # type: ignore[arg-type]
