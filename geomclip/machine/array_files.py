@@ -59,8 +59,24 @@ def read_npy(path: Path) -> NDArray[Any]:
         raise InputError(f"{path} has the impossible shape {shape}") from problem
 
 
-def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
+def read_npz(
+    path: Path,
+    wanted: Collection[str],
+    *,
+    needed: str = "image, and text or class_text",
+    most: int | None = None,
+) -> dict[str, NDArray[Any]]:
     """The arrays of a .npz file that are wanted and there; the others are not looked at.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : collection of str
+        Names of arrays.
+    needed : str
+        Those of them that a file must have, for the message where it has none.
+    most : int, optional
+        Bytes that they may unfold to, if fewer than their kind allows.
 
     Raises
     ------
@@ -76,10 +92,12 @@ def read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
             unfolded = sum(info.file_size for info in chosen.values())
             if unfolds_too_far(size, unfolded):
                 raise InputError(f"{path}: {size} bytes claim to unfold to {unfolded}: refused as a zip bomb")
+            if most is not None and unfolded > most:
+                raise InputError(f"{path} unfolds to {unfolded} bytes, more than {most}: refused")
             arrays = {name: _member(archive, info, f"{path}: {name}") for name, info in chosen.items()}
             if not arrays:
                 names = ", ".join(sorted(held)[:8]) or "nothing"
-                raise InputError(f"{path} holds {names}; needed: image, and text or class_text")
+                raise InputError(f"{path} holds {names}; needed: {needed}")
             return arrays
     except InputError:
         raise

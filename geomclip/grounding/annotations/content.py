@@ -1,4 +1,4 @@
-"""What a file of annotations holds: read within bounds, JSON without what JSON has not, values of the kind they must be."""
+"""What a file of annotations holds: read within bounds, without what JSON has not, each value of its kind."""
 
 from __future__ import annotations
 
