@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import click
 
 from geomclip.cli.arguments import picked
 from geomclip.cli.commands import Commands, examples
-from geomclip.cli.options import CACHE, COMMON, MODEL, SEED, path, positive, switch, whole
-from geomclip.cli.terminal import progress_bar
-from geomclip.machine.errors import InputError
+from geomclip.cli.options import CACHE, COMMON, DEBUG, MODEL, SEED, path, positive, switch, text, whole
+from geomclip.cli.terminal import progress_bar, stdout_console
+from geomclip.machine.errors import GateError, InputError
+from geomclip.machine.files import atomic_json
 from geomclip.machine.outputs import check_output_file
 
 PREDICT = [
@@ -81,3 +83,50 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
         click.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
     else:
         click.echo(str(prediction))
+
+
+# ------------------------------------------------------------------------------------------------ check
+
+CHECK = [
+    text("--format", "NAME", "charades, activitynet, tacos, qvhighlights or jsonl; default: by what a file holds."),
+    path("--durations", "FILE", "Seconds of each video, JSON or csv, of files that do not say; as charades.json."),
+    whole("--clips", "Clips that a video is cut into; default what published models take.", at_least=1),
+    path("--features", "PATH", "HDF5, or a folder of .npy: list the videos that it lacks."),
+    switch("--fail-on-leak", "Exit 3 if two of the files share videos."),
+    path("--out", "FILE.json", "Write all of it, with every moment left out and every video without features."),
+    switch("--json", "Print it as JSON, not as a table.", "as_json"),
+]
+
+
+@ground.command(
+    params=[
+        click.Argument(["files"], nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."),
+        *CHECK,
+        *DEBUG,
+    ],
+    epilog=examples(
+        "geomclip ground check charades_sta_train.txt charades_sta_test.txt",
+        "geomclip ground check train.json val_1.json val_2.json --fail-on-leak",
+        "geomclip ground check mine.jsonl --features c3d.hdf5 --out check.json",
+    ),
+)
+def check(files: tuple[Path, ...], *, out: Path | None, as_json: bool, fail_on_leak: bool, **options: Any) -> None:
+    """Say what annotation FILEs hold: their faults, what guesses reach in them, and what they share."""
+    if out is not None:
+        check_output_file(out, ".json")
+    from geomclip.grounding.annotations import load_queries
+    from geomclip.grounding.splits import check_splits, split_lines
+    from geomclip.panels.lines import show
+
+    held = [load_queries(file, format=options["format"], durations=options["durations"]) for file in files]
+    found = check_splits(held, clips=options["clips"], features=options["features"])
+    if out is not None:
+        atomic_json(out, found.to_dict())
+    if as_json:
+        click.echo(found.to_json())
+    else:
+        console = stdout_console()
+        show(split_lines(found, console.width), console)
+    sys.stdout.flush()
+    if fail_on_leak and found.leaks:
+        raise GateError(f"--fail-on-leak {'; '.join(found.leaks)}")
