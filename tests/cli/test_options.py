@@ -31,6 +31,8 @@ CALLED = (
     "panels.sources.loaded",
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
+    *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
+    *("grounding.splits.check_splits", "grounding.splits.split_lines"),
 )
 """What commands hand their options to."""
 SHOWN = [
@@ -45,6 +47,7 @@ NEEDED = {
     "export": ["demo", "--to", "hf", "--out", "folder"],
     "download": ["coco"],
     "plan": ["--width", "0.1"],
+    "check": ["annotations.json"],
 }
 VALUES = {
     "metrics": "alignment",
