@@ -261,6 +261,8 @@ class HDF5:
         _bounded(chunk, where)
         if unfolds_too_far(held.id.get_storage_size(), max(held.nbytes, chunk)):
             raise InputError(f"{where} claims {held.nbytes} bytes of {held.id.get_storage_size()} stored: refused")
+        if held.nbytes and not held.id.get_storage_size():  # HDF5 would give zeros
+            raise InputError(f"{where} was made, but its numbers were never written")
 
 
 def _loaded(

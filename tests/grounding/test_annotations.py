@@ -136,6 +136,12 @@ def test_qvhighlights_has_several_windows_or_none(load: Load) -> None:
     assert found.notes() == ()
 
 
+def test_a_sentence_whose_moment_is_not_known_is_neither_a_repeat_nor_names_another(load: Load) -> None:
+    found = load(lines([QV, QV | {"qid": 2}, QV | {"qid": 3, "relevant_windows": [[0, 1]]}]))
+    assert len(found.queries) == 3
+    assert (found.same_sentence, found.duplicates) == ((), 0)
+
+
 def test_our_own_form_has_one_window_or_several_or_none(load: Load) -> None:
     found = load(lines(OWN)).queries
     assert [query.windows for query in found] == [((0, 2.5),), ((1, 2), (7, 8)), ()]
@@ -192,6 +198,7 @@ REFUSED = {
     "digits of others": ("3MSZA 1 ２##a", "is no number"),
     "huge in a line": ("3MSZA 1 1e300##a", "file line 1 should be a number of at most 10000000"),
     "no separator": ("3MSZA 1 2##a\n\n3MSZA 1 2 a", "file line 3 should be VIDEO START END##SENTENCE"),
+    "four words": ("3MSZA 1 2##a\n3MSZA 1 2 3##a", "file line 2 should be VIDEO START END##SENTENCE"),
     "no duration": ("3MSZA 1 2##a\nother 1 2##b", "file line 2: nothing says how long 'other' is"),
     "NaN": (json.dumps(ACTIVITYNET).replace("19.86", "NaN"), "NaN is no JSON"),
     "Infinity": (json.dumps(TACOS).replace("25.0", "Infinity"), "Infinity is no JSON"),

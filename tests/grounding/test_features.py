@@ -217,6 +217,7 @@ def linked(tmp_path: Path) -> Path:
         file.create_group("empty")
         file.create_group("deep/deeper/deepest")
         file["type"] = np.dtype("f4")
+        file.create_dataset("unwritten", (6, 2), "f4")
     return tmp_path / "f.hdf5"
 
 
@@ -236,9 +237,10 @@ def linked(tmp_path: Path) -> Path:
         ("empty", "should hold one data set, holds nothing"),
         ("deep", "'deep' is no data set"),
         ("type", "'type' is no data set"),
+        ("unwritten", "was made, but its numbers were never written"),
     ],
 )
-def test_what_lies_elsewhere_in_hdf5_is_not_followed(linked: Path, video: str, expected: str) -> None:
+def test_what_lies_elsewhere_in_hdf5_or_nowhere_is_not_read(linked: Path, video: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         loaded(linked, {video: 0})
     assert loaded(linked, {"here": 0})[0].rows.tolist() == [[2, 3], [8, 9]]
