@@ -99,10 +99,13 @@ def test_guesses_are_what_a_loop_over_queries_and_proposals_finds(made: list[lis
 
 
 def test_queries_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    queries = [Query("v", str(n), ((n / 3, n / 3 + 2), (0.0, 1.0 + n / 9)), 9.0) for n in range(11)]
-    whole = guesses(queries, proposals(8))
+    several = [Query("v", str(n), ((n / 3, n / 3 + 2), (0.0, 1.0 + n / 9)), 9.0) for n in range(11)]
+    short = [Query("v", str(n), ((at, at + 1.0),), 16.0) for n, at in enumerate([12.0] * 6 + [0.0] * 2)]
+    whole = [guesses(queries, proposals(4)) for queries in (several, short)]
+    assert whole[1].fixed[0] == 0  # none reaches a half, so overlaps of all queries decide
+    assert whole[1].span == (0.75, 1.0)
     monkeypatch.setattr(splits, "QUERIES", 3)
-    assert guesses(queries, proposals(8)) == whole
+    assert [guesses(queries, proposals(4)) for queries in (several, short)] == whole
 
 
 def test_an_overlap_of_exactly_a_half_counts_however_it_is_rounded() -> None:
