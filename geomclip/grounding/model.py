@@ -25,6 +25,15 @@ PRESETS = ("encoder", "mmn", "released")
 STEEPNESS = 10.0
 """Of the sigmoid over the overlap head's cosine (Wang et al. 2022, released code)."""
 
+RESIDUAL = 0.03
+"""Of what is added to the encoder's rows: an optimiser that moves each weight alike would else replace them at once."""
+
+SHARPER = 4.0
+"""Times the steepness of the fitted curve: sentences differ in their cosines with all moments, which flattens it."""
+
+RIDGE = 1e-2
+"""Keeps a logistic curve finite where cosines tell the targets apart without error."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -101,6 +110,8 @@ class GroundingModel(nn.Module):
         Of the starting weights.
     """
 
+    weight: Tensor
+
     def __init__(self, architecture: Architecture, *, generator: torch.Generator) -> None:
         super().__init__()
         self.architecture = architecture
@@ -112,7 +123,9 @@ class GroundingModel(nn.Module):
         )
         published = architecture.preset != "encoder"
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(architecture.layers if published else 0))
-        self.heads: nn.Module = PublishedHeads(architecture) if published else EncoderHeads(architecture)
+        self.heads: EncoderHeads | PublishedHeads = (
+            PublishedHeads(architecture) if published else EncoderHeads(architecture)
+        )
         self.register_buffer("weight", mask_weight(self.proposals.valid, kernel), persistent=False)
         draw_weights(self, generator)
 
@@ -165,7 +178,8 @@ class EncoderHeads(nn.Module):
     """Residuals on the encoder's own rows, all zero at the start: then the scores rank as the encoder does.
 
     A moment's row is the mean of its clips plus what its cell adds, a sentence's its own plus a linear map of it. The
-    gate is what a cell says by itself plus a product of cell and sentence.
+    gate is a logistic curve of their cosine, rising, plus what the cell says by itself. The convolutions learn from
+    the gate alone: what the rows add is read off them, since contrast would teach them the pictures by heart.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -174,24 +188,32 @@ class EncoderHeads(nn.Module):
         self.moment = nn.Linear(width, d)
         self.sentence = nn.Linear(d, d, bias=False)
         self.gate = nn.Linear(width, 1)
-        self.cell = nn.Linear(width, width, bias=False)
-        self.query = nn.Linear(d, width)
-        self.steepness = nn.Parameter(torch.tensor(0.0))
+        self.steepness, self.center = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
 
     def start(self) -> None:
         """The residuals and the gate are set to zero."""
-        for each in (self.moment, self.sentence, self.gate, self.cell):
-            for parameter in each.parameters():
-                nn.init.zeros_(parameter)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def calibrate(self, cosines: Tensor, targets: Tensor) -> None:
+        """Start the logistic curve about where it fits targets 0 to 1 best; it rises, so the ranking stays.
+
+        Parameters
+        ----------
+        cosines, targets : Tensor of shape (n,)
+            Of sentences with moments of their videos, and how much those are what is meant.
+        """
+        steepness, center = logistic_curve(cosines.double(), targets.double())
+        with torch.no_grad():
+            self.steepness.fill_(SHARPER * max(steepness, 1.0))
+            self.center.fill_(center)
 
     def forward(self, hidden: Tensor, means: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        moments = normalize(means + self.moment(hidden), dim=-1)
-        sentences = normalize(texts + self.sentence(texts), dim=-1)
-        by_sentence = self.query(texts) @ self.cell.weight  # (Q, width)
-        by_sentence = by_sentence + self.gate.weight
-        gates = torch.einsum("qw,qnw->qn", by_sentence, hidden[owner]) + self.gate.bias
+        """Rows of moments (B, N, d) and of sentences (Q, d), and gates (Q, N)."""
+        moments = normalize(means + RESIDUAL * self.moment(hidden.detach()), dim=-1)
+        sentences = normalize(texts + RESIDUAL * self.sentence(texts), dim=-1)
         own = torch.einsum("qj,qnj->qn", sentences, moments[owner])
-        return moments, sentences, gates + self.steepness * own
+        return moments, sentences, self.steepness * (own - self.center) + self.gate(hidden).squeeze(2)[owner]
 
 
 class PublishedHeads(nn.Module):
@@ -211,11 +233,31 @@ class PublishedHeads(nn.Module):
     def forward(
         self, hidden: Tensor, means: Tensor | None, texts: Tensor, owner: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of moments (B, N, joint) and of sentences (Q, joint), and gates (Q, N)."""
         texts = self.norm(texts)
         overlap = normalize(self.moment_overlap(hidden), dim=-1)
         wanted = normalize(self.sentence_overlap(texts), dim=-1)
         gates = STEEPNESS * torch.einsum("qj,qnj->qn", wanted, overlap[owner])
         return normalize(self.moment(hidden), dim=-1), normalize(self.sentence(texts), dim=-1), gates
+
+
+def logistic_curve(x: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Steepness a and centre c of the logistic curve sigmoid(a (x − c)) nearest to targets in cross-entropy.
+
+    By Newton's method, which is exact to rounding after a few steps. Where x does not vary: (0, 0).
+    """
+    scale, middle = float(x.std()) if len(x) > 1 else 0.0, x.mean()
+    if not scale > 0:
+        return 0.0, 0.0
+    columns = torch.stack([(x - middle) / scale, torch.ones_like(x)], dim=1)  # (n, 2)
+    at = torch.zeros(2, dtype=x.dtype)
+    for _ in range(25):
+        expected = (columns @ at).sigmoid()
+        slope = columns.T @ (targets - expected) - RIDGE * at
+        curvature = columns.T @ (columns * (expected * (1 - expected))[:, None]) + RIDGE * torch.eye(2, dtype=x.dtype)
+        at = at + torch.linalg.solve(curvature, slope).clamp(-2, 2)
+    steepness = float(at[0]) / scale
+    return steepness, float(middle - at[1] / steepness) if steepness else 0.0
 
 
 def mask_weight(valid: Tensor, kernel: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geomclip.grounding.model import Rows
+from geomclip.grounding.model import EncoderHeads, GroundingModel, Rows
 from geomclip.grounding.moments import Proposals, overlap
 from geomclip.grounding.record import Query
 from geomclip.machine.errors import InputError
@@ -38,20 +38,6 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("base", "overlap and contrast both ways", WANG, {**BASE, "to_moments": CONTRAST}),
-        Method("geodesic", "moments near the true one are positives", OURS, {**BASE, "geodesic": CONTRAST}),
-        Method(
-            "shapley",
-            "base, cosines agree with sampled interactions",
-            OURS,
-            {**BASE, "to_moments": CONTRAST, "interaction": INTERACTION},
-        ),
-        Method("g2l", "geodesic and shapley", OURS, {**BASE, "geodesic": CONTRAST, "interaction": INTERACTION}),
-        Method(
-            "pair-removal",
-            "base, cosines agree with the removal of pairs",
-            OURS,
-            {**BASE, "to_moments": CONTRAST, "pair_removal": INTERACTION},
-        ),
     )
 }
 
@@ -83,6 +69,10 @@ class Options:
     margin: float = 0.3  # taken off the cosine of what belongs together (0.4 and 0.1 for Charades-STA and TACoS)
     least: float = 0.5  # overlap from which a moment begins to count, and below which it is a negative
     most: float = 1.0  # overlap from which it counts in full
+
+    def scaled(self, overlaps: Tensor) -> Tensor:
+        """Overlaps brought from `least` … `most` to 0 … 1: what the gate is to predict."""
+        return ((overlaps - self.least) / (self.most - self.least)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +126,9 @@ def batch_of(
     for one, query in enumerate(queries):
         for other in range(one, len(queries)):
             if owner[one] == owner[other]:
-                alike = query.text == queries[other].text or bool((overlap(windows[one], windows[other]) >= least).any())
+                alike = query.text == queries[other].text or bool(
+                    (overlap(windows[one], windows[other]) >= least).any()
+                )
                 same[one, other] = same[other, one] = alike
     return Batch(
         clips=clips,
@@ -172,6 +164,18 @@ def merged(queries: Sequence[Query]) -> list[Query]:
         first = query if before is None else before
         found[key] = Query(first.video, first.text, windows, first.duration, first.id)
     return list(found.values())
+
+
+@torch.no_grad()
+def start_at_encoder(model: GroundingModel, batch: Batch, options: Options) -> None:
+    """Set the gate of a model that starts at the encoder to what overlaps look like in its cosines; else nothing.
+
+    The more videos the batch has, the better; the ranking of moments stays the encoder's own.
+    """
+    if isinstance(model.heads, EncoderHeads):
+        rows = model(batch.clips, batch.texts, batch.owner)
+        own = rows.cosines()[torch.arange(len(batch)), batch.owner]
+        model.heads.calibrate(own.flatten(), options.scaled(batch.overlaps).flatten())
 
 
 @dataclass(frozen=True)
@@ -228,9 +232,7 @@ class Seen:
 
 def overlap_loss(seen: Seen) -> Tensor:
     """Cross-entropy between the predicted overlap and the true one, brought from `least` … `most` to 0 … 1."""
-    options = seen.options
-    target = ((seen.batch.overlaps - options.least) / (options.most - options.least)).clamp(0, 1)
-    return functional.binary_cross_entropy_with_logits(seen.rows.gates, target)
+    return functional.binary_cross_entropy_with_logits(seen.rows.gates, seen.options.scaled(seen.batch.overlaps))
 
 
 def to_sentences(seen: Seen) -> Tensor:

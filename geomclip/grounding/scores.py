@@ -184,8 +184,7 @@ def best_moments(
     kept = suppress(every.spans, scores, most=most, threshold=threshold)
     spans = every.spans[kept] * duration
     return tuple(
-        Moment(start, end, value)
-        for (start, end), value in zip(spans.tolist(), scores[kept].tolist(), strict=True)
+        Moment(start, end, value) for (start, end), value in zip(spans.tolist(), scores[kept].tolist(), strict=True)
     )
 
 
@@ -197,9 +196,7 @@ def random_proposal(
 ) -> list[tuple[Moment, ...]]:
     """Proposals in an order drawn for each query."""
     return [
-        best_moments(
-            every, torch.rand(len(every), generator=generator), query.duration, most=most, threshold=threshold
-        )
+        best_moments(every, torch.rand(len(every), generator=generator), query.duration, most=most, threshold=threshold)
         for query in queries
     ]
 
