@@ -11,14 +11,83 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.words import option
 from geomclip.training import snapshots
-from geomclip.training.settings import Settings
-from geomclip.training.trainer import NotFinite, Trainer
+from geomclip.training.processes import Processes
 from geomclip.training.watching.journal import Journal
+
+
+class NotFinite(GeomclipError):
+    """A loss or gradient that is NaN or infinite: the weights of this step are not to be kept."""
+
+
+class Watched(Protocol):
+    """How often the loop looks, saves and waits: settings of any trainer."""
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+
+    @property
+    def patience(self) -> int:
+        """Evaluations without gain before the end; 0: never."""
+
+    @property
+    def eval_every(self) -> int:
+        """Epochs between evaluations; 0: only at the end."""
+
+    @property
+    def save_every(self) -> int:
+        """Steps between checkpoints; 0: only at the end."""
+
+    @property
+    def probe_every(self) -> int:
+        """Steps between looks at a probe set; 0: never."""
+
+
+class Steps(Protocol):
+    """A model in training, as the loop sees it: it steps, is looked at, and is put down and taken up again."""
+
+    done: int
+    steps: int
+
+    @property
+    def settings(self) -> Watched:
+        """Its settings."""
+
+    @property
+    def processes(self) -> Processes:
+        """This process among its like."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next step, counted from 0."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps an epoch has."""
+
+    def step(self) -> dict[str, Any]:
+        """One update; what the log says of it, with how many `pairs` it saw. NotFinite if it cannot be kept."""
+
+    def plain(self) -> nn.Module:
+        """The model as it would be used now, in eval mode."""
+
+    def glimpse(self) -> nn.Module:
+        """The same, good enough to look at."""
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors that a run goes on with."""
+
+    def causes(self) -> list[str]:
+        """What is likely to have made a loss infinite, the likeliest first, each with its remedy."""
 
 
 class Validation(Protocol):
@@ -79,7 +148,7 @@ class Interruption:
 
 
 def train(
-    trainer: Trainer,
+    trainer: Steps,
     run: Path,
     *,
     validation: Validation | None,
@@ -92,7 +161,7 @@ def train(
 
     Parameters
     ----------
-    trainer : Trainer
+    trainer : Steps
     run : path
         Its folder; `checkpoints/` in it gets a snapshot every `save_every` steps, at the end, and on Ctrl-C.
     validation : callable, optional
@@ -147,18 +216,18 @@ def train(
     return course
 
 
-def evaluation_due(trainer: Trainer, settings: Settings) -> bool:
+def evaluation_due(trainer: Steps, settings: Watched) -> bool:
     """Whether the step just done ended an epoch after which the validation split is measured."""
-    epoch, within = divmod(trainer.done, trainer.batches.steps_per_epoch)
+    epoch, within = divmod(trainer.done, trainer.steps_per_epoch)
     return bool(settings.eval_every) and within == 0 and epoch % settings.eval_every == 0
 
 
-def out_of_patience(course: Course, settings: Settings) -> bool:
+def out_of_patience(course: Course, settings: Watched) -> bool:
     """Whether the validation metric has stood still for too long."""
     return bool(settings.patience) and course.waited >= settings.patience
 
 
-def save(trainer: Trainer, run: Path, course: Course) -> None:
+def save(trainer: Steps, run: Path, course: Course) -> None:
     """A snapshot of now, by the process that writes."""
     if trainer.processes.first:
         known = {"course": asdict(course), "seed": trainer.settings.seed, "epoch": trainer.epoch}
@@ -172,7 +241,7 @@ def course_of(known: Mapping[str, Any]) -> Course:
 
 
 def _evaluate(
-    trainer: Trainer,
+    trainer: Steps,
     validation: Validation | None,
     keep_best: Callable[[nn.Module, int], None],
     journal: Journal | None,
@@ -192,24 +261,14 @@ def _evaluate(
     keep_best(module, trainer.done)
 
 
-def _look(trainer: Trainer, probe: Looks | None, journal: Journal | None) -> None:
+def _look(trainer: Steps, probe: Looks | None, journal: Journal | None) -> None:
     if probe is not None and journal is not None:
         journal.probe(trainer.done, probe.measure(trainer.glimpse(), trainer.settings.device))
 
 
-def _diagnosis(problem: NotFinite, trainer: Trainer, run: Path) -> str:
+def _diagnosis(problem: NotFinite, trainer: Steps, run: Path) -> str:
     """One line: the step, the last good checkpoint, the likely cause."""
-    settings = trainer.settings
     last = snapshots.newest(run)
     kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-    causes = []
-    if settings.lr > 1e-4 and settings.method != "lp-ft":
-        causes.append(f"the learning rate {settings.lr:g} is high (try {option('lr', float(f'{settings.lr / 10:g}'))})")
-    if not settings.clip_norm:
-        causes.append(f"gradients are not clipped (try {option('clip_norm', 1)})")
-    if settings.precision in ("bf16", "auto"):
-        causes.append(f"bf16 rounds coarsely (try {option('precision', 'fp32')})")
-    if trainer.logit_scale() > 99:
-        causes.append("the temperature is at its lower limit")
-    cause = "; ".join(causes[:2]) or "the starting weights or a picture are unusable"
+    cause = "; ".join(trainer.causes()[:2]) or "the starting weights or a picture are unusable"
     return f"step {trainer.done + 1}: {problem}; {kept}; likely cause: {cause}"

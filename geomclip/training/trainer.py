@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from geomclip.embeddings.geometry import normalize
-from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.attention import kernel, quicken
 from geomclip.training.batches import Batch, Batches
 from geomclip.training.gradients import differentiated, divided
+from geomclip.training.loop import NotFinite
 from geomclip.training.objective import Features, Loss, Objective
 from geomclip.training.parameters import (
     freeze_statistics,
@@ -36,10 +37,6 @@ from geomclip.training.precision import choose_training_precision, in_bf16
 from geomclip.training.processes import Processes
 from geomclip.training.seeds import derived
 from geomclip.training.settings import MAX_LOGIT_SCALE, Settings
-
-
-class NotFinite(GeomclipError):
-    """A loss or gradient that is NaN or infinite: the weights of this step are not to be kept."""
 
 
 class Trainer:
@@ -109,7 +106,12 @@ class Trainer:
     @property
     def epoch(self) -> int:
         """The epoch of the next step, counted from 0."""
-        return self.done // self.batches.steps_per_epoch
+        return self.done // self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps an epoch has."""
+        return self.batches.steps_per_epoch
 
     def step(self) -> dict[str, Any]:
         """One batch, one update; what the log says of it.
@@ -152,6 +154,20 @@ class Trainer:
     def logit_scale(self) -> float:
         """1/temperature as a factor, as it is now."""
         return float(self.module.logit_scale.detach().exp())  # type: ignore[operator]
+
+    def causes(self) -> list[str]:
+        """What is likely to have made a loss infinite, the likeliest first, each with its remedy."""
+        settings, causes = self.settings, []
+        if settings.lr > 1e-4 and settings.method != "lp-ft":
+            lower = option("lr", float(f"{settings.lr / 10:g}"))
+            causes.append(f"the learning rate {settings.lr:g} is high (try {lower})")
+        if not settings.clip_norm:
+            causes.append(f"gradients are not clipped (try {option('clip_norm', 1)})")
+        if settings.precision in ("bf16", "auto"):
+            causes.append(f"bf16 rounds coarsely (try {option('precision', 'fp32')})")
+        if self.logit_scale() > 99:
+            causes.append("the temperature is at its lower limit")
+        return causes
 
     def glimpse(self) -> nn.Module:
         """The model as it is now, in the precision of the passes: enough to look at, and quicker than `plain`.
