@@ -14,7 +14,7 @@ from geomclip.embeddings.graphs import geodesic_distances
 from geomclip.grounding.model import EncoderHeads, GroundingModel, Rows
 from geomclip.grounding.moments import Proposals, overlap
 from geomclip.grounding.record import Query
-from geomclip.losses.interaction import pair_removal, sampled_interaction
+from geomclip.losses.geodesic import geodesic_weights, moment_alignment, moment_contrastive
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import nearest
 
@@ -89,9 +89,8 @@ class Options:
     neighbors: int = 5  # of a moment in the graph that geodesic distances are taken along
     reach: float = 0.35  # radians: a moment at that distance weighs 1/e
     positives: int = 5  # moments that count as positives, the true one included
-    players: int = 4  # moments that a sentence brings into the game by distance, and as many by cosine
+    players: int = 4  # moments that a sentence brings into the game: the nearest to its own
     coalitions: int = 64  # that are drawn
-    sharpness: float = 0.1  # temperature of the distribution that interactions are made into
 
     def scaled(self, overlaps: Tensor) -> Tensor:
         """Overlaps brought from `least` … `most` to 0 … 1: what the gate is to predict."""
@@ -217,7 +216,7 @@ class Objective:
 
     def __call__(self, rows: Rows, batch: Batch, *, generator: torch.Generator | None = None) -> Loss:
         """The loss of a batch, and each of its terms; the generator draws coalitions, where a term needs some."""
-        seen = Seen(rows, batch, self.options, rows.cosines(), generator)
+        seen = Seen(rows, batch, self.options, generator)
         terms = {name: TERMS[name](seen) for name in self.method.terms}
         return Loss(sum_of([self.method.terms[name] * value for name, value in terms.items()]), terms)
 
@@ -234,24 +233,12 @@ class Seen:
     rows: Rows
     batch: Batch
     options: Options
-    cosines: Tensor  # (Q, B, N)
     generator: torch.Generator | None = None
 
-    @property
-    def pair_cosine(self) -> Tensor:
-        """Of each sentence with its moment: (P,)."""
-        batch = self.batch
-        return self.cosines[batch.pair_sentence, batch.owner[batch.pair_sentence], batch.pair_moment]
-
-    def negatives(self) -> Tensor:
-        """Which moments are negatives of each sentence: (Q, B, N) bool.
-
-        Of its own video those that overlap none of its windows by `least`, of others all.
-        """
-        batch = self.batch
-        kept = torch.ones_like(self.cosines, dtype=torch.bool)
-        kept[torch.arange(len(batch)), batch.owner] = batch.overlaps < self.options.least
-        return kept if batch.allowed is None else kept & batch.allowed
+    @cached_property
+    def pair_video(self) -> Tensor:
+        """The video of each pair: (P,)."""
+        return self.batch.owner[self.batch.pair_sentence]
 
     @cached_property
     def distances(self) -> Tensor:
@@ -259,46 +246,36 @@ class Seen:
 
         Infinite beyond three reaches, where a weight is 1e-4.
         """
-        batch, options = self.batch, self.options
-        video = batch.owner[batch.pair_sentence]
-        slot = place_within(video)
-        sources = torch.zeros(len(self.rows.moments), int(slot.max()) + 1, dtype=torch.int64)
-        sources[video, slot] = batch.pair_moment
+        options, slot = self.options, place_within(self.pair_video)
+        sources = slot.new_zeros(len(self.rows.moments), int(slot.max()) + 1)
+        sources[self.pair_video, slot] = self.batch.pair_moment
         limit = 3 * options.reach
-        found = geodesic_distances(self.rows.moments.detach(), k=options.neighbors, sources=sources, limit=limit)
-        return found[video, slot]
+        found = geodesic_distances(self.rows.moments, k=options.neighbors, sources=sources, limit=limit)
+        return found[self.pair_video, slot]
 
     @cached_property
-    def game(self) -> Game:
-        """The sentences and some moments of each video, as players: nearest along the graph, and likest."""
-        batch, options = self.batch, self.options
-        slot = place_within(batch.owner)
-        videos, n = self.rows.moments.shape[:2]
-        most = min(options.players, n)
-        own = self.cosines.detach()[torch.arange(len(batch)), batch.owner]  # (Q, N)
-        nearest = self.distances.topk(most, largest=False)
-        chosen = torch.zeros(videos, n, dtype=torch.bool)
-        chosen[batch.owner[:, None], own.topk(most).indices] = True
-        pair_video = batch.owner[batch.pair_sentence][:, None].expand_as(nearest.indices)
-        reached = nearest.values.isfinite()
-        chosen[pair_video[reached], nearest.indices[reached]] = True  # each once, however many sentences bring it
-        count = int(chosen.sum(1).max())
-        moments = chosen.byte().topk(count).indices  # (B, M)
-        sentences = torch.zeros(videos, int(slot.max()) + 1, dtype=torch.int64)
-        there = torch.zeros_like(sentences, dtype=torch.bool)
-        sentences[batch.owner, slot], there[batch.owner, slot] = torch.arange(len(batch)), True
-        video = torch.arange(videos)[:, None, None]
-        cosines = self.cosines[sentences[:, :, None], video, moments[:, None]]  # (B, S, M)
-        return Game(cosines / options.temperature, there, chosen.gather(1, moments))
+    def nearest(self) -> Tensor:
+        """From the nearest moment of each sentence to all moments of its video: (Q, N)."""
+        shape = (len(self.batch), self.distances.shape[1])
+        index = self.batch.pair_sentence[:, None].expand_as(self.distances)
+        return self.distances.new_full(shape, torch.inf).scatter_reduce(0, index, self.distances, "amin")
 
-
-@dataclass(frozen=True, eq=False)
-class Game:
-    """Sentences and moments of B videos, and how like they are."""
-
-    similarity: Tensor  # (B, S, M), logits
-    sentences: Tensor  # (B, S) bool: who is there
-    moments: Tensor  # (B, M) bool
+    def by_pair(self, weights: Tensor | None) -> Tensor:
+        """`moment_contrastive` of the sentence and the moment of each pair: (P,)."""
+        rows, batch, options, sentence = self.rows, self.batch, self.options, self.batch.pair_sentence
+        return moment_contrastive(
+            rows.moments,
+            rows.sentences[sentence],
+            self.pair_video,
+            batch.pair_moment,
+            batch.overlaps[sentence],
+            weights,
+            temperature=options.temperature,
+            margin=options.margin,
+            least=options.least,
+            most=options.positives,
+            allowed=None if batch.allowed is None else batch.allowed[sentence],
+        )
 
 
 def place_within(owner: Tensor) -> Tensor:
@@ -309,12 +286,22 @@ def place_within(owner: Tensor) -> Tensor:
     >>> place_within(torch.tensor([0, 0, 2, 0])).tolist()
     [0, 1, 0, 2]
     """
-    return ((owner[:, None] == owner) & torch.ones(len(owner), len(owner), dtype=torch.bool).tril(-1)).sum(1)
+    return (owner[:, None] == owner).tril(-1).sum(1)
 
 
 def overlap_loss(seen: Seen) -> Tensor:
-    """Cross-entropy between the predicted overlap and the true one, brought from `least` … `most` to 0 … 1."""
-    return functional.binary_cross_entropy_with_logits(seen.rows.gates, seen.options.scaled(seen.batch.overlaps))
+    """Cross-entropy between the predicted overlap and the true one, brought from `least` … `most` to 0 … 1.
+
+    Of the moments of its video that a sentence may have as negatives or that overlap its own.
+    """
+    batch, options = seen.batch, seen.options
+    counted = None
+    if batch.allowed is not None:
+        allowed = batch.allowed[torch.arange(len(batch)), batch.owner]
+        counted = (allowed | (batch.overlaps >= options.least)).to(seen.rows.gates)
+    target = options.scaled(batch.overlaps).to(seen.rows.gates)
+    found = functional.binary_cross_entropy_with_logits(seen.rows.gates, target, weight=counted, reduction="sum")
+    return found / (target.numel() if counted is None else counted.sum())
 
 
 def to_sentences(seen: Seen) -> Tensor:
@@ -323,77 +310,47 @@ def to_sentences(seen: Seen) -> Tensor:
     −log e^((c − μ)/τ) / (e^((c − μ)/τ) + Σ e^(c'/τ)); c' is absent, not 0, where it is masked (Wang et al. 2022 leave
     it in as 0).
     """
-    batch, options = seen.batch, seen.options
-    of_pair = seen.cosines[:, batch.owner[batch.pair_sentence], batch.pair_moment].T  # (P, Q)
-    others = (of_pair / options.temperature).masked_fill(batch.same[batch.pair_sentence], -torch.inf)
-    true = (seen.pair_cosine - options.margin) / options.temperature
-    return mean_over_sentences(torch.logaddexp(true, others.logsumexp(1)) - true, batch)
+    rows, batch, options = seen.rows, seen.batch, seen.options
+    logits = rows.moments[seen.pair_video, batch.pair_moment] @ rows.sentences.T / options.temperature  # (P, Q)
+    others = logits.masked_fill(batch.same[batch.pair_sentence], -torch.inf).logsumexp(1)
+    true = logits.gather(1, batch.pair_sentence[:, None])[:, 0] - options.margin / options.temperature
+    return mean_over_sentences(torch.logaddexp(true, others) - true, batch)
 
 
 def to_moments(seen: Seen) -> Tensor:
     """Each sentence's moment against those of its video that it does not name, and all of other videos."""
-    batch, options = seen.batch, seen.options
-    others = (seen.cosines / options.temperature).masked_fill(~seen.negatives(), -torch.inf).flatten(1).logsumexp(1)
-    true = (seen.pair_cosine - options.margin) / options.temperature
-    return mean_over_sentences(torch.logaddexp(true, others[batch.pair_sentence]) - true, batch)
+    return mean_over_sentences(seen.by_pair(None), seen.batch)
 
 
 def geodesic(seen: Seen) -> Tensor:
-    """As `to_moments`, but the moments nearest to the true one along the graph of moments are positives too.
-
-    With w = exp(−(d/s)²), d the geodesic distance from the true moment, P those of largest w: −log of
-    Σ_P w e^((c − μ)/τ) over the same plus Σ (1 + w) e^(c/τ) over moments of its video that overlap the sentence's by
-    less than `least`, have w < ½ and are not in P, plus Σ e^(c/τ) over moments of other videos. With w = 1 for the
-    true moment alone it is `to_moments`.
-    """
-    batch, options = seen.batch, seen.options
-    weights = (-(seen.distances / options.reach).square()).exp().to(seen.cosines)  # (P, N)
-    own = seen.cosines[batch.pair_sentence, batch.owner[batch.pair_sentence]]  # (P, N)
-    kept, where = weights.topk(min(options.positives, weights.shape[1]))
-    near = kept.log() + (own.gather(1, where) - options.margin) / options.temperature  # −inf where out of reach
-    true = near.logsumexp(1)
-    negative = seen.negatives()  # (Q, B, N)
-    apart = (weights < 0.5).scatter(1, where, kept == 0)
-    of_own = negative[batch.pair_sentence, batch.owner[batch.pair_sentence]] & apart
-    inside = (own / options.temperature + weights.log1p()).masked_fill(~of_own, -torch.inf).logsumexp(1)
-    elsewhere = negative.clone()
-    elsewhere[torch.arange(len(batch)), batch.owner] = False
-    outside = (seen.cosines / options.temperature).masked_fill(~elsewhere, -torch.inf).flatten(1).logsumexp(1)
-    below = torch.logaddexp(torch.logaddexp(true, inside), outside[batch.pair_sentence])
-    return mean_over_sentences(below - true, batch)
+    """As `to_moments`, but the moments nearest to the true one along the graph of moments are positives too."""
+    return mean_over_sentences(seen.by_pair(geodesic_weights(seen.distances, width=seen.options.reach)), seen.batch)
 
 
 def interaction(seen: Seen) -> Tensor:
-    """Cosines of sentences with moments follow their Shapley interactions in the game of `matching_value`, sampled."""
-    options, game = seen.options, seen.game
+    """Cosines of sentences with moments follow their Shapley interactions, sampled."""
     if seen.generator is None:
         raise ValueError("coalitions are drawn: give the objective a generator")
-    found = sampled_interaction(
-        game.similarity,
-        samples=options.coalitions,
-        generator=seen.generator,
-        sentences=game.sentences,
-        moments=game.moments,
-    )
-    return agreement(game, found.values, options.sharpness)
+    return _aligned(seen, seen.generator)
 
 
 def removal(seen: Seen) -> Tensor:
     """As `interaction`, but of one coalition, that of all others: what the code of Li et al. (2023) means."""
-    game = seen.game
-    return agreement(game, pair_removal(game.similarity, game.sentences, game.moments), seen.options.sharpness)
+    return _aligned(seen, None)
 
 
-def agreement(game: Game, worth: Tensor, sharpness: float) -> Tensor:
-    """Kullback-Leibler divergence of what the cosines say of each sentence's moments from what the worth says.
-
-    KL(softmax(I/t) ‖ softmax(c/τ)) over the moments that are there, mean over sentences; no gradient through I.
-    """
-    absent = ~game.moments[:, None]
-    expected = (worth.detach().to(game.similarity) / sharpness).masked_fill(absent, -torch.inf).log_softmax(-1)
-    found = game.similarity.masked_fill(absent, -torch.inf).log_softmax(-1)
-    apart = (expected.exp() * (expected - found).masked_fill(absent, 0)).sum(-1)  # (B, S)
-    return apart[game.sentences].mean()
+def _aligned(seen: Seen, generator: torch.Generator | None) -> Tensor:
+    rows, options = seen.rows, seen.options
+    return moment_alignment(
+        rows.moments,
+        rows.sentences,
+        rows.owner,
+        seen.nearest,
+        generator=generator,
+        temperature=options.temperature,
+        most=options.players,
+        samples=options.coalitions,
+    )
 
 
 def mean_over_sentences(by_pair: Tensor, batch: Batch) -> Tensor:

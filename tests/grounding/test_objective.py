@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from geomclip.embeddings.graphs import geodesic_distances
 from geomclip.grounding.model import Rows
 from geomclip.grounding.moments import proposals
 from geomclip.grounding.objective import (
     METHODS,
+    TERMS,
     Batch,
     Objective,
     Options,
@@ -24,6 +26,7 @@ from geomclip.grounding.objective import (
     to_sentences,
 )
 from geomclip.grounding.record import Query
+from geomclip.losses.geodesic import geodesic_weights
 from geomclip.machine.errors import InputError
 
 CLIPS = 5
@@ -57,7 +60,7 @@ def seconds(query: Query) -> list[tuple[float, float]]:
 
 
 def seen(rows: Rows, batch: Batch, options: Options | None = None) -> Seen:
-    return Seen(rows, batch, options or Options(), rows.cosines())
+    return Seen(rows, batch, options or Options())
 
 
 def test_targets_are_overlaps_with_the_nearest_window() -> None:
@@ -124,11 +127,25 @@ def test_what_is_not_allowed_is_no_negative() -> None:
     allowed = torch.ones(5, 3, len(proposals(CLIPS)), dtype=torch.bool)
     allowed[0, 2, 3] = False
     oracle = Batch(**{**vars(batch), "allowed": allowed})
-    kept = seen(rows, batch).negatives()
-    assert kept[0, 2, 3]
-    kept[0, 2, 3] = False
-    assert torch.equal(seen(rows, oracle).negatives(), kept)
     assert float(to_moments(seen(rows, oracle))) < float(to_moments(seen(rows, batch)))
+    allowed[:] = True
+    assert float(to_moments(seen(rows, oracle))) == float(to_moments(seen(rows, batch)))
+    allowed[0, 0] = False  # of its own video: what overlaps its moment still counts, the rest does not
+    expected = overlap_loss(
+        Seen(Rows(rows.moments, rows.sentences, rows.gates[1:], rows.owner[1:]), part(batch), Options())
+    )
+    own = batch.overlaps[0] >= 0.5
+    inside = torch.nn.functional.binary_cross_entropy_with_logits(
+        rows.gates[0, own], Options().scaled(batch.overlaps[0, own]).double(), reduction="sum"
+    )
+    count = 4 * len(proposals(CLIPS))
+    whole = (float(expected) * count + float(inside)) / (count + int(own.sum()))
+    assert float(overlap_loss(seen(rows, oracle))) == pytest.approx(whole)
+
+
+def part(batch: Batch) -> Batch:
+    """Without the first sentence, for terms that look at overlaps alone."""
+    return Batch(**{**vars(batch), "texts": batch.texts[1:], "owner": batch.owner[1:], "overlaps": batch.overlaps[1:]})
 
 
 def test_a_lone_sentence_has_no_negatives_and_a_gradient_that_is_a_number() -> None:
@@ -164,3 +181,42 @@ def test_one_sentence_with_two_moments_becomes_one_query() -> None:
 def test_a_method_that_is_not_there_is_named_with_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown method 'geodesics'; did you mean geodesic"):
         method_named("geodesics")
+
+
+def test_the_geodesic_term_counts_near_moments_as_positives() -> None:
+    """With a reach of nothing it is contrast alone; a copy of the true moment elsewhere is pulled, not pushed."""
+    rows, batch, _ = scene()
+    none = seen(rows, batch, Options(reach=1e-6))
+    assert float(TERMS["geodesic"](none)) == pytest.approx(float(to_moments(none)))
+    pair = 5  # the sentence of the third video
+    moments, true = rows.moments.clone(), int(batch.pair_moment[pair])
+    copy = int((batch.overlaps[4] == 0).nonzero()[0, 0])
+    moments[2, copy] = moments[2, true]
+    moments.requires_grad_()
+    made = seen(Rows(moments, rows.sentences, rows.gates, rows.owner), batch)
+    for weights, sign in ((None, 1), (geodesic_weights(made.distances), -1)):
+        (gradient,) = torch.autograd.grad(made.by_pair(weights)[pair], moments)
+        assert math.copysign(1, float(gradient[2, copy] @ rows.sentences[4])) == sign
+
+
+def test_the_distance_from_a_sentence_is_that_from_its_nearest_moment() -> None:
+    rows, batch, _ = scene()
+    made = seen(rows, batch, Options(reach=2.0))
+    every = geodesic_distances(rows.moments, k=5)
+    for sentence in range(len(batch)):
+        pairs = (batch.pair_sentence == sentence).nonzero()[:, 0]
+        rows_of = every[int(batch.owner[sentence]), batch.pair_moment[pairs]]
+        assert torch.equal(made.distances[pairs], rows_of)
+        assert torch.equal(made.nearest[sentence], rows_of.amin(0))
+
+
+def test_coalitions_need_a_generator_and_are_the_same_from_the_same() -> None:
+    rows, batch, _ = scene()
+    method = Objective(method_named("shapley"))
+    with pytest.raises(ValueError, match="give the objective a generator"):
+        method(rows, batch)
+    one, other, third = (
+        method(rows, batch, generator=torch.Generator().manual_seed(seed)).terms["interaction"] for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, other)
+    assert not torch.equal(one, third)
