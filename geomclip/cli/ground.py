@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,25 @@ import click
 
 from geomclip.cli.arguments import picked
 from geomclip.cli.commands import Commands, examples
-from geomclip.cli.options import CACHE, COMMON, DEBUG, MODEL, SEED, path, positive, switch, text, whole
+from geomclip.cli.options import (
+    ARCH,
+    CACHE,
+    COMMON,
+    DEBUG,
+    MODEL,
+    PRETRAINED,
+    SEED,
+    number,
+    path,
+    positive,
+    setting,
+    switch,
+    text,
+    whole,
+)
 from geomclip.cli.terminal import progress_bar, stdout_console
+from geomclip.grounding.methods import METHODS
+from geomclip.grounding.settings import GroundingSettings
 from geomclip.machine.errors import GateError, InputError
 from geomclip.machine.files import atomic_json
 from geomclip.machine.outputs import check_output_file
@@ -130,3 +148,76 @@ def check(files: tuple[Path, ...], *, out: Path | None, as_json: bool, fail_on_l
     sys.stdout.flush()
     if fail_on_leak and found.leaks:
         raise GateError(f"--fail-on-leak {'; '.join(found.leaks)}")
+
+
+# ------------------------------------------------------------------------------------------------ train, score
+
+SOURCES = [
+    path("--annotations", "FILE", "Sentences with their moments: as `ground check` reads them.", required=True),
+    text("--format", "NAME", "charades, activitynet, tacos, qvhighlights or jsonl; default: by what a file holds."),
+    path("--durations", "FILE", "Seconds of each video, JSON or csv, of files that do not say; as charades.json."),
+    path("--features", "PATH", "Rows of the videos: HDF5, or a folder of .npy."),
+    path("--videos", "FOLDER", "In their place a folder of video files, which the model encodes."),
+]
+# without defaults: a resumed run has what it began with
+ENCODER = [text("--model", "NAME", "Of the sentences, and of --videos; default demo."), PRETRAINED, ARCH]
+TRAIN = [
+    *SOURCES,
+    path("--val", "FILE", "Annotations to choose the best weights by; default: a share of the videos."),
+    path("--val-features", "PATH", "Of their videos; default --features."),
+    number("--holdout", "SHARE", "That share; default 0.1."),
+    path("--out", "FOLDER", "The run folder.", required=True),
+    switch("--resume", "Go on from the newest checkpoint of --out, with what it began with."),
+    switch("--override", "With --resume: go on although settings differ."),
+    text("--method", "NAME", f"{', '.join(METHODS)}; default {GroundingSettings.method}."),
+    switch("--json", "Print the scores as JSON, not as a table.", "as_json"),
+]
+LEARNING = [setting(each, GroundingSettings()) for each in fields(GroundingSettings) if each.metadata.get("help")]
+
+
+@ground.command(
+    params=[*TRAIN, *ENCODER, *LEARNING, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip ground train --annotations train.jsonl --videos films/ --method g2l --out runs/mine",
+        "geomclip ground train --annotations charades_sta_train.txt --features vgg.hdf5 --val charades_sta_test.txt "
+        "--preset mmn --out runs/charades",
+        "geomclip ground train --annotations train.jsonl --videos films/ --out runs/mine --resume",
+    ),
+)
+def train(*, quiet: bool, debug: bool, as_json: bool, **options: Any) -> None:
+    """Train a model that finds moments, and score it on held-out videos before and after."""
+    from geomclip.grounding.training import train as training
+
+    with progress_bar(quiet=quiet) as progress:
+        result = training(**options, progress=progress)
+    click.echo(result.to_json() if as_json else str(result))
+
+
+SCORE = [
+    *SOURCES,
+    path("--run", "FOLDER", "A finished run of `ground train`: its moments are scored."),
+    path("--predictions", "FILE", "Moments of others: JSON {ID: [[START, END, SCORE], ...]}, or a list in the order."),
+    path("--train", "FILE", "Annotations that best fixed and blind guess from; default: of the file, other videos."),
+    path("--out", "FILE.json", "Write the scores."),
+    switch("--json", "Print the scores as JSON, not as a table.", "as_json"),
+]
+
+
+@ground.command(
+    params=[*SCORE, *ENCODER, *SEED, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip ground score --annotations test.jsonl --features c3d.hdf5 --run runs/mine",
+        "geomclip ground score --annotations charades_sta_test.txt --predictions found.json --train train.txt",
+    ),
+)
+def score(*, quiet: bool, debug: bool, as_json: bool, out: Path | None, **options: Any) -> None:
+    """Score moments that were found against annotations, beside what guesses reach."""
+    if out is not None:
+        check_output_file(out, ".json")
+    from geomclip.grounding.scoring import score_files
+
+    with progress_bar(quiet=quiet) as progress:
+        scored = score_files(**options, progress=progress)
+    if out is not None:
+        scored.save(out)
+    click.echo(scored.to_json() if as_json else str(scored))

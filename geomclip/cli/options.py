@@ -245,11 +245,14 @@ FINETUNE_DATA = [
 ]
 
 
-def setting(of: Field[Any]) -> click.Option:
-    """The option of a field of `Settings`, which has its default and its values; not given, it is None."""
+DEFAULTS = Settings()
+
+
+def setting(of: Field[Any], defaults: Any = DEFAULTS) -> click.Option:
+    """The option of a field of settings, which have its default and its values; not given, it is None."""
     flag, metavar = "--" + of.name.replace("_", "-"), of.metadata["metavar"]
     help, choices, kind = of.metadata["help"], of.metadata["one_of"], str(of.type).split(" ")[0]
-    value = getattr(Settings(), of.name)
+    value = getattr(defaults, of.name)
     if value is True:
         return click.Option([f"{flag}/{flag.replace('learn', 'fix')}"], default=None, help=help)
     if value is False:

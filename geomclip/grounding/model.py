@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import normalize
 
+from geomclip.grounding.methods import PRESETS
 from geomclip.grounding.moments import Proposals, proposals
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 
-PRESETS = ("encoder", "mmn", "released")
 STEEPNESS = 10.0
 """Of the sigmoid over the overlap head's cosine (Wang et al. 2022, released code)."""
 

@@ -1,4 +1,4 @@
-"""What grounding minimises: one table of methods, and the terms of a batch of videos and sentences."""
+"""What grounding minimises: the terms of a batch of videos and sentences."""
 
 from __future__ import annotations
 
@@ -11,90 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from geomclip.embeddings.graphs import geodesic_distances
+from geomclip.grounding.methods import METHODS as METHODS
+from geomclip.grounding.methods import Method as Method
+from geomclip.grounding.methods import Options as Options
+from geomclip.grounding.methods import method_named as method_named
 from geomclip.grounding.model import EncoderHeads, GroundingModel, Rows
 from geomclip.grounding.moments import Proposals, overlap
 from geomclip.grounding.record import Query
 from geomclip.losses.geodesic import geodesic_weights, moment_alignment, moment_contrastive
-from geomclip.machine.errors import InputError
-from geomclip.machine.words import nearest
-
-CONTRAST = 0.1
-"""Weight of the contrastive terms beside the overlap (Wang et al. 2022; Li et al. 2023, released configurations)."""
-
-INTERACTION = 0.05
-"""Weight of the terms of interaction: of the size of the contrastive ones at the start, and ours."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """What is minimised: terms with their weights."""
-
-    name: str
-    title: str
-    source: str
-    terms: Mapping[str, float]
-
-
-BASE = {"overlap": 1.0, "to_sentences": CONTRAST}
-WANG, LI, OURS = "Wang et al. 2022", "Li et al. 2023, released code", "after Li et al. 2023; the formula is ours"
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("base", "overlap and contrast both ways", WANG, {**BASE, "to_moments": CONTRAST}),
-        Method("geodesic", "moments near the true one are positives", OURS, {**BASE, "geodesic": CONTRAST}),
-        Method(
-            "shapley",
-            "base, cosines agree with sampled interactions",
-            OURS,
-            {**BASE, "to_moments": CONTRAST, "interaction": INTERACTION},
-        ),
-        Method("g2l", "geodesic and shapley", OURS, {**BASE, "geodesic": CONTRAST, "interaction": INTERACTION}),
-        Method(
-            "pair-removal",
-            "base, cosines agree with the removal of pairs",
-            OURS,
-            {**BASE, "to_moments": CONTRAST, "pair_removal": INTERACTION},
-        ),
-    )
-}
-
-
-def method_named(name: str) -> Method:
-    """A method of the table.
-
-    Raises
-    ------
-    InputError
-        If there is none of this name; the message has the nearest.
-
-    Examples
-    --------
-    >>> list(method_named("base").terms)
-    ['overlap', 'to_sentences', 'to_moments']
-    """
-    if name not in METHODS:
-        hint = nearest(name, list(METHODS)) or f"; the methods are {', '.join(METHODS)}"
-        raise InputError(f"unknown method {name!r}{hint}")
-    return METHODS[name]
-
-
-@dataclass(frozen=True)
-class Options:
-    """Constants of the terms."""
-
-    temperature: float = 0.1
-    margin: float = 0.3  # taken off the cosine of what belongs together (0.4 and 0.1 for Charades-STA and TACoS)
-    least: float = 0.5  # overlap from which a moment begins to count, and below which it is a negative
-    most: float = 1.0  # overlap from which it counts in full
-    neighbors: int = 5  # of a moment in the graph that geodesic distances are taken along
-    reach: float = 0.35  # radians: a moment at that distance weighs 1/e
-    positives: int = 5  # moments that count as positives, the true one included
-    players: int = 4  # moments that a sentence brings into the game: the nearest to its own
-    coalitions: int = 64  # that are drawn
-
-    def scaled(self, overlaps: Tensor) -> Tensor:
-        """Overlaps brought from `least` … `most` to 0 … 1: what the gate is to predict."""
-        return ((overlaps - self.least) / (self.most - self.least)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +112,11 @@ def merged(queries: Sequence[Query]) -> list[Query]:
     return list(found.values())
 
 
+def scaled(overlaps: Tensor, options: Options) -> Tensor:
+    """Overlaps brought from `least` … `most` to 0 … 1: what the gate is to predict."""
+    return ((overlaps - options.least) / (options.most - options.least)).clamp(0, 1)
+
+
 @torch.no_grad()
 def start_at_encoder(model: GroundingModel, batch: Batch, options: Options) -> None:
     """Set the gate of a model that starts at the encoder to what overlaps look like in its cosines; else nothing.
@@ -197,7 +126,7 @@ def start_at_encoder(model: GroundingModel, batch: Batch, options: Options) -> N
     if isinstance(model.heads, EncoderHeads):
         rows = model(batch.clips, batch.texts, batch.owner)
         own = rows.cosines()[torch.arange(len(batch)), batch.owner]
-        model.heads.calibrate(own.flatten(), options.scaled(batch.overlaps).flatten())
+        model.heads.calibrate(own.flatten(), scaled(batch.overlaps, options).flatten())
 
 
 @dataclass(frozen=True)
@@ -299,7 +228,7 @@ def overlap_loss(seen: Seen) -> Tensor:
     if batch.allowed is not None:
         allowed = batch.allowed[torch.arange(len(batch)), batch.owner]
         counted = (allowed | (batch.overlaps >= options.least)).to(seen.rows.gates)
-    target = options.scaled(batch.overlaps).to(seen.rows.gates)
+    target = scaled(batch.overlaps, options).to(seen.rows.gates)
     found = functional.binary_cross_entropy_with_logits(seen.rows.gates, target, weight=counted, reduction="sum")
     return found / (target.numel() if counted is None else counted.sum())
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -19,7 +19,7 @@ from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
 from geomclip.machine.words import option
 from geomclip.training import snapshots
-from geomclip.training.settings import Settings, differences
+from geomclip.training.settings import differences
 
 SCHEMA = "geomclip.run/1"
 CONFIG = "config.json"
@@ -29,6 +29,25 @@ LOG = "log.jsonl"
 
 HARMLESS = ("workers", "save_every", "probe_every")
 """Settings that decide no weight: a resumed run may have others."""
+
+
+class Chosen(Protocol):
+    """Settings of a run, of any kind: a frozen dataclass."""
+
+    @property
+    def steps(self) -> int | None:
+        """End after so many."""
+
+    @property
+    def epochs(self) -> int:
+        """How long."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As config.json has them."""
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """What `to_dict` wrote."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +70,16 @@ class Config:
     """What a run is made from: the same settings, base and data make the same weights."""
 
     call: Mapping[str, Any]
-    settings: Settings
+    settings: Chosen
     base: Mapping[str, Any]
     data: Mapping[str, Any]
+    schema: str = SCHEMA
+    command: str = "finetune"  # whose runs these are
 
     def to_dict(self) -> dict[str, Any]:
         """As config.json has it."""
         return {
-            "schema": SCHEMA,
+            "schema": self.schema,
             "call": dict(self.call),
             "settings": self.settings.to_dict(),
             "base": dict(self.base),
@@ -119,15 +140,15 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
         return Kept()
     if not (folder / CONFIG).is_file():
         raise InputError(
-            f"{folder} is not empty ({others[0]}) and no run of geomclip finetune: name another {option('out')}"
+            f"{folder} is not empty ({others[0]}) and no run of geomclip {config.command}: name another {option('out')}"
         )
     if not place.resume:
         raise InputError(
             f"{folder} holds a run: go on with it by {option('resume', True)}, or name another {option('out')}"
         )
-    there = read_config(folder)
+    there = read_config(folder, config.schema)
     _refuse_another(folder, there, config, override=place.override)
-    began = Settings.from_dict(there["settings"])
+    began = config.settings.from_dict(there["settings"])
     longer = _length(config.settings) > _length(began)
     if there.get("finished") and not longer:
         return Kept(finished=True, chosen=there.get("chosen", {}))
@@ -140,9 +161,9 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
     return Kept(snapshot)
 
 
-def finish(folder: Path, chosen: Mapping[str, Any]) -> None:
+def finish(folder: Path, chosen: Mapping[str, Any], schema: str = SCHEMA) -> None:
     """Say in config.json that the run is complete, and which weights it chose."""
-    atomic_json(folder / CONFIG, {**read_config(folder), "finished": True, "chosen": dict(chosen)})
+    atomic_json(folder / CONFIG, {**read_config(folder, schema), "finished": True, "chosen": dict(chosen)})
 
 
 def chosen_of(folder: Path) -> dict[str, Any]:
@@ -156,7 +177,7 @@ def best_weights(folder: Path) -> Path:
     return best if best.is_file() else folder / LAST
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, schema: str = SCHEMA) -> dict[str, Any]:
     """config.json of a run.
 
     Raises
@@ -169,12 +190,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA or not isinstance(config.get("settings"), dict):
-        raise InputError(f"{file}: is not the configuration of a run ({SCHEMA})")
+    if not isinstance(config, dict) or config.get("schema") != schema or not isinstance(config.get("settings"), dict):
+        raise InputError(f"{file}: is not the configuration of a run ({schema})")
     return config
 
 
-def _length(settings: Settings) -> tuple[float, float]:
+def _length(settings: Chosen) -> tuple[float, float]:
     return settings.steps or float("inf"), settings.epochs
 
 
@@ -189,7 +210,7 @@ def _refuse_another(folder: Path, there: Mapping[str, Any], here: Config, *, ove
     for part, fingerprint in here.data["fingerprints"].items():
         if there.get("data", {}).get("fingerprints", {}).get(part) != fingerprint:
             raise InputError(f"{folder} began with other data (its {part} split differs): name another {option('out')}")
-    began = Settings.from_dict(there["settings"])
+    began = here.settings.from_dict(there["settings"])
     ignored = [*HARMLESS, *(["epochs", "steps"] if _length(here.settings) >= _length(began) else [])]
     differing = differences(began, here.settings, ignore=tuple(ignored))
     if differing and not override:

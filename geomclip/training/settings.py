@@ -150,8 +150,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.precision == "fp16":
             raise InputError(f"{option('precision')} fp16 underflows in training: use bf16, fp32 or auto")
-        for each in fields(self):
-            _check(each.name, getattr(self, each.name), each.metadata)
+        check_settings(self)
         if self.lr == 0:
             raise InputError(f"{option('lr')} 0 trains nothing: give a positive learning rate")
         if self.temperature == 0:
@@ -177,6 +176,12 @@ class Settings:
         if "betas" in values:
             values["betas"] = tuple(values["betas"])
         return cls(**values)
+
+
+def check_settings(settings: Any) -> None:
+    """InputError unless each setting has one of its values."""
+    for each in fields(settings):
+        _check(each.name, getattr(settings, each.name), each.metadata)
 
 
 def _check(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
@@ -232,7 +237,7 @@ def preset(name: str, method: str) -> dict[str, Any]:
     return values
 
 
-def differences(there: Settings, here: Settings, *, ignore: tuple[str, ...] = ()) -> list[str]:
+def differences(there: Any, here: Any, *, ignore: tuple[str, ...] = ()) -> list[str]:
     """What differs, a line each: `lr 1e-05 there, 0.001 here`.
 
     Examples
@@ -242,6 +247,6 @@ def differences(there: Settings, here: Settings, *, ignore: tuple[str, ...] = ()
     """
     return [
         f"{option(each.name)} {getattr(there, each.name)} there, {getattr(here, each.name)} here"
-        for each in fields(Settings)
+        for each in fields(there)
         if each.name not in ignore and getattr(there, each.name) != getattr(here, each.name)
     ]

@@ -33,6 +33,7 @@ CALLED = (
     *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
     *("grounding.splits.check_splits", "grounding.splits.split_lines"),
+    *("grounding.training.train", "grounding.training.load_run", "grounding.scoring.score_files"),
 )
 """What commands hand their options to."""
 SHOWN = [
@@ -48,6 +49,8 @@ NEEDED = {
     "download": ["coco"],
     "plan": ["--width", "0.1"],
     "check": ["annotations.json"],
+    "train": ["--annotations", "scenes.jsonl", "--out", "run"],
+    "score": ["--annotations", "scenes.jsonl"],
 }
 VALUES = {
     "metrics": "alignment",

@@ -22,6 +22,7 @@ from geomclip.grounding.objective import (
     merged,
     method_named,
     overlap_loss,
+    scaled,
     to_moments,
     to_sentences,
 )
@@ -136,7 +137,7 @@ def test_what_is_not_allowed_is_no_negative() -> None:
     )
     own = batch.overlaps[0] >= 0.5
     inside = torch.nn.functional.binary_cross_entropy_with_logits(
-        rows.gates[0, own], Options().scaled(batch.overlaps[0, own]).double(), reduction="sum"
+        rows.gates[0, own], scaled(batch.overlaps[0, own], Options()).double(), reduction="sum"
     )
     count = 4 * len(proposals(CLIPS))
     whole = (float(expected) * count + float(inside)) / (count + int(own.sum()))
