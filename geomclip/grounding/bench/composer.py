@@ -151,7 +151,7 @@ class _Draft:
         rng = self.rng
         count = int(rng.choice(SEGMENTS))
         draws = rng.random((count, 4))
-        again = [ANNOTATED < place and draws[place, 0] < repeated for place in range(count)]
+        again = [place > ANNOTATED and draws[place, 0] < repeated for place in range(count)]
         order = self._order(again)
         cuts = self._cuts(count, frames)
         pictures = self._pictures(again)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load
 from geomclip.encoders.extraction.calls import embed
 from geomclip.encoders.protocol import Encodes
