@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from geomclip.grounding.record import Moment, Query
 from geomclip.grounding.scores import best_fixed, best_moments, blind, map_oracle, random_proposal
 from geomclip.training.seeds import generator
 
-Blind = Literal["", "sentence"]
 NEVER = -30.0
 """A gate's logit that says no for certain: a moment with it and no overlap adds nothing to the loss."""
 
