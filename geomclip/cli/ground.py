@@ -16,6 +16,7 @@ from geomclip.cli.options import (
     ARCH,
     CACHE,
     COMMON,
+    DATA_ROOT,
     DEBUG,
     MODEL,
     PRETRAINED,
@@ -221,3 +222,58 @@ def score(*, quiet: bool, debug: bool, as_json: bool, out: Path | None, **option
     if out is not None:
         scored.save(out)
     click.echo(scored.to_json() if as_json else str(scored))
+
+
+# ---------------------------------------------------------------------------------------------------- bench
+
+BENCH = [
+    text("--source", "NAME", "emoji, vectors, or a data set with captions (flickr8k; `geomclip data`).", "emoji"),
+    path("--vectors", "FILE", "Of --source vectors: a store, .npz or .npy of pictures with their texts."),
+    path("--out", "FOLDER", "A folder of this benchmark, or a new one; default runs/bench-NAME."),
+    whole("--seeds", "Each composes its own train and draws its own weights.", at_least=1, default=5),
+    click.Option(
+        ["--dose"],
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        multiple=True,
+        default=(0.0, 0.6),
+        help="Share of the spare segments of train that repeat an annotated one; the first is compared with.",
+    ),
+    text("--rows", "NAMES", "With commas between; default all."),
+    whole("--train", "Videos to train on.", at_least=1, default=800),
+    whole("--val", "Videos of val.", at_least=2, default=150),
+    whole("--test", "Videos of test.", at_least=2, default=300),
+    whole("--steps", "Of 16 videos.", at_least=1, default=200),
+    whole("--processes", "Runs at a time, each on one thread.", at_least=1, default=2),
+    switch("--json", "Print the table as JSON.", "as_json"),
+]
+
+
+@ground.command(
+    params=[*BENCH, *MODEL, DATA_ROOT, *SEED, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip ground bench --source emoji",
+        "geomclip ground bench --source flickr8k --data-root FOLDER --model ViT-B/32",
+        "geomclip ground bench --source vectors --vectors vectors.npz --seeds 3 --dose 0 --dose 0.9",
+    ),
+)
+def bench(**options: Any) -> None:
+    """Compare methods of grounding on videos composed of pictures, with repeats that nobody annotated.
+
+    A folder that was begun is gone on with: what is there is not run again.
+    """
+    from geomclip.grounding.bench.rows import ROWS, Sizes
+    from geomclip.grounding.bench.run import Plan
+    from geomclip.grounding.bench.run import bench as running
+    from geomclip.grounding.bench.sources import bank_of
+
+    rows = tuple(name.strip() for name in options["rows"].split(",")) if options["rows"] else tuple(ROWS)
+    sizes = Sizes(**{name: options[name] for name in ("train", "val", "test", "steps")})
+    how = {"seeds": options["seeds"], "rows": rows, "sizes": sizes, "seed": options["seed"]}
+    plan = Plan(tuple(options["dose"]), device=options["device"], **how)
+    out = options["out"] or Path("runs") / f"bench-{options['source'].partition(':')[0]}"
+    with progress_bar(quiet=options["quiet"]) as progress:
+        extraction = picked(options, MODEL, [DATA_ROOT], SEED, CACHE)
+        bank = bank_of(options["source"], vectors_file=options["vectors"], progress=progress, **extraction)
+        table = running(bank, out, plan, processes=options["processes"], progress=progress)
+    click.echo(json.dumps(table.to_dict()) if options["as_json"] else table.as_markdown())

@@ -1,4 +1,4 @@
-"""The benchmark's runs: one a row, dose and seed, each a file that is there whole or not at all; in several processes."""
+"""The benchmark's runs: one a row, dose and seed, each a file, whole or not at all; in several processes."""
 
 from __future__ import annotations
 
@@ -81,14 +81,9 @@ class Plan:
         seeds = range(self.seed, self.seed + self.seeds)
         doses = {name: self.doses if ROWS[name].has_doses else self.doses[:1] for name in self.rows}
         # those of one seed and dose beside one another, for they share the videos
-        runs = [
-            Trial(name, dose, seed)
-            for seed in seeds
-            for dose in self.doses
-            for name in self.rows
-            if dose in doses[name]
-        ]
-        return runs + [Trial(GRAPH, dose, seed) for seed in seeds for dose in self.doses if dose]
+        shared = [(seed, dose) for seed in seeds for dose in self.doses]
+        runs = [Trial(name, dose, seed) for seed, dose in shared for name in self.rows if dose in doses[name]]
+        return runs + [Trial(GRAPH, dose, seed) for seed, dose in shared if dose]
 
     def fixed(self, bank: Bank) -> dict[str, Any]:
         """What must agree before a folder is gone on with."""

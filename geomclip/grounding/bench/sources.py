@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ ENLARGED = 224
 """Pixels of the shorter side of a crop of a photo, at most."""
 VARIANTS = 2
 """Pictures of a concept in train, at most."""
+VECTORS = "vectors"
+"""The source that has no pictures."""
 NOISE = 0.5
 """Length of what drift adds to a unit row of the vectors: a cosine of about 0.89 with it."""
 TRAIN_SHARE = 0.65
@@ -156,7 +158,7 @@ def vectors(path: str | Path, *, seed: int = 0) -> Bank:
     kept_texts = described[embeddings.image_of_text]
     assert bool(kept_texts.all())
     return Bank(
-        source="vectors",
+        source=VECTORS,
         views=_wandering(rows, draws),
         texts=texts,
         sentences=embeddings.caption or tuple(f"text {place}" for place in range(len(texts))),
@@ -281,4 +283,41 @@ def _splits(data: str, data_root: str | Path | None, cache_dir: Path | None) -> 
     return parts, licence
 
 
-SOURCES: dict[str, Callable[..., Bank]] = {"emoji": emoji, "photos": photos, "vectors": vectors}
+def bank_of(
+    source: str,
+    *,
+    model: str | Encodes = "demo",
+    vectors_file: str | Path | None = None,
+    data_root: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+    **how: Any,
+) -> Bank:
+    """The bank that a name means: "emoji", "vectors" with a file, or a data set with captions.
+
+    Parameters
+    ----------
+    source : str
+        "emoji", "vectors", or what `--data` takes.
+    model : str or encoder
+        Of the pictures.
+    vectors_file : path, optional
+        Of "vectors", and only of it.
+    data_root : path, optional
+        Where data sets lie.
+    seed : int
+        Of the parts and the noise of vectors, and of random weights.
+    **how
+        More of `geomclip.embed`: pretrained, precision, device, cache_dir, batch_size, workers.
+
+    Raises
+    ------
+    InputError
+        If the name means nothing, a picture cannot be read, or there are too few of them.
+    """
+    if (source == VECTORS) != (vectors_file is not None):
+        raise InputError(f"{option('source', VECTORS)} and {option('vectors')} FILE go together")
+    if vectors_file is not None:
+        return vectors(vectors_file, seed=seed)
+    how |= {"seed": seed, "progress": progress}
+    return emoji(model, **how) if source == "emoji" else photos(source, model, data_root=data_root, **how)

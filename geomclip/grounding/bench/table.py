@@ -53,9 +53,13 @@ class Table:
 
     def save(self, folder: Path) -> None:
         """Write table.json, table.csv and table.md."""
-        atomic_json(folder / JSON_FILE, {"made_from": dict(self.made_from), "lines": list(self.lines)})
+        atomic_json(folder / JSON_FILE, self.to_dict())
         atomic_bytes(folder / CSV_FILE, self.as_csv().encode())
         atomic_bytes(folder / MARKDOWN_FILE, self.as_markdown().encode())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As table.json has it."""
+        return {"made_from": dict(self.made_from), "lines": list(self.lines)}
 
     def as_csv(self) -> str:
         """A line an estimate."""
@@ -75,9 +79,9 @@ class Table:
         made, sizes = self.made_from, self.made_from["sizes"]
         return (
             f"# Composed videos from {made['source']}\n\n"
-            f"{sizes['train']} train, {sizes['val']} val and {sizes['test']} test videos of {sizes['clips']} clips, two "
-            f"queries each; {sizes['steps']} steps of {sizes['batch_size']}; {made['seeds']} seeds. Intervals (95 %) are "
-            f"over seeds and test {made['unit']}s. All in %, differences in points.\n"
+            f"{sizes['train']} train, {sizes['val']} val and {sizes['test']} test videos of {sizes['clips']} clips, "
+            f"two queries each; {sizes['steps']} steps of {sizes['batch_size']}; {made['seeds']} seeds. Intervals "
+            f"(95 %) are over seeds and test {made['unit']}s. All in %, differences in points.\n"
         )
 
     def _of_rows(self, dose: float) -> str:
