@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -11,24 +11,30 @@ from torch import Tensor
 
 from geomclip.grounding.bench.bank import Bank
 from geomclip.grounding.bench.composer import Videos, compose
-from geomclip.grounding.model import Architecture, GroundingModel, Rows
+from geomclip.grounding.model import Architecture, GroundingModel
 from geomclip.grounding.moments import Proposals, overlap, proposals
-from geomclip.grounding.objective import Batch, Objective, method_named
+from geomclip.grounding.objective import CONTRAST, Batch, Method, Objective, Options, method_named, start_at_encoder
 from geomclip.grounding.record import Moment, Query
+from geomclip.grounding.released import released_contrast, released_interaction
 from geomclip.grounding.scores import best_fixed, best_moments, blind, map_oracle, random_proposal
 from geomclip.training.seeds import generator
 
-NEVER = -30.0
-"""A gate's logit that says no for certain: a moment with it and no overlap adds nothing to the loss."""
+RELEASED = "released"
+"""The losses of `geomclip.grounding.released` beside the overlap."""
+OVERLAP_ALONE = Method(RELEASED, "the overlap, to which the released losses are added", "", {"overlap": 1.0})
+ALIGNED = 5e-4
+"""Weight of the released interaction."""
+CALIBRATED = 128
+"""Videos of train by whose cosines the gate starts."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of the table.
 
-    `method` is what is trained (`geomclip.grounding.objective.METHODS`), "" for rows that are free; `preset` the
-    heads of the model. An oracle row takes the planted repeats out of the negatives. A row that is blind to the
-    sentence gets the same one always.
+    `method` is what is trained (`geomclip.grounding.methods.METHODS`, or "released"), "" for rows that are free;
+    `preset` the heads of the model. An oracle row takes the planted repeats out of the negatives. A row that is blind
+    gets the same sentence always.
     """
 
     name: str
@@ -65,7 +71,7 @@ ROWS: dict[str, Row] = {
         Row("pair-removal", "base and removal of pairs", "pair-removal"),
         Row("oracle", "base, the planted repeats no negatives", "base", oracle=True),
         Row("mmn", "base, heads drawn at random as MMN's", "base", preset="mmn"),
-        Row("released", "G2L's losses as released, heads drawn at random", "released", preset="released"),
+        Row("released", "G2L's losses as released, heads drawn at random", RELEASED, preset="released"),
     )
 }
 FREE = tuple(name for name, row in ROWS.items() if row.free)
@@ -177,23 +183,21 @@ def trained(row: Row, setting: Setting, *, device: str = "cpu") -> GroundingMode
         preset=row.preset,
     )
     model = GroundingModel(shape, generator=generator(setting.seed, "weights")).to(device).train()
-    objective = Objective(method_named(row.method))
+    batches, options = Batches(row, setting, device), Options()
+    objective = Objective(method_named(row.method) if row.method != RELEASED else OVERLAP_ALONE, options)
+    start_at_encoder(model, batches.of(range(min(CALIBRATED, len(setting.train)))), options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.lr, weight_decay=sizes.weight_decay)
-    for batch in _batches(row, setting, device):
+    for step, chosen in enumerate(batches.chosen()):
+        batch = batches.of(chosen)
         rows = model(batch.clips, batch.texts, batch.owner)
-        loss = objective(without_repeats(rows, batch) if row.oracle else rows, batch).total
+        loss = objective(rows, batch, generator=generator(setting.seed, "coalitions", step)).total
+        if row.method == RELEASED:
+            loss = loss + CONTRAST * released_contrast(rows, batch) + ALIGNED * released_interaction(rows, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), sizes.clip_norm)
         optimizer.step()
     return model.eval()
-
-
-def without_repeats(rows: Rows, batch: Batch) -> Rows:
-    """The rows with the gates of moments that may be no negatives held at no, where they cost and teach nothing."""
-    assert batch.allowed is not None
-    own = batch.allowed[torch.arange(len(batch)), batch.owner]
-    return replace(rows, gates=rows.gates.masked_fill(~own, NEVER))
 
 
 def repeats_of(videos: Videos, every: Proposals, *, least: float = 0.5) -> Tensor:
@@ -205,36 +209,46 @@ def repeats_of(videos: Videos, every: Proposals, *, least: float = 0.5) -> Tenso
     return found
 
 
-def _batches(row: Row, setting: Setting, device: str) -> Iterator[Batch]:
-    """The batches of a run: epochs of shuffled videos, a query count a video."""
-    videos, sizes, every = setting.train, setting.sizes, setting.every
-    texts, overlaps = setting.texts(videos, row), overlap(videos.spans, every.spans).float()
-    best = overlap(videos.spans, every.spans).argmax(1)
-    repeats = repeats_of(videos, every)
-    of_video: list[list[int]] = [[] for _ in range(len(videos))]
-    for query, video in enumerate(videos.owner.tolist()):
-        of_video[video].append(query)
-    order: list[int] = []
-    epoch = 0
-    for _ in range(sizes.steps):
-        if len(order) < sizes.batch_size:
-            order += torch.randperm(len(videos), generator=generator(setting.seed, "order", epoch)).tolist()
-            epoch += 1
-        chosen, order = order[: sizes.batch_size], order[sizes.batch_size :]
-        queries = torch.tensor([query for video in chosen for query in of_video[video]])
-        owner = torch.tensor([place for place, video in enumerate(chosen) for _ in of_video[video]])
+class Batches:
+    """The batches of a run: epochs of shuffled videos, each with its queries."""
+
+    def __init__(self, row: Row, setting: Setting, device: str) -> None:
+        videos, every = setting.train, setting.every
+        found = overlap(videos.spans, every.spans)
+        self.setting, self.device, self.videos = setting, device, videos
+        self.texts, self.overlaps, self.best = setting.texts(videos, row), found.float(), found.argmax(1)
+        self.repeats = repeats_of(videos, every) if row.oracle else None
+        self.of_video: list[list[int]] = [[] for _ in range(len(videos))]
+        for query, video in enumerate(videos.owner.tolist()):
+            self.of_video[video].append(query)
+
+    def chosen(self) -> Iterator[list[int]]:
+        """The videos of each step."""
+        sizes, order, epoch = self.setting.sizes, [], 0
+        for _ in range(sizes.steps):
+            while len(order) < sizes.batch_size:
+                shuffled = torch.randperm(len(self.videos), generator=generator(self.setting.seed, "order", epoch))
+                order, epoch = order + shuffled.tolist(), epoch + 1
+            chosen, order = order[: sizes.batch_size], order[sizes.batch_size :]
+            yield chosen
+
+    def of(self, chosen: Sequence[int]) -> Batch:
+        """The batch of some videos."""
+        device = self.device
+        queries = torch.tensor([query for video in chosen for query in self.of_video[video]])
+        owner = torch.tensor([place for place, video in enumerate(chosen) for _ in self.of_video[video]])
         allowed = None
-        if row.oracle:
-            allowed = torch.ones(len(queries), len(chosen), len(every), dtype=torch.bool)
-            allowed[torch.arange(len(queries)), owner] = ~repeats[queries]
+        if self.repeats is not None:
+            allowed = torch.ones(len(queries), len(chosen), self.repeats.shape[1], dtype=torch.bool)
+            allowed[torch.arange(len(queries)), owner] = ~self.repeats[queries]
             allowed = allowed.to(device)
-        yield Batch(
-            clips=videos.clips[chosen].to(device),
-            texts=texts[queries].to(device),
+        return Batch(
+            clips=self.videos.clips[list(chosen)].to(device),
+            texts=self.texts[queries].to(device),
             owner=owner.to(device),
-            overlaps=overlaps[queries].to(device),
+            overlaps=self.overlaps[queries].to(device),
             pair_sentence=torch.arange(len(queries), device=device),
-            pair_moment=best[queries].to(device),
+            pair_moment=self.best[queries].to(device),
             same=torch.eye(len(queries), dtype=torch.bool, device=device),
             allowed=allowed,
         )
