@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,12 @@ def _angles(rows: Tensor, k: int) -> csr_array:
         cosines = rows @ rows.mT  # (B, N, N)
     cosines.clamp_(max=1 - 8 * torch.finfo(rows.dtype).eps)  # rounding must not choose among copies of a row
     cosines.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    shape = (videos * n, videos * n)
+    if rows.device.type == "cpu" and find_spec("numba"):
+        from geomclip.embeddings.edges import joined
+
+        i, j, far = joined(rows.contiguous().numpy(), cosines.numpy(), min(k, n - 1))
+        return csr_array((np.concatenate([far, far]), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=shape)
     near = cosines >= cosines.topk(min(k, n - 1), dim=-1).values[..., -1:]
     video, one, other = (near | near.mT).triu(1).nonzero().unbind(1)
     one, other, flat = one + video * n, other + video * n, rows.flatten(0, 1)
@@ -233,7 +240,6 @@ def _angles(rows: Tensor, k: int) -> csr_array:
     apart = [(flat.index_select(0, i) - flat.index_select(0, j)).norm(dim=1) for i, j in zip(*chunks, strict=True)]
     lengths = 2 * torch.asin((torch.cat(apart) / 2).clamp(max=1))  # of the chord: exact for near ones, as acos is not
     i, j, far = (each.cpu().numpy() for each in (one, other, lengths.double()))
-    shape = (videos * n, videos * n)
     return csr_array((np.concatenate([far, far]), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=shape)
 
 
