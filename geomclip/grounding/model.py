@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -83,6 +84,17 @@ class Rows:
     gates: Tensor  # (Q, N): logits that a moment of the sentence's video is the one
     owner: Tensor  # (Q,) int64: the video of each sentence
 
+    @cached_property
+    def own(self) -> Tensor:
+        """Cosines of each sentence with the moments of its own video: (Q, N)."""
+        return torch.einsum("qj,qnj->qn", self.sentences, self.moments[self.owner])
+
+    def with_gates(self, gates: Tensor) -> Rows:
+        """The same rows, whose cosines are not computed again, with other gates (Q, N)."""
+        rows = replace(self, gates=gates)
+        vars(rows)["own"] = self.own
+        return rows
+
     def cosines(self) -> Tensor:
         """Of each sentence with every moment of every video: (Q, B, N), −1 to 1."""
         return (self.sentences @ self.moments.flatten(0, 1).T).unflatten(1, self.moments.shape[:2])
@@ -92,8 +104,7 @@ class Rows:
 
         The root of the cosine brought to 0 … 1, times the predicted overlap (Wang et al. 2022).
         """
-        own = torch.einsum("qj,qnj->qn", self.sentences, self.moments[self.owner])
-        return (0.5 * own + 0.5).clamp(min=0).sqrt() * self.gates.sigmoid()
+        return (0.5 * self.own + 0.5).clamp(min=0).sqrt() * self.gates.sigmoid()
 
 
 class GroundingModel(nn.Module):
@@ -145,8 +156,8 @@ class GroundingModel(nn.Module):
             If a shape is not the architecture's.
         """
         self._check(clips, texts, owner)
-        moments, sentences, gates = self.heads(self.hidden(clips), self._means(clips), texts, owner)
-        return Rows(moments, sentences, gates, owner)
+        rows: Rows = self.heads(self.hidden(clips), self._means(clips), texts, owner)
+        return rows
 
     def hidden(self, clips: Tensor) -> Tensor:
         """What the convolutions make of each proposal: (B, T, d) to (B, N, width)."""
@@ -208,12 +219,12 @@ class EncoderHeads(nn.Module):
             self.steepness.fill_(SHARPER * max(steepness, 1.0))
             self.center.fill_(center)
 
-    def forward(self, hidden: Tensor, means: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of moments (B, N, d) and of sentences (Q, d), and gates (Q, N)."""
+    def forward(self, hidden: Tensor, means: Tensor, texts: Tensor, owner: Tensor) -> Rows:
+        """Rows in the encoder's space."""
         moments = normalize(means + RESIDUAL * self.moment(hidden.detach()), dim=-1)
         sentences = normalize(texts + RESIDUAL * self.sentence(texts), dim=-1)
-        own = torch.einsum("qj,qnj->qn", sentences, moments[owner])
-        return moments, sentences, self.steepness * (own - self.center) + self.gate(hidden).squeeze(2)[owner]
+        rows = Rows(moments, sentences, self.gate(hidden).squeeze(2)[owner], owner)
+        return rows.with_gates(rows.gates + self.steepness * (rows.own - self.center))
 
 
 class PublishedHeads(nn.Module):
@@ -230,15 +241,13 @@ class PublishedHeads(nn.Module):
     def start(self) -> None:
         """They start as drawn."""
 
-    def forward(
-        self, hidden: Tensor, means: Tensor | None, texts: Tensor, owner: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of moments (B, N, joint) and of sentences (Q, joint), and gates (Q, N)."""
+    def forward(self, hidden: Tensor, means: Tensor | None, texts: Tensor, owner: Tensor) -> Rows:
+        """Rows in the joint space."""
         texts = self.norm(texts)
         overlap = normalize(self.moment_overlap(hidden), dim=-1)
         wanted = normalize(self.sentence_overlap(texts), dim=-1)
         gates = STEEPNESS * torch.einsum("qj,qnj->qn", wanted, overlap[owner])
-        return normalize(self.moment(hidden), dim=-1), normalize(self.sentence(texts), dim=-1), gates
+        return Rows(normalize(self.moment(hidden), dim=-1), normalize(self.sentence(texts), dim=-1), gates, owner)
 
 
 def logistic_curve(x: Tensor, targets: Tensor) -> tuple[float, float]:

@@ -18,7 +18,8 @@ from geomclip.grounding.methods import method_named as method_named
 from geomclip.grounding.model import EncoderHeads, GroundingModel, Rows
 from geomclip.grounding.moments import Proposals, overlap
 from geomclip.grounding.record import Query
-from geomclip.losses.geodesic import geodesic_weights, moment_alignment, moment_contrastive
+from geomclip.losses.geodesic import geodesic_weights, interaction_alignment, moment_contrastive
+from geomclip.losses.interaction import draw_coalitions, pair_removal, sampled_interaction
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +190,22 @@ class Seen:
         index = self.batch.pair_sentence[:, None].expand_as(self.distances)
         return self.distances.new_full(shape, torch.inf).scatter_reduce(0, index, self.distances, "amin")
 
+    @cached_property
+    def game(self) -> Game:
+        """The players of each video: its sentences and, each once, the moments nearest to what a sentence names."""
+        batch, options, slot = self.batch, self.options, place_within(self.batch.owner)
+        videos, n = self.rows.moments.shape[:2]
+        near = self.nearest.topk(min(options.players, n), largest=False)
+        counts = self.nearest.new_zeros(videos, n)
+        counts.index_put_((batch.owner[:, None], near.indices), near.values.isfinite().to(counts), accumulate=True)
+        present = (counts > 0).byte()
+        moments = present.topk(int(present.sum(1).max())).indices  # (B, M)
+        sentences = slot.new_zeros(videos, int(slot.max()) + 1)
+        there = torch.zeros_like(sentences, dtype=torch.bool)
+        sentences[batch.owner, slot], there[batch.owner, slot] = torch.arange(len(batch), device=slot.device), True
+        cosines = self.rows.own[sentences[:, :, None], moments[:, None]]  # (B, S, M)
+        return Game(cosines / options.temperature, there, present.gather(1, moments).bool())
+
     def by_pair(self, weights: Tensor | None) -> Tensor:
         """`moment_contrastive` of the sentence and the moment of each pair: (P,)."""
         rows, batch, options, sentence = self.rows, self.batch, self.options, self.batch.pair_sentence
@@ -205,6 +222,19 @@ class Seen:
             most=options.positives,
             allowed=None if batch.allowed is None else batch.allowed[sentence],
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """The sentences and moments of B videos that play with each other, and how like they are."""
+
+    logits: Tensor  # (B, S, M): cosines over the temperature
+    sentences: Tensor  # (B, S) bool: who is there
+    moments: Tensor  # (B, M) bool
+
+    def aligned(self, worth: Tensor) -> Tensor:
+        """How far the distributions of sentences over moments are from what they are worth together (B, S, M)."""
+        return interaction_alignment(self.logits, worth, sentences=self.sentences, moments=self.moments)
 
 
 def place_within(owner: Tensor) -> Tensor:
@@ -260,26 +290,16 @@ def interaction(seen: Seen) -> Tensor:
     """Cosines of sentences with moments follow their Shapley interactions, sampled."""
     if seen.generator is None:
         raise ValueError("coalitions are drawn: give the objective a generator")
-    return _aligned(seen, seen.generator)
+    game = seen.game
+    shape = (len(game.logits), sum(game.logits.shape[1:]))
+    coalitions = draw_coalitions(seen.options.coalitions, *shape, generator=seen.generator)
+    return game.aligned(sampled_interaction(game.logits, coalitions, game.sentences, game.moments).values)
 
 
 def removal(seen: Seen) -> Tensor:
     """As `interaction`, but of one coalition, that of all others: what the code of Li et al. (2023) means."""
-    return _aligned(seen, None)
-
-
-def _aligned(seen: Seen, generator: torch.Generator | None) -> Tensor:
-    rows, options = seen.rows, seen.options
-    return moment_alignment(
-        rows.moments,
-        rows.sentences,
-        rows.owner,
-        seen.nearest,
-        generator=generator,
-        temperature=options.temperature,
-        most=options.players,
-        samples=options.coalitions,
-    )
+    game = seen.game
+    return game.aligned(pair_removal(game.logits, game.sentences, game.moments))
 
 
 def mean_over_sentences(by_pair: Tensor, batch: Batch) -> Tensor:

@@ -27,7 +27,7 @@ from geomclip.grounding.objective import (
     to_sentences,
 )
 from geomclip.grounding.record import Query
-from geomclip.losses.geodesic import geodesic_weights
+from geomclip.losses.geodesic import geodesic_weights, moment_alignment
 from geomclip.machine.errors import InputError
 
 CLIPS = 5
@@ -153,9 +153,10 @@ def test_a_lone_sentence_has_no_negatives_and_a_gradient_that_is_a_number() -> N
     every = proposals(1)  # a video of one clip
     query = Query("a", "runs", ((0.0, 5.0),), 5.0)
     moments = normalize(torch.randn(1, 1, 4, generator=torch.Generator().manual_seed(0)), dim=-1).requires_grad_()
-    rows = Rows(moments, normalize(torch.ones(1, 4), dim=-1), torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
-    batch = batch_of(torch.zeros(1, 1, 4), torch.zeros(1, 4), rows.owner, [query], every)
+    owner = torch.zeros(1, dtype=torch.int64)
+    batch = batch_of(torch.zeros(1, 1, 4), torch.zeros(1, 4), owner, [query], every)
     for name in METHODS:
+        rows = Rows(moments, normalize(torch.ones(1, 4), dim=-1), torch.zeros(1, 1), owner)
         loss = Objective(method_named(name))(rows, batch, generator=torch.Generator().manual_seed(0))
         assert torch.isfinite(loss.total), name
         (gradient,) = torch.autograd.grad(loss.total, moments)
@@ -221,3 +222,26 @@ def test_coalitions_need_a_generator_and_are_the_same_from_the_same() -> None:
     )
     assert torch.equal(one, other)
     assert not torch.equal(one, third)
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_the_game_of_a_video_is_that_of_its_sentences_and_nearest_moments(sampled: bool) -> None:
+    """As `moment_alignment` plays it, which gathers rows where cosines are not at hand."""
+    rows, batch, _ = scene()
+    made = Seen(rows, batch, Options(reach=2.0), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0) if sampled else None
+    expected = moment_alignment(
+        rows.moments, rows.sentences, rows.owner, made.nearest, generator=generator, most=Options.players
+    )
+    found = TERMS["interaction" if sampled else "pair_removal"](made)
+    assert float(found) == pytest.approx(float(expected), abs=0.02 if sampled else 1e-9)
+    assert made.game.moments.sum(1).tolist() == [
+        len(
+            {
+                int(m)
+                for q in (batch.owner == video).nonzero()[:, 0]
+                for m in made.nearest[q].argsort()[: Options.players]
+            }
+        )
+        for video in range(3)
+    ]
