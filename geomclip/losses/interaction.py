@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -331,13 +332,24 @@ def sampled_interaction(
         )
     of_all = [1] * (len(batch) if coalitions.ndim == 2 else 0)
     both = coalitions.to(similarity.device).view(-1, 2, *of_all, *coalitions.shape[1:])
-    step = max(1, TOGETHER // (2 * similarity.numel() * (m + 1)))
-    parts = [
-        _mixed_difference(similarity, some[..., :s] & sentences, some[..., s:] & moments).mean(dim=1)
-        for some in both.split(step)
-    ]
-    found = torch.cat(parts) * (sentences[..., :, None] & moments[..., None, :])  # (K/2, ..., S, M)
+    found = _beside(similarity, both[..., :s] & sentences, both[..., s:] & moments)
+    found = found * (sentences[..., :, None] & moments[..., None, :])  # (K/2, ..., S, M)
     return Interaction(found.mean(dim=0), found.std(dim=0) / math.sqrt(len(found)))
+
+
+def _beside(similarity: Tensor, sentences: Tensor, moments: Tensor) -> Tensor:
+    """Mixed differences beside pairs of coalitions (K/2, 2, ..., S) and (..., M), the mean of each pair."""
+    s, m = similarity.shape[-2:]
+    if similarity.device.type == "cpu" and similarity.numel() and find_spec("numba"):
+        from geomclip.losses.games import mixed_differences
+
+        blocks = similarity.contiguous().view(-1, s, m)
+        masks = [each.reshape(-1, len(blocks), each.shape[-1]).numpy() for each in (sentences, moments)]
+        found = torch.from_numpy(mixed_differences(blocks.numpy(), *masks))
+        return found.view(-1, *similarity.shape)
+    step = max(1, TOGETHER // (2 * similarity.numel() * (m + 1)))
+    chunks = zip(sentences.split(step), moments.split(step), strict=True)
+    return torch.cat([_mixed_difference(similarity, *some).mean(dim=1) for some in chunks])
 
 
 def _block(similarity: Tensor, sentences: Tensor | None, moments: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
