@@ -14,58 +14,60 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
+Numbers = NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
-def _shares(logits: Floats, present: Flags, powers: Floats, into: Floats) -> None:
-    """Softmax of a sentence's logits over the moments that are present; 0 of the others."""
+def _shares(logits: Floats, powers: Floats, row: int, listed: Numbers, count: int, into: Floats) -> float:
+    """Softmax of a sentence's logits over the moments that are listed; gives the largest."""
     total = 0.0
-    for moment in range(len(logits)):
-        into[moment] = powers[moment] if present[moment] else 0.0
-        total += into[moment]
-    if total == 0.0:  # nobody, or all so far below the largest that nothing is left of them
-        highest = -np.inf
-        for moment in range(len(logits)):
-            if present[moment]:
-                highest = max(highest, logits[moment])
-        for moment in range(len(logits)):
-            if present[moment]:
-                into[moment] = np.exp(np.float64(logits[moment] - highest))
-                total += into[moment]
+    for place in range(count):
+        total += powers[row, listed[place]]
     if total > 0.0:
-        for moment in range(len(logits)):
-            into[moment] /= total
+        inverse, best = 1.0 / total, 0.0
+        for place in range(count):
+            share = powers[row, listed[place]] * inverse
+            into[row, listed[place]] = share
+            best = max(best, share)
+        return best
+    if count == 0:
+        return 0.0
+    highest = -np.inf  # all are so far below the largest of all that nothing is left of them
+    for place in range(count):
+        highest = max(highest, logits[row, listed[place]])
+    for place in range(count):
+        into[row, listed[place]] = np.exp(np.float64(logits[row, listed[place]] - highest))
+        total += into[row, listed[place]]
+    for place in range(count):
+        into[row, listed[place]] /= total
+    return 1.0 / total
 
 
 @njit(cache=True, nogil=True)
-def _worths(logits: Floats, powers: Floats, sentences: Flags, moments: Flags, worth: Floats, room: Floats) -> None:
+def _worths(
+    logits: Floats, powers: Floats, sentences: Flags, moments: Flags, worth: Floats, room: Floats, listed: Numbers
+) -> None:
     """Worth (S + 1, M + 1) of a coalition with sentence i and moment j changed; of the last ones nothing changes."""
     s, m = logits.shape
-    with_sentences = 0
+    number = 0
     for sentence in range(s):
-        with_sentences += sentences[sentence]
-    with_moments = 0
-    for moment in range(m):
-        with_moments += moments[moment]
+        number += sentences[sentence]
     for changed in range(m + 1):
-        if changed < m:
-            moments[changed] = not moments[changed]
-            count = with_moments + (1 if moments[changed] else -1)
-        else:
-            count = with_moments
+        count = 0
+        for moment in range(m):
+            if moments[moment] != (moment == changed):
+                listed[count] = moment
+                count += 1
         total = 0.0  # over the sentences that are in, of the best moment of each
         for sentence in range(s):
-            _shares(logits[sentence], moments, powers[sentence], room[sentence])
-            best = 0.0
-            for moment in range(m):
-                best = max(best, room[sentence, moment])
+            best = _shares(logits, powers, sentence, listed, count, room)
             room[sentence, m] = best
             if sentences[sentence]:
                 total += best
         for sentence in range(s + 1):
             worth[sentence, changed] = 0.0
-        for moment in range(m):
-            first, second, which = 0.0, 0.0, -1
+        for place in range(count):
+            moment, first, second, which = listed[place], 0.0, 0.0, -1
             for sentence in range(s):
                 if sentences[sentence]:
                     share = room[sentence, moment]
@@ -79,15 +81,13 @@ def _worths(logits: Floats, powers: Floats, sentences: Flags, moments: Flags, wo
                 else:
                     worth[sentence, changed] += second if sentence == which else first
             worth[s, changed] += first
+        of_moments = 1.0 / max(count, 1)
         for sentence in range(s + 1):
-            of_sentences, number = total, with_sentences
+            of_sentences, there = total, number
             if sentence < s:
                 sign = -1 if sentences[sentence] else 1
-                of_sentences, number = total + sign * room[sentence, m], with_sentences + sign
-            of_moments = worth[sentence, changed] / max(count, 1)
-            worth[sentence, changed] = (of_moments + of_sentences / max(number, 1)) / 2
-        if changed < m:
-            moments[changed] = not moments[changed]
+                of_sentences, there = total + sign * room[sentence, m], number + sign
+            worth[sentence, changed] = (worth[sentence, changed] * of_moments + of_sentences / max(there, 1)) / 2
 
 
 @njit(cache=True, nogil=True)
@@ -110,14 +110,14 @@ def mixed_differences(logits: Floats, sentences: Flags, moments: Flags) -> Float
     s, m = logits.shape[1:]
     found = np.zeros((coalitions // 2, blocks, s, m), logits.dtype)
     powers, worth, room = np.empty((s, m)), np.empty((s + 1, m + 1)), np.empty((s, m + 1))
-    there, here = np.empty(s, np.bool_), np.empty(m, np.bool_)
+    there, here, listed = np.empty(s, np.bool_), np.empty(m, np.bool_), np.empty(m, np.int64)
     for block in range(blocks):
         of_block = logits[block]
         for sentence in range(s):
             powers[sentence] = np.exp((of_block[sentence] - of_block[sentence].max()).astype(np.float64))
         for coalition in range(coalitions):
             there[:], here[:] = sentences[coalition, block], moments[coalition, block]
-            _worths(of_block, powers, there, here, worth, room)
+            _worths(of_block, powers, there, here, worth, room, listed)
             for one in range(s):
                 for other in range(m):
                     change = worth[one, other] - worth[one, m] - worth[s, other] + worth[s, m]
