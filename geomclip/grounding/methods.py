@@ -48,6 +48,12 @@ METHODS: dict[str, Method] = {
             OURS,
             {**BASE, "to_moments": CONTRAST, "pair_removal": INTERACTION},
         ),
+        Method(
+            "released",
+            "as the code of G2L was released, with its signs and masks",
+            LI,
+            {"overlap": 1.0, "released_contrast": CONTRAST, "released_interaction": 5e-4},
+        ),
     )
 }
 

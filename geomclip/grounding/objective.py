@@ -11,106 +11,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from geomclip.embeddings.graphs import geodesic_distances
+from geomclip.grounding.batch import Batch as Batch
+from geomclip.grounding.batch import batch_of as batch_of
+from geomclip.grounding.batch import merged as merged
+from geomclip.grounding.batch import windows_of as windows_of
 from geomclip.grounding.methods import METHODS as METHODS
 from geomclip.grounding.methods import Method as Method
 from geomclip.grounding.methods import Options as Options
 from geomclip.grounding.methods import method_named as method_named
 from geomclip.grounding.model import EncoderHeads, GroundingModel, Rows
-from geomclip.grounding.moments import Proposals, overlap
-from geomclip.grounding.record import Query
+from geomclip.grounding.released import geodesic_likeness, released_contrast, released_interaction
 from geomclip.losses.geodesic import geodesic_weights, interaction_alignment, moment_contrastive
 from geomclip.losses.interaction import draw_coalitions, pair_removal, sampled_interaction
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B videos and Q sentences of them, with what belongs together."""
-
-    clips: Tensor  # (B, T, d)
-    texts: Tensor  # (Q, d')
-    owner: Tensor  # (Q,) int64: the video of each sentence
-    overlaps: Tensor  # (Q, N): of each moment of its video with the nearest of its windows
-    pair_sentence: Tensor  # (P,) int64: a sentence, once for each of its windows
-    pair_moment: Tensor  # (P,) int64: the moment that overlaps that window most
-    same: Tensor  # (Q, Q) bool: no negatives of each other
-    allowed: Tensor | None = None  # (Q, B, N) bool: what may be a negative; None: all
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-def batch_of(
-    clips: Tensor,
-    texts: Tensor,
-    owner: Tensor,
-    queries: Sequence[Query],
-    every: Proposals,
-    *,
-    least: float = Options.least,
-    allowed: Tensor | None = None,
-) -> Batch:
-    """A batch with its targets.
-
-    Sentences of one video are no negatives of each other where a window of one overlaps one of the other by `least`
-    or more, or where they are the same sentence. A sentence that is written twice, with two moments, is to be one
-    query with two windows before (`merged`).
-
-    Parameters
-    ----------
-    clips : Tensor of shape (B, T, d)
-    texts : Tensor of shape (Q, d')
-    owner : Tensor of shape (Q,), int64
-    queries : sequence of Query
-        Each with at least one window.
-    every : Proposals
-    least : float
-    allowed : Tensor of shape (Q, B, N), bool, optional
-    """
-    windows = [windows_of(query) for query in queries]
-    found = [overlap(each, every.spans) for each in windows]  # each (windows, N)
-    pair_sentence = torch.repeat_interleave(torch.tensor([len(each) for each in windows]))
-    same = torch.zeros(len(queries), len(queries), dtype=torch.bool)
-    for one, query in enumerate(queries):
-        for other in range(one, len(queries)):
-            if owner[one] == owner[other]:
-                alike = query.text == queries[other].text or bool(
-                    (overlap(windows[one], windows[other]) >= least).any()
-                )
-                same[one, other] = same[other, one] = alike
-    return Batch(
-        clips=clips,
-        texts=texts,
-        owner=owner,
-        overlaps=torch.stack([each.amax(0) for each in found]).float(),
-        pair_sentence=pair_sentence,
-        pair_moment=torch.cat([each.argmax(1) for each in found]),
-        same=same,
-        allowed=allowed,
-    )
-
-
-def windows_of(query: Query) -> Tensor:
-    """The windows of a query as shares of its video: (windows, 2) float64."""
-    return torch.tensor(query.windows, dtype=torch.float64).reshape(-1, 2) / query.duration
-
-
-def merged(queries: Sequence[Query]) -> list[Query]:
-    """Queries with those that say the same of one video made one, with the windows of all.
-
-    Examples
-    --------
-    >>> jump = Query("v", "he jumps", ((0.0, 1.0),), 9.0), Query("v", "he jumps", ((5.0, 6.0),), 9.0)
-    >>> [query.windows for query in merged(jump)]
-    [((0.0, 1.0), (5.0, 6.0))]
-    """
-    found: dict[tuple[str, str], Query] = {}
-    for query in queries:
-        key = query.video, query.text
-        before = found.get(key)
-        windows = query.windows if before is None else tuple(dict.fromkeys((*before.windows, *query.windows)))
-        first = query if before is None else before
-        found[key] = Query(first.video, first.text, windows, first.duration, first.id)
-    return list(found.values())
 
 
 def scaled(overlaps: Tensor, options: Options) -> Tensor:
@@ -189,6 +101,11 @@ class Seen:
         shape = (len(self.batch), self.distances.shape[1])
         index = self.batch.pair_sentence[:, None].expand_as(self.distances)
         return self.distances.new_full(shape, torch.inf).scatter_reduce(0, index, self.distances, "amin")
+
+    @cached_property
+    def likeness(self) -> Tensor:
+        """As the released code of G2L has it: (P, N)."""
+        return geodesic_likeness(self.rows, self.batch)
 
     @cached_property
     def game(self) -> Game:
@@ -302,6 +219,16 @@ def removal(seen: Seen) -> Tensor:
     return game.aligned(pair_removal(game.logits, game.sentences, game.moments))
 
 
+def contrast_as_released(seen: Seen) -> Tensor:
+    """`released_contrast`."""
+    return released_contrast(seen.rows, seen.batch, seen.likeness)
+
+
+def interaction_as_released(seen: Seen) -> Tensor:
+    """`released_interaction`."""
+    return released_interaction(seen.rows, seen.batch, seen.likeness)
+
+
 def mean_over_sentences(by_pair: Tensor, batch: Batch) -> Tensor:
     """The mean over sentences of the mean over their windows."""
     count = torch.bincount(batch.pair_sentence, minlength=len(batch))
@@ -315,4 +242,6 @@ TERMS = {
     "geodesic": geodesic,
     "interaction": interaction,
     "pair_removal": removal,
+    "released_contrast": contrast_as_released,
+    "released_interaction": interaction_as_released,
 }

@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from geomclip.grounding.batch import Batch
     from geomclip.grounding.model import Rows
-    from geomclip.grounding.objective import Batch
 
 TEMPERATURE, MARGIN, LEAST = 0.1, 0.3, 0.5
 NEIGHBORS, LIMIT, POSITIVES, PLAYERS = 5, 0.5, 5, 7
@@ -26,23 +26,28 @@ ABSENT = -1e9
 """What a removed player's features are filled with: it stays, and takes the softmax with it."""
 
 
-def released_contrast(rows: Rows, batch: Batch) -> Tensor:
-    """The term of sentences and the hard geodesic term, added: 0-d.
+def released_terms(rows: Rows, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`released_contrast` and `released_interaction`, from one graph of each video."""
+    similar = geodesic_likeness(rows, batch)
+    return released_contrast(rows, batch, similar), released_interaction(rows, batch, similar)
+
+
+def released_contrast(rows: Rows, batch: Batch, similar: Tensor) -> Tensor:
+    """The term of sentences and the hard geodesic term, added, from `geodesic_likeness`: 0-d.
 
     What is masked enters as a logit of 0, and so adds 1 to each denominator. The logits of moments of the sentence's
     own video are exponentials already, and are exponentiated again.
     """
-    return _of_sentences(rows, batch) + _hard(rows, batch)
+    return _of_sentences(rows, batch) + _hard(rows, batch, similar)
 
 
-def released_interaction(rows: Rows, batch: Batch) -> Tensor:
+def released_interaction(rows: Rows, batch: Batch, similar: Tensor) -> Tensor:
     """The sum of I log A over sentences and moments of each video, mean over videos: 0-d.
 
     I has two signs wrong, v(all) − v(without i) + v(without j) − v(without both); its players occur more than once;
     its values are listed moment by moment beside logarithms that are listed sentence by sentence; a player is removed
     by features of −1e9; and it is brought to length 1, with its sign.
     """
-    similar = geodesic_likeness(rows, batch)
     found = []
     for video in range(len(rows.moments)):
         own = (batch.owner[batch.pair_sentence] == video).nonzero()[:, 0]
@@ -83,12 +88,11 @@ def _of_sentences(rows: Rows, batch: Batch) -> Tensor:
     return (torch.logaddexp(true, others) - true).mean()
 
 
-def _hard(rows: Rows, batch: Batch) -> Tensor:
+def _hard(rows: Rows, batch: Batch, similar: Tensor) -> Tensor:
     pair, video = batch.pair_sentence, batch.owner[batch.pair_sentence]
     moments, sentences = rows.moments, rows.sentences[pair]
     true = moments[video, batch.pair_moment]  # (P, j)
     own, like = (torch.einsum("pj,pnj->pn", each, moments[video]) for each in (sentences, true))
-    similar = geodesic_likeness(rows, batch)
     weight, where = similar.topk(min(POSITIVES, similar.shape[1]))
     positive = weight * own.gather(1, where).exp() / TEMPERATURE  # (P, 5): where nothing leads there, 0
     harder = torch.where(similar == 1, 1.0, 1 + similar)
@@ -110,19 +114,27 @@ def _hard(rows: Rows, batch: Batch) -> Tensor:
 
 def _interaction(sentences: Tensor, moments: Tensor) -> Tensor:
     count, many = len(sentences), len(moments)
+    whole = sentences @ moments.T  # (S, M)
+    logits = whole.detach()
+    # the dot products of a player of whom every feature is −1e9 with the others, and with such a one
+    of_moment, of_sentence = ABSENT * sentences.detach().sum(1), ABSENT * moments.detach().sum(1)
+    of_both = ABSENT**2 * sentences.shape[1]
     i, j = (each.flatten() for each in torch.meshgrid(torch.arange(many), torch.arange(count), indexing="ij"))
+    at = torch.arange(len(i))
 
     def worth(without_moment: bool, without_sentence: bool) -> Tensor:
         """v of each pair's coalition, listed moment by moment: (M S,)."""
-        present, said = moments.detach().repeat(len(i), 1, 1), sentences.detach().repeat(len(i), 1, 1)
+        left = logits.repeat(len(i), 1, 1)
         if without_moment:
-            present[torch.arange(len(i)), i] = ABSENT
+            left[at, :, i] = of_moment
         if without_sentence:
-            said[torch.arange(len(i)), j] = ABSENT
-        matched = (said @ present.transpose(1, 2)).softmax(2)  # (M S, S, M)
+            left[at, j] = of_sentence
+        if without_moment and without_sentence:
+            left[at, j, i] = of_both
+        matched = left.softmax(2)  # (M S, S, M)
         return (matched.amax(1).mean(1) + matched.amax(2).mean(1)) / 2
 
     values = worth(False, False) - worth(True, False) + worth(False, True) - worth(True, True)
     weights = torch.nn.functional.normalize(values, dim=0)
-    logs = (sentences @ moments.T).log_softmax(1).flatten()  # sentence by sentence
+    logs = whole.log_softmax(1).flatten()  # sentence by sentence
     return (weights * logs).sum() / many * count

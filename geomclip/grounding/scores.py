@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from geomclip.grounding.batch import windows_of
 from geomclip.grounding.moments import Proposals, overlap, suppress
-from geomclip.grounding.objective import windows_of
 from geomclip.grounding.record import Moment, Query
 from geomclip.machine.errors import InputError
 from geomclip.panels.intervals import LEAST, Interval, Units, plain_interval, share_interval, within_range

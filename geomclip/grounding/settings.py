@@ -21,7 +21,11 @@ class GroundingSettings:
     """How to train a model of grounding. A step's batch is some videos with all their sentences."""
 
     method: str = "base"
-    preset: str = setting("encoder", "encoder: start at its answer; mmn, released: heads from random.", one_of=PRESETS)
+    preset: str = setting(
+        "encoder",
+        "encoder: start at its answer; mmn, released: heads from random, released with its losses.",
+        one_of=PRESETS,
+    )
     seed: int = setting(0, "Of all that is drawn.", within=(0, 2**63 - 1))
     # how long
     epochs: int = setting(10, "How long.", within=(1, 10**6))

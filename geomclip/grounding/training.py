@@ -177,6 +177,8 @@ def train(
     if not 0 < share < 1:
         raise InputError(f"{option('holdout')} {share:g}: must be above 0 and below 1")
     own = {**({} if began is None else began["settings"]), **{k: v for k, v in settings.items() if v is not None}}
+    if own.get("preset") == "released":
+        own.setdefault("method", "released")
     if own.get("device"):
         own["device"] = choose_device(own["device"])
     chosen = GroundingSettings.from_dict(own)

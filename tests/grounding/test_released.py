@@ -17,8 +17,7 @@ from geomclip.grounding.released import (
     _interaction,
     _of_sentences,
     geodesic_likeness,
-    released_contrast,
-    released_interaction,
+    released_terms,
 )
 
 EVERY = proposals(4)
@@ -123,7 +122,7 @@ def test_hard_negatives_are_exponentiated_twice_within_a_video_and_once_beyond()
         below = float(torch.tensor([*z, *inside, *outside], dtype=torch.float64).logsumexp(0))
         total += sum(below - each for each in z)
         count += len(z)
-    assert _hard(rows, batch).item() == pytest.approx(total / count, rel=1e-6)
+    assert _hard(rows, batch, geodesic_likeness(rows, batch)).item() == pytest.approx(total / count, rel=1e-6)
 
 
 def test_the_interaction_has_the_released_signs_order_and_masks() -> None:
@@ -155,7 +154,7 @@ def test_both_give_finite_gradients() -> None:
     rows, batch = some(5)
     moments = rows.moments.clone().requires_grad_()
     again = Rows(moments, rows.sentences, rows.gates, rows.owner)
-    (released_contrast(again, batch) + released_interaction(again, batch)).backward()
+    sum(released_terms(again, batch)).backward()
     assert moments.grad is not None
     assert moments.grad.isfinite().all()
     assert moments.grad.abs().sum() > 0
