@@ -60,6 +60,10 @@ SCRIPTS = {
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
+    "grounding": Script(
+        "Reading videos, beside bare decoding and the bare forward pass",
+        toy=("--model", "demo", "--minutes", "0.1", "--longer", "0.2", "--size", "320", "180", "--turns", "1"),
+    ),
     "precision": Script(
         "What bfloat16 moves, number by number",
         toy=("--case", "demo:own:emoji:40", "--bootstrap", "20"),

@@ -87,19 +87,19 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
             raise InputError(f"--out {out} must be a file whose name ends in .json or .html")
     how = picked(options, MODEL, SEED, CACHE)
     how |= {name: options[name] for name in ("clips", "top", "suppress", "fps", "batch_size")}
-    from geomclip.grounding.predict import predict as predicting
+    from geomclip.grounding import predict as predicting
 
     page = out is not None and out.suffix == ".html"
     with progress_bar(quiet=options["quiet"]) as progress:
-        prediction = predicting(videos, options["query"], **how, thumbnails=page, progress=progress)
+        prediction = predicting.predict(videos, options["query"], **how, thumbnails=page, progress=progress)
     if out is not None and page:
-        from geomclip.reports.grounding import write_page
+        from geomclip.reports import grounding
 
-        write_page(prediction, out, command=context.obj)
+        grounding.write_page(prediction, out, command=context.obj)
     elif out is not None:
         prediction.save(out)
     if options["as_json"]:
-        click.echo(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False))
+        click.echo(predicting.prediction_json(prediction))
     else:
         click.echo(str(prediction))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -305,6 +306,11 @@ def predict(
     if made_from.get("model") == "demo":
         notes.append(f"the demo model knows little but drawings of emoji: {option('model')} names another")
     return Prediction(tuple(queries), tuple(watched), answers, made_from, tuple(notes), trained is not None)
+
+
+def prediction_json(prediction: Prediction) -> str:
+    """A prediction as JSON text; letters of all scripts stay as they are."""
+    return json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False)
 
 
 def zero_shot_scores(clips: Tensor, moments: Proposals) -> Tensor:

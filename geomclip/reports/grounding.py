@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomclip.grounding.predict import Answer, Found, Prediction, clock, shown
+from geomclip.grounding.predict import Answer, Found, Prediction, clock, prediction_json, shown
 from geomclip.grounding.videos import EncodedVideo
 from geomclip.machine.outputs import check_output_file
 from geomclip.reports import commands
@@ -83,10 +83,7 @@ def page_of(prediction: Prediction, command: str) -> Page:
         groups=(),
         legend=LEGEND,
         findings=[_findings(prediction, number) for number in range(len(prediction.queries))],
-        files={
-            "moments.json": json.dumps(prediction.to_dict(), indent=2) + "\n",
-            "moments.csv": moments_csv(prediction),
-        },
+        files={"moments.json": prediction_json(prediction) + "\n", "moments.csv": moments_csv(prediction)},
         made=[("", _made(prediction))],
         command=command,
         pictures=pictures[:MOST_PICTURES],
@@ -174,7 +171,3 @@ def _read(video: EncodedVideo) -> str:
 def _made(prediction: Prediction) -> dict[str, str]:
     kept: Sequence[str] = ("model", "pretrained", "arch", "precision", "device", "weights_sha256")
     return {name: str(prediction.made_from[name]) for name in kept if prediction.made_from.get(name)}
-
-
-def _json(prediction: Prediction) -> str:
-    return json.dumps(prediction.to_dict(), indent=2) + "\n"

@@ -15,8 +15,10 @@ import click
 import pytest
 
 from geomclip.cli import app, options
+from geomclip.cli.ground import PREDICT
 from geomclip.encoders import load_encoder
 from geomclip.encoders.extraction.calls import embed, extract
+from geomclip.grounding.predict import predict
 from geomclip.machine.errors import GeomclipError
 from geomclip.panels import compare
 from geomclip.panels.options import Measuring
@@ -27,6 +29,7 @@ from geomclip.reports import report
 CALLED = (
     *("cli.app.progress_bar", "cli.doctor.examine", "encoders.list_models", "encoders.load_encoder"),
     *("encoders.export.export", "encoders.extraction.calls.extract", "pairs.list_datasets", "pairs.load_pairs"),
+    *("cli.ground.progress_bar", "grounding.predict.predict", "reports.grounding.write_page"),
     *("pairs.download.download_dataset", "panels.compare", "panels.measure", "panels.planning.plan"),
     "panels.sources.loaded",
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
@@ -38,7 +41,7 @@ CALLED = (
 """What commands hand their options to."""
 SHOWN = [
     name
-    for name in ("cli.listings", "panels.tables", "panels.planning", "panels.comparison.tables")
+    for name in ("cli.listings", "grounding.predict", "panels.tables", "panels.planning", "panels.comparison.tables")
     if find_spec(f"geomclip.{name}")
 ]
 """Where results become text: all functions print_* and *_json."""
@@ -51,6 +54,7 @@ NEEDED = {
     "check": ["annotations.json"],
     "train": ["--annotations", "scenes.jsonl", "--out", "run"],
     "score": ["--annotations", "scenes.jsonl"],
+    "predict": ["video.mp4", "--query", "a dog"],
 }
 VALUES = {
     "metrics": "alignment",
@@ -61,6 +65,7 @@ VALUES = {
     "weights": "m2_mix=0.5",
     "to": "openclip",
     "method": "ft",
+    "suppress": "0.25",
     "embeddings": "toy.npz",
 }
 
@@ -158,6 +163,7 @@ def test_what_stands_before_download_holds_for_it(flag: str) -> None:
         (options.REPORT, report),
         (options.SPHERE, plot_sphere),
         (options.PROJECT, draw),
+        (PREDICT, predict),
     ],
 )
 def test_a_default_of_a_command_is_that_of_the_function(group: list[click.Option], function: object) -> None:
