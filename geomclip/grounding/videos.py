@@ -256,9 +256,9 @@ class _Stream:
     def _make(self, picture: Callable[[], Image], small: bool) -> tuple[Tensor, tuple[int, int], bytes] | str:
         try:
             image = picture()
+            return self.encoding.prepare(image), image.size, _thumbnail(image) if small else b""
         except InputError as problem:
             return one_line(problem, 200)
-        return self.encoding.prepare(image), image.size, _thumbnail(image) if small else b""
 
     def _take(self) -> None:
         """The oldest picture into the batch that is being filled."""
@@ -472,7 +472,10 @@ def _rate(declared: float | None, clips: int | None) -> float:
 
 def _upright(frame: Any) -> Image:
     """The frame as an RGB picture, turned as its metadata say."""
-    image: Image = frame.to_image()
+    try:
+        image: Image = frame.to_image()
+    except (ValueError, OSError) as problem:  # FFmpeg's errors are both; memory that runs out is neither
+        raise InputError(f"a frame of {frame.format.name} cannot be converted ({_reason(problem)})") from problem
     turn = round(frame.rotation) % 360
     return image.rotate(turn, expand=True) if turn else image
 

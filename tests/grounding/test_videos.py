@@ -271,6 +271,30 @@ def test_a_folder_of_frames_is_read_in_natural_order(tmp_path: Path, encoding: E
     assert video.notes[0].startswith("1 frames left out: frame1.png is not an image")
 
 
+def test_frames_that_cannot_be_converted_or_resized_are_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elongated(Colors):
+        def preprocess(self) -> Any:
+            def refuse(image: Image.Image) -> torch.Tensor:
+                raise InputError("too elongated to be resized")
+
+            return refuse
+
+    file = write(tmp_path / "a.mp4", scenes(SCENES, [1, 1, 1]))
+    words = r"no frame that can be decoded \(too elongated to be resized\)"
+    with Encoding(Elongated(), batch=4, workers=1) as encoding, pytest.raises(InputError, match=words):
+        encode_video(file, encoding)
+    import av
+
+    def fail(frame: Any) -> None:
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    frame = type("Frame", (), {"to_image": fail, "rotation": 0, "format": type("Format", (), {"name": "odd"})})()
+    with pytest.raises(InputError, match=r"a frame of odd cannot be converted \(Invalid argument\)"):
+        videos._upright(frame)
+
+
 def test_a_folder_without_frames_is_refused(tmp_path: Path, encoding: Encoding) -> None:
     with pytest.raises(InputError, match="holds no frames"):
         encode_video(tmp_path, encoding)
