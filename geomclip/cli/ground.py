@@ -244,6 +244,7 @@ BENCH = [
     whole("--val", "Videos of val.", at_least=2, default=150),
     whole("--test", "Videos of test.", at_least=2, default=300),
     whole("--steps", "Of 16 videos.", at_least=1, default=200),
+    click.Option(["--lr"], type=click.FloatRange(0, 1, min_open=True), metavar="X", default=1e-3, help="Its peak."),
     whole("--processes", "Runs at a time, each on one thread.", at_least=1, default=2),
     switch("--json", "Print the table as JSON.", "as_json"),
 ]
@@ -268,7 +269,7 @@ def bench(**options: Any) -> None:
     from geomclip.grounding.bench.sources import bank_of
 
     rows = tuple(name.strip() for name in options["rows"].split(",")) if options["rows"] else tuple(ROWS)
-    sizes = Sizes(**{name: options[name] for name in ("train", "val", "test", "steps")})
+    sizes = Sizes(**{name: options[name] for name in ("train", "val", "test", "steps", "lr")})
     how = {"seeds": options["seeds"], "rows": rows, "sizes": sizes, "seed": options["seed"]}
     plan = Plan(tuple(options["dose"]), device=options["device"], **how)
     out = options["out"] or Path("runs") / f"bench-{options['source'].partition(':')[0]}"

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from geomclip.grounding.bench.bank import Bank
 from geomclip.grounding.bench.composer import Videos, compose
+from geomclip.grounding.methods import CONTRAST, Method, Options, method_named
 from geomclip.grounding.model import Architecture, GroundingModel
 from geomclip.grounding.moments import Proposals, overlap, proposals
-from geomclip.grounding.objective import CONTRAST, Batch, Method, Objective, Options, method_named, start_at_encoder
+from geomclip.grounding.objective import Batch, Objective, start_at_encoder
 from geomclip.grounding.record import Moment, Query
-from geomclip.grounding.released import released_contrast, released_interaction
+from geomclip.grounding.released import released_terms
 from geomclip.grounding.scores import best_fixed, best_moments, blind, map_oracle, random_proposal
 from geomclip.training.seeds import generator
+from geomclip.training.trainer import learning_rate_factor
 
 RELEASED = "released"
 """The losses of `geomclip.grounding.released` beside the overlap."""
@@ -93,8 +95,9 @@ class Sizes:
     layers: int = 2
     kernel: int = 3
     lr: float = 1e-3
+    warmup: float = 0.1
     weight_decay: float = 1e-2
-    clip_norm: float = 5.0
+    clip_norm: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +191,14 @@ def trained(row: Row, setting: Setting, *, device: str = "cpu") -> GroundingMode
     start_at_encoder(model, batches.of(range(min(CALIBRATED, len(setting.train)))), options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.lr, weight_decay=sizes.weight_decay)
     for step, chosen in enumerate(batches.chosen()):
+        for group in optimizer.param_groups:
+            group["lr"] = sizes.lr * learning_rate_factor(step, sizes.steps, warmup=round(sizes.warmup * sizes.steps))
         batch = batches.of(chosen)
         rows = model(batch.clips, batch.texts, batch.owner)
         loss = objective(rows, batch, generator=generator(setting.seed, "coalitions", step)).total
         if row.method == RELEASED:
-            loss = loss + CONTRAST * released_contrast(rows, batch) + ALIGNED * released_interaction(rows, batch)
+            contrast, interaction = released_terms(rows, batch)
+            loss = loss + CONTRAST * contrast + ALIGNED * interaction
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), sizes.clip_norm)

@@ -211,11 +211,12 @@ def _one_thread() -> Iterator[None]:
 
 
 def _keep(trial: Trial, bank: Bank, plan: Plan, folder: Path) -> None:
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     result = run_trial(trial, _setting(bank, plan, trial.seed, trial.dose), device=plan.device)
     atomic_json(_file(folder, trial), result, indent=None)
     # apart, for the same seed is to give the same bytes
-    atomic_json(folder / SECONDS / f"{trial.name}.json", {"seconds": round(time.perf_counter() - began, 2)})
+    spent = {"seconds": time.perf_counter() - began, "of_a_core": time.process_time() - worked}
+    atomic_json(folder / SECONDS / f"{trial.name}.json", {name: round(value, 2) for name, value in spent.items()})
 
 
 @lru_cache(maxsize=3)
