@@ -61,10 +61,6 @@ class Bank:
         """Dimensions of a row."""
         return self.views.shape[-1]
 
-    def texts_of(self, picture: int) -> Tensor:
-        """The rows of the sentences of a picture."""
-        return (self.picture_of_text == picture).nonzero()[:, 0]
-
     def variants(self, picture: int) -> Tensor:
         """The pictures of its split that are of its concept, itself among them."""
         same = (self.concept == self.concept[picture]).nonzero()[:, 0]

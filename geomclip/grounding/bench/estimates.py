@@ -22,11 +22,6 @@ class Estimate:
     high: float
 
     @property
-    def found(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
-
-    @property
     def detectable(self) -> float:
         """The difference that would have been found with a probability of 80 %."""
         return (self.high - self.low) / 2 + POWER * self.error

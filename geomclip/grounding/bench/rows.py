@@ -230,7 +230,8 @@ class Batches:
 
     def chosen(self) -> Iterator[list[int]]:
         """The videos of each step."""
-        sizes, order, epoch = self.setting.sizes, [], 0
+        sizes, epoch = self.setting.sizes, 0
+        order: list[int] = []
         for _ in range(sizes.steps):
             while len(order) < sizes.batch_size:
                 shuffled = torch.randperm(len(self.videos), generator=generator(self.setting.seed, "order", epoch))

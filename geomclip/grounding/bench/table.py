@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from geomclip.grounding.bench.estimates import Estimate, two_way
 from geomclip.grounding.bench.rows import COMPARED, ROWS
-from geomclip.machine.files import atomic_bytes, atomic_json
+from geomclip.machine.files import atomic_bytes
 
 SHOWN = ("R1@0.3", "R1@0.5", "R1@0.7", "R5@0.5", "mIoU")
 CLAIMED = ("R1@0.7", "mIoU")
@@ -53,13 +54,18 @@ class Table:
 
     def save(self, folder: Path) -> None:
         """Write table.json, table.csv and table.md."""
-        atomic_json(folder / JSON_FILE, self.to_dict())
+        atomic_bytes(folder / JSON_FILE, self.as_json().encode("ascii"))
         atomic_bytes(folder / CSV_FILE, self.as_csv().encode())
         atomic_bytes(folder / MARKDOWN_FILE, self.as_markdown().encode())
 
     def to_dict(self) -> dict[str, Any]:
         """As table.json has it."""
         return {"made_from": dict(self.made_from), "lines": list(self.lines)}
+
+    def as_json(self) -> str:
+        """`to_dict` with an estimate a line."""
+        lines = ",\n".join(json.dumps(each, allow_nan=False) for each in self.lines)
+        return f'{{"made_from": {json.dumps(dict(self.made_from), allow_nan=False)},\n"lines": [\n{lines}\n]}}\n'
 
     def as_csv(self) -> str:
         """A line an estimate."""
