@@ -31,6 +31,7 @@ _PUBLIC = {
     "project_pair": "projections.maps",
     "Map": "projections.maps",
     "finetune": "training.finetune",
+    "ground": "grounding.calls",
     "InputError": "machine.errors",
     "GeomclipError": "machine.errors",
 }
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from geomclip.embeddings.store import load as load
     from geomclip.embeddings.store import save as save
     from geomclip.encoders.extraction.calls import embed as embed
+    from geomclip.grounding.calls import ground as ground
     from geomclip.machine.errors import GeomclipError as GeomclipError
     from geomclip.machine.errors import InputError as InputError
     from geomclip.panels import compare as compare
@@ -68,6 +70,7 @@ __all__ = [
     "compare",
     "embed",
     "finetune",
+    "ground",
     "load",
     "losses",
     "measure",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from geomclip.cli.arguments import picked
+from geomclip.cli.arguments import picked, typed
 from geomclip.cli.commands import Commands, examples
 from geomclip.cli.options import (
     ARCH,
@@ -49,6 +48,7 @@ PREDICT = [
     ),
     positive("--fps", "X", "Frames a second that are looked at; of a folder of frames: their rate."),
     whole("--batch-size", "Frames at a time.", at_least=1, default=32),
+    path("--run", "FOLDER", "A finished run of `ground train` gives the scores, with its own model."),
     path("--out", "FILE", "Write the answer: .json, or .html (a page) by its name."),
     switch("--json", "Print the answer as JSON, not as a table.", "as_json"),
 ]
@@ -72,6 +72,7 @@ def ground() -> None:
         'geomclip ground predict video.mp4 --query "a dog jumps into the water"',
         'geomclip ground predict video.mp4 --query "a dog" --query "a car" --out moments.html',
         'geomclip ground predict frames/ --fps 2 --query "a dog" --model ViT-B/32 --json',
+        'geomclip ground predict video.mp4 --query "a dog" --run runs/mine',
     ),
 )
 @click.pass_context
@@ -86,12 +87,15 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
         if out.suffix not in (".json", ".html"):
             raise InputError(f"--out {out} must be a file whose name ends in .json or .html")
     how = picked(options, MODEL, SEED, CACHE)
-    how |= {name: options[name] for name in ("clips", "top", "suppress", "fps", "batch_size")}
-    from geomclip.grounding import predict as predicting
+    how |= {name: options[name] for name in ("run", "clips", "top", "suppress", "fps", "batch_size")}
+    if "model" not in typed(context, MODEL):
+        how["model"] = None  # the run's, if there is one
+    from geomclip.grounding import calls
+    from geomclip.grounding.predict import prediction_json
 
     page = out is not None and out.suffix == ".html"
     with progress_bar(quiet=options["quiet"]) as progress:
-        prediction = predicting.predict(videos, options["query"], **how, thumbnails=page, progress=progress)
+        prediction = calls.ground(videos, options["query"], **how, thumbnails=page, progress=progress)
     if out is not None and page:
         from geomclip.reports import grounding
 
@@ -99,7 +103,7 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
     elif out is not None:
         prediction.save(out)
     if options["as_json"]:
-        click.echo(predicting.prediction_json(prediction))
+        click.echo(prediction_json(prediction))
     else:
         click.echo(str(prediction))
 
@@ -277,4 +281,4 @@ def bench(**options: Any) -> None:
         extraction = picked(options, MODEL, [DATA_ROOT], SEED, CACHE)
         bank = bank_of(options["source"], vectors_file=options["vectors"], progress=progress, **extraction)
         table = running(bank, out, plan, processes=options["processes"], progress=progress)
-    click.echo(json.dumps(table.to_dict()) if options["as_json"] else table.as_markdown())
+    click.echo(table.as_json() if options["as_json"] else table.as_markdown())

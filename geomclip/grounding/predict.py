@@ -176,9 +176,12 @@ class Prediction:
             "made_from": dict(self.made_from),
             "notes": list(self.notes),
             "videos": [_facts(video) for video in self.videos],
-            "queries": [
-                {"query": query, "moments": [listed(found) for found in self.best(number)]}
+            "queries": list(self.queries),
+            # of each query in turn, the best first
+            "moments": [
+                {"query": query, **listed(found)}
                 for number, query in enumerate(self.queries)
+                for found in self.best(number)
             ],
             "scores": [
                 {

@@ -29,7 +29,7 @@ from geomclip.reports import report
 CALLED = (
     *("cli.app.progress_bar", "cli.doctor.examine", "encoders.list_models", "encoders.load_encoder"),
     *("encoders.export.export", "encoders.extraction.calls.extract", "pairs.list_datasets", "pairs.load_pairs"),
-    *("cli.ground.progress_bar", "grounding.predict.predict", "reports.grounding.write_page"),
+    *("cli.ground.progress_bar", "grounding.calls.ground", "reports.grounding.write_page"),
     *("pairs.download.download_dataset", "panels.compare", "panels.measure", "panels.planning.plan"),
     "panels.sources.loaded",
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
@@ -37,6 +37,7 @@ CALLED = (
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
     *("grounding.splits.check_splits", "grounding.splits.split_lines"),
     *("grounding.training.train", "grounding.training.load_run", "grounding.scoring.score_files"),
+    *("grounding.bench.sources.bank_of", "grounding.bench.run.bench"),
 )
 """What commands hand their options to."""
 SHOWN = [
