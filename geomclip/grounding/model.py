@@ -26,7 +26,7 @@ from geomclip.machine.words import option
 STEEPNESS = 10.0
 """Of the sigmoid over the overlap head's cosine (Wang et al. 2022, released code)."""
 
-RESIDUAL = 0.03
+RESIDUAL = 0.003
 """Of what is added to the encoder's rows: an optimiser that moves each weight alike would else replace them at once."""
 
 SHARPER = 4.0
@@ -160,11 +160,18 @@ class GroundingModel(nn.Module):
         return rows
 
     def hidden(self, clips: Tensor) -> Tensor:
-        """What the convolutions make of each proposal: (B, T, d) to (B, N, width)."""
-        rows = self.clip(clips)
+        """What the convolutions make of each proposal: (B, T, d) to (B, N, width).
+
+        Random heads see the maximum of a proposal's clips, as published. Those that start at the encoder's answer,
+        which has the mean already, see what the maximum has above the mean: 0 where all clips are alike, whatever
+        they show, so that few pictures can teach where a moment ends.
+        """
         if len(self.norms):
-            rows = rows.relu()
-        at = self.proposals.on_map(self.proposals.maxima(rows).transpose(1, 2))  # (B, width, T, T)
+            pooled = self.proposals.maxima(self.clip(clips).relu())
+        else:
+            rows = self.clip(clips * clips.shape[2] ** 0.5)
+            pooled = self.proposals.maxima(rows) - self.proposals.means(rows)
+        at = self.proposals.on_map(pooled.transpose(1, 2))  # (B, width, T, T)
         for place, convolution in enumerate(self.convolutions):
             at = convolution(at)
             if len(self.norms):
@@ -281,10 +288,19 @@ def mask_weight(valid: Tensor, kernel: int) -> Tensor:
 
 
 def draw_weights(model: GroundingModel, generator: torch.Generator) -> None:
-    """Weights uniform with a variance of 1/(3 inputs), as torch draws them, but from a generator of one's own."""
+    """Weights from a generator of one's own: of random heads uniform as torch draws them, else normal.
+
+    Normal ones have the variance that keeps the size of what passes: 1/inputs, and 2/inputs before a ReLU.
+    """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            for parameter in module.parameters():
-                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+            inputs = module.weight[0].numel()
+            if len(model.norms):
+                for parameter in module.parameters():
+                    nn.init.uniform_(parameter, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
+                continue
+            gain = 2 if isinstance(module, nn.Conv2d) else 1
+            nn.init.normal_(module.weight, std=math.sqrt(gain / inputs), generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     model.heads.start()
