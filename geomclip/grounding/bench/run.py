@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from geomclip.grounding.bench.bank import Bank
 from geomclip.grounding.bench.rows import ROWS, Setting, Sizes, answers, free_answers, trained, zero_shot
 from geomclip.grounding.bench.table import Table, table_of
 from geomclip.grounding.scores import Scores, score
+from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, make_folder
 from geomclip.machine.json_files import read_json
@@ -134,6 +135,7 @@ def bench(
         If the folder holds a benchmark of another source or other sizes, or is being written.
     """
     plan, folder = plan or Plan(), Path(out).expanduser()
+    plan = replace(plan, device=choose_device(plan.device))
     if processes < 1:
         raise InputError(f"{option('processes')} must be at least 1, got {processes}")
     with Lock(make_folder(folder)):
