@@ -79,6 +79,10 @@ SCRIPTS = {
         "What geodesics and interactions add to a step",
         toy=("--videos", "2", "--clips", "4", "--dim", "16", "--batch-size", "8", "--turns", "1"),
     ),
+    "grounding_step": Script(
+        "What terms add to a step of grounding",
+        toy=("--dim", "16", "--width", "4", "--batch-size", "2", "--clips", "6", "--turns", "1"),
+    ),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
     "sphere": Script("DOSNES beside the spherical UMAP", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(

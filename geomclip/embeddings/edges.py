@@ -6,11 +6,12 @@ torch makes a mask, a list and two gathered tables of rows on the way, which cos
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from geomclip.machine.loops import compiled
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+
+@compiled("reassoc", "contract", "nsz")
 def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """The squared distance of two rows; its sums in any order, so that they are vectorised."""
     total = one[0] * 0
@@ -20,7 +21,7 @@ def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _least_kept(cosines: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """The k-th largest number of each row: (n,)."""
     n = len(cosines)
@@ -40,14 +41,14 @@ def _least_kept(cosines: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     return least
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _longer(array: NDArray[np.generic], room: int) -> NDArray[np.generic]:
     longer = np.empty(room, array.dtype)
     longer[: len(array)] = array
     return longer
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def joined(
     rows: NDArray[np.float32], cosines: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:

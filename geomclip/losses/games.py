@@ -9,21 +9,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from geomclip.machine.loops import compiled
 
 Floats = NDArray[np.floating[Any]]
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 
+SMALLEST = 1e-200
+"""A sum of powers below it has lost figures, and its inverse may overflow."""
 
-@njit(cache=True, nogil=True)
+
+@compiled()
 def _shares(logits: Floats, powers: Floats, row: int, listed: Numbers, count: int, into: Floats) -> float:
     """Softmax of a sentence's logits over the moments that are listed; gives the largest."""
     total = 0.0
     for place in range(count):
         total += powers[row, listed[place]]
-    if total > 0.0:
+    if total > SMALLEST:
         inverse, best = 1.0 / total, 0.0
         for place in range(count):
             share = powers[row, listed[place]] * inverse
@@ -32,7 +36,7 @@ def _shares(logits: Floats, powers: Floats, row: int, listed: Numbers, count: in
         return best
     if count == 0:
         return 0.0
-    highest = -np.inf  # all are so far below the largest of all that nothing is left of them
+    total, highest = 0.0, -np.inf  # all are so far below the largest of all that nothing is left of them
     for place in range(count):
         highest = max(highest, logits[row, listed[place]])
     for place in range(count):
@@ -43,7 +47,7 @@ def _shares(logits: Floats, powers: Floats, row: int, listed: Numbers, count: in
     return 1.0 / total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _worths(
     logits: Floats, powers: Floats, sentences: Flags, moments: Flags, worth: Floats, room: Floats, listed: Numbers
 ) -> None:
@@ -90,7 +94,7 @@ def _worths(
             worth[sentence, changed] = (worth[sentence, changed] * of_moments + of_sentences / max(there, 1)) / 2
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def mixed_differences(logits: Floats, sentences: Flags, moments: Flags) -> Floats:
     """v(+i+j) − v(+i−j) − v(−i+j) + v(−i−j) of each sentence i and moment j, beside each coalition.
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from geomclip.grounding.model import Architecture, GroundingModel, logistic_curve, mask_weight
+from geomclip.grounding.model import Architecture, EncoderHeads, GroundingModel, logistic_curve, mask_weight
 from geomclip.grounding.moments import proposals
 from geomclip.grounding.objective import Options, batch_of, start_at_encoder
 from geomclip.grounding.record import Query
@@ -39,6 +39,15 @@ def test_at_the_start_the_ranking_is_the_encoders_own() -> None:
     start_at_encoder(model, batch, Options())
     with torch.no_grad():
         assert torch.equal(model(rows, texts, owner).scores().argsort(1), own.argsort(1))
+
+
+def test_the_gate_rises_with_the_cosine_even_where_the_truth_does_not() -> None:
+    model = GroundingModel(Architecture(12, 12, clips=8, width=5), generator=drawn(0))
+    cosines = torch.linspace(-0.5, 0.5, 50)
+    assert isinstance(model.heads, EncoderHeads)
+    for targets in (cosines + 0.5, 0.5 - cosines):
+        model.heads.calibrate(cosines, targets)
+        assert float(model.heads.steepness.detach()) > 0
 
 
 @pytest.mark.parametrize("preset", ["encoder", "mmn"])
