@@ -95,7 +95,7 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
 
     page = out is not None and out.suffix == ".html"
     with progress_bar(quiet=options["quiet"]) as progress:
-        prediction = calls.ground(videos, options["query"], **how, thumbnails=page, progress=progress)
+        prediction = calls.ground(videos, options["query"], **how, page=page, progress=progress)
     if out is not None and page:
         from geomclip.reports import grounding
 

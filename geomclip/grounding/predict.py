@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from torch import Tensor
 from geomclip.encoders import load_encoder
 from geomclip.encoders.extraction.batches import Encoding, unit_rows
 from geomclip.encoders.protocol import Encodes
+from geomclip.grounding.looks import interactions, neighborhood, words_of
 from geomclip.grounding.moments import SPARSE, Proposals, proposals, suppress
 from geomclip.grounding.record import Moment
 from geomclip.grounding.videos import EncodedVideo, encode_video, names_of
@@ -28,6 +29,8 @@ from geomclip.machine.words import one_line, option
 
 BATCH_SIZE = 32
 MOST_CLIPS = 1024
+MOST_MOMENTS = 8
+"""Moments that words are looked at with."""
 SHOWN = 60
 """Characters of a query that a table shows."""
 
@@ -71,6 +74,12 @@ class Answer:
         Of each moment: its cell in `map`.
     duration : float
         Of the video, in seconds.
+    near : Tensor of shape (T,), optional
+        Radians from the best moment to each clip along the graph of the video's moments; kept for a page.
+    words : tuple of str
+        Of the query; kept for a page.
+    interactions : Tensor of shape (words, moments), optional
+        How much a word and a moment are worth together beyond what they are apart: `geomclip.grounding.looks`.
 
     Examples
     --------
@@ -89,6 +98,9 @@ class Answer:
     proposals: Proposals
     cells: tuple[tuple[int, int], ...]
     duration: float
+    near: Tensor | None = None
+    words: tuple[str, ...] = ()
+    interactions: Tensor | None = None
 
     @property
     def edges(self) -> Tensor:
@@ -239,7 +251,7 @@ def predict(
     suppress: float = 0.5,
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
-    thumbnails: bool = True,
+    page: bool = True,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Prediction:
@@ -267,8 +279,8 @@ def predict(
         A moment whose intersection over union with a better one is above it is left out; 0 to 1.
     batch_size, workers : int
         Frames that the model sees at once; threads, see `geomclip.encoders.extraction.calls.extract`.
-    thumbnails : bool
-        Keep small pictures, for a page.
+    page : bool
+        Keep what a page shows: small pictures, what is near to the best moments, and what their words do.
     cache_dir : path, optional
     progress : Progress, optional
 
@@ -298,13 +310,19 @@ def predict(
     made_from = dict(model.made_from())
     with Encoding(model, batch=batch_size, workers=workers) as encoding:
         texts, notes = _text_rows(encoding, queries)
+        words = [_word_rows(encoding, query) for query in queries] if page else None
         watched = [
-            encode_video(each, encoding, clips=clips, fps=fps, thumbnails=thumbnails, progress=progress)
-            for each in videos
+            encode_video(each, encoding, clips=clips, fps=fps, thumbnails=page, progress=progress) for each in videos
         ]
     per_video = [
         _answers(number, video, texts, trained, top=top, threshold=suppress) for number, video in enumerate(watched)
     ]
+    if words is not None:
+        looked_at = dict(zip(range(len(queries)), words, strict=True))
+        per_video = [
+            [_looked_at(each, video, *looked_at[each.query], scale=model.logit_scale, seed=seed) for each in answers]
+            for video, answers in zip(watched, per_video, strict=True)
+        ]
     answers = tuple(each[query] for query in range(len(queries)) for each in per_video)
     if made_from.get("model") == "demo":
         notes.append(f"the demo model knows little but drawings of emoji: {option('model')} names another")
@@ -401,6 +419,29 @@ def _answers(
         own = tuple((means.double() @ text.double()).tolist())
         answers.append(Answer(query, number, found, own, cosines[query], scores[query], moments, cells, duration))
     return answers
+
+
+def _looked_at(
+    answer: Answer, video: EncodedVideo, words: tuple[str, ...], rows: Tensor, *, scale: float, seed: int
+) -> Answer:
+    """The answer with what is near to its best moment, and what words and moments are worth together."""
+    clips = video.clips.rows.double()
+    near = neighborhood(clips, answer.proposals, answer.cells[0])
+    if not words:
+        return replace(answer, near=near)
+    moments = unit_rows(torch.stack([clips[first : last + 1].mean(0) for first, last in answer.cells[:MOST_MOMENTS]]))
+    draws = torch.Generator().manual_seed(seed)
+    together = interactions(rows, moments, scale=scale, generator=draws)
+    return replace(answer, near=near, words=words, interactions=together)
+
+
+def _word_rows(encoding: Encoding, query: str) -> tuple[tuple[str, ...], Tensor]:
+    """The words of a query that the model has rows of, and those rows."""
+    words = words_of(query)
+    encoded = encoding.finished(encoding.texts(words), lambda *_: None) if words else None
+    if encoded is None or encoded.reasons:
+        return (), torch.zeros(0, encoding.encoder.dim)
+    return tuple(words), encoded.rows
 
 
 def _text_rows(encoding: Encoding, queries: Sequence[str]) -> tuple[Tensor, list[str]]:

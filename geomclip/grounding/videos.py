@@ -86,8 +86,9 @@ class EncodedVideo:
     notes: tuple[str, ...] = ()
 
     def thumbnail(self, seconds: float) -> bytes:
-        """The picture next to a time; b'' where none was kept."""
-        return min(self.thumbnails, key=lambda each: abs(each[0] - seconds), default=(0.0, b""))[1]
+        """The picture that is on the screen at a time, of those kept; b'' where none was."""
+        before = [each for each in self.thumbnails if each[0] <= seconds]
+        return (before or [*self.thumbnails[:1]] or [(0.0, b"")])[-1][1]
 
 
 @dataclass(frozen=True)

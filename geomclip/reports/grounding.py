@@ -151,6 +151,32 @@ def _pictures(prediction: Prediction) -> Iterator[Figure]:
             )
             text = "The score of every moment that was proposed, by where it starts and ends."
             yield Figure(f"map-{number}-{answer.query}", f"{words[answer.query]}{of}", text, _plain(figure))
+            yield from _looks(answer, video, f"{number}-{answer.query}", f"{words[answer.query]}{of}")
+
+
+def _looks(answer: Answer, video: EncodedVideo, place: str, of: str) -> Iterator[Figure]:
+    """What is near to the best moment, and what its words and the moments are worth together."""
+    from geomclip.plots import interactive
+
+    best = "the best moment"
+    if answer.interactions is not None:
+        moments = [f"{clock(each.start)} – {clock(each.end)}" for each in answer.moments]
+        figure = interactive.heat_map(
+            answer.interactions.numpy(),
+            rows=list(answer.words),
+            columns=moments[: answer.interactions.shape[1]],
+            of="interaction",
+            about=0.0,
+        )
+        text = "What a word and a moment are worth together beyond what they are apart (Shapley interaction)."
+        yield Figure(f"words-{place}", f"Words and moments, {of}", text, _plain(figure))
+    if answer.near is not None:
+        line = {"distance": answer.near.numpy()}
+        figure = interactive.time_line(
+            answer.edges.numpy(), line, spans={best: _ends(answer, video)}, y="distance (rad)"
+        )
+        text = "How far each clip is from the best moment along the graph of the video's moments."
+        yield Figure(f"near-{place}", f"Neighbourhood, {of}", text, _plain(figure))
 
 
 def _ends(answer: Answer, video: EncodedVideo) -> tuple[float, float]:

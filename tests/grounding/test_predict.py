@@ -114,7 +114,7 @@ def test_what_is_saved_can_be_read_and_has_all_scores(prediction: Prediction, tm
     assert kept["queries"] == ["dog", "red apple", "automobile"]
     first = kept["moments"][0]
     assert first["query"] == "dog"
-    assert set(first) == {"video", "start", "end", "score", "cosine"}
+    assert set(first) == {"query", "video", "start", "end", "score", "cosine"}
     assert len(kept["scores"][0]["score"]) == len(proposals(16))
     assert kept["videos"][0]["duration"] == pytest.approx(12)
     assert kept["made_from"]["model"] == "demo"
