@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +197,16 @@ _there: dict[str, Any] = {}
 
 
 def _prepare(shared: bytes) -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     _there["work"] = pickle.loads(shared)
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """Nobody waits for the work of a process whose parent was killed."""
+    parent.join()
+    os._exit(1)
 
 
 def _run_there(trial: Trial) -> None:
