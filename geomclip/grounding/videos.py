@@ -190,7 +190,7 @@ def clip_rows(rows: Tensor, places: Tensor, clips: int) -> Tensor:
 
     Examples
     --------
-    >>> clip_rows(torch.eye(2), torch.tensor([0.0, 0.6]), 3).tolist()  # the first is on the screen till .6
+    >>> clip_rows(torch.eye(2), torch.tensor([0.0, 0.7]), 3).tolist()  # the first is on the screen till .7
     [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
     """
     clip = (places * clips).long().clamp(0, clips - 1)

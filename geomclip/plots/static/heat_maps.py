@@ -66,7 +66,7 @@ def heat_map(
 
     Examples
     --------
-    >>> scores = [[0.1, 0.9], [np.nan, 0.2]]
+    >>> scores = [[0.1, 0.9], [float("nan"), 0.2]]
     >>> figure = heat_map(scores, rows=[0, 5, 10], columns=[0, 5, 10], x="end (s)", y="start (s)")
     """
     cells, up, along = grid(values, rows, columns)
