@@ -48,6 +48,7 @@ def two_way(values: Tensor, unit: Tensor) -> Estimate:
 
     Examples
     --------
+    >>> import torch
     >>> found = two_way(torch.tensor([[1.0, 3.0], [1.0, 3.0]]), torch.tensor([0, 1]))
     >>> found.value, round(found.error, 6)
     (2.0, 1.0)
@@ -73,3 +74,21 @@ def two_way(values: Tensor, unit: Tensor) -> Estimate:
     error = variance**0.5
     reach = student(degrees) * error
     return Estimate(float(mean), error, float(mean) - reach, float(mean) + reach)
+
+
+def over_seeds(values: Tensor) -> Estimate:
+    """The mean of one value a seed (s,), with the interval of Student's t; of one seed the value alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = over_seeds(torch.tensor([1.0, 3.0]))
+    >>> found.value, round(found.high - found.value, 4)
+    (2.0, 12.7062)
+    """
+    mean = float(values.double().mean())
+    if len(values) == 1:
+        return Estimate(mean, 0.0, mean, mean)
+    error = float(values.double().std()) / len(values) ** 0.5
+    reach = student(len(values) - 1) * error
+    return Estimate(mean, error, mean - reach, mean + reach)

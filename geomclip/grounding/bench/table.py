@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.grounding.bench.estimates import Estimate, two_way
+from geomclip.grounding.bench.estimates import Estimate, over_seeds, two_way
 from geomclip.grounding.bench.rows import COMPARED, ROWS
 from geomclip.machine.files import atomic_bytes
 
@@ -22,6 +22,7 @@ CLAIMED = ("R1@0.7", "mIoU")
 """What the interaction is judged by."""
 DIGITS = 5
 JSON_FILE, CSV_FILE, MARKDOWN_FILE = "table.json", "table.csv", "table.md"
+_KEYS = ("kind", "row", "metric", "dose")
 Runs = Mapping[tuple[str, float], Sequence[Mapping[str, Any]]]
 
 
@@ -41,11 +42,12 @@ class Table:
     made_from: Mapping[str, Any]
     lines: tuple[dict[str, Any], ...]
 
-    def find(self, kind: str, row: str, metric: str, dose: float | None = None) -> dict[str, Any] | None:
-        """One line; of rows that no dose changes the one that there is."""
-        own = [each for each in self.lines if (each["kind"], each["row"], each["metric"]) == (kind, row, metric)]
-        exact = [each for each in own if dose is None or each["dose"] == dose]
-        return next(iter(exact or own[:1]), None)
+    def find(self, kind: str, row: str, metric: str, dose: float) -> dict[str, Any] | None:
+        """One line; rows that no dose changes have theirs at the first dose. None if there is none."""
+        if kind == "row" and not ROWS[row].has_doses:
+            dose = self.doses[0]
+        wanted = (kind, row, metric, dose)
+        return next((each for each in self.lines if tuple(map(each.get, _KEYS)) == wanted), None)
 
     @property
     def doses(self) -> list[float]:
@@ -152,10 +154,8 @@ def table_of(made_from: Mapping[str, Any], results: Sequence[Mapping[str, Any]])
             lines.append(_record("row", row, dose, metric, _estimate(_stack(own, metric), own)))
         for kind in ("space", "graph"):
             for metric in own[0].get(kind, {}):
-                mean = torch.tensor([each[kind][metric] for each in own], dtype=torch.float64)
-                spread = float(mean.std()) if len(own) > 1 else 0.0
-                value = float(mean.mean())
-                lines.append(_record(kind, row, dose, metric, Estimate(value, spread, value, value)))
+                values = torch.tensor([each[kind][metric] for each in own], dtype=torch.float64)
+                lines.append(_record(kind, row, dose, metric, over_seeds(values)))
     for row in ROWS:
         lines += _against_base(row, runs, doses)
     first = next(result for result in results if "test" in result)
