@@ -31,6 +31,8 @@ class Projector:
         How two sets come on common axes. "together": fitted to the rows of both; "aligned": the estimator draws both
         by `aligned`; else each is drawn by itself and the second turned on the first, which it starts from where
         this is "started", and not where it is "turned".
+    clouds : bool
+        Whether its `fit` is told of each point which cloud it is of (`groups`) and what it counts (`sample_weight`).
     """
 
     path: str
@@ -42,6 +44,7 @@ class Projector:
     options: tuple[tuple[str, Any], ...] = ()
     dimensions: tuple[int, ...] = (2, 3)
     pairing: str = "turned"
+    clouds: bool = False
 
     def minutes(self, n: int) -> float:
         """About what n points take, from what 10,000 took."""
@@ -65,6 +68,17 @@ PROJECTIONS: dict[str, Projector] = {
     "tsne": Projector(
         "tsne:TSNE", "plane", "near neighbours, by t-SNE", 100_000, 43, 1.1, dimensions=(2,), pairing="started"
     ),
+    "angles": Projector(
+        "spherical.spherical_mds:SphericalMDS",
+        "sphere",
+        "angles, on a sphere; the width of each cloud and the gap exactly",
+        100_000,
+        1,
+        1.0,
+        dimensions=(3,),
+        pairing="started",
+        clouds=True,
+    ),
     "dosnes": Projector(
         "dosnes.dosnes:DOSNES",
         "sphere",
@@ -87,7 +101,18 @@ _CLASSES["Projection"] = "base"
 if TYPE_CHECKING:
     from geomclip.projections.base import Projection as Projection
 
-__all__ = ["DOSNES", "PCA", "PROJECTIONS", "SVD", "TSNE", "UMAP", "HeatGeodesic", "Projection", "Projector"]
+__all__ = [
+    "DOSNES",
+    "PCA",
+    "PROJECTIONS",
+    "SVD",
+    "TSNE",
+    "UMAP",
+    "HeatGeodesic",
+    "Projection",
+    "Projector",
+    "SphericalMDS",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -55,17 +56,26 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If x is not (n, d), holds NaN or infinity (names the row), has too few rows, or rows that are all equal;
             if the neighbours are of other points.
         """
+        return self._fit_by(x, neighbors, self._fit)
+
+    def fit_transform(self, x: Any, y: None = None, *, neighbors: NeighborSearch | None = None) -> Any:
+        """`fit`, then the drawn points (n, k): a tensor if x is one, else a numpy array."""
+        return alike(self.fit(x, neighbors=neighbors).embedding_, x)
+
+    def _fit_by(
+        self: P,
+        x: Any,
+        neighbors: NeighborSearch | None,
+        draw: Callable[[NDArray[Any], NeighborSearch], NDArray[Any]],
+    ) -> P:
+        """`fit`, once it is known how: `draw` is `_fit`, or that with what else is known of the points."""
         rows = _rows(x)
         self._check(rows)
         self.n_features_in_ = rows.shape[1]
         near = NeighborSearch(rows) if neighbors is None else neighbors.of(rows)
         with same_torch_threads():
-            self.embedding_ = np.ascontiguousarray(self._fit(rows, near), dtype=rows.dtype)
+            self.embedding_ = np.ascontiguousarray(draw(rows, near), dtype=rows.dtype)
         return self
-
-    def fit_transform(self, x: Any, y: None = None, *, neighbors: NeighborSearch | None = None) -> Any:
-        """`fit`, then the drawn points (n, k): a tensor if x is one, else a numpy array."""
-        return _alike(self.fit(x, neighbors=neighbors).embedding_, x)
 
     @property
     def _n_features_out(self) -> int:
@@ -114,7 +124,7 @@ class PlacesNewPoints(Projection):
                 f"{self.n_features_in_} features as input"
             )
         with same_torch_threads():
-            return _alike(np.ascontiguousarray(self._transform(rows), dtype=rows.dtype), x)
+            return alike(np.ascontiguousarray(self._transform(rows), dtype=rows.dtype), x)
 
     def _transform(self, x: NDArray[Any]) -> NDArray[Any]:
         """Drawn points (n, k) of new rows x."""
@@ -150,6 +160,6 @@ def _rows(x: Any) -> NDArray[Any]:
     return np.require(rows, requirements=["C", "W"])
 
 
-def _alike(drawn: NDArray[Any], x: Any) -> Any:
+def alike(drawn: NDArray[Any], x: Any) -> Any:
     """The drawn points as a tensor if x is one."""
     return torch.from_numpy(drawn) if isinstance(x, torch.Tensor) else drawn

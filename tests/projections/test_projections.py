@@ -307,7 +307,7 @@ def test_a_map_leaves_torch_its_number_of_threads() -> None:
 
 
 def test_the_table_names_estimators_that_are_made_when_first_used() -> None:
-    assert set(PROJECTIONS) == {"svd", "pca", "umap", "umap-sphere", "tsne", "dosnes", "heat-geodesic"}
+    assert set(PROJECTIONS) == {"svd", "pca", "umap", "umap-sphere", "tsne", "angles", "dosnes", "heat-geodesic"}
     for method in PROJECTIONS.values():
         assert issubclass(method.estimator(), Projection)
         assert method.kind in ("plane", "sphere")

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from geomclip import projections
-from geomclip.projections import DOSNES, PCA, PROJECTIONS, SVD, TSNE, UMAP, HeatGeodesic, Projection
+from geomclip.projections import DOSNES, PCA, PROJECTIONS, SVD, TSNE, UMAP, HeatGeodesic, Projection, SphericalMDS
 from geomclip.projections.neighbors import NeighborSearch
 
 N, D = 60, 12
@@ -72,6 +72,21 @@ PROMISED = {
             "start": ({"init": "near"}, "init must be pca, spectral, random or an array"),
             "place": ({"init": np.zeros((3, 2))}, "init must hold 60 finite points of a plane"),
             "points": ({"perplexity": 30}, "TSNE with perplexity=30 needs at least 91 points, got 60"),
+        },
+    ),
+    "SphericalMDS": Promised(
+        SphericalMDS,
+        3,
+        places=False,
+        sphere=True,
+        refused={
+            "steps": ({"n_iter": 0}, "n_iter must be a whole number from 1 on, got 0"),
+            "landmarks": ({"landmarks": 1}, "landmarks must be a whole number from 2 on, got 1"),
+            "moments": ({"moments": "yes"}, "moments must be True or False, got 'yes'"),
+            "tolerance": ({"tol": -1.0}, r"tol must be 0 or more, got -1\.0"),
+            "start": ({"init": np.zeros((3, 3))}, r"init must be 'auto' or of shape \(60, 3\), got \(3, 3\)"),
+            "a start's name": ({"init": "pca"}, "init must be 'auto' or an array, got 'pca'"),
+            "a start without direction": ({"init": np.zeros((60, 3))}, "init row 0 has no direction"),
         },
     ),
     "DOSNES": Promised(

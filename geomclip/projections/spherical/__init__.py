@@ -1,0 +1,1 @@
+"""Spherical MDS under moments: great-circle distances that follow the angles between rows."""
