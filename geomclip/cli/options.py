@@ -175,7 +175,7 @@ DRAWN = [  # what a picture is of
 ]
 SPHERE = [
     *DRAWN,
-    text("--method", "NAME", "dosnes or umap, on the sphere; `geomclip project` draws planes.", "dosnes"),
+    text("--method", "NAME", "angles, dosnes or umap, on the sphere; `geomclip project` draws planes.", "angles"),
     CAPTIONS,
     click.Option(["--links/--no-links"], default=None, help="All pairs joined, or none; default an even share."),
     click.Option(
@@ -193,7 +193,7 @@ ESTIMATOR = [
 ]
 PROJECT = [
     *DRAWN,
-    text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, dosnes or heat-geodesic.", "umap"),
+    text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, angles, dosnes or heat-geodesic.", "umap"),
     path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
     CAPTIONS,
     whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),

@@ -11,7 +11,7 @@ from geomclip.machine.extras import optional
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import nearest, option
-from geomclip.plots.globe import STATIC, title_of, write_page
+from geomclip.plots.globe import STATIC, title_of, warn_of, write_page
 from geomclip.projections import PROJECTIONS
 from geomclip.projections.maps.files import SUFFIXES as COORDINATES
 
@@ -84,6 +84,7 @@ def draw(
         maps: tuple[Map, ...] = (project(embeddings, method, **options),)
     else:
         maps = project_pair(embeddings, after, method, intersect=intersect, **options)
+    warn_of(maps, progress)
     for drawn, path in zip(maps, files.coordinates, strict=True):
         drawn.save(path)
     _picture(files.picture, maps, title_of(embeddings, after), command)

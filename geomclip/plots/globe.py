@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geomclip.projections.maps import Map
     from geomclip.projections.maps.cloud import Drawable
 
-ON_SPHERE = {"dosnes": "dosnes", "umap": "umap-sphere", "umap-sphere": "umap-sphere"}
+ON_SPHERE = {"angles": "angles", "dosnes": "dosnes", "umap": "umap-sphere", "umap-sphere": "umap-sphere"}
 """What `method` may be, and the projection that it means: those that place points on a sphere."""
 
 STATIC = (".png", ".svg", ".pdf")
@@ -35,7 +35,7 @@ def plot_sphere(
     embeddings: Drawable,
     after: Drawable | None = None,
     *,
-    method: str = "dosnes",
+    method: str = "angles",
     captions: str = "all",
     links: bool | None = None,
     morph: bool = False,
@@ -56,7 +56,7 @@ def plot_sphere(
     after : EmbeddingSet or PointSet, optional
         The same images and texts, in any order: both are drawn on common axes.
     method : str
-        "dosnes" or "umap": the methods that place points on a sphere.
+        "angles", "dosnes" or "umap": the methods that place points on a sphere.
     captions : str
         "all", or "first": one text an image.
     links : bool, optional
@@ -96,12 +96,13 @@ def plot_sphere(
     options |= {"captions": captions, "random_state": random_state, "progress": progress}
     maps = _maps(embeddings, after, ON_SPHERE[method], intersect=intersect, **options)
     title = title_of(embeddings, after) if title is None else title
+    warn_of(maps, progress)
     for path in files:
         _write(path, maps, links=links, title=title, command=command)
     return _figure(maps, links=links, title=title, morph=morph)
 
 
-def check(out: Sequence[str | Path], method: str = "dosnes") -> list[Path]:
+def check(out: Sequence[str | Path], method: str = "angles") -> list[Path]:
     """The files to write, once it is sure that they can be: before any long work.
 
     Raises
@@ -129,7 +130,7 @@ def check(out: Sequence[str | Path], method: str = "dosnes") -> list[Path]:
 def _no_sphere(method: str) -> str:
     from geomclip.projections import PROJECTIONS
 
-    there = "dosnes or umap"
+    there = "angles, dosnes or umap"
     if method in PROJECTIONS:
         # directions of its coordinates could be drawn, but they are no longer what the method is for
         plane = f"geomclip project --method {method} draws it"
@@ -175,6 +176,14 @@ def _figures(maps: Sequence[Map], *, links: bool | None) -> dict[str, Figure]:
             maps, links=links, title="", morph=True
         ),
     }
+
+
+def warn_of(maps: Sequence[Map], progress: Progress) -> None:
+    """Tell those who wait of each map whose widths or gap mislead, and what draws them as they are."""
+    for name, drawn in zip(("before", "after") if len(maps) == 2 else ("",), maps, strict=True):
+        if drawn.misleads():
+            side = f" ({name})" if name else ""
+            progress.log(f"geomclip: warning: {drawn.method}{side}: {drawn.moments()}; method angles keeps them")
 
 
 def write_page(path: Path, figures: Mapping[str, Figure], maps: Sequence[Map], *, title: str, command: str) -> None:

@@ -22,8 +22,9 @@ QUERIES = {
     "zeroshot": "images looking for their class",
 }
 SPHERE = (
-    "Each dot lies on the unit sphere, as the vectors do in their many dimensions; neighbours in the full space were "
-    "made neighbours here as far as that can be. What the picture keeps of it is told below it."
+    "Each dot lies on the unit sphere, as the vectors do in their many dimensions. Each cloud is as wide, and both are "
+    "as far apart, as in the full space; angles between dots follow the true ones as far as they can. What the "
+    "picture keeps of it is told below it."
 )
 PLANE = "The two directions in which the vectors vary most: nothing is bent, much is left out."
 
@@ -57,7 +58,7 @@ def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress) -> list[F
         return getattr(interactive, two)(*pair, names=[space.name for space in spaces], hover=False)
 
     return [
-        _tried("sphere", "On the sphere", SPHERE, drawn, "dosnes", "sphere", "sphere_pair", wide=True),
+        _tried("sphere", "On the sphere", SPHERE, drawn, "angles", "sphere", "sphere_pair", wide=True),
         _tried("plane", "On a plane", PLANE, drawn, "svd", "plane", "plane_pair", wide=True),
     ]
 

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,22 @@ def test_in_python_the_figure_comes_back_and_nothing_is_written(
         gc.plot_sphere(before, morph=True)
 
 
+@pytest.mark.parametrize(
+    ("method", "quiet", "warned"), [("angles", (), 0), ("dosnes", (), 1), ("dosnes", ["--quiet"], 0)]
+)
+def test_a_map_that_misleads_says_so_on_stderr(
+    run: Cli, tmp_path: Path, method: str, quiet: Sequence[str], warned: int
+) -> None:
+    narrow = small_set(20, 2).replace(image=random_rows(1, 16, seed=3) + 0.02 * random_rows(20, 16, seed=4))
+    gc.save(narrow, tmp_path / "narrow.npz")
+    done = run("--embeddings", "narrow.npz", "--method", method, "--out", "a.png", *quiet)
+    lines = done.err.splitlines()
+    assert (done.code, done.out, len(lines)) == (0, "a.png\n", warned)
+    for line in lines:
+        assert line.startswith("geomclip: warning: dosnes: images drawn ")
+        assert line.endswith("method angles keeps them")
+
+
 # --- what is refused
 
 
@@ -148,7 +164,7 @@ def test_in_python_the_figure_comes_back_and_nothing_is_written(
         (["--out", "s.png", "--out", "s.png"], "--out s.png is given twice"),
         (["--out", "no/such/s.png"], "no/such"),
         (["--method", "dosne"], "no method 'dosne'; did you mean dosnes?"),
-        (["--method", "xyz"], "no method 'xyz'; for a sphere dosnes or umap"),
+        (["--method", "xyz"], "no method 'xyz'; for a sphere angles, dosnes or umap"),
         (["--method", "svd"], "svd places points on a plane, not on a sphere: geomclip project --method svd draws it"),
         (["--after", "before.json"], "--after before.json is a result, which has no vectors"),
         (["--after", "missing.npz"], "missing.npz"),

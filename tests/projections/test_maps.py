@@ -160,7 +160,7 @@ def test_maps_of_the_same_points_search_their_neighbours_once(monkeypatch: pytes
     assert (seen.graphs, seen.distances) == (1, 1)
 
 
-def test_two_maps_of_a_page_search_once_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_maps_of_a_page_measure_distances_once_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
     from geomclip.panels.details import details_of
     from geomclip.reports.figures import maps_of
     from geomclip.reports.spaces import Space
@@ -171,7 +171,7 @@ def test_two_maps_of_a_page_search_once_a_side(monkeypatch: pytest.MonkeyPatch) 
         spaces.append(Space(name, embeddings, details_of(embeddings), Panel({})))
     seen = Searches(monkeypatch)
     assert [picture.absent for picture in maps_of(spaces, seed=0, progress=SILENT)] == ["", ""]
-    assert (seen.graphs, seen.distances) == (2, 2)
+    assert (seen.graphs, seen.distances) == (0, 2)  # angles and svd need no neighbours
 
 
 def test_a_pair_of_sets_of_points_in_other_orders_is_brought_to_one() -> None:
@@ -203,6 +203,54 @@ def test_the_gap_stands_beside_the_drawn_one_in_units_that_compare() -> None:
     assert on_plane.keeps["gap_drawn_relative"] == pytest.approx(np.linalg.norm(means) / apart, rel=1e-5)
     full = torch.pdist(cloud_of(embeddings)).square().mean().sqrt().item()
     assert on_plane.keeps["gap_relative"] == pytest.approx(true_gap / full, rel=1e-9)
+
+
+def test_the_width_of_a_drawn_cloud_is_that_of_two_of_its_points() -> None:
+    # two unit rows at 60° are 1 apart, at 90° √2
+    full = torch.tensor([[1.0, 0, 0], [0.5, 3**0.5 / 2, 0], [0, 0, 1]], dtype=torch.float64)
+    drawn = torch.eye(3, dtype=torch.float64)
+    found = faithfulness.widths("image", full, drawn, slice(0, 2), sphere=True)
+    assert found == pytest.approx({"mean_cosine_image": 0.5, "mean_cosine_image_drawn": 0.0, "width_image": 2**0.5})
+    # of all three: 1, √2, √2 in full (mean square 5/3), √2 each as drawn
+    on_plane = faithfulness.widths("image", full, drawn, slice(0, 2), sphere=False)
+    assert on_plane["width_image"] == pytest.approx(2**0.5 * (5 / 3) ** 0.5 / 2**0.5)
+    assert on_plane["mean_cosine_image_drawn"] is None
+    assert faithfulness.widths("text", full, drawn, slice(2, 3), sphere=True) == {}  # one point has no width
+    assert faithfulness.widths("image", full, drawn, slice(0, 3), sphere=False) == {}  # a plane's own unit
+
+
+MOMENTS = {
+    "right": ({"width_image": 1.02, "width_text": 0.97}, "images and texts drawn as wide as they are", False),
+    "one wide": (
+        {"width_image": 2.3, "width_text": 1.0},
+        "images drawn 2.3 times too wide, texts as wide as they are",
+        True,
+    ),
+    "both narrow": ({"width_image": 0.05, "width_text": 0.05}, "images and texts drawn 20 times too narrow", True),
+    "a little": (
+        {"width_image": 1.4, "width_text": 0.7},
+        "images drawn 1.4 times too wide, texts 1.4 times too narrow",
+        False,
+    ),
+    "gap": ({"gap": 0.82, "gap_drawn": 0.12}, "gap drawn 0.12 for 0.82 in 512 dimensions", True),
+    "gap near 0": ({"gap": 0.01, "gap_drawn": 0.04}, "gap drawn 0.04 for 0.01 in 512 dimensions", False),
+    "gap of 0": ({"gap": 0.0, "gap_drawn": 0.4}, "gap drawn 0.40 for 0.00 in 512 dimensions", True),
+    "on a plane": (
+        {"width_image": 1.0, "gap": 0.8, "gap_drawn": None, "gap_relative": 0.7, "gap_drawn_relative": 0.8},
+        "images drawn as wide as they are, gap 0.80 for 0.70 of a typical distance",
+        False,
+    ),
+    "unknown": ({}, "", False),
+}
+
+
+@pytest.mark.parametrize("case", MOMENTS)
+def test_one_sentence_compares_what_is_drawn_with_what_is_and_warns_beyond_1_5(case: str) -> None:
+    keeps, sentence, misleads = MOMENTS[case]
+    drawn = Map(np.eye(3), np.eye(3), [0, 1, 2], "sphere", "dosnes", keeps=keeps, dim=512)
+    assert (drawn.moments(), drawn.misleads()) == (sentence, misleads)
+    assert " ".join(drawn.facts()[1:]).startswith(sentence)
+    assert any("warning: " in line for line in drawn.facts()) == misleads
 
 
 def test_facts_are_short_and_never_round_up_to_perfect() -> None:

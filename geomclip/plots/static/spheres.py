@@ -219,7 +219,7 @@ def _caption(axes: Axes, name: str) -> None:
 
 def _check(map: Map) -> None:
     if map.kind != "sphere":
-        raise ValueError(f"a map of kind {map.kind!r} is no sphere: draw it with `plane`, or project with DOSNES")
+        raise ValueError(f"a map of kind {map.kind!r} is no sphere: draw it with `plane`, or project with angles")
 
 
 def _both_sides(maps: Sequence[Map], front: Rows) -> bool:

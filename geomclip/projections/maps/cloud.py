@@ -59,6 +59,19 @@ class PointSet:
         """Of the set."""
         return self.set.made_from
 
+    @property
+    def clouds(self) -> dict[str, Tensor]:
+        """For estimators that take clouds: of each point which it is of, and what it counts there.
+
+        The texts of an image count as much as one, however many it has.
+        """
+        n, m = len(self.set.image), len(self.rows) - len(self.set.image)
+        weight = torch.ones(n + m, dtype=torch.float64)
+        if self.set.image_of_text is not None and self.set.text is not None:
+            own = self.set.image_of_text
+            weight[n:] = 1 / own.bincount(minlength=n)[own].double()
+        return {"groups": torch.arange(n + m) >= n, "sample_weight": weight}
+
     @cached_property
     def neighbors(self) -> NeighborSearch:
         """Of all points, searched when a method needs them."""

@@ -30,7 +30,7 @@ LARGEST: Mapping[str, Callable[[int], int]] = {
 
 def project(
     embeddings: Drawable,
-    method: str = "dosnes",
+    method: str = "angles",
     *,
     n_components: int | None = None,
     captions: str = "all",
@@ -46,7 +46,8 @@ def project(
         Pairs; or images only; or images and classes, whose names are then the texts. A `PointSet` of them where
         several maps are drawn, which then search neighbours once.
     method : str
-        A name in `geomclip.projections.PROJECTIONS`: svd, pca, umap, umap-sphere, tsne, dosnes, heat-geodesic.
+        A name in `geomclip.projections.PROJECTIONS`: svd, pca, umap, umap-sphere, tsne, angles, dosnes,
+        heat-geodesic.
     n_components : int, optional
         2, a plane, or 3, a space, where the method has both; of a sphere it cannot be chosen.
     captions : str
@@ -83,7 +84,7 @@ def project(
     points = as_points(embeddings, captions)
     plan = _Plan.of(method, len(points.rows), n_components, random_state, options)
     progress.stage(f"drawing by {method}", 0, 1)
-    drawn = plan.estimator().fit_transform(points.rows, neighbors=points.neighbors)
+    drawn = plan.drawn(points)
     progress.stage(f"drawing by {method}", 1, 1)
     return _map(points, plan, drawn, progress)
 
@@ -91,7 +92,7 @@ def project(
 def project_pair(
     before: Drawable,
     after: Drawable,
-    method: str = "dosnes",
+    method: str = "angles",
     *,
     n_components: int | None = None,
     captions: str = "all",
@@ -103,7 +104,8 @@ def project_pair(
     """The same images and texts before and after, on common axes.
 
     How is the `pairing` of the method's row in PROJECTIONS: svd and pca are fitted to both sets together; umap draws
-    both with its AlignedUMAP; the others draw each by itself (dosnes and tsne start the second from the first), and
+    both with its AlignedUMAP; the others draw each by itself (angles, dosnes and tsne start the second from the
+    first), and
     the second is turned on the first by the orthogonal Procrustes rotation, on planes about the means, without
     scaling.
 
@@ -180,6 +182,11 @@ class _Plan:
         """A fresh one."""
         return self.projector.estimator()(**{**self.params, **more})
 
+    def drawn(self, points: PointSet, **more: Any) -> Tensor:
+        """The points (n + m, k) as a fresh estimator draws them."""
+        clouds = points.clouds if self.projector.clouds else {}
+        return torch.as_tensor(self.estimator(**more).fit_transform(points.rows, neighbors=points.neighbors, **clouds))
+
 
 def refuse_too_many(name: str, n: int) -> None:
     """Refuse, before starting, more points than a method is made for.
@@ -209,16 +216,16 @@ def _on_common_axes(
         if before.shape[1] != after.shape[1]:
             raise ValueError(
                 f"{plan.name} draws two sets of one dimension together, got {before.shape[1]} and {after.shape[1]}: "
-                "umap, tsne and dosnes align sets of different dimensions"
+                "umap, tsne, angles and dosnes align sets of different dimensions"
             )
         fitted = plan.estimator().fit(torch.cat([before, after.to(before.dtype)]))
         return (fitted.transform(before), fitted.transform(after)), "axes: fitted to both sets together"
     if pairing == "aligned":
         return plan.estimator().aligned(before.numpy(), after.numpy()), "axes: both sets by AlignedUMAP"
-    first = plan.estimator().fit_transform(before, neighbors=one.neighbors).numpy()
+    first = plan.drawn(one).numpy()
     between()
     more = {"init": first} if pairing == "started" else {}
-    second = plan.estimator(**more).fit_transform(after, neighbors=other.neighbors).numpy()
+    second = plan.drawn(other, **more).numpy()
     turned = turned_on(second, first, about_means=plan.projector.kind != "sphere")
     start = "started from the first and " if more else ""
     return (first, turned), f"axes: the second is {start}turned on the first"
@@ -292,7 +299,10 @@ def _kept(points: PointSet, at: Tensor, *, sphere: bool) -> tuple[dict[str, floa
         keeps["distance_pearson"], keeps["distance_spearman"] = correlations
         if n > faithfulness.ALL_PAIRS_UP_TO:
             sampled.append(f"correlation of distances: over {len(points.distances.full):,} pairs, drawn by lot")
+    images = n - (0 if points.text is None else len(points.text))
+    halves = {"image": slice(0, images), "text": slice(images, n)}
+    for name, rows in halves.items():
+        keeps |= faithfulness.widths(name, points.rows, at, rows, sphere=sphere)
     if points.text is not None:
-        images = n - len(points.text)
         keeps |= faithfulness.gaps((points.rows[:images], points.text), (at[:images], at[images:]), sphere=sphere)
     return keeps, k, sampled

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
-from geomclip.metrics.gap import modality_gap
+from geomclip.metrics.gap import mean_cosine, modality_gap
 from geomclip.metrics.projection import ranks_beyond
 
 NEIGHBORS = 15
@@ -24,6 +24,9 @@ QUERIES = 2_000
 ALL_PAIRS_UP_TO = 2_000
 PAIRS = 2_000_000
 """Drawn pairs, about, for the correlation of distances where there are more than ALL_PAIRS_UP_TO points."""
+
+ONE_PLACE = 1e-4
+"""Points that are no further apart are taken to be so far apart: below is rounding."""
 
 CACHED = 1 << 18
 """Numbers of rows that are taken from others at a time: 1 MB, which the cache of a core holds."""
@@ -114,6 +117,38 @@ def gaps(full: tuple[Tensor, Tensor], drawn: tuple[Tensor, Tensor], *, sphere: b
         "gap_drawn": gap_drawn if sphere else None,
         "gap_relative": gap / apart if apart else None,
         "gap_drawn_relative": gap_drawn / apart_drawn if apart_drawn else None,
+    }
+
+
+def widths(name: str, full: Tensor, drawn: Tensor, rows: slice, *, sphere: bool) -> dict[str, float | None]:
+    """How wide a cloud, some of the rows, is drawn; nothing of less than 2 of 3 points.
+
+    Parameters
+    ----------
+    name : str
+        Of the cloud, for the keys.
+    full, drawn : Tensor of shape (n, d), (n, e)
+        All points: a plane has no unit but the root mean square distance of two of them.
+    rows : slice
+        Of the cloud.
+
+    Returns
+    -------
+    dict
+        mean_cosine_NAME, mean_cosine_NAME_drawn (None on planes), and width_NAME: the root mean square distance of two
+        drawn points of the cloud over that of the true ones, both by that of all points where it is a plane.
+    """
+    count = rows.stop - rows.start
+    if count < 2 or len(full) < 3 or (count == len(full) and not sphere):  # a plane's unit is the width of all
+        return {}
+    width, width_drawn = (max(_spread(each[rows]), ONE_PLACE) for each in (full, drawn))
+    unit = 1.0
+    if not sphere:
+        unit = max(_spread(full), ONE_PLACE) / max(_spread(drawn), ONE_PLACE)
+    return {
+        f"mean_cosine_{name}": mean_cosine(full[rows]).item(),
+        f"mean_cosine_{name}_drawn": mean_cosine(drawn[rows]).item() if sphere else None,
+        f"width_{name}": unit * width_drawn / width,
     }
 
 

@@ -5,6 +5,7 @@ All that a map can say of itself is here, so that no other file knows its fields
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
@@ -18,11 +19,29 @@ from geomclip.projections.maps import files
 DIMENSIONS = {"plane": 2, "sphere": 3, "space": 3}
 """Coordinates of a drawn point by the kind of map."""
 
+AS_WIDE = 1.05
+"""Up to here, and down to its inverse, a drawn cloud is as wide as the true one: what a width shows in two digits."""
+
+MISLEADING = 1.5
+"""How many times too wide, narrow, far or near is told apart with bare eyes."""
+
+SAME_GAP = 0.05
+"""Gaps that differ by less are the same in a picture."""
+
+LONGEST_LINE = 59
+"""Letters of a fact, which the pictures have room for."""
+
 KEEPS = (
     "trustworthiness",
     "continuity",
     "distance_pearson",
     "distance_spearman",
+    "mean_cosine_image",
+    "mean_cosine_image_drawn",
+    "width_image",
+    "mean_cosine_text",
+    "mean_cosine_text_drawn",
+    "width_text",
     "gap",
     "gap_drawn",
     "gap_relative",
@@ -85,7 +104,9 @@ class Map:
         Of the set.
     keeps : mapping of str to float or None
         trustworthiness, continuity (0 to 1, of the `k` nearest), distance_pearson, distance_spearman (of angles
-        in full dimension with drawn distances, great circles on a sphere), gap (distance of the mean image from
+        in full dimension with drawn distances, great circles on a sphere), mean_cosine_image, mean_cosine_text (of
+        two of them in full dimension) and the same with _drawn (on a sphere, None on planes), width_image, width_text
+        (root mean square distance of two drawn over that of two in full), gap (distance of the mean image from
         the mean text in full dimension, 0 to 2), gap_drawn (the same on the drawn sphere, None on planes), and
         gap_relative, gap_drawn_relative (each divided by the root mean square distance of two points).
     notes : sequence of str
@@ -220,15 +241,53 @@ class Map:
         ]
         if far:
             lines.append(f"correlation of distances: {', '.join(far)}")
-        gap, drawn = self.keeps.get("gap"), self.keeps.get("gap_drawn")
-        if gap is not None and drawn is not None:
-            lines.append(f"gap {gap:.2f} in {self.dim} dimensions, drawn {drawn:.2f}")
-        elif gap is not None:
-            lines.append(f"gap {gap:.2f} in {self.dim} dimensions")
-            apart, apart_drawn = self.keeps.get("gap_relative"), self.keeps.get("gap_drawn_relative")
-            if apart is not None and apart_drawn is not None:
-                lines.append(f"that is {apart:.2f} of a typical distance, drawn {apart_drawn:.2f}")
+        moments = self.moments()
+        lines.extend(textwrap.wrap(moments, LONGEST_LINE))
+        if moments and self.misleads():
+            lines.append("warning: more than 1.5 times off; method angles is not")
         return lines
+
+    def moments(self) -> str:
+        """In one sentence how wide each cloud and how far apart both are drawn, beside how they are; "" if unknown.
+
+        Examples
+        --------
+        >>> keeps = {"width_image": 2.3, "width_text": 1.02, "gap": 0.82, "gap_drawn": 0.12}
+        >>> drawn = Map([[0, 0, 1], [0, 1, 0]], [[1, 0, 0]], None, "sphere", "dosnes", keeps=keeps, dim=512)
+        >>> drawn.moments(), drawn.misleads()
+        ('images drawn 2.3 times too wide, classes as wide as they are, gap 0.12 for 0.82 in 512 dimensions', True)
+        """
+        names = {"image": "images", "text": self._texts()}
+        widths = [
+            (names[each], _wide(width)) for each in names if (width := self.keeps.get(f"width_{each}")) is not None
+        ]
+        if len({word for _, word in widths}) == 1:
+            widths = [(" and ".join(name for name, _ in widths), widths[0][1])]
+        parts = [f"{name} {'' if row else 'drawn '}{word}" for row, (name, word) in enumerate(widths)]
+        (true, drawn), what = self._gaps()
+        if true is not None and drawn is not None:
+            parts.append(f"gap {'' if parts else 'drawn '}{drawn:.2f} for {true:.2f} {what}")
+        elif true is not None:
+            parts.append(f"gap {true:.2f} {what}")
+        return ", ".join(parts)
+
+    def misleads(self) -> bool:
+        """Whether a cloud is drawn more than 1.5 times as wide or as narrow as it is, or the gap as large or small."""
+        widths = [self.keeps.get(f"width_{each}") for each in ("image", "text")]
+        (true, drawn), _ = self._gaps()
+        ratios = [width for width in widths if width is not None]
+        # a gap near 0 is of chance
+        if true is not None and drawn is not None and abs(true - drawn) > SAME_GAP:
+            ratios.append(drawn / true if true > 0 else float("inf"))
+        return any(not 1 / MISLEADING <= ratio <= MISLEADING for ratio in ratios)
+
+    def _gaps(self) -> tuple[tuple[float | None, float | None], str]:
+        """The true gap and the drawn one, and in what unit: on planes a typical distance is it."""
+        gap, drawn = self.keeps.get("gap"), self.keeps.get("gap_drawn")
+        apart, apart_drawn = self.keeps.get("gap_relative"), self.keeps.get("gap_drawn_relative")
+        if drawn is None and apart is not None and apart_drawn is not None:
+            return (apart, apart_drawn), "of a typical distance"
+        return (gap, drawn), f"in {self.dim} dimensions"
 
     def labels(self, modality: str) -> list[str]:
         """A line a point of "image" or "text": its id and caption; of an image the first of its captions.
@@ -249,9 +308,11 @@ class Map:
             first.setdefault(image, caption)
         return [f"{name}: {first[row]}" if row in first else name for row, name in enumerate(self.image_id)]
 
+    def _texts(self) -> str:
+        return "texts" if self.image_of_text is not None else "classes"
+
     def _what(self) -> str:
-        texts = "texts" if self.image_of_text is not None else "classes"
-        both = f" and {len(self.text):,} {texts}" if self.text is not None else ""
+        both = f" and {len(self.text):,} {self._texts()}" if self.text is not None else ""
         return f"{self.method} of {len(self.image):,} images{both}"
 
     def replace(self, **changes: Any) -> Map:
@@ -311,6 +372,14 @@ class Map:
 
     def __repr__(self) -> str:
         return f"Map({self._what()}, {self.kind})"
+
+
+def _wide(ratio: float) -> str:
+    """How a cloud is drawn that is so many times as wide as it should be."""
+    if 1 / AS_WIDE <= ratio <= AS_WIDE:
+        return "as wide as they are"
+    times = max(ratio, 1 / ratio)
+    return f"{f'{times:.1f}' if times < 10 else f'{times:,.0f}'} times too {'wide' if ratio > 1 else 'narrow'}"
 
 
 def _number(value: float) -> str:
