@@ -84,7 +84,7 @@ SCRIPTS = {
         toy=("--dim", "16", "--width", "4", "--batch-size", "2", "--clips", "6", "--turns", "1"),
     ),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
-    "sphere": Script("DOSNES beside the spherical UMAP", toy=("--points", "300", "--dim", "16"), turns=False),
+    "sphere": Script("Maps on the sphere", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(
         "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False
     ),

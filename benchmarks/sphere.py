@@ -1,7 +1,7 @@
-"""DOSNES beside the spherical UMAP of umap-learn, in one run: seconds, peak memory, and what the maps keep.
+"""Maps on the sphere in one run: DOSNES beside the spherical UMAP of umap-learn, angles beside DOSNES, what they keep.
 
 python benchmarks/sphere.py [--points 10000] [--dim 512] [--turns 1] [--embeddings FILE.npz] [--large 100000]
-                            [--out FILE.json]
+                            [--maps umap dosnes angles] [--out FILE.json]
 
 Each fit is a process of its own, timed after a smaller one that compiles what numba compiles; with --turns they come
 in turns, and medians are told. Quality is measured with great-circle neighbours, which are the Euclidean ones of unit
@@ -25,6 +25,9 @@ from goal import Goal, report
 
 SHARE = 0.2
 """Of the time of spherical UMAP that DOSNES may take, with at least its trustworthiness."""
+
+ANGLES_SHARE = 0.5
+"""Of the time of DOSNES that the map of angles may take."""
 
 K = 15
 MEASURED_UP_TO = 20_000
@@ -76,7 +79,15 @@ def umap(x: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
     return rows, {"version": package.__version__}
 
 
-METHODS = {"dosnes": dosnes, "umap": umap}
+def angles(x: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
+    """The map that keeps angles and the moments of both halves, images and texts."""
+    from geomclip.projections import SphericalMDS
+
+    fitted = SphericalMDS(random_state=0).fit(x, groups=np.arange(len(x)) >= len(x) - len(x) // 2)
+    return fitted.embedding_, {"n_iter": fitted.n_iter_, "angle_error": fitted.angle_error_}
+
+
+METHODS = {"dosnes": dosnes, "umap": umap, "angles": angles}
 
 
 def fit(method: str, data: Path, out: Path) -> None:
@@ -118,6 +129,8 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
     """Time and truth of our map beside the other's, for each set that both have drawn."""
     found = []
     for umap, dosnes in pairwise(rows):
+        if (umap["map"], dosnes["map"]) == ("dosnes", "angles") and umap["data"] == dosnes["data"]:
+            found.append(angles_goal(umap, dosnes))
         if (umap["map"], dosnes["map"]) != ("umap", "dosnes") or umap["data"] != dosnes["data"]:
             continue
         name, of = dosnes["data"], f"{dosnes['points']:,} x {dosnes['dim']}"
@@ -129,6 +142,12 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
     return found
 
 
+def angles_goal(dosnes: dict[str, Any], angles: dict[str, Any]) -> Goal:
+    """Time of the map of angles beside DOSNES."""
+    why = f"of the time of DOSNES, {angles['points']:,} x {angles['dim']}"
+    return Goal(f"angles, {angles['data']}", angles["seconds"] / dosnes["seconds"], ANGLES_SHARE, why=why)
+
+
 def main() -> None:
     """Draw every set by every method, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -136,6 +155,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--turns", type=int, default=1, help="a fit of UMAP takes a minute: one will do")
     parser.add_argument("--embeddings", type=Path, help="real vectors beside: an .npz with `image` and `text`")
+    parser.add_argument("--maps", nargs="+", choices=METHODS, default=["umap", "dosnes", "angles"])
     parser.add_argument("--large", type=int, help="DOSNES alone at this many points, as 100000")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--fit", nargs=3, metavar=("METHOD", "DATA", "OUT"), help=argparse.SUPPRESS)
@@ -144,12 +164,12 @@ def main() -> None:
         fit(options.fit[0], Path(options.fit[1]), Path(options.fit[2]))
         return
 
-    rows = compared("two cones", made(options.points, options.dim), ["umap", "dosnes"], options.turns)
+    rows = compared("two cones", made(options.points, options.dim), options.maps, options.turns)
     if options.embeddings is not None:
-        rows += compared(options.embeddings.parent.name, read(options.embeddings), ["umap", "dosnes"], options.turns)
+        rows += compared(options.embeddings.parent.name, read(options.embeddings), options.maps, options.turns)
     if options.large is not None:
         rows += compared("two cones", made(options.large, options.dim), ["dosnes"], 1)
-    report("DOSNES beside the spherical UMAP", goals(rows), rows, options.out)
+    report("Maps on the sphere", goals(rows), rows, options.out)
 
 
 if __name__ == "__main__":
