@@ -50,7 +50,7 @@ def measured(*, steps: int = STEPS, seed: int = 0, data: str = "emoji", limit: i
                           bootstrap=0, workers=0, limit=limit)  # fmt: skip
         probes = [(line["step"], line["probe"]) for line in read_log(run.folder / "log.jsonl") if "probe" in line]
         after = gc.embed(str(run.folder), data, limit=limit)
-    maps = project_pair(before, after, "dosnes", random_state=seed)
+    maps = project_pair(before, after, "angles", random_state=seed)
     return {
         "command": "python analyses/figures.py --measure",
         "made_from": {key: before.made_from.get(key) for key in ("model", "dataset", "split", "precision")},

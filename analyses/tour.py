@@ -88,7 +88,7 @@ kept(static.gap_curves(*curves, "Closing the gap by hand"), "gap.png")
 # gap as it is beside the gap as it is drawn.
 
 # %%
-kept(static.sphere(project(before, "dosnes"), title=f"{here.model} on {here.data}"), "sphere.png")
+kept(static.sphere(project(before, "angles"), title=f"{here.model} on {here.data}"), "sphere.png")
 
 # %% [markdown]
 # ## Fine-tune
@@ -119,5 +119,5 @@ print(run.comparison)
 
 # %%
 after = gc.embed(str(folder), here.data, limit=here.limit)
-pair = project_pair(before, after, "dosnes")
+pair = project_pair(before, after, "angles")
 kept(static.sphere_pair(*pair, title=f"{here.steps} steps of m²-mix"), "before-after.png")

@@ -242,7 +242,7 @@ class Map:
         if far:
             lines.append(f"correlation of distances: {', '.join(far)}")
         moments = self.moments()
-        lines.extend(textwrap.wrap(moments, LONGEST_LINE))
+        lines.extend(_at_commas(moments))
         if moments and self.misleads():
             lines.append("warning: more than 1.5 times off; method angles is not")
         return lines
@@ -372,6 +372,27 @@ class Map:
 
     def __repr__(self) -> str:
         return f"Map({self._what()}, {self.kind})"
+
+
+def _at_commas(text: str) -> list[str]:
+    """A sentence in lines that end at commas where they can, so that a picture need not break them once more.
+
+    Examples
+    --------
+    >>> _at_commas("images and texts drawn as wide as they are, gap 0.99 for 0.99 in 128 dimensions")
+    ['images and texts drawn as wide as they are,', 'gap 0.99 for 0.99 in 128 dimensions']
+    """
+    lines: list[str] = []
+    for part in text.split(", ") if text else []:
+        longer = f"{lines[-1]}, {part}" if lines else part
+        lines = (
+            [*lines[:-1], longer]
+            if len(longer) <= LONGEST_LINE
+            else [*lines[:-1], f"{lines[-1]},", part]
+            if lines
+            else [part]
+        )
+    return [line for each in lines for line in textwrap.wrap(each, LONGEST_LINE)]
 
 
 def _wide(ratio: float) -> str:
