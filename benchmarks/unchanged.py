@@ -182,7 +182,7 @@ CASES = (
     Case("lists", ("models --cache-dir cache", "data --cache-dir cache")),
     Case(
         "help",
-        ("--help", "--version", *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download"))),
+        ("--help", "--version", *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground"))),
     ),
     Case(
         "errors",

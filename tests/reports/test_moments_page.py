@@ -24,7 +24,7 @@ def pages(folder: Path) -> tuple[Path, Path]:
     one = write(folder / "a<b>.mp4", scenes([plain("red"), plain("blue"), plain("green")], [2, 2, 2]))
     two = write(folder / "b.mp4", scenes([plain("white"), plain("red")], [2, 2]))
     both = predict([one, two], [HOSTILE, "blue"], model=TinyEncoder())
-    alone = predict(one, HOSTILE, model=TinyEncoder(), thumbnails=False)
+    alone = predict(one, HOSTILE, model=TinyEncoder(), page=False)
     written = grounding.write_page(both, folder / "both.html", command="geomclip ground predict a.mp4")
     return written, grounding.write_page(alone, folder / "alone.html")
 
@@ -63,7 +63,7 @@ def test_pictures_and_moments_of_many_queries_are_bounded_and_said(
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_opens_without_trouble_at_every_width(width: int, scheme: str, tmp_path: Path) -> None:
     with browser() as chromium:
-        for file, pictures in zip(pages(tmp_path), (6, 2), strict=True):
+        for file, pictures in zip(pages(tmp_path), (14, 2), strict=True):
             opened = Opened(chromium, file, width=width, height=900, scheme=scheme)
             places = opened.view.locator("[data-picture]")
             assert places.count() == pictures

@@ -48,7 +48,7 @@ def threads() -> Iterator[None]:
 
 
 def cells_of(study: ModuleType, **options: Any) -> Sequence[Any]:
-    asked = {"only": [], "vectors": None, "samples": None, "out": None, **options}
+    asked = {"only": [], "seed": 0, "vectors": None, "samples": None, "out": None, **options}
     with ThreadPoolExecutor(1) as pool:
         found: Sequence[Any] = study.coverage(argparse.Namespace(**asked), pool)
     return found
