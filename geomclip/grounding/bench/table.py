@@ -86,7 +86,7 @@ class Table:
     def _heading(self) -> str:
         made, sizes = self.made_from, self.made_from["sizes"]
         return (
-            f"# Composed videos from {made['source']}\n\n"
+            f"# Composed videos from {made['source']}{_encoder(made)}\n\n"
             f"{sizes['train']} train, {sizes['val']} val and {sizes['test']} test videos of {sizes['clips']} clips, "
             f"two queries each; {sizes['steps']} steps of {sizes['batch_size']}; {made['seeds']} seeds. Intervals "
             f"(95 %) are over seeds and test {made['unit']}s. All in %, differences in points.\n"
@@ -194,6 +194,11 @@ def _record(kind: str, row: str, dose: float, metric: str, found: Estimate) -> d
     numbers = {name: round(value, DIGITS) for name, value in asdict(found).items()}
     detectable = round(found.detectable, DIGITS) if kind in ("difference", "interaction") else None
     return {"kind": kind, "row": row, "dose": dose, "metric": metric, **numbers, "detectable": detectable}
+
+
+def _encoder(made: Mapping[str, Any]) -> str:
+    model = made["made_from"].get("model")
+    return f", encoded by {model}" if model else ""
 
 
 def _value(found: Mapping[str, Any] | None) -> str:
