@@ -39,7 +39,7 @@ class GroundingSettings:
     kernel: int = setting(3, "Their size; odd.", within=(1, 99))
     joint: int = setting(256, "Dimensions of the joint space of random heads.", within=(1, 10**5))
     # optimiser
-    lr: float = setting(3e-3, "Learning rate, after warm-up.", within=(0, 10), metavar="X")
+    lr: float = setting(1e-3, "Learning rate, after warm-up.", within=(0, 10), metavar="X")
     weight_decay: float = setting(0.01, "Of all weights.", within=(0, 10), metavar="X")
     warmup: float = setting(0.1, "Of the steps.", within=(0, 1), metavar="SHARE")
     clip_norm: float = setting(1.0, "Of all gradients together; 0: none.", within=(0, math.inf), metavar="X")
