@@ -13,7 +13,7 @@ from geomclip.grounding.looks import interactions, neighborhood, words_of
 from geomclip.grounding.moments import proposals
 from geomclip.grounding.record import Clips
 from geomclip.grounding.videos import EncodedVideo
-from geomclip.losses.interaction import matching_value
+from geomclip.losses.interaction import matching_value, shapley_interaction
 
 
 def unit(rows: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def test_clips_of_the_same_scene_are_nearer_than_others_and_another_part_is_out_
 
 
 @pytest.mark.numeric
-def test_interactions_are_those_of_the_definition_and_sampled_ones_come_near() -> None:
+def test_interactions_are_those_of_the_definition() -> None:
     draw = torch.Generator().manual_seed(2)
     words, moments = unit(torch.randn(3, 5, generator=draw)), unit(torch.randn(4, 5, generator=draw))
     similarity = 10 * (words.double() @ moments.double().T)
@@ -52,6 +52,23 @@ def test_interactions_are_those_of_the_definition_and_sampled_ones_come_near() -
     for i in range(3):
         for j in range(4):
             assert float(found[i, j]) == pytest.approx(index(i, 3 + j), abs=1e-9)
+
+
+@pytest.mark.numeric
+def test_interactions_of_many_players_come_near_those_of_the_general_sampler() -> None:
+    draw = torch.Generator().manual_seed(4)
+    words, moments = unit(torch.randn(5, 6, generator=draw)), unit(torch.randn(5, 6, generator=draw))
+    similarity = 10 * (words.double() @ moments.double().T)
+
+    def worth(coalitions: Tensor) -> Tensor:
+        block = similarity.expand(len(coalitions), 5, 5)
+        return matching_value(block, coalitions[:, :5], coalitions[:, 5:])
+
+    pairs = torch.cartesian_prod(torch.arange(5), torch.arange(5, 10))
+    known = shapley_interaction(worth, 10, pairs, samples=514, generator=draw)
+    found = interactions(words, moments, scale=10.0, generator=draw)
+    # both err by 0.003 at most, of values up to 0.17
+    assert (found.flatten() - known.values).abs().max() < 0.02
 
 
 def test_a_word_is_worth_most_with_the_moment_that_shows_it() -> None:
