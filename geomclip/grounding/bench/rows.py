@@ -11,21 +11,15 @@ from torch import Tensor
 
 from geomclip.grounding.bench.bank import Bank
 from geomclip.grounding.bench.composer import Videos, compose
-from geomclip.grounding.methods import CONTRAST, Method, Options, method_named
+from geomclip.grounding.methods import Options, method_named
 from geomclip.grounding.model import Architecture, GroundingModel
 from geomclip.grounding.moments import Proposals, overlap, proposals
 from geomclip.grounding.objective import Batch, Objective, start_at_encoder
 from geomclip.grounding.record import Moment, Query
-from geomclip.grounding.released import released_terms
 from geomclip.grounding.scores import best_fixed, best_moments, blind, map_oracle, random_proposal
 from geomclip.training.seeds import generator
 from geomclip.training.trainer import learning_rate_factor
 
-RELEASED = "released"
-"""The losses of `geomclip.grounding.released` beside the overlap."""
-OVERLAP_ALONE = Method(RELEASED, "the overlap, to which the released losses are added", "", {"overlap": 1.0})
-ALIGNED = 5e-4
-"""Weight of the released interaction."""
 CALIBRATED = 128
 """Videos of train by whose cosines the gate starts."""
 
@@ -73,7 +67,7 @@ ROWS: dict[str, Row] = {
         Row("pair-removal", "base and removal of pairs", "pair-removal"),
         Row("oracle", "base, the planted repeats no negatives", "base", oracle=True),
         Row("mmn", "base, heads drawn at random as MMN's", "base", preset="mmn"),
-        Row("released", "G2L's losses as released, heads drawn at random", RELEASED, preset="released"),
+        Row("released", "G2L's losses as released, heads drawn at random", "released", preset="released"),
     )
 }
 FREE = tuple(name for name, row in ROWS.items() if row.free)
@@ -187,7 +181,7 @@ def trained(row: Row, setting: Setting, *, device: str = "cpu") -> GroundingMode
     )
     model = GroundingModel(shape, generator=generator(setting.seed, "weights")).to(device).train()
     batches, options = Batches(row, setting, device), Options()
-    objective = Objective(method_named(row.method) if row.method != RELEASED else OVERLAP_ALONE, options)
+    objective = Objective(method_named(row.method), options)
     start_at_encoder(model, batches.of(range(min(CALIBRATED, len(setting.train)))), options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.lr, weight_decay=sizes.weight_decay)
     for step, chosen in enumerate(batches.chosen()):
@@ -196,9 +190,6 @@ def trained(row: Row, setting: Setting, *, device: str = "cpu") -> GroundingMode
         batch = batches.of(chosen)
         rows = model(batch.clips, batch.texts, batch.owner)
         loss = objective(rows, batch, generator=generator(setting.seed, "coalitions", step)).total
-        if row.method == RELEASED:
-            contrast, interaction = released_terms(rows, batch)
-            loss = loss + CONTRAST * contrast + ALIGNED * interaction
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), sizes.clip_norm)

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
@@ -29,6 +28,7 @@ from geomclip.machine.files import atomic_json, make_folder
 from geomclip.machine.json_files import read_json
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.threads import same_torch_threads
 from geomclip.machine.words import near, option
 
 REPEATED = 0.6
@@ -173,7 +173,8 @@ def _file(folder: Path, trial: Trial) -> Path:
 def _finished(missing: Sequence[Trial], bank: Bank, plan: Plan, folder: Path, processes: int) -> Iterator[int]:
     """How many are done, after each."""
     if processes == 1 or len(missing) < 2:
-        with _one_thread():
+        with same_torch_threads():
+            torch.set_num_threads(1)
             for done, trial in enumerate(missing, 1):
                 _keep(trial, bank, plan, folder)
                 yield done
@@ -211,16 +212,6 @@ def _end_with(parent: BaseProcess) -> None:
 
 def _run_there(trial: Trial) -> None:
     _keep(trial, *_there["work"])
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _keep(trial: Trial, bank: Bank, plan: Plan, folder: Path) -> None:
