@@ -19,6 +19,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from geomclip.machine import loops
+
 Kernel = TypeVar("Kernel", bound=Callable[..., None])
 
 # No NaN ever comes here and the order of a sum is free, which lets the loops be vectorised; infinities do come.
@@ -47,14 +49,7 @@ NUMBER = types.int64
 
 def compiled(*arguments: Any) -> Callable[[Kernel], Kernel]:
     """A decorator: compiled, or read from the cache, when this module is imported, so that nobody waits later."""
-
-    def decorate(function: Kernel) -> Kernel:
-        try:
-            return njit(types.void(*arguments), cache=True, nogil=True, fastmath=RULES)(function)
-        except RuntimeError:  # no folder to keep a cache in, neither here nor in the user's: compiled every time
-            return njit(types.void(*arguments), nogil=True, fastmath=RULES)(function)
-
-    return decorate
+    return loops.compiled(*RULES, signature=types.void(*arguments))
 
 
 def _float_of_bits(typing_context: Any, bits: Any) -> Any:

@@ -163,9 +163,10 @@ class DOSNES(Projection):
 
     def _fit(self, x: NDArray[Any], near: NeighborSearch) -> Floats:
         optional("numba", "DOSNES")
+        from geomclip.machine.loops import one_thread
         from geomclip.projections.dosnes import forces
 
-        with forces.threads_for(len(x)):
+        with one_thread(len(x) <= forces.ALONE_UP_TO):
             return self._descended(x, near)
 
     def _descended(self, x: NDArray[Any], near: NeighborSearch) -> Floats:

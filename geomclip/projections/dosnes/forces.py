@@ -8,12 +8,10 @@ Every sum belongs to one point and one thread, so that the number of threads cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit, prange, set_num_threads
+from numba import njit, prange
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -101,17 +99,6 @@ class Edges:
 
 ALONE_UP_TO = 1_000
 """Points that one thread has done sooner than two have met: 500 iterations of 600 points take it 0.2 s."""
-
-
-@contextmanager
-def threads_for(n: int) -> Iterator[None]:
-    """One thread for few points, else as many as numba was told to take; the answer is the same."""
-    before = get_num_threads()
-    set_num_threads(1 if n <= ALONE_UP_TO else before)
-    try:
-        yield
-    finally:
-        set_num_threads(before)
 
 
 @njit(parallel=True, fastmath=True, cache=True)

@@ -198,14 +198,15 @@ class SphericalMDS(Projection):
 
     def _drawn(self, x: NDArray[Any], group: Rows, weight: Doubles) -> Doubles:
         optional("numba", "SphericalMDS")
-        from geomclip.projections.spherical.stress import threads_for
+        from geomclip.machine.loops import one_thread
+        from geomclip.projections.spherical.stress import ALONE_UP_TO
 
         given = self._given(len(x))
         rows = normalize(torch.from_numpy(x))[0].numpy().astype(np.float32)
         order = np.argsort(group, kind="stable")
         points = Points(rows[order], group[order], weight[order])
         few = self._landmarks_of(points)
-        with threads_for(len(x) * len(few)):
+        with one_thread(len(x) * len(few) <= ALONE_UP_TO):
             end = self._descended(points, few, None if given is None else given[order])
         self.landmarks_ = np.sort(order[few])
         placed = np.empty_like(end)

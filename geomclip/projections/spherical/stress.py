@@ -7,13 +7,12 @@ so that the number of threads changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit, prange, set_num_threads
+from numba import njit, prange
 from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
@@ -127,17 +126,6 @@ class Stress:
         _stress(_single(u.T), _single(marks.T), self.angles, self.group, column, even, steep, ends, out)
         out *= self.weight
         return float(out[3].sum(dtype=np.float64)) / 2, out[:3].T.astype(np.float64)
-
-
-@contextmanager
-def threads_for(pairs: int) -> Iterator[None]:
-    """One thread for few pairs, else as many as numba was told to take; the answer is the same."""
-    before = get_num_threads()
-    set_num_threads(1 if pairs <= ALONE_UP_TO else before)
-    try:
-        yield
-    finally:
-        set_num_threads(before)
 
 
 def _single(values: Doubles) -> Singles:
