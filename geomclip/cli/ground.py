@@ -110,9 +110,12 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
 
 # ------------------------------------------------------------------------------------------------ check
 
-CHECK = [
+READ = [  # how annotations are
     text("--format", "NAME", "charades, activitynet, tacos, qvhighlights or jsonl; default: by what a file holds."),
     path("--durations", "FILE", "Seconds of each video, JSON or csv, of files that do not say; as charades.json."),
+]
+CHECK = [
+    *READ,
     whole("--clips", "Clips that a video is cut into; default what published models take.", at_least=1),
     path("--features", "PATH", "HDF5, or a folder of .npy: list the videos that it lacks."),
     switch("--fail-on-leak", "Exit 3 if two of the files share videos."),
@@ -159,8 +162,7 @@ def check(files: tuple[Path, ...], *, out: Path | None, as_json: bool, fail_on_l
 
 SOURCES = [
     path("--annotations", "FILE", "Sentences with their moments: as `ground check` reads them.", required=True),
-    text("--format", "NAME", "charades, activitynet, tacos, qvhighlights or jsonl; default: by what a file holds."),
-    path("--durations", "FILE", "Seconds of each video, JSON or csv, of files that do not say; as charades.json."),
+    *READ,
     path("--features", "PATH", "Rows of the videos: HDF5, or a folder of .npy."),
     path("--videos", "FOLDER", "In their place a folder of video files, which the model encodes."),
 ]

@@ -9,6 +9,9 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
+ROUNDING = 1e-9
+"""An overlap this much below a bound reaches it: seconds are shares of a duration, multiplied or divided."""
+
 SPARSE = {64: (15, 8, 8), 128: (15, 8, 8, 8)}
 """Lengths of the levels of a strided map, by the number of clips."""
 

@@ -318,9 +318,8 @@ def predict(
         _answers(number, video, texts, trained, top=top, threshold=suppress) for number, video in enumerate(watched)
     ]
     if words is not None:
-        looked_at = dict(zip(range(len(queries)), words, strict=True))
         per_video = [
-            [_looked_at(each, video, *looked_at[each.query], scale=model.logit_scale, seed=seed) for each in answers]
+            [_looked_at(each, video, *words[each.query], scale=model.logit_scale, seed=seed) for each in answers]
             for video, answers in zip(watched, per_video, strict=True)
         ]
     answers = tuple(each[query] for query in range(len(queries)) for each in per_video)
@@ -415,10 +414,14 @@ def _answers(
             Moment(float(start) * duration, float(end) * duration, float(score))
             for (start, end), score in zip(moments.spans[kept], scores[query, kept], strict=True)
         )
-        means = unit_rows(torch.stack([rows[first : last + 1].double().mean(0) for first, last in cells]))
-        own = tuple((means.double() @ text.double()).tolist())
+        own = tuple((_moment_rows(rows, cells).double() @ text.double()).tolist())
         answers.append(Answer(query, number, found, own, cosines[query], scores[query], moments, cells, duration))
     return answers
+
+
+def _moment_rows(rows: Tensor, cells: Sequence[tuple[int, int]]) -> Tensor:
+    """The mean of the clips of each cell (first, last) at length 1."""
+    return unit_rows(torch.stack([rows[first : last + 1].double().mean(0) for first, last in cells]))
 
 
 def _looked_at(
@@ -429,7 +432,7 @@ def _looked_at(
     near = neighborhood(clips, answer.proposals, answer.cells[0])
     if not words:
         return replace(answer, near=near)
-    moments = unit_rows(torch.stack([clips[first : last + 1].mean(0) for first, last in answer.cells[:MOST_MOMENTS]]))
+    moments = _moment_rows(clips, answer.cells[:MOST_MOMENTS])
     draws = torch.Generator().manual_seed(seed)
     together = interactions(rows, moments, scale=scale, generator=draws)
     return replace(answer, near=near, words=words, interactions=together)

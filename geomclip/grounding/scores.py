@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomclip.grounding.batch import windows_of
-from geomclip.grounding.moments import Proposals, overlap, suppress
+from geomclip.grounding.moments import ROUNDING, Proposals, overlap, suppress
 from geomclip.grounding.record import Moment, Query
 from geomclip.machine.errors import InputError
 from geomclip.panels.intervals import LEAST, Interval, Units, plain_interval, share_interval, within_range
@@ -22,9 +22,6 @@ STRICT = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 TRIES = 10
 """Moments that average precision looks at (Lei et al. 2021, standalone_eval)."""
-
-ROUNDING = 1e-9
-"""An overlap this much below a bound reaches it: seconds are shares of a duration, multiplied."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,15 +16,13 @@ import torch
 
 from geomclip.grounding.annotations import FORMATS, Annotations, wording
 from geomclip.grounding.features import absent
-from geomclip.grounding.moments import Proposals, overlap, proposals
+from geomclip.grounding.moments import ROUNDING, Proposals, overlap, proposals
 from geomclip.grounding.record import Query
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.panels.lines import Line
 
 SCHEMA = "geomclip.ground.check/1"
-ROUNDING = 1e-9
-"""An overlap this much below a bound reaches it: seconds are divided by a duration."""
 QUERIES = 2048
 """At a time: 2,048 queries x 2,548 proposals x 8 bytes = 42 MB."""
 LISTED = 5

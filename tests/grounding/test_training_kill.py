@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import answer_to_control_c, run_cli
+from helpers import answer_to_control_c, run_cli, wait_for_step
 from scenes import write_scenes
 
 from geomclip.training.watching.journal import read_log
@@ -49,15 +48,6 @@ def start(arguments: list[str], out: Path, *more: str) -> subprocess.Popen[str]:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=answer_to_control_c,
     )
-
-
-def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
-    """Until the log tells of this step."""
-    end = time.monotonic() + 60
-    while not (out / "log.jsonl").is_file() or f'"step": {step},' not in (out / "log.jsonl").read_text():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def test_a_run_killed_and_then_interrupted_ends_with_the_bytes_of_an_undisturbed_one(arguments, tmp_path, capsys):

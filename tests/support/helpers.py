@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -131,6 +133,15 @@ def assert_one_line(done: Done, code: int, *said: str) -> None:
     assert done.err.endswith("\n")
     for words in said:
         assert words in done.err
+
+
+def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Until the log tells of this step."""
+    end = time.monotonic() + 60
+    while not (out / "log.jsonl").is_file() or f'"step": {step},' not in (out / "log.jsonl").read_text():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 class RunsCode:

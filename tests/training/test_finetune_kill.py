@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import Done, answer_to_control_c, run_cli
+from helpers import Done, answer_to_control_c, run_cli, wait_for_step
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
 
@@ -66,15 +65,6 @@ def finished(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Callab
         return done
 
     return finished
-
-
-def wait_for_step(out: Path, step: int, process: subprocess.Popen[str]) -> None:
-    """Until the log tells of this step."""
-    end = time.monotonic() + 60
-    while not (out / "log.jsonl").is_file() or f'"step": {step},' not in (out / "log.jsonl").read_text():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 @pytest.fixture(scope="module")

@@ -384,14 +384,12 @@ def _at_commas(text: str) -> list[str]:
     """
     lines: list[str] = []
     for part in text.split(", ") if text else []:
-        longer = f"{lines[-1]}, {part}" if lines else part
-        lines = (
-            [*lines[:-1], longer]
-            if len(longer) <= LONGEST_LINE
-            else [*lines[:-1], f"{lines[-1]},", part]
-            if lines
-            else [part]
-        )
+        if lines and len(lines[-1]) + 2 + len(part) <= LONGEST_LINE:
+            lines[-1] += f", {part}"
+            continue
+        if lines:
+            lines[-1] += ","
+        lines.append(part)
     return [line for each in lines for line in textwrap.wrap(each, LONGEST_LINE)]
 
 
