@@ -32,6 +32,7 @@ UNKNOWN: Mapping[str, Any] = {
     "preprocessing": {},
     "data_sha256": "",
     "skipped": [],
+    "read": {},
     "notes": [],
 }
 """What `made_from` says of a file that does not say what it was made from."""
@@ -57,7 +58,7 @@ def fields_of_store(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]
             if found != record["rows"]:
                 raise InputError(f"{path} has {found} rows, the manifest says {record['rows']}")
     images, texts, classes = tables["img"], tables["text"], tables["class"]
-    known = {key: manifest[key] for key in ("skipped", "truncated_texts", "data_sha256") if key in manifest}
+    known = {key: manifest[key] for key in ("skipped", "truncated_texts", "data_sha256", "read") if key in manifest}
     fields = image_fields(images) | {
         "image": vectors["img"],
         "logit_scale": manifest["logit_scale"],

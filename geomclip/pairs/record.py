@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from geomclip.machine.errors import GeomclipError
+from geomclip.machine.tally import Read
 
 NO_SUCH_IMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a file that the data name and that is none; every other one is a fault of the machine."""
@@ -102,7 +103,7 @@ class Pairs:
     """A split of a data set, in a fixed order.
 
     Class data (imagenet-folder) have `classes` and one tuple of prompts a class in `class_prompts`; each
-    pair's `label` is then the name of its class.
+    pair's `label` is then the name of its class. `read` is what the reader saw, used and left out, and why.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Pairs:
     classes: tuple[str, ...] | None = None
     class_prompts: tuple[tuple[str, ...], ...] | None = None
     notes: tuple[str, ...] = field(default=())
+    read: Read = field(default_factory=Read)
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -42,6 +42,9 @@ def _copied(name: str) -> Field:
 _NUMBERS = json_files.mapped(json_files.number)
 _OBJECT = json_files.mapped(json_files.anything)
 
+OF_DATA = {"read": _OBJECT, "skipped": json_files.listed(_OBJECT)}
+"""What of `made_from` stands beside it, with what each is checked by."""
+
 FIELDS = (
     *(_copied(name) for name in ("dataset", "model", "pretrained", "language", "split")),
     _same("task", json_files.text),
@@ -61,6 +64,7 @@ FIELDS = (
     _same("curves", json_files.mapped(json_files.mapped(json_files.listed(json_files.number_or_none))), dict),
     _same("notes", json_files.mapped(json_files.text), dict),
     _same("warnings", json_files.listed(json_files.text), list),
+    Field("read", "made_from", None, lambda made: dict(made.get("read") or {})),
     Field("skipped", "made_from", None, lambda made: list(made.get("skipped") or [])),
     _same("params", _OBJECT, dict),
     _same("env", _OBJECT, dict),
@@ -68,7 +72,7 @@ FIELDS = (
     _same("seconds", _NUMBERS, dict),
     _copied("data_sha256"),
     _same("features_sha256", json_files.text),
-    _same("made_from", _OBJECT, lambda made: {key: value for key, value in made.items() if key != "skipped"}),
+    _same("made_from", _OBJECT, lambda made: {key: value for key, value in made.items() if key not in OF_DATA}),
 )
 """All but `schema`, which stands first, and `groups`, which are panels again and stand last, if there are any."""
 
@@ -88,7 +92,7 @@ def from_record(record: Mapping[str, Any], inside: str = "") -> dict[str, Any]:
     # a result without numbers is none
     found = json_files.fields({"metrics": None, **record}, kinds, inside)
     attributes = {read[name].attribute: value for name, value in found.items()}
-    if record.get("skipped"):
-        skipped = json_files.listed(_OBJECT)(record["skipped"], f"{inside}skipped")
-        attributes["made_from"] = {**attributes.get("made_from", {}), "skipped": skipped}
+    for name, check in OF_DATA.items():
+        if record.get(name):
+            attributes["made_from"] = {**attributes.get("made_from", {}), name: check(record[name], f"{inside}{name}")}
     return attributes

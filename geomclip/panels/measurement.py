@@ -12,6 +12,7 @@ import torch
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.devices import choose_device
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.tally import Read
 from geomclip.machine.version import __version__
 from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
@@ -208,6 +209,7 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
         if without:
             warnings.append(f"{without} of {run.n} images have no text: they are candidates, not queries")
     warnings += [line for line in (run.found.copies, run.found.slower) if line]
+    warnings += Read.from_dict(embeddings.made_from.get("read") or {}).warnings()
     return warnings + [str(note) for note in embeddings.made_from.get("notes") or []]
 
 

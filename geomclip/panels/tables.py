@@ -153,6 +153,7 @@ def header(panel: Shown) -> Iterator[str]:
     scale = f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})"
     precision = f" · {made['precision']}" if made.get("precision") else ""
     yield f"{counts} · {scale}{precision}"
+    yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())
     for line in (*skipped(made.get("skipped", ())), *panel.warnings):
         yield f"! {line}"
 

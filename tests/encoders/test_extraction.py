@@ -23,7 +23,10 @@ from geomclip.encoders.extraction.plan import Extraction
 from geomclip.encoders.extraction.refusals import refuse_foreign
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.lock import Lock
+from geomclip.machine.tally import Tally
 from geomclip.pairs.record import Pairs
+from geomclip.panels import measure
+from geomclip.panels.tables import panel_json
 
 pytestmark = pytest.mark.numeric
 
@@ -574,3 +577,35 @@ def test_an_error_names_options_as_who_called_writes_them(tmp_path):
         extract(TinyEncoder(), pairs, tmp_path / "out", batch_size=0, shard_rows=8)
     with command_line(), pytest.raises(InputError, match=r"^--batch-size and --shard-rows must be at least 1"):
         extract(TinyEncoder(), pairs, tmp_path / "out", batch_size=0, shard_rows=8)
+
+
+# --- what the reader left out
+
+
+def _read(left_out):
+    tally = Tally()
+    tally.use("files", 20)
+    tally.leave_out("files", "an ending that is not read", "a.xyz", left_out)
+    tally.understood("separated by tabs")
+    return tally.read()
+
+
+def test_what_the_reader_left_out_reaches_the_set_the_panel_and_its_result(tmp_path):
+    pairs = replace(tiny_pairs(tmp_path / "images", 20), read=_read(3))
+    embeddings = embed(TinyEncoder(), pairs, out=tmp_path / "store")
+    assert embeddings.made_from["read"] == pairs.read.to_dict()
+    panel = measure(embeddings, metrics="alignment", bootstrap=0)
+    assert "3 of 23 files were left out: an ending that is not read (a.xyz, ...)" in panel.warnings
+    assert "read: separated by tabs" in str(panel)
+    record = json.loads(panel_json(panel))
+    assert record["read"]["left_out"][0]["count"] == 3
+    assert "read" not in record["made_from"]
+
+
+def test_a_file_that_is_none_of_the_data_makes_nothing_anew_and_is_counted(tmp_path):
+    pairs = tiny_pairs(tmp_path / "images", 20)
+    extracted(tmp_path / "out", replace(pairs, read=_read(1)), TinyEncoder())
+    again = TinyEncoder()
+    extracted(tmp_path / "out", replace(pairs, read=_read(2)), again)
+    assert not again.batch_shapes
+    assert load(tmp_path / "out").made_from["read"]["left_out"][0]["count"] == 2

@@ -137,11 +137,14 @@ class Extraction:
                 "data_fingerprint": self.fingerprint,
             }
             self.manifest = {**self.head, "done": False, "class_shards": [], "shards": [], "skipped": []}
-            self.manifest["written"] = written
+            self.manifest |= {"read": self.pairs.read.to_dict(), "written": written}
             atomic_json(folder / MANIFEST, self.manifest)
             return
         self.manifest = read_manifest(folder)
         refuse_another(folder, self.manifest, self.head, self.fingerprint)
+        if self.manifest.get("read", {}) != self.pairs.read.to_dict():  # a file that is none of the data came or went
+            self.manifest["read"] = self.pairs.read.to_dict()
+            atomic_json(folder / MANIFEST, self.manifest)
         for group in ("class_shards", "shards"):
             sound = [record for record in self.manifest[group] if self._is_sound(folder, record)]
             self.manifest["done"] &= len(sound) == len(self.manifest[group])
