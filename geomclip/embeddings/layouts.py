@@ -58,7 +58,8 @@ def fields_of_store(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]
             if found != record["rows"]:
                 raise InputError(f"{path} has {found} rows, the manifest says {record['rows']}")
     images, texts, classes = tables["img"], tables["text"], tables["class"]
-    known = {key: manifest[key] for key in ("skipped", "truncated_texts", "data_sha256", "read") if key in manifest}
+    counted = ("skipped", "truncated_texts", "twelve_bit_images", "data_sha256", "read")
+    known = {key: manifest[key] for key in counted if key in manifest}
     fields = image_fields(images) | {
         "image": vectors["img"],
         "logit_scale": manifest["logit_scale"],

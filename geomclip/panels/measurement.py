@@ -200,7 +200,7 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
     warnings = []
     share = run.found.values.get("truncated_text_share") or 0.0
     if share > TRUNCATED_DOUBT:
-        warnings.append(f"{share:.1%} of the texts were cut at the model's context length")
+        warnings.append(f"{share:.1%} of the texts were cut at the model's context length, or by an end token in them")
     if embeddings.logit_scale_source == "assumed":
         scale = f"{embeddings.logit_scale:g} is assumed ({option('logit_scale')} sets it)"
         warnings.append(f"no logit scale came with these vectors: {scale}")
@@ -209,6 +209,8 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
         if without:
             warnings.append(f"{without} of {run.n} images have no text: they are candidates, not queries")
     warnings += [line for line in (run.found.copies, run.found.slower) if line]
+    if twelve_bits := embeddings.made_from.get("twelve_bit_images"):
+        warnings.append(f"{twelve_bits} images of 16 bits have no value above 4095 and were read as images of 12 bits")
     warnings += Read.from_dict(embeddings.made_from.get("read") or {}).warnings()
     return warnings + [str(note) for note in embeddings.made_from.get("notes") or []]
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from callers import command_line
+from PIL import Image
 from recorder import Recorder
 from tiny import CONTEXT, DIM, SIDE, TinyEncoder, png, tiny_pairs, tiny_preprocess, tree
 
@@ -24,7 +25,7 @@ from geomclip.encoders.extraction.refusals import refuse_foreign
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.lock import Lock
 from geomclip.machine.tally import Tally
-from geomclip.pairs.record import Pairs
+from geomclip.pairs.record import ImageFile, Pairs
 from geomclip.panels import measure
 from geomclip.panels.tables import panel_json
 
@@ -75,6 +76,18 @@ def test_what_it_was_made_from_comes_back(tmp_path):
     # 18 images have captions of 9 and 14 characters; the longer ones exceed the context of 12
     assert made["truncated_texts"] == 18
     assert len(made["data_sha256"]) == 64
+
+
+def test_images_of_twelve_bits_in_sixteen_are_counted_and_told(tmp_path):
+    pairs = tiny_pairs(tmp_path / "images", 20)
+    Image.fromarray(np.full((SIDE, SIDE), 0xFFF, np.uint16)).save(tmp_path / "deep.png")
+    for place in (0, 13):  # in two shards
+        image = replace(pairs.pairs[place], image=ImageFile(tmp_path / "deep.png"))
+        pairs = replace(pairs, pairs=[*pairs.pairs[:place], image, *pairs.pairs[place + 1 :]])
+    read = load(extracted(tmp_path / "out", pairs))
+    assert read.made_from["twelve_bit_images"] == 2
+    assert any(line.startswith("2 images of 16 bits") for line in measure(read, bootstrap=0).warnings)
+    assert "twelve_bit_images" not in load(extracted(tmp_path / "plain", tiny_pairs(tmp_path / "p", 9))).made_from
 
 
 def test_batches_have_one_size_and_never_straddle_shards(tmp_path):

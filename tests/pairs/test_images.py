@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, features
 
 from geomclip.cli import doctor
 from geomclip.machine.errors import InputError
@@ -49,8 +49,14 @@ def test_an_rgb_png_comes_back_as_it_is():
     assert np.array_equal(np.asarray(image), np.asarray(photo()))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize(
+    "kind",
+    ["JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "SGI", "QOI"],
+)
 def test_each_format_is_read(kind):
+    Image.init()
+    if kind not in Image.SAVE or (kind == "AVIF" and not features.check("avif")):
+        pytest.skip(f"this Pillow writes no {kind}")
     image = decode(encoded(photo(), kind), name="x")
     assert image.mode == "RGB"
     assert image.size == (40, 30)
@@ -99,6 +105,51 @@ def test_sixteen_bits_are_scaled_not_cut(kind):
     ppm = b"P5 3 1 65535\n" + grey.astype(">u2").tobytes()  # which older Pillows read but do not write
     image = decode(ppm if kind == "PPM" else encoded(Image.fromarray(grey), kind), name="x")
     assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 0x80, 255]
+
+
+def test_twelve_bits_in_sixteen_are_read_as_twelve_and_marked():
+    ramp = np.array([[0, 0x7FF, 0xFFF]], np.uint16)
+    for kind in ("PNG", "TIFF"):
+        image = decode(encoded(Image.fromarray(ramp), kind), name="x")
+        assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 0x7F, 255]
+        assert image.info["bits"] == 12
+    one_more = decode(encoded(Image.fromarray(ramp + 1)), name="x")
+    assert one_more.getpixel((2, 0))[0] == 0x10
+    assert "bits" not in one_more.info
+    assert "bits" not in decode(encoded(Image.fromarray(ramp * 0)), name="x").info  # black in any number of bits
+
+
+@pytest.mark.parametrize(("tag", "largest"), [(281, 1023), (341, 4095), (281, 16383), (281, 50_000)])
+def test_a_tiff_says_which_value_is_white(tag, largest):
+    grey = np.array([[0, largest // 2, largest]], np.uint16)
+    image = decode(encoded(Image.fromarray(grey), "TIFF", tiffinfo={tag: largest}), name="x")
+    assert [image.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
+    assert "bits" not in image.info
+
+
+def test_a_dark_tiff_that_declares_sixteen_bits_stays_dark():
+    grey = np.array([[0, 0xFFF]], np.uint16)
+    image = decode(encoded(Image.fromarray(grey), "TIFF", tiffinfo={281: 0xFFFF}), name="x")
+    assert image.getpixel((1, 0))[0] == 0x0F
+
+
+def deep_colour(largest: int) -> bytes:
+    """A PNG of three colours of 16 bits, which Pillow cannot write."""
+    rows = b"".join(b"\0" + struct.pack(">6H", 0, largest // 2, largest, largest, 0, 0) for _ in range(2))
+    data = png(2, 2, pixels=zlib.compress(rows))
+    head = b"IHDR" + struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+
+
+def test_colour_of_which_pillow_keeps_nothing_is_refused_with_the_way_out():
+    assert decode(deep_colour(0xFFFF), name="x").getpixel((0, 0)) == (0, 0x7F, 255)
+    assert decode(deep_colour(0), name="x").getpixel((0, 0)) == (0, 0, 0)
+    check_refused(deep_colour(0xFFF), "no value above 4095.*scale it to the full 16 bits")
+    assert decode(deep_colour(0xFFF * 16), name="x").getpixel((0, 0)) == (0, 0x7F, 255)
+
+
+def test_heic_is_refused_with_the_way_out():
+    check_refused(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "it is HEIC: save it as JPEG or PNG")
 
 
 def test_cmyk_one_bit_and_palette_images_are_converted():
@@ -213,7 +264,10 @@ def test_broken_exif_does_not_cost_the_image():
     assert decode(data, name="x").size == (40, 30)
 
 
-SEEDS = [encoded(photo(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")]
+SEEDS = [
+    encoded(photo(), kind)
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "TGA", "ICO", "PCX", "SGI")
+]
 
 
 def answer(data: bytes) -> str:

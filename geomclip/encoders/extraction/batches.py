@@ -48,6 +48,7 @@ class Encoded:
     reasons: dict[int, str] = field(default_factory=dict)  # place in the range -> why it is not kept
     sha256: list[str] = field(default_factory=list)  # of the bytes of each image kept
     truncated: set[int] = field(default_factory=set)  # place of each text longer than the context
+    twelve_bits: int = 0  # images of 16 bits that were read as 12
 
 
 Coming = Sequence[Call[Encoded]]
@@ -115,6 +116,7 @@ class Encoding:
             whole.reasons |= {start + place: reason for place, reason in part.reasons.items()}
             whole.sha256 += part.sha256
             whole.truncated |= {start + place for place in part.truncated}
+            whole.twelve_bits += part.twelve_bits
             tick(part.inputs, whole.reasons)
         rows = torch.cat([whole.rows, *parts])
         whole.rows = rows if self.raw or not len(rows) else unit_rows(rows)
@@ -139,13 +141,15 @@ class Encoding:
         reasons: dict[int, str] = {}
         digests: dict[int, str] = {}
         batch: Tensor | None = None
+        twelve_bits = 0
         for place, pair in enumerate(pairs):
             self._calls.check()
             read = self._pixels(pair)
             if isinstance(read, str):
                 reasons[place] = read
                 continue
-            pixels, digests[place] = read
+            pixels, digests[place], bits = read
+            twelve_bits += bits == 12
             if batch is None:
                 # pinned memory is copied to a GPU without the processor
                 batch = torch.zeros(self.batch, *pixels.shape, dtype=pixels.dtype, pin_memory=self._on_gpu)
@@ -155,6 +159,7 @@ class Encoding:
         encoded = self._encoded(self.encoder.encode_image, batch, list(digests), len(pairs))
         encoded.reasons |= reasons
         encoded.sha256 = [digests[place] for place in encoded.kept]
+        encoded.twelve_bits = twelve_bits
         return encoded
 
     def _text_batch(self, texts: Sequence[str]) -> Encoded:
@@ -188,13 +193,14 @@ class Encoding:
         finally:
             self._streams.put(stream)
 
-    def _pixels(self, pair: Pair) -> tuple[Tensor, str] | str:
-        """Pixels and the sha256 of the bytes; if there are none, the reason."""
+    def _pixels(self, pair: Pair) -> tuple[Tensor, str, int] | str:
+        """Pixels, the sha256 of the bytes, and the bits of grey if they were guessed; if there are none, the reason."""
         from geomclip.pairs.images import decode
 
-        def read() -> tuple[Tensor, str]:
+        def read() -> tuple[Tensor, str, int]:
             content = pair.image.read()
-            return self.prepare(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
+            picture = decode(content, name=pair.image.path)
+            return self.prepare(picture), hashlib.sha256(content).hexdigest(), picture.info.get("bits", 0)
 
         return value_or_reason(read, name=pair.image.path)
 

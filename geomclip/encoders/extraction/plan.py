@@ -226,6 +226,8 @@ class Extraction:
             "image_rows": len(images.kept),
             "files": write_part(folder, "img", name, images.rows.numpy(), table),
         }
+        if images.twelve_bits:
+            record["twelve_bit_images"] = images.twelve_bits
         if self.n_texts:
             row_of = {place: first_row + i for i, place in enumerate(images.kept)}
             texts, lost_texts = self._text_part(folder, number, row_of, encoding, begun)
@@ -298,6 +300,8 @@ class Extraction:
             "data_sha256": data_sha256(folder, self.manifest),
             "done": True,
         }
+        if twelve_bits := sum(record.get("twelve_bit_images", 0) for record in shards):
+            self.manifest["twelve_bit_images"] = twelve_bits
         self.manifest["written"]["finished"] = _now()
         atomic_json(folder / MANIFEST, self.manifest)
         if skipped:
