@@ -219,13 +219,16 @@ def shift_sha256(shift: Tensor) -> str:
 
 
 def tokenize(tokenizer: towers.Tokenizer, texts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
-    """Tokens (m, length) and which of the m texts did not fit; the way depends on where the padding goes.
+    """Tokens (m, length) and which of the m texts are cut: too long, or ended by an end token of their own.
+
+    Which did not fit is found in a way that depends on where the padding goes.
 
     Each text is tokenised once at one place more than the model has. Where padding follows the text (CLIP's,
     T5's, Gemma's and BERT's tokenizers) only the rows whose last places are taken are tokenised again at the
     true length, and a text was cut if the two differ. Where it does not (CLIPS puts its class token last),
     a text was cut if twice the length holds more tokens of it. Texts of more than 32 characters a place are
-    cut before tokenising, as splitting a very long word takes quadratic time, and count as cut.
+    cut before tokenising, as splitting a very long word takes quadratic time, and count as cut. So does a text that
+    spells the end token ("<end_of_text>") before its end: nothing after it is read.
     """
     if not texts:
         return torch.zeros(0, length, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
@@ -239,14 +242,28 @@ def tokenize(tokenizer: towers.Tokenizer, texts: Sequence[str], length: int) -> 
         tokens, twice = (tokenizer(shortened, context_length=size) for size in (length, 2 * length))
         padding = empty.mode().values  # an empty text is nearly all padding
         cut = (twice != padding).sum(dim=1) > (tokens != padding).sum(dim=1)
-        return tokens.long(), cut | overlong
+        return tokens.long(), cut | overlong | _ends_early(tokenizer, tokens, padding)
     longer = tokenizer(shortened, context_length=length + 1).long()
     tokens, cut = longer[:, :length].clone(), overlong.clone()
     full = ((longer[:, length - 1 :] != padding).any(dim=1)).nonzero()[:, 0]
     if len(full):
         tokens[full] = tokenizer([shortened[row] for row in full.tolist()], context_length=length).long()
         cut[full] |= (tokens[full] != longer[full, :length]).any(dim=1) | (longer[full, length] != padding)
-    return tokens, cut
+    return tokens, cut | _ends_early(tokenizer, longer, padding)
+
+
+def _ends_early(tokenizer: towers.Tokenizer, tokens: Tensor, padding: Tensor) -> Tensor:
+    """Which rows (m,) have tokens of a text after an end token; none where a tokenizer has no such token.
+
+    The end token is what closes the empty text and a short one alike, with something before it.
+    """
+    probes = tokenizer(["", "1"], context_length=tokens.shape[1]).long()
+    closing = [row[row != padding] for row in probes]
+    if not len(closing[0]) or len(closing[1]) < 2 or closing[0][-1] != closing[1][-1]:
+        return torch.zeros(len(tokens), dtype=torch.bool)
+    end = closing[0][-1]
+    after = (tokens == end).cumsum(dim=1) > 0
+    return (after & (tokens != end) & (tokens != padding)).any(dim=1)
 
 
 def choose_precision(precision: str, device: str) -> str:

@@ -274,6 +274,35 @@ def test_a_text_with_token_zero_at_the_cut_is_judged_right(encoder, words):
     assert torch.equal(tokens, encoder.tokenizer([text]))
 
 
+def test_a_text_that_spells_the_end_token_is_cut_there(encoder):
+    texts = ["a <end_of_text> dog", "a dog <end_of_text>", "a dog", "<end_of_text>cat", "a <start_of_text> dog", ""]
+    _, cut = encoder.tokenize(texts)
+    assert cut.tolist() == [True, False, False, True, False, False]
+    rows = [encoder.encode_text(encoder.tokenize([text])[0]) for text in ("a <end_of_text> dog", "a")]
+    assert torch.allclose(*rows, atol=1e-5)  # what follows the token is not read
+
+
+@pytest.mark.parametrize(
+    ("close", "pad", "expected"),
+    [
+        ([3], 0, [True, False]),  # BERT's and T5's: the end token, then padding
+        ([3], 3, [False, False]),  # SigLIP's pads with its end token and reads all places
+        ([], 0, [False, False]),  # no end token at all
+    ],
+)
+def test_the_end_token_is_found_by_what_closes_a_text(close, pad, expected):
+    words = {"1": 4, "a": 5, "dog": 6, "</s>": 3}
+
+    def tokenizer(texts, context_length):
+        rows = [[2, *map(words.get, text.split()), *close] for text in texts]
+        if pad == 3:
+            rows = [row[1:] for row in rows]
+        return torch.tensor([row + [pad] * (context_length - len(row)) for row in rows])
+
+    _, cut = clip.tokenize(tokenizer, ["a </s> dog", "a dog"], 9)
+    assert cut.tolist() == expected
+
+
 def test_cut_agrees_with_the_length_of_the_encoding(encoder):
     generator = np.random.default_rng(0)
     letters = list("abc !?!!.,é漢😀&;'\"   ")
