@@ -53,10 +53,13 @@ def _row(name: str, group: str, arch: str, tag: str, cache_dir: Path | None) -> 
     config = towers.tag_config(arch, tag)
     quick = names.QUICK if config.get("quick_gelu") else ""
     organisation, repository, *path = (*config.get("hf_hub", "").split("/"), "")[:3]
-    repo = f"{organisation}/{repository}"
-    folder = hub.repository_folder(repo, cache_dir)
-    # most folders are not there, which one look settles
-    wanted = [path[0]] if path and path[0] else hub.WEIGHTS
-    present = folder.is_dir() and hub.cached(repo, wanted, cache_dir) is not None
-    about = f"OpenAI weights, {arch}{quick}" if group == "OpenAI" else f"{repo}{', QuickGELU' if quick else ''}"
+    if organisation:
+        where = f"{organisation}/{repository}"
+        # most folders are not there, which one look settles
+        wanted = [path[0]] if path and path[0] else hub.WEIGHTS
+        present = hub.repository_folder(where, cache_dir).is_dir() and hub.cached(where, wanted, cache_dir) is not None
+    else:  # at an address of its own
+        where = Path(config["url"]).name
+        present = (hub.cache_folder(cache_dir) / where).is_file()
+    about = f"OpenAI weights, {arch}{quick}" if group == "OpenAI" else f"{where}{', QuickGELU' if quick else ''}"
     return ModelInfo(name, group, about, present)

@@ -240,7 +240,8 @@ def _hub_repositories() -> dict[str, tuple[str, str]]:
     for arch, its_tags in towers.tags().items():
         for tag in its_tags:
             parts = towers.tag_config(arch, tag).get("hf_hub", "").split("/")
-            found.setdefault("/".join(parts[:2]), (arch, tag))
+            if parts != [""]:
+                found.setdefault("/".join(parts[:2]), (arch, tag))
     return found
 
 

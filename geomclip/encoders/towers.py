@@ -12,6 +12,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Tokenizer = Callable[..., torch.Tensor]
+
+_EPOCH = re.compile(r"[_-]e(?:poch)?[_-]?(\d+)(?![0-9a-z])")
 
 
 @contextmanager
@@ -80,10 +83,18 @@ def tags() -> Mapping[str, tuple[str, ...]]:
 
 
 def tag_config(arch: str, tag: str) -> dict[str, Any]:
-    """What open_clip knows of one tag: `hf_hub`, `url`, `quick_gelu` and its preprocessing."""
+    """What open_clip knows of one tag: `hf_hub`, `url`, `quick_gelu` and its preprocessing.
+
+    A hub repository that is named for another epoch than the tag holds other weights (open_clip 3.3 sends
+    ViT-B-16-plus-240:laion400m_e32 to that of epoch 31), so it is left out where there is an address beside it.
+    """
     import open_clip
 
-    return dict(open_clip.get_pretrained_cfg(arch, tag))
+    config = dict(open_clip.get_pretrained_cfg(arch, tag))
+    epochs = [_EPOCH.search(name) for name in (tag, config.get("hf_hub", ""))]
+    if config.get("url") and all(epochs) and len({match[1] for match in epochs if match}) > 1:
+        config["hf_hub"] = ""
+    return config
 
 
 def architecture_config(arch: str) -> dict[str, Any]:

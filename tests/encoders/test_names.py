@@ -12,6 +12,19 @@ from geomclip.machine import words
 from geomclip.machine.errors import InputError, NotAvailableError
 
 
+def test_a_repository_of_another_epoch_is_not_taken_for_the_tag():
+    found = towers.tag_config("ViT-B-16-plus-240", "laion400m_e32")
+    assert "laion400m_e31" not in found["hf_hub"]
+    assert "laion400m_e32" in found["url"]
+    assert towers.tag_config("ViT-B-16-plus-240", "laion400m_e31")["hf_hub"].rstrip("/").endswith("laion400m_e31")
+    for arch, tags in towers.tags().items():
+        for tag in tags:
+            config = towers.tag_config(arch, tag)
+            assert config.get("hf_hub") or tag == "laion400m_e32", (arch, tag)  # no other loses its repository
+    row = next(row for row in list_models() if row.name == "ViT-B-16-plus-240:laion400m_e32")
+    assert row.about.startswith("vit_b_16_plus_240-laion400m_e32")
+
+
 @pytest.mark.parametrize(("name", "plain"), names.OPENAI.items())
 def test_an_openai_name_means_openai_weights_with_quick_gelu(name, plain):
     choice = names.resolve(name)
