@@ -93,8 +93,8 @@ DATASETS: dict[str, Dataset] = {
             coco.LICENCE,
             coco.SPLITS,
             coco.read,
-            looks_for=tuple(map(coco.annotation_file, ("val", "train"))),
-            photos=("val2017", "train2017"),
+            looks_for=tuple(coco.annotation_file(split, year) for year in coco.YEARS for split in ("val", "train")),
+            photos=tuple(f"{split}{year}" for year in coco.YEARS for split in ("val", "train")),
             remotes=(
                 Remote(
                     f"{_COCO}/annotations/annotations_trainval2017.zip",
@@ -124,7 +124,7 @@ DATASETS: dict[str, Dataset] = {
         _karpathy(
             "coco-karpathy",
             "COCO 2014 photos in the splits of Karpathy and Fei-Fei (2015), which papers report",
-            "val and test 5,000 photos each, 6 GB; train and restval 113,287 photos, 13 GB",
+            "val and test 5,000 photos each, 6 GB; train (with restval) 113,287 photos, 13 GB",
             by_hand=f"unzip {_COCO}/zips/val2014.zip and train2014.zip in {{root}} (val2014/, train2014/)",
         ),
         _karpathy(

@@ -1,93 +1,148 @@
-"""Class data: one folder a class, and a prompt or more for each class."""
+"""Class data: one folder a class, and a prompt or more for each class.
+
+Numbers and WordNet ids are no names: "a photo of a n01440764." measures nothing, so folders called by them need a
+classnames.txt. Folders whose names are all numbers are in the order of these, as who numbered them meant, all others in
+that of their letters, as torchvision has them.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
-from geomclip.pairs.parsing import (
-    captions_by_line,
-    check_folder,
-    choose_split,
-    clean,
-    counted,
-    folder_splits,
-    images_under,
-    read_text,
-)
+from geomclip.machine.tally import Tally
+from geomclip.pairs.classnames import are_numbers, class_prompts, distinct, read_class_names
+from geomclip.pairs.parsing import check_folder, choose_split, clean, shorten
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 from geomclip.pairs.source import Source
+from geomclip.pairs.walking import SPLITS, folders_in, holds_images, images_under, is_image
 
-DEFAULT_TEMPLATE = "a photo of a {c}."
+RULES = (
+    "Each folder is a class, images below it at any depth are its images; numbers are in the order of numbers.",
+    "Folders called train, val, test, ... are splits if they hold folders and no image directly; beside folders "
+    "with images directly in them one that holds images is a class of that name.",
+    "Names come from classnames.txt (a name a line in the order of the folders, or FOLDER NAME in any order), else "
+    "from the folders: underscores are spaces, a number before each of the names is left out.",
+    "Prompts come from zeroshot_classification_templates.txt ({c} is the name), else 'a photo of a {c}.'.",
+    "Refused without classnames.txt: folders called by WordNet ids or by numbers alone.",
+)
+
+WORDNET = re.compile(r"n\d{8}")
+BEFORE_A_NAME = re.compile(r"(\d+)[ _.-]+(?=[^\W\d])")
 
 
 def read(source: Source, root: Path) -> Pairs:
-    """The images of all classes, class after class in the order of the folders' names.
-
-    Names come from `classnames.txt` (one a line, in the order of the folders) where there is one, else from
-    the folders, underscores read as spaces; prompts from `zeroshot_classification_templates.txt` ({c} stands
-    for the name), else "a photo of a {c}.". Both are CLIP_benchmark's files.
-    """
+    """The images of all classes, class after class in the order of the folders."""
     check_folder(source, root)
     name = f"imagenet-folder:{root}"
-    splits = folder_splits(root)
+    tally = Tally()
+    splits = class_splits(root, tally)
     split = choose_split(source.split, splits, name=name)
     folder = root / split if splits else root
-    class_folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    class_folders = in_order(folders_in(folder, tally))
     if not class_folders:
         raise InputError(f"{name}: {folder} has no subfolders; each class needs one, with its images inside")
-    names = read_class_names((folder, root)) or tuple(clean(path.name).replace("_", " ") for path in class_folders)
-    if len(names) != len(class_folders):
-        raise InputError(f"{root}: classnames.txt has {len(names)} names for {len(class_folders)} class folders")
+    names = class_names(class_folders, (folder, root), tally)
     classes = distinct(names, tuple(clean(path.name) for path in class_folders))
-    pairs = []
-    empty = 0
+    pairs, deeper = [], 0
     for label, class_folder in zip(classes, class_folders, strict=True):
-        images = images_under(class_folder)
-        empty += not images
+        images = images_under(class_folder, tally, shown=class_folder.relative_to(root).as_posix())
+        if not images:
+            tally.leave_out("classes", "no image in the folder, so only a prompt", class_folder.name)
+        tally.use("classes", bool(images))
         for path in images:
             shown = clean(path.relative_to(root).as_posix())
+            deeper += path.parent != class_folder
             pairs.append(Pair(shown, ImageFile(path, shown=shown), label=label))
     if not pairs:
         raise InputError(f"{name}: the {len(class_folders)} class folders in {folder} hold no image")
-    return Pairs(
-        source.title,
-        split,
-        pairs,
-        classes=classes,
-        class_prompts=class_prompts(names, (folder, root)),
-        notes=counted((empty, "{n} classes have no image")),
-    )
+    _refuse_classes_below(class_folders, name)
+    stray = sorted(entry.name for entry in folder.iterdir() if is_image(entry.name) and entry.is_file())
+    for each in stray:
+        tally.leave_out("files", "in no class folder", each)
+    if deeper:
+        tally.understood(f"images in deeper folders belong to the class of the first ({deeper} do)")
+    prompts = class_prompts(names, (folder, root))
+    tally.understood(f"prompts such as {prompts[0][0]!r}")
+    return Pairs(source.title, split, pairs, classes=classes, class_prompts=prompts, read=tally.read())
 
 
-def read_class_names(folders: tuple[Path, ...]) -> tuple[str, ...]:
-    """The lines of the first classnames.txt in `folders`; none where there is no such file."""
-    return _lines("classnames.txt", folders)
+def class_splits(root: Path, tally: Tally) -> tuple[str, ...]:
+    """Which of the subfolders of `root` are splits; none if they are classes, one of which may be called train."""
+    folders = folders_in(root)
+    named = [folder for folder in folders if folder.name in SPLITS]
+    if not named:
+        return ()
+    others = [folder for folder in folders if folder not in named]
+    flat = [folder for folder in named if holds_images(folder)]
+    classes = [folder for folder in others if holds_images(folder)]
+    if len(flat) == len(named) and classes:
+        return ()
+    if len(flat) == len(named) and not others:
+        raise InputError(
+            f"imagenet-folder:{root}: {' and '.join(f'{folder.name}/' for folder in flat)} "
+            f"{'hold' if len(flat) > 1 else 'holds'} images directly, not class folders; "
+            "move each image into a folder of its class"
+        )
+    if classes:
+        split = next(folder for folder in named if folder not in flat)
+        raise InputError(
+            f"imagenet-folder:{root}: {split.name}/ holds folders as a split does, {classes[0].name}/ images as a "
+            f"class does; name imagenet-folder:{split} for the classes in it, or move {classes[0].name}/ elsewhere"
+        )
+    for folder in others:
+        tally.leave_out("folders", "beside the splits", folder.name)
+    return tuple(name for name in SPLITS if any(folder.name == name for folder in named))
 
 
-def class_prompts(names: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[tuple[str, ...], ...]:
-    """One tuple of prompts a class, from the first template file in `folders`."""
-    file_name = "zeroshot_classification_templates.txt"
-    templates = _lines(file_name, folders) or (DEFAULT_TEMPLATE,)
-    for template in templates:
-        if "{c}" not in template:
-            raise InputError(f"{file_name} in {folders[-1]}: {template[:80]!r} has no {{c}} for the class name")
-    return tuple(tuple(template.replace("{c}", name) for template in templates) for name in names)
+def in_order(folders: list[Path]) -> list[Path]:
+    """Folders that are numbers, or have one before their name, in the order of these; others as they are."""
+    numbers = _numbers(folders)
+    if numbers is None:
+        return folders
+    twice = [number for number, times in Counter(numbers).items() if times > 1]
+    if twice and all(folder.name.isdecimal() for folder in folders):
+        alike = [folder.name for folder, number in zip(folders, numbers, strict=True) if number == twice[0]]
+        raise InputError(f"{folders[0].parent}: the class folders {' and '.join(alike[:2])} are the same number")
+    return [folder for _, folder in sorted(zip(numbers, folders, strict=True))]
 
 
-def distinct(names: tuple[str, ...], otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    """Names that tell classes apart: those that occur twice (ImageNet's crane) get what else is known.
-
-    >>> distinct(("crane", "fox", "crane"), ("n01", "n02", "n03"))
-    ('crane (n01)', 'fox', 'crane (n03)')
-    """
-    times = Counter(names)
-    return tuple(f"{name} ({other})" if times[name] > 1 else name for name, other in zip(names, otherwise, strict=True))
+def _numbers(folders: list[Path]) -> list[int] | None:
+    found = [re.fullmatch(r"(\d{1,18})", folder.name) or BEFORE_A_NAME.match(folder.name) for folder in folders]
+    return [int(match[1][:18]) for match in found if match] if all(found) else None
 
 
-def _lines(file_name: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
-    for folder in folders:
-        if (folder / file_name).is_file():
-            return captions_by_line(read_text(folder / file_name))
-    return ()
+def class_names(folders: list[Path], places: tuple[Path, ...], tally: Tally) -> tuple[str, ...]:
+    """What the classes are called in prompts: from the first classnames.txt in `places`, else from their folders."""
+    keys = [folder.name for folder in folders]
+    named = read_class_names(places, tally, folders=keys)
+    if named:
+        return named
+    wordnet = next(filter(WORDNET.fullmatch, keys), None)
+    if wordnet or are_numbers(keys):
+        kind = "WordNet ids" if wordnet else "numbers"
+        raise InputError(
+            f"imagenet-folder:{places[-1]}: the class folders are called by {kind} ({wordnet or keys[0]}), which are "
+            f"no names for prompts; write the names into {places[-1] / 'classnames.txt'}, one a line in the order of "
+            f"the folders ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        )
+    if len(keys) > 1 and all(map(BEFORE_A_NAME.match, keys)):
+        tally.understood(f"the numbers before the names of the class folders are no part of them ({shorten(keys[0])})")
+        keys = [BEFORE_A_NAME.sub("", key, count=1) for key in keys]
+    return tuple(clean(key).replace("_", " ") for key in keys)
+
+
+def _refuse_classes_below(folders: list[Path], name: str) -> None:
+    """InputError where the classes lie a floor deeper, below folders that are sets or domains."""
+    if any(map(holds_images, folders)):
+        return
+    inner = Counter(folder.name for outer in folders for folder in folders_in(outer))
+    repeated = [key for key, times in inner.items() if times > 1 or len(folders) == 1]
+    if len(repeated) > 1:
+        others = " and the folders beside it hold" if len(folders) > 1 else " holds"
+        raise InputError(
+            f"{name}: {folders[0].name}/{others} no image directly, but folders that look like the classes "
+            f"({', '.join(sorted(repeated)[:3])}): name the folder that they are in, imagenet-folder:{folders[0]}"
+        )

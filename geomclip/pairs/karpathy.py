@@ -1,4 +1,8 @@
-"""Karpathy-style sets (Flickr8k, Flickr30k, COCO): dataset_NAME.json with captions and splits, photos."""
+"""Karpathy-style sets (Flickr8k, Flickr30k, COCO): dataset_NAME.json with captions and splits, photos.
+
+The train split of COCO is that of Karpathy and Fei-Fei together with restval, the images of COCO's val2014 that they
+put into neither val nor test: 113,287 images, which is what papers that train on it use.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.tally import Tally
 from geomclip.pairs.parsing import (
     caption,
     choose_split,
@@ -39,6 +44,13 @@ LAYOUTS = {
 }
 
 
+RULES = (
+    "dataset_NAME.json beside the photos; the raw text of each sentence is a caption.",
+    "train is train and restval together, as papers use it; --split restval is restval alone.",
+    "Refused: a file of another shape, an image that is there twice, names that leave the folder of the photos.",
+)
+
+
 def read(source: Source, root: Path) -> Pairs:
     """The images of a split in the order of the file, each with the raw text of its sentences."""
     file_name, folder_names, licence = LAYOUTS[source.data]
@@ -56,15 +68,21 @@ def read(source: Source, root: Path) -> Pairs:
         name = need(need(image, dict, entry=entry).get("split"), str, entry=f"{entry}.split")
         splits.setdefault(name, []).append(row)
     split = choose_split(source.split, tuple(splits), name=f"{source.data} at {root}")
-    pairs = [_pair(images[row], entry=f"{file}: images[{row}]", folder=folder) for row in splits[split]]
+    tally = Tally()
+    rows = splits[split]
+    if split == "train" and "restval" in splits:
+        tally.understood(f"train is train and restval together ({len(rows)} and {len(splits['restval'])} images)")
+        rows = sorted(rows + splits["restval"])
+    pairs = [_pair(images[row], tally, entry=f"{file}: images[{row}]", folder=folder) for row in rows]
+    tally.use("images", len(pairs))
     twice = first_repeated(pair.image_id for pair in pairs)
     if twice is not None:
         raise InputError(f"{file}: the image {twice} is there twice in the split {split}")
     notes = counted((sum(not pair.captions for pair in pairs), "{n} images have no caption"))
-    return Pairs(source.data, split, pairs, licence=licence, language="en", notes=notes)
+    return Pairs(source.data, split, pairs, licence=licence, language="en", notes=notes, read=tally.read())
 
 
-def _pair(image: dict[str, Any], *, entry: str, folder: Path) -> Pair:
+def _pair(image: dict[str, Any], tally: Tally, *, entry: str, folder: Path) -> Pair:
     name = need(image.get("filename"), str, entry=f"{entry}.filename")
     if "filepath" in image:  # COCO: the folder within the photos
         name = f"{need(image['filepath'], str, entry=f'{entry}.filepath')}/{name}"
@@ -74,6 +92,8 @@ def _pair(image: dict[str, Any], *, entry: str, folder: Path) -> Pair:
         where = f"{entry}.sentences[{number}]"
         texts.append(caption(need(need(sentence, dict, entry=where).get("raw"), str, entry=f"{where}.raw")))
     captions = tuple(text for text in texts if text)
+    tally.use("captions", len(captions))
+    tally.leave_out("captions", "empty", name, len(texts) - len(captions))
     return Pair(
         image_id=name,
         image=ImageFile(path, shown=name),

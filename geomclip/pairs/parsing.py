@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -15,7 +16,6 @@ from geomclip.pairs.source import Source
 
 T = TypeVar("T")
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 ALL = "all"
 """The split of a set that has none."""
 
@@ -47,12 +47,6 @@ def choose_split(requested: str | None, splits: Sequence[str], *, name: str) -> 
     raise InputError(f"{name} has no split {requested!r}; it has {there}")
 
 
-def folder_splits(root: Path) -> tuple[str, ...]:
-    """Which of train, val (or another name of it) and test are subfolders of `root`."""
-    names = ("train", "val", "validation", "valid", "dev", "test")
-    return tuple(name for name in names if (root / name).is_dir())
-
-
 def inside(folder: Path, name: str, *, entry: str) -> Path:
     """`folder / name`, where `name` came from a file of somebody else's and must not leave the folder."""
     parts = re.split(r"[/\\]", name)
@@ -68,24 +62,6 @@ def openable(name: str, *, entry: str) -> str:
     return name
 
 
-def images_under(folder: Path) -> list[Path]:
-    """The image files under `folder` (by ending; hidden ones left out), in the order of their paths."""
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(parent, name)
-            for name in files
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
-def _raise(error: OSError) -> None:
-    """For os.walk, which otherwise skips a folder that it may not read."""
-    raise error
-
-
 def check_folder(source: Source, folder: Path) -> None:
     """InputError if the folder that `source` names is not there."""
     if not folder.is_dir():
@@ -97,7 +73,10 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     """The bytes of a file of at most `limit` bytes."""
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            expected = min(os.fstat(file.fileno()).st_size, limit)
+            data = file.read(expected + 1)  # room for what is there: `limit` alone would cost pages for every caption
+            if len(data) > expected:
+                data += file.read(limit + 1 - len(data))  # it grew, or is no plain file
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
@@ -115,7 +94,7 @@ def read_text(path: Path) -> str:
 def decode_text(data: bytes, *, name: str) -> str:
     """UTF-8 bytes (a byte order mark is left out) to text."""
     try:
-        return data.decode("utf-8-sig")
+        return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise InputError(not_utf8(name, error)) from error
 
@@ -162,11 +141,15 @@ def caption(text: str) -> str:
 
 def captions_by_line(text: str) -> tuple[str, ...]:
     """One caption a line, empty lines left out."""
+    if "\n" not in text and "\r" not in text:
+        return (line,) if (line := caption(text)) else ()
     return tuple(line for line in map(caption, re.split(r"\r\n|\r|\n", text)) if line)
 
 
 def numbered(image_id: str, captions: Sequence[str]) -> tuple[str, ...]:
     """Caption ids for captions that have none: image_id#0, image_id#1, ..."""
+    if len(captions) == 1:  # most are; a generator takes five times as long
+        return (f"{image_id}#0",)
     return tuple(f"{image_id}#{number}" for number in range(len(captions)))
 
 

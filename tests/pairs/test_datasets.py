@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from callers import command_line
 from helpers import shared
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pair_files import COCO, KARPATHY, jpeg, write, write_tar
 
 from geomclip.machine.errors import InputError, NotAvailableError
@@ -52,7 +54,7 @@ def test_a_folder_that_is_a_link_is_read(tmp_path):
     assert load_pairs(Source("coco", data_root=tmp_path)).pairs[0].image.read()
 
 
-def test_coco_notes_annotations_of_unlisted_images_and_keeps_images_that_are_absent(tmp_path):
+def test_coco_counts_annotations_of_unlisted_images_and_keeps_images_that_are_absent(tmp_path):
     write(tmp_path, COCO)
     file = tmp_path / "annotations/captions_val2017.json"
     content = json.loads(file.read_text())
@@ -65,10 +67,10 @@ def test_coco_notes_annotations_of_unlisted_images_and_keeps_images_that_are_abs
     pairs = load_pairs(Source("coco", data_root=tmp_path))
     assert len(pairs) == 2
     assert pairs.pairs[1].image.identity() == "absent"
-    assert pairs.notes == (
-        "1 annotations of images that captions_val2017.json does not list were left out",
-        "1 empty captions were left out",
-    )
+    assert [each.sentence(5) for each in pairs.read.left_out] == [
+        "1 of 5 captions were left out: of images that captions_val2017.json does not list (annotations[3])",
+        "1 of 5 captions were left out: empty (annotations[4])",
+    ]
 
 
 def test_karpathy_splits_default_to_test(tmp_path):
@@ -91,6 +93,58 @@ def test_coco_karpathy_reads_the_folder_of_each_photo(tmp_path):
     assert pair.image.read()
     with pytest.raises(InputError, match=r"neither a test nor a val split; name one with split \(restval\)"):
         load_pairs(Source("coco-karpathy", data_root=tmp_path))
+
+
+def test_train_of_coco_is_train_and_restval_together(tmp_path):
+    images = [
+        {"filename": f"{number}.jpg", "split": split, "sentences": [{"raw": split}, {"raw": " "}]}
+        for number, split in enumerate(["restval", "train", "val", "restval", "test", "train"])
+    ]
+    write(tmp_path, {"dataset_coco.json": {"images": images}, "images/0.jpg": jpeg()})
+    pairs = load_pairs(Source("coco-karpathy", data_root=tmp_path, split="train"))
+    assert [pair.image_id for pair in pairs.pairs] == ["0.jpg", "1.jpg", "3.jpg", "5.jpg"]
+    assert pairs.read.how == ("train is train and restval together (2 and 2 images)",)
+    assert pairs.read.used == {"images": 4, "captions": 4}
+    assert [each.count for each in pairs.read.left_out] == [4]
+    assert len(load_pairs(Source("coco-karpathy", data_root=tmp_path, split="restval"))) == 2
+    assert load_pairs(Source("coco-karpathy", data_root=tmp_path)).split == "test"
+
+
+def test_coco_of_2014_is_read_where_that_of_2017_is_not(tmp_path):
+    files = {name.replace("2017", "2014"): content for name, content in COCO.items()}
+    write(tmp_path, files)
+    pairs = load_pairs(Source("coco", data_root=tmp_path))
+    assert pairs.pairs[0].image.path == "val2014/007.jpg"
+    assert pairs.read.how == ("COCO 2014, whose splits are not those of 2017",)
+    write(tmp_path, COCO)
+    pairs = load_pairs(Source("coco", data_root=tmp_path))
+    assert pairs.pairs[0].image.path == "val2017/007.jpg"
+    assert pairs.read.how == ("COCO 2017, whose splits are not those of 2014",)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    captions=st.dictionaries(
+        st.integers(0, 99), st.lists(st.text("xyzé", min_size=1), max_size=3), min_size=1, max_size=6
+    ),
+    order=st.randoms(use_true_random=False),
+    unlisted=st.integers(0, 3),
+)
+def test_coco_is_read_whole(tmp_path, captions, order, unlisted):
+    flat = [(number, text) for number, own in captions.items() for text in own] + [(100, "x")] * unlisted
+    order.shuffle(flat)
+    annotations = [{"id": row, "image_id": number, "caption": text} for row, (number, text) in enumerate(flat)]
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in captions]
+    write(
+        tmp_path,
+        {"annotations/captions_val2017.json": {"images": images, "annotations": annotations}, "val2017/0.jpg": b""},
+    )
+    pairs = load_pairs(Source("coco", data_root=tmp_path))
+    assert [pair.image_id for pair in pairs.pairs] == list(map(str, captions))
+    assert [pair.captions for pair in pairs.pairs] == [
+        tuple(text for other, text in flat if other == number) for number in captions
+    ]
+    assert pairs.read.seen.get("captions", 0) - pairs.read.used.get("captions", 0) == unlisted
 
 
 # ---- tables
@@ -231,7 +285,11 @@ def test_an_imagenet_folder_has_a_prompt_a_class(tmp_path):
         ("ape/deeper/2.jpg", "ape"),
         ("tabby_cat/1.jpg", "tabby cat"),
     ]
-    assert pairs.notes == ("1 classes have no image",)
+    assert pairs.read.used == {"files": 3, "classes": 2}
+    assert [(each.what, each.count, each.names) for each in pairs.read.left_out] == [
+        ("files", 1, ("zebra/readme.md",)),
+        ("classes", 1, ("zebra",)),
+    ]
 
 
 def test_an_imagenet_folder_reads_the_files_of_clip_benchmark(tmp_path):
@@ -279,7 +337,12 @@ def test_tars_group_members_by_key_and_images_are_read_in_place(tmp_path):
     assert pairs.pairs[0].columns == (("url", "u"), ("source", "web"))
     assert [pair.image.read() for pair in pairs.pairs] == [jpeg("red"), jpeg("blue")]
     assert pairs.pairs[0].image.path == "00.tar/x/a.jpg"
-    assert "samples have no image" in pairs.notes[0]
+    assert pairs.read.used == {"members": 6, "tars": 2, "samples": 2}
+    assert {(each.what, each.reason.partition(",")[0]): each.names for each in pairs.read.left_out} == {
+        ("members", "several dots in the name"): ("00.tar/./x/a.b.jpg",),
+        ("members", "webdataset's own"): ("00.tar/__meta__/x.jpg",),
+        ("samples", "no image"): ("01/y",),
+    }
 
 
 def test_member_names_are_never_paths(tmp_path):

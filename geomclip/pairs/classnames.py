@@ -1,0 +1,115 @@
+"""The names of classes and the prompts made of them: CLIP_benchmark's classnames.txt and templates."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from geomclip.machine.errors import InputError
+from geomclip.machine.tally import Tally
+from geomclip.pairs.parsing import caption, captions_by_line, read_text
+
+CLASS_NAMES = "classnames.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
+DEFAULT_TEMPLATE = "a photo of a {c}."
+
+_SERIAL = re.compile(r"([^0-9]*)([0-9]{1,18})")
+
+
+def read_class_names(places: tuple[Path, ...], tally: Tally, *, folders: list[str] | None = None) -> tuple[str, ...]:
+    """The names in the first classnames.txt in `places`, in the order of `folders`; none where there is no such file.
+
+    Where each line begins with the name of a folder, that says which class it names. Blank lines at the end are
+    nothing. Those between names are left out where as many names as folders remain; else a class would lose its
+    name and all after it get another's, so they are refused.
+    """
+    file = next((place / CLASS_NAMES for place in places if (place / CLASS_NAMES).is_file()), None)
+    if file is None:
+        return ()
+    lines = [caption(line) for line in re.split(r"\r\n|\r|\n", read_text(file))]
+    while lines and not lines[-1]:
+        lines.pop()
+    names = tuple(line for line in lines if line)
+    if not names:
+        raise InputError(f"{file} is empty; write the name of a class into each line")
+    blank = lines.index("") + 1 if "" in lines else 0
+    if blank and (folders is None or len(names) != len(folders)):
+        raise InputError(f"{file}: line {blank} is blank: write the name of its class there, or take the line out")
+    tally.leave_out("lines", f"blank in {CLASS_NAMES}", f"line {blank}", lines.count(""))
+    if folders is None:
+        return names
+    if len(names) != len(folders):
+        raise InputError(f"{file.parent}: {CLASS_NAMES} has {len(names)} names for {len(folders)} class folders")
+    by_folder = _by_folder(names, folders)
+    if by_folder:
+        tally.understood(f"the lines of {CLASS_NAMES} begin with the folders that they name")
+        return by_folder
+    if serial(folders):
+        by_number = sorted(folders, key=lambda folder: int(folder[len(folder.rstrip("0123456789")) :]))
+        if by_number != folders:
+            raise InputError(
+                f"{file.parent}: {CLASS_NAMES} may be in the order of the folders' letters ({', '.join(folders[:3])}) "
+                f"or of their numbers ({', '.join(by_number[:3])}); begin each of its lines with its folder: "
+                f"{folders[0]} NAME"
+            )
+    return names
+
+
+def serial(folders: list[str]) -> bool:
+    """Whether names differ by a number at their end alone (class_1, class_2; 0, 1; WordNet ids).
+
+    >>> serial(["class_1", "class_12"]), serial(["cat", "dog1"])
+    (True, False)
+    """
+    found = [_SERIAL.fullmatch(folder) for folder in folders]
+    return all(found) and len({match[1] for match in found if match}) == 1
+
+
+def are_numbers(folders: list[str]) -> bool:
+    """Whether folders are called by numbers: 0, 1, 5; class7; person1, person2, person3; but not A320, A330.
+
+    >>> are_numbers(["person1", "person2"]), are_numbers(["A320", "A330"]), are_numbers(["class7"])
+    (True, False, True)
+    """
+    if not serial(folders):
+        return False
+    found = [match for folder in folders if (match := _SERIAL.fullmatch(folder))]
+    numbers = {int(match[2][:18]) for match in found}
+    word = found[0][1].strip(" _.-").lower()
+    counted = len(numbers) > 1 and max(numbers) - min(numbers) + 1 == len(folders)
+    return counted or word in ("", "class", "label", "category", "cls", "c", "id")
+
+
+def _by_folder(lines: tuple[str, ...], folders: list[str]) -> tuple[str, ...]:
+    """The names by the folders that the lines begin with; none if they do not.
+
+    A tab may follow any folder. White space or a comma follows numbers and ids alone: in "red circle" the folder red
+    is half of the name.
+    """
+    between = r"[\s,:;]+" if serial(folders) else r"\s*\t\s*"
+    parts = [re.split(between, line, maxsplit=1) for line in lines]
+    if any(len(each) < 2 or not all(each) for each in parts):
+        return ()
+    found: dict[str, str] = {folder: name for folder, name in parts}
+    return tuple(found[folder] for folder in folders) if sorted(found) == sorted(folders) else ()
+
+
+def class_prompts(names: tuple[str, ...], places: tuple[Path, ...]) -> tuple[tuple[str, ...], ...]:
+    """One tuple of prompts a class, from the first template file in `places`."""
+    file = next((place / TEMPLATES for place in places if (place / TEMPLATES).is_file()), None)
+    templates = (captions_by_line(read_text(file)) if file else ()) or (DEFAULT_TEMPLATE,)
+    for template in templates:
+        if "{c}" not in template:
+            raise InputError(f"{TEMPLATES} in {places[-1]}: {template[:80]!r} has no {{c}} for the class name")
+    return tuple(tuple(template.replace("{c}", name) for template in templates) for name in names)
+
+
+def distinct(names: tuple[str, ...], otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that tell classes apart: those that occur twice (ImageNet's crane) get what else is known.
+
+    >>> distinct(("crane", "fox", "crane"), ("n01", "n02", "n03"))
+    ('crane (n01)', 'fox', 'crane (n03)')
+    """
+    times = Counter(names)
+    return tuple(f"{name} ({other})" if times[name] > 1 else name for name, other in zip(names, otherwise, strict=True))
