@@ -166,7 +166,7 @@ def test_a_tar_that_is_cut_short_is_refused(tmp_path, content, kind, cut):
         return
     whole = (tmp_path / "t.tar").read_bytes()
     (tmp_path / "t.tar").write_bytes(whole[: int(cut * len(whole.rstrip(b"\0")))])
-    refusal(tmp_path / "t.tar", r"t\.tar is not a whole tar \(.*\); fetch or write it again")
+    assert refusal(tmp_path / "t.tar", r"t\.tar is not a whole tar \(.*\); fetch or write it again")
 
 
 @quick
@@ -177,7 +177,7 @@ def test_a_damaged_header_is_refused(tmp_path, place, byte):
     (tmp_path / "t.tar").write_bytes(data)
     if byte == before or 148 <= place < 156:  # the sum may be written in several ways
         return
-    refusal(tmp_path / "t.tar", "is not a whole tar")
+    assert refusal(tmp_path / "t.tar", "is not a whole tar")
 
 
 @quick
