@@ -81,7 +81,7 @@ def stat_if_there(file: Path) -> os.stat_result | None:
         raise machine_fault(str(file), problem) from problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One image and the texts that describe it (none is allowed: it stays a candidate)."""
 

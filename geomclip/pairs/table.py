@@ -14,7 +14,7 @@ from geomclip.machine.collector import collector_paused
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
-from geomclip.pairs.parsing import choose_split, clean, counted, need, numbered, shorten
+from geomclip.pairs.parsing import choose_split, clean, need, numbered, shorten
 from geomclip.pairs.record import ImageSource, Pair, Pairs
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables import arrow, cells, json_rows, names, paths, separated
@@ -32,6 +32,9 @@ RULES = (
     *json_rows.RULES,
     *arrow.RULES,
 )
+
+SHARED = 10_000
+"""So many different sets of other columns are kept once for all images that have them."""
 
 
 def read(source: Source, place: Path) -> Pairs:
@@ -55,22 +58,26 @@ def _read(source: Source, place: Path, tally: Tally) -> Pairs:
             f"{table.file}: {empty} rows, but no caption in column {chosen.text!r}; "
             f"say which column has them with {option('text_column')}"
         )
-    tally.use("rows", table.n_rows - empty)
+    tally.use("rows", table.n_rows)
     tally.leave_out("captions", "the cell is empty", _some_place(table, captions), count=empty)
     tally.use("captions", sum(map(len, captions)))
     groups = _groups(keys)
     others, varying = _other_columns(table, chosen, source, groups)
     labels = others.pop("label", None)
     known: Iterable[tuple[str, ...]] = zip(*others.values(), strict=True) if others else itertools.repeat(())
+    shared: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}
     pairs = []
     for (image_id, rows), label, values in zip(groups.items(), labels or itertools.repeat(""), known, strict=False):
         texts = captions[rows[0]] if len(rows) == 1 else tuple(text for row in rows for text in captions[row])
         ids = (f"{image_id}#0",) if len(texts) == 1 else numbered(image_id, texts)
-        columns = tuple(zip(others, values, strict=True)) if values else ()
+        columns = shared.get(values)
+        if columns is None:
+            columns = tuple(zip(others, values, strict=True))
+            if len(shared) < SHARED:
+                shared[values] = columns
         pairs.append(Pair(image_id, images[rows[0]], texts, ids, label, columns))
     tally.use("images", len(pairs))
-    notes = counted((empty, "{n} rows have no caption"))
-    notes += tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
+    notes = tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
     return Pairs(source.title, split, pairs, notes=notes, read=tally.read(), root=root)
 
 
@@ -105,6 +112,8 @@ def _images(
     values = table.columns[chosen.image]
     ids = _given_ids(table, source)
     if isinstance(values[0], RowImage):
+        if ids:
+            arrow.check_ids(table, ids, values)
         return values, ids or arrow.ids_of(values, tally), None
     root = paths.image_root(table, source)
     found = paths.paths_of(table, chosen.image, root, tally, chosen.folder)

@@ -584,3 +584,58 @@ def test_a_column_that_holds_no_text_is_refused_by_its_kind(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table(content), tmp_path / "t.parquet")
     check_refused(f"parquet:{tmp_path / 't.parquet'}", "column 'title' holds values of double, not texts")
     check_refused(f"parquet:{tmp_path / 't.parquet'}", "column 'vector' holds lists", text_column="vector")
+
+
+def test_rows_without_an_image_are_skipped_when_read_not_before(tmp_path):
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": [*cells(2), None], "caption": list("abc")}), tmp_path / "t.parquet"
+    )
+    pairs = load_pairs(Source(f"parquet:{tmp_path / 't.parquet'}")).pairs
+    assert [pair.image_id for pair in pairs] == ["0.jpg", "1.jpg", "t.parquet/2"]
+    with pytest.raises(InputError, match=r"t\.parquet/2: the row holds no image"):
+        pairs[2].image.read()
+
+
+def test_an_id_of_two_images_in_rows_is_refused(tmp_path):
+    one, two = cells(2)
+    content = {"image": [one, one, two], "caption": list("abc"), "id": ["x", "x", "x"]}
+    pyarrow.parquet.write_table(pyarrow.table(content), tmp_path / "t.parquet")
+    data = f"parquet:{tmp_path / 't.parquet'}"
+    check_refused(data, r"row 2: image id 'x' has another image than before", image_id_column="id")
+    content["id"][2] = "y"
+    pyarrow.parquet.write_table(pyarrow.table(content), tmp_path / "t.parquet")
+    assert captions(data, image_id_column="id") == {"x": ["a", "b"], "y": ["c"]}
+
+
+def test_a_file_beside_that_changes_changes_the_identity_of_its_row(tmp_path):
+    write(tmp_path, {"in.jpg": jpeg()})
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    images = pyarrow.array([{"bytes": None, "path": "in.jpg"}], kind)
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "caption": ["a"]}), tmp_path / "t.parquet")
+    (pair,) = load_pairs(Source(f"parquet:{tmp_path / 't.parquet'}")).pairs
+    before = pair.image.identity()
+    write(tmp_path, {"in.jpg": jpeg("blue") + b" "})
+    assert pair.image.identity() != before
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"\x1f\x8b\x08rest", "t is compressed: decompress it first"),
+        (b"PK\x03\x04rest", "is a zip file, or a table of Excel"),
+        (b"PAR1rest", "is a parquet file: name it parquet:FILE"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_files_that_are_no_text_are_refused_by_what_they_are(tmp_path, kind, content, match):
+    check_refused(f"{kind}:{write(tmp_path, {'t': content}) / 't'}", match)
+
+
+def test_the_column_of_row_numbers_that_pandas_writes_is_nothing(tmp_path):
+    (pair,) = load_pairs(Source(table(tmp_path, ",filepath,title,source\n0,0.jpg,a,web\n"))).pairs
+    assert pair.columns == (("source", "web"),)
+
+
+def test_a_folder_of_parquet_without_its_kind_is_named_with_it(tmp_path):
+    write_shards(tmp_path / "set", HUB)
+    check_refused(str(tmp_path / "set"), rf"did you mean parquet:{re.escape(str(tmp_path))}/set\?")

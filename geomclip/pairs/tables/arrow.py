@@ -15,7 +15,7 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
-from geomclip.pairs.parsing import clean
+from geomclip.pairs.parsing import clean, shorten
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables import shards
 from geomclip.pairs.tables.columns import MAX_ROWS, MAX_TABLE_BYTES, Table
@@ -100,6 +100,17 @@ def ids_of(images: Sequence[RowImage], tally: Tally) -> list[str]:
     return ids
 
 
+def check_ids(table: Table, ids: Sequence[str], images: Sequence[RowImage]) -> None:
+    """InputError for an id of two different images."""
+    counts = Counter(ids)
+    digests: dict[str, str] = {}
+    for row, (image_id, image) in enumerate(zip(ids, images, strict=True)):
+        if counts[image_id] > 1:
+            digest = _digest(image)
+            if digests.setdefault(image_id, digest) != digest:
+                raise InputError(f"{table.where(row)}: image id {shorten(image_id)} has another image than before")
+
+
 def _digest(image: RowImage) -> str:
     try:
         return hashlib.sha256(image.read()).hexdigest()
@@ -136,7 +147,7 @@ def _read(file: Path) -> _Part:
         if file.suffix == ".arrow" and not is_parquet(file):
             return _read_arrow(file)
         return _read_parquet(file)
-    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError, LookupError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
         raise _unreadable(file, error) from error
@@ -174,8 +185,10 @@ def _read_parquet(file: Path) -> _Part:
         if kind == "values" and table is not None:
             columns[name] = _values(table.column(name), labels.get(name))
         elif kind == "image":
-            stored = [each["path"] for each in table.column(name).to_pylist()] if name in paths and table else None
-            columns[name] = _row_images(file, name, sizes, stored)
+            stored = None
+            if name in paths and table is not None:
+                stored = [(each or {}).get("path") for each in table.column(name).to_pylist()]
+            columns[name] = _row_images(file, name, sizes, stored, [_lacks_bytes(group, name) for group in groups])
     return _Part(file, about.num_rows, columns, {k: v for k, v in kinds.items() if v not in ("values", "image")})
 
 
@@ -202,7 +215,8 @@ def _read_arrow(file: Path) -> _Part:
                 for batch in batches:
                     batch.column(place).validate()
                     stored += batch.column(place).field("path").to_pylist()
-            columns[name] = _row_images(file, name, sizes, stored)
+            lacking = [stored is not None and bool(batch.column(place).field("bytes").null_count) for batch in batches]
+            columns[name] = _row_images(file, name, sizes, stored, lacking)
     return _Part(file, sum(sizes), columns, {k: v for k, v in kinds.items() if v not in ("values", "image")})
 
 
@@ -211,12 +225,24 @@ def _check_rows(count: int, file: Path) -> None:
         raise InputError(f"{file} has {count} rows, more than {MAX_ROWS}")
 
 
-def _row_images(file: Path, name: str, sizes: Sequence[int], stored: Sequence[str | None] | None) -> list[RowImage]:
+def _lacks_bytes(group: Any, name: str) -> bool:
+    """Whether a row of the group may have no bytes, but a path to a file."""
+    for leaf in range(group.num_columns):
+        column = group.column(leaf)
+        if column.path_in_schema == f"{name}.bytes":
+            return not (column.is_stats_set and column.statistics.has_null_count and not column.statistics.null_count)
+    return False
+
+
+def _row_images(
+    file: Path, name: str, sizes: Sequence[int], stored: Sequence[str | None] | None, lacking: Sequence[bool]
+) -> list[RowImage]:
     places = [(group, row) for group, count in enumerate(sizes) for row in range(count)]
     paths = stored or [None] * len(places)
+    shown = [clean(path) if path else f"{clean(file.name)}/{number}" for number, path in enumerate(paths)]
     return [
-        RowImage(file, name, group, row, clean(path) if path else f"{clean(file.name)}/{number}", path or "")
-        for number, ((group, row), path) in enumerate(zip(places, paths, strict=True))
+        RowImage(file, name, group, row, seen, path or "", lacking[group])
+        for (group, row), path, seen in zip(places, paths, shown, strict=True)
     ]
 
 

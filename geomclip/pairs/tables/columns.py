@@ -7,9 +7,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine.errors import InputError
+from geomclip.pairs.parsing import decode_text, read_bytes
+
 MAX_TABLE_BYTES = 1 << 32
 """Larger files, and columns that unpack to more, are refused."""
 MAX_ROWS = 100_000_000
+
+
+_OTHERS = {
+    b"\x1f\x8b": "is compressed: decompress it first",
+    b"PK\x03\x04": "is a zip file, or a table of Excel: unpack it, or save it as csv (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "is a table of Excel: save it as csv (UTF-8)",
+    b"PAR1": "is a parquet file: name it parquet:FILE",
+    b"ARROW1": "is an Arrow file: name it parquet:FILE",
+    b"SQLite format 3": "is a database: export the table as csv",
+}
+"""How files begin that are no text, and what to do with them."""
+
+
+def text_of(file: Path) -> str:
+    """The text of a table; InputError for files that are none, with the way out."""
+    data = read_bytes(file, limit=MAX_TABLE_BYTES)
+    for beginning, what in _OTHERS.items():
+        if data.startswith(beginning):
+            raise InputError(f"{file} {what}")
+    return decode_text(data, name=str(file))
 
 
 @dataclass(frozen=True)

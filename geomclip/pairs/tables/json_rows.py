@@ -8,8 +8,8 @@ from typing import Any
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
-from geomclip.pairs.parsing import clean, decode_text, need, parse_json, read_bytes
-from geomclip.pairs.tables.columns import MAX_TABLE_BYTES, Table
+from geomclip.pairs.parsing import clean, need, parse_json
+from geomclip.pairs.tables.columns import Table, text_of
 
 RULES = (
     "jsonl: and json: take one JSON object a line, or one JSON array of objects; a row is an object, a column a name "
@@ -19,7 +19,7 @@ RULES = (
 
 def read(file: Path, tally: Tally) -> Table:
     """The table in a file of JSON objects."""
-    text = decode_text(read_bytes(file, limit=MAX_TABLE_BYTES), name=str(file))
+    text = text_of(file)
     if text.lstrip()[:1] == "[":
         values = need(parse_json(text, name=str(file)), list, entry=str(file))
         entries = [f"row {number}" for number in range(len(values))]

@@ -88,6 +88,8 @@ def _one_form(path: str, root: Path) -> str:
         there = os.path.exists(root / plain)
     absolute = plain.startswith("/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
+    if not parts:
+        return plain  # the folder itself, which is no image
     plain = "/" * absolute + "/".join(parts)
     if ".." in parts:
         flat = os.path.normpath(plain)

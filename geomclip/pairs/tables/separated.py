@@ -13,9 +13,9 @@ from pathlib import Path
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
-from geomclip.pairs.parsing import decode_text, read_bytes, shorten
+from geomclip.pairs.parsing import shorten
 from geomclip.pairs.source import Source
-from geomclip.pairs.tables.columns import MAX_TABLE_BYTES, Table
+from geomclip.pairs.tables.columns import Table, text_of
 from geomclip.pairs.tables.names import at_default, is_address, is_image_name, names_found
 
 RULES = (
@@ -58,7 +58,7 @@ class Dialect:
 
 def read(file: Path, source: Source, tally: Tally) -> Table:
     """The table in a file of separated fields."""
-    text = decode_text(read_bytes(file, limit=MAX_TABLE_BYTES), name=str(file))
+    text = text_of(file)
     with _fields_of_any_length(text):
         dialect = _dialect(text, source, file=file)
         rows, dialect = _rows(text, dialect, file=file)
@@ -78,6 +78,7 @@ def read(file: Path, source: Source, tally: Tally) -> Table:
         columns = _named_by_content(body, source, file=file, tally=tally)
     elif not body:
         columns = {name: [] for name in header}
+    columns.pop("", None)  # numbers of rows, as pandas writes them
     if dialect.spaced:
         columns = {name: [cell.strip() for cell in cells] for name, cells in columns.items()}
     return Table(file, columns, len(body), where, file.parent, typed=False, headerless=headerless)

@@ -55,6 +55,7 @@ class RowImage:
     row: int  # in the group
     shown: str
     stored: str = ""  # the path beside the bytes: a name, opened only where there are no bytes
+    lacking: bool = False  # whether rows of the group have none
 
     @property
     def path(self) -> str:
@@ -69,14 +70,24 @@ class RowImage:
             return data
         if not self.stored:
             raise InputError(f"{self.shown}: the row holds no image")
-        return inside(self.file.parent, self.stored, entry=f"{self.file.name}, column {self.column!r}").read_bytes()
+        return self._beside().read_bytes()
+
+    def _beside(self) -> Path:
+        """The file of the path beside the bytes; InputError if that is outside the folder."""
+        return inside(self.file.parent, self.stored, entry=f"{self.file.name}, column {self.column!r}")
 
     def identity(self) -> str:
         """Size and modification time of the file, and the place within; 'absent' for a file that is gone."""
         stat = stat_if_there(self.file)
         if stat is None:
             return "absent"
-        return f"{stat.st_size}:{stat.st_mtime_ns}:{self.group}:{self.row}"
+        own = f"{stat.st_size}:{stat.st_mtime_ns}:{self.group}:{self.row}"
+        if not (self.lacking and self.stored):
+            return own
+        try:
+            return f"{own}:{ImageFile(self._beside()).identity()}"
+        except InputError:
+            return own
 
 
 class _Groups:
