@@ -10,6 +10,7 @@ checkout of an older commit, whose reader is timed too.
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import io
 import json
@@ -96,7 +97,44 @@ def plain_folder(place: Path) -> object:
     ]
 
 
+CAPTION = "A man rides a wave on top of a surfboard in the sea, "
+
+
+def write_csv(place: Path, rows: int) -> None:
+    """A caption a row, an image a row: the most objects that so many rows can become."""
+    (place.parent / "0.jpg").touch()  # where no image is there, all are looked for
+    with place.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["filepath", "title", "source"])
+        writer.writerows([f"{row}.jpg", f"{CAPTION}{row}", "web"] for row in range(rows))
+
+
+def plain_csv(place: Path) -> object:
+    """A dictionary a row."""
+    with place.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_parquet(place: Path, rows: int) -> None:
+    """The same as parquet."""
+    import pyarrow
+    import pyarrow.parquet
+
+    (place.parent / "0.jpg").touch()
+    columns = {"filepath": [f"{row}.jpg" for row in range(rows)], "title": [f"{CAPTION}{row}" for row in range(rows)]}
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "source": ["web"] * rows}), place)
+
+
+def plain_parquet(place: Path) -> object:
+    """A dictionary a row."""
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(place).to_pylist()
+
+
 PARTS = {
+    "csv": Part(write_csv, plain_csv, "csv:"),
+    "parquet": Part(write_parquet, plain_parquet, "parquet:"),
     "tar": Part(write_tar, plain_tar, "wds:"),
     "coco": Part(write_coco, plain_coco, "coco", root=True),
     "folder": Part(write_folder, plain_folder, "folder:"),
@@ -117,7 +155,10 @@ def read(part: Part, place: Path) -> object:
 def one(name: str, way: str, place: Path) -> None:
     """Time one way of one part; a line of JSON."""
     part = PARTS[name]
-    import geomclip.pairs  # noqa: F401  # imports are no part of reading
+    # imports are no part of reading
+    import pyarrow.parquet  # noqa: F401
+
+    import geomclip.pairs  # noqa: F401
 
     before, worked = memory_gb("VmRSS"), time.process_time()
     kept = part.plain(place) if way == PLAIN else read(part, place)

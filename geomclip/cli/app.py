@@ -128,6 +128,8 @@ def measure(context: click.Context, /, **options: Any) -> None:
         panel.save(out)
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
+        for line in (panel.made_from.get("read") or {}).get("how") or ():  # of no use if only a program is told
+            click.echo(f"geomclip: read: {line}", err=True)
     else:
         listings.print_panel(panel, stdout_console())
 

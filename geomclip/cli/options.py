@@ -65,6 +65,7 @@ WEIGHTS = [
 MODEL = [text("--model", "NAME", "`geomclip models` lists the names.", "demo"), *WEIGHTS]
 DATA_ROOT = path("--data-root", "FOLDER", "Where data sets lie; default the cache's data folder.")
 LIMIT = whole("--limit", "Only the first N images.", at_least=2)
+IMAGE_ROOT = path("--image-root", "FOLDER", "What paths in a table are relative to; default its folder.")
 IMAGE_ID_COLUMN = text("--image-id-column", "NAME", "Rows with one value in it are captions of one image.")
 DATA = [  # each is a field of Source
     text("--data", "NAME", "`geomclip data` lists the names.", Source.data),
@@ -74,6 +75,7 @@ DATA = [  # each is a field of Source
     text("--image-column", "NAME", "Of csv, tsv, jsonl, parquet.", Source.image_column),
     text("--text-column", "NAME", "Of csv, tsv, jsonl, parquet.", Source.text_column),
     IMAGE_ID_COLUMN,
+    IMAGE_ROOT,
 ]
 WORK = [
     whole("--batch-size", "Images at a time.", at_least=1, default=64),
@@ -242,6 +244,7 @@ FINETUNE_DATA = [
     text("--image-column", "NAME", f"Of csv, tsv, jsonl, parquet; default {Source.image_column}."),
     text("--text-column", "NAME", f"Of csv, tsv, jsonl, parquet; default {Source.text_column}."),
     IMAGE_ID_COLUMN,
+    IMAGE_ROOT,
 ]
 
 

@@ -128,6 +128,8 @@ def _dataset(data: str) -> Dataset:
         guesses = [f"wds:{data}"]
     elif os.path.isdir(path):
         guesses = [f"folder:{data}", f"imagenet-folder:{data}"]
+        if any(name.endswith((".parquet", ".arrow")) or name == "dataset_dict.json" for name in os.listdir(path)):
+            guesses = [f"parquet:{data}"]
     else:
         names = [name.removesuffix(":") for name in DATASETS]
         close = near(prefix, names)

@@ -142,7 +142,8 @@ DATASETS: dict[str, Dataset] = {
         _table("csv", f"a table of image paths and captions ({_IN_TABLE})"),
         _table("tsv", "the same, tab-separated"),
         _table("jsonl", "the same, one JSON object a line"),
-        _table("parquet", "the same, parquet"),
+        _table("json", "the same, one JSON array of objects"),
+        _table("parquet", "the same, or with the images in it; a folder or pattern of shards too"),
         Dataset("folder:", "images, each with a .txt of its name", "", _YOURS, (), folder.read, follows="DIR"),
         Dataset("wds:", "webdataset tars ({000..012}.tar, globs)", "", _YOURS, (), wds.read, follows="PATTERN"),
         Dataset(

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,14 @@ MAX_JSON_BYTES = 1 << 29
 MAX_TEXT_BYTES = 1 << 26  # a caption file: 64 MiB
 
 
+class NoSuchSplit(InputError):
+    """A split that a set has not; `reason` is the message without the way out, for callers that know a better one."""
+
+    def __init__(self, reason: str, way_out: str = "") -> None:
+        super().__init__(f"{reason}; {way_out}" if way_out else reason)
+        self.reason = reason
+
+
 def choose_split(requested: str | None, splits: Sequence[str], *, name: str) -> str:
     """The split to read: the one requested, else test, else val; 'all' for a set without splits.
 
@@ -35,7 +44,7 @@ def choose_split(requested: str | None, splits: Sequence[str], *, name: str) -> 
     if not splits:
         if requested in (None, ALL):
             return ALL
-        raise InputError(f"{name} has no splits, so there is no split {requested!r}; leave {option('split')} out")
+        raise NoSuchSplit(f"{name} has no splits, so there is no split {requested!r}", f"leave {option('split')} out")
     other_names = {"val": ("val", "validation", "valid", "dev")}
     for wanted in ("test", "val") if requested is None else (requested,):
         for split in other_names.get(wanted, (wanted,)):
@@ -44,7 +53,7 @@ def choose_split(requested: str | None, splits: Sequence[str], *, name: str) -> 
     there = ", ".join(splits)
     if requested is None:
         raise InputError(f"{name} has neither a test nor a val split; name one with {option('split')} ({there})")
-    raise InputError(f"{name} has no split {requested!r}; it has {there}")
+    raise NoSuchSplit(f"{name} has no split {requested!r}; it has {there}")
 
 
 def inside(folder: Path, name: str, *, entry: str) -> Path:
@@ -73,10 +82,12 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     """The bytes of a file of at most `limit` bytes."""
     try:
         with path.open("rb") as file:
-            expected = min(os.fstat(file.fileno()).st_size, limit)
-            data = file.read(expected + 1)  # room for what is there: `limit` alone would cost pages for every caption
-            if len(data) > expected:
-                data += file.read(limit + 1 - len(data))  # it grew, or is no plain file
+            about = os.fstat(file.fileno())
+            # room for what may be read is made before: a small file shall not take that of the limit
+            expected = min(about.st_size, limit) if stat.S_ISREG(about.st_mode) else limit
+            data = file.read(expected + 1)
+            if expected < len(data) <= limit:
+                data += file.read(limit + 1 - len(data))  # it grew since
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:

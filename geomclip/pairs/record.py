@@ -81,7 +81,7 @@ def stat_if_there(file: Path) -> os.stat_result | None:
         raise machine_fault(str(file), problem) from problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One image and the texts that describe it (none is allowed: it stays a candidate)."""
 
@@ -103,7 +103,8 @@ class Pairs:
     """A split of a data set, in a fixed order.
 
     Class data (imagenet-folder) have `classes` and one tuple of prompts a class in `class_prompts`; each
-    pair's `label` is then the name of its class. `read` is what the reader saw, used and left out, and why.
+    pair's `label` is then the name of its class. `read` is what the reader saw, used and left out, and why; `root`,
+    of tables of paths, is the folder where these were looked for.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Pairs:
     class_prompts: tuple[tuple[str, ...], ...] | None = None
     notes: tuple[str, ...] = field(default=())
     read: Read = field(default_factory=Read)
+    root: Path | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)

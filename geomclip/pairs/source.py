@@ -24,6 +24,8 @@ class Source:
     image_column, text_column, image_id_column : str
         For tables (csv, tsv, jsonl, parquet). Rows of one image id are one image; without that column,
         rows of one path are.
+    image_root : path, optional
+        For tables: the folder that their paths are relative to. Left out: the table's own.
 
     Examples
     --------
@@ -39,6 +41,7 @@ class Source:
     image_column: str = "filepath"
     text_column: str = "title"
     image_id_column: str | None = None
+    image_root: str | Path | None = None
 
     @property
     def format(self) -> str:

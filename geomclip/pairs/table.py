@@ -1,202 +1,187 @@
-"""Tables of image paths and captions: csv, tsv, jsonl and parquet files, one row a caption."""
+"""Tables of images and captions: csv, tsv, jsonl, json, parquet and Arrow, one row a caption or an image.
+
+What is read, and by which rules, stands in RULES of the files of `pairs/tables/`, each with one part of it.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine.collector import collector_paused
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import one_line, option
-from geomclip.pairs.parsing import (
-    caption,
-    choose_split,
-    clean,
-    counted,
-    decode_text,
-    need,
-    numbered,
-    openable,
-    parse_json,
-    read_bytes,
-    shorten,
-)
-from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.machine.tally import Tally
+from geomclip.machine.words import option
+from geomclip.pairs.parsing import choose_split, clean, need, numbered, shorten
+from geomclip.pairs.record import ImageSource, Pair, Pairs
 from geomclip.pairs.source import Source
+from geomclip.pairs.tables import arrow, cells, json_rows, names, paths, separated
+from geomclip.pairs.tables.columns import Table
+from geomclip.pairs.tables.stored import FolderImage, RowImage
 
-MAX_TABLE_BYTES = 1 << 32
-Row = tuple[str, Mapping[str, Any]]
-"""Where a row is ("FILE row 3"), and its values by column."""
+RULES = (
+    "Rows of one image (of one image-id column, else of one path) are one image with the captions of all of them.",
+    "A column `split` makes splits, `label` becomes the label; other columns of text, whole numbers or truth values "
+    "are kept, unless their value differs between rows of one image.",
+    *names.RULES,
+    *cells.RULES,
+    *paths.RULES,
+    *separated.RULES,
+    *json_rows.RULES,
+    *arrow.RULES,
+)
+
+SHARED = 10_000
+"""So many different sets of other columns are kept once for all images that have them."""
 
 
-@dataclass
-class _Image:
-    """What the rows read so far say of one image."""
-
-    path: str
-    texts: list[str] = field(default_factory=list)
-    columns: dict[str, str] = field(default_factory=dict)
+def read(source: Source, place: Path) -> Pairs:
+    """The images of a table in the order they first appear, each with the texts of all its rows."""
+    with collector_paused():
+        return _read(source, place, Tally())
 
 
-def read(source: Source, file: Path) -> Pairs:
-    """The images of a table in the order they first appear, each with the texts of all its rows.
-
-    Rows belong to one image if the image-id column (else the image column) is equal. Paths are relative to
-    the table's folder, or absolute. A `split` column makes splits, `label` becomes the label, other columns
-    of text, whole numbers or truth values are kept, unless their value differs between rows of one image.
-    """
-    kind = source.format
-    columns, rows = _READERS[kind](file)
-    _check_columns(source, columns, file=file, rows=rows)
-    name = f"{kind}:{file}"
-    splits = tuple(dict.fromkeys(str(row["split"]) for _, row in rows)) if "split" in columns else ()
-    split = choose_split(source.split, splits, name=name)
-    images, varying, empty = _gather(
-        source,
-        [(entry, row) for entry, row in rows if not splits or str(row["split"]) == split],
-        others=[column for column in columns if _is_scalar(column, rows)],
-    )
-    pairs = [
-        Pair(
-            image_id=image_id,
-            image=ImageFile(file.parent / image.path, shown=clean(image.path)),
-            captions=tuple(image.texts),
-            caption_ids=numbered(image_id, image.texts),
-            label="" if "label" in varying else image.columns.get("label", ""),
-            columns=tuple((k, v) for k, v in image.columns.items() if k != "label" and k not in varying),
+def _read(source: Source, place: Path, tally: Tally) -> Pairs:
+    table, split, splits = _table(source, place, tally)
+    chosen = names.choose_columns(table, source, tally)
+    if not table.n_rows:
+        raise InputError(f"{table.file} has no rows")
+    if not splits:
+        table, split = _of_split(table, source, tally)
+    images, keys, root = _images(table, chosen, source, tally)
+    captions = cells.captions_of(table, chosen.text, tally)
+    empty = sum(not texts for texts in captions)
+    if empty == len(captions):
+        raise InputError(
+            f"{table.file}: {empty} rows, but no caption in column {chosen.text!r}; "
+            f"say which column has them with {option('text_column')}"
         )
-        for image_id, image in images.items()
-    ]
-    notes = counted((empty, "{n} rows have no caption"))
-    notes += tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
-    return Pairs(source.title, split, pairs, notes=notes)
+    tally.use("rows", table.n_rows)
+    tally.leave_out("captions", "the cell is empty", _some_place(table, captions), count=empty)
+    tally.use("captions", sum(map(len, captions)))
+    groups = _groups(keys)
+    others, varying = _other_columns(table, chosen, source, groups)
+    labels = others.pop("label", None)
+    known: Iterable[tuple[str, ...]] = zip(*others.values(), strict=True) if others else itertools.repeat(())
+    shared: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}
+    pairs = []
+    for (image_id, rows), label, values in zip(groups.items(), labels or itertools.repeat(""), known, strict=False):
+        texts = captions[rows[0]] if len(rows) == 1 else tuple(text for row in rows for text in captions[row])
+        ids = (f"{image_id}#0",) if len(texts) == 1 else numbered(image_id, texts)
+        columns = shared.get(values)
+        if columns is None:
+            columns = tuple(zip(others, values, strict=True))
+            if len(shared) < SHARED:
+                shared[values] = columns
+        pairs.append(Pair(image_id, images[rows[0]], texts, ids, label, columns))
+    tally.use("images", len(pairs))
+    notes = tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
+    return Pairs(source.title, split, pairs, notes=notes, read=tally.read(), root=root)
 
 
-def _gather(source: Source, rows: Iterable[Row], *, others: list[str]) -> tuple[dict[str, _Image], list[str], int]:
-    """The images by id; the columns that differ within an image; the number of rows without a caption."""
-    used = {source.image_column, source.text_column, source.image_id_column, "split"}
-    others = [column for column in others if column not in used]
-    images: dict[str, _Image] = {}
-    varying: dict[str, None] = {}
-    empty = 0
-    for entry, row in rows:
-        path = need(row.get(source.image_column), str, entry=f"{entry}, column {source.image_column!r}")
-        openable(path, entry=f"{entry}, column {source.image_column!r}")
-        image_id = clean(path)
-        if source.image_id_column is not None:
-            image_id = _text(row.get(source.image_id_column))
-            if not image_id:
-                raise InputError(f"{entry}: column {source.image_id_column!r} is empty")
-        columns = {column: _text(row.get(column)) for column in others}
-        image = images.setdefault(image_id, _Image(path, columns=columns))
-        if image.path != path:
+def _table(source: Source, place: Path, tally: Tally) -> tuple[Table, str, bool]:
+    """The rows, and where the files themselves make splits, which of them these are."""
+    if source.format in separated.OWN:
+        return separated.read(place, source, tally), "", False
+    if source.format == "parquet":
+        return arrow.read(place, source, tally)
+    return json_rows.read(place, tally), "", False
+
+
+def _of_split(table: Table, source: Source, tally: Tally) -> tuple[Table, str]:
+    """The rows of the split that is meant, and its name."""
+    name = f"{source.format}:{table.file}"
+    column = next((each for each in table.columns if each.strip().lower() == "split"), None)
+    if column is None:
+        return table, choose_split(source.split, (), name=name)
+    values = table.columns[column]
+    for row, value in enumerate(values):
+        if type(value) is not str or not value.strip():
+            need(value or None, str, entry=f"{table.where(row)}, column {column!r}")
+    split = choose_split(source.split, tuple(dict.fromkeys(values)), name=name)
+    rows = [row for row, value in enumerate(values) if value == split]
+    return (table if len(rows) == table.n_rows else table.kept(rows)), split
+
+
+def _images(
+    table: Table, chosen: names.Chosen, source: Source, tally: Tally
+) -> tuple[Sequence[ImageSource], Sequence[str], Path | None]:
+    """Of each row its image and its id, and the folder of the images where they are files of their own."""
+    values = table.columns[chosen.image]
+    ids = _given_ids(table, source)
+    if isinstance(values[0], RowImage):
+        if ids:
+            arrow.check_ids(table, ids, values)
+        return values, ids or arrow.ids_of(values, tally), None
+    root = paths.image_root(table, source)
+    found = paths.paths_of(table, chosen.image, root, tally, chosen.folder)
+    if ids:
+        _check_ids(table, ids, found, tally)
+    paths.refuse_if_elsewhere(table, chosen.image, found, root)
+    made = {path: FolderImage(root, path) for path in dict.fromkeys(found)}
+    shown = found if all(map(str.isascii, made)) else [clean(path) for path in found]
+    return [made[path] for path in found], ids or shown, root
+
+
+def _given_ids(table: Table, source: Source) -> list[str] | None:
+    if source.image_id_column is None:
+        return None
+    ids = [_text(value) for value in table.columns[source.image_id_column]]
+    if not all(ids):
+        raise InputError(f"{table.where(ids.index(''))}: column {source.image_id_column!r} is empty")
+    return ids
+
+
+def _check_ids(table: Table, ids: Sequence[str], found: Sequence[str], tally: Tally) -> None:
+    """InputError for an id of two paths; a path of two ids is two images, and said."""
+    path_of: dict[str, str] = {}
+    for row, (image_id, path) in enumerate(zip(ids, found, strict=True)):
+        before = path_of.setdefault(image_id, path)
+        if before != path:
             raise InputError(
-                f"{entry}: image id {shorten(image_id)} is {shorten(path)} here, {shorten(image.path)} before"
+                f"{table.where(row)}: image id {shorten(image_id)} is {shorten(path)} here, {shorten(before)} before"
             )
-        varying |= {column: None for column in others if image.columns[column] != columns[column]}
-        texts = _texts(row.get(source.text_column), entry=f"{entry}, column {source.text_column!r}")
-        image.texts += texts
-        empty += not texts
-    return images, list(varying), empty
+    if again := len(path_of) - len(set(path_of.values())):
+        tally.understood(f"{again} image ids stand for a file that another id has too: they are images of their own")
 
 
-def _texts(value: Any, *, entry: str) -> list[str]:
-    """The captions in one cell: a text, a list of texts (jsonl, parquet), or nothing."""
-    values = value if isinstance(value, list) else [] if value is None else [value]
-    return [text for text in (caption(need(each, str, entry=entry)) for each in values) if text]
+def _groups(keys: Sequence[str]) -> dict[str, list[int]]:
+    """The rows of each image, in the order in which the images first appear."""
+    groups: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        if (rows := groups.get(key)) is None:
+            groups[key] = [row]
+        else:
+            rows.append(row)
+    return groups
+
+
+def _other_columns(
+    table: Table, chosen: names.Chosen, source: Source, groups: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """What else is known of each image, by column; and the columns that differ between rows of one image."""
+    used = {chosen.image, chosen.text, chosen.folder, source.image_id_column, "split"}
+    several = [rows for rows in groups.values() if len(rows) > 1]
+    firsts = [rows[0] for rows in groups.values()]
+    others: dict[str, list[str]] = {}
+    varying = []
+    for name, values in table.columns.items():
+        if name in used or not set(map(type, values)) <= {str, int, bool, type(None)}:
+            continue
+        if any(_text(values[row]) != _text(values[rows[0]]) for rows in several for row in rows[1:]):
+            varying.append(name)
+        else:
+            others[name] = [_text(values[row]) for row in firsts]
+    return others, varying
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else clean(str(value))
+    return value if type(value) is str and value.isascii() else "" if value is None else clean(str(value))
 
 
-def _is_scalar(column: str, rows: list[Row]) -> bool:
-    """Whether each value is text, a whole number, a truth value or absent: what can name a group."""
-    return all(isinstance(row.get(column), str | int | None) for _, row in rows)
-
-
-def _check_columns(source: Source, columns: tuple[str, ...], *, file: Path, rows: list[Row]) -> None:
-    for name in ("image_column", "text_column", "image_id_column"):
-        column = getattr(source, name)
-        if column is not None and column not in columns:
-            there = ", ".join(shorten(each)[1:-1] for each in columns[:20]) or "none"
-            hint = ""
-            if source.format == "csv" and len(columns) == 1 and "\t" in columns[0]:
-                hint = "; it looks tab-separated: name it tsv:FILE"
-            raise InputError(f"{file} has no column {column!r} (columns: {there}); say which with {option(name)}{hint}")
-    if not rows:
-        raise InputError(f"{file} has no rows")
-    if "split" in columns:
-        for entry, row in rows:
-            need(row.get("split"), str, entry=f"{entry}, column 'split'")
-
-
-# ---- one function a format: the names of the columns, and the rows
-
-
-def _read_csv(file: Path) -> tuple[tuple[str, ...], list[Row]]:
-    return _read_separated(file, ",")
-
-
-def _read_tsv(file: Path) -> tuple[tuple[str, ...], list[Row]]:
-    return _read_separated(file, "\t")
-
-
-def _read_separated(file: Path, delimiter: str) -> tuple[tuple[str, ...], list[Row]]:
-    text = decode_text(read_bytes(file, limit=MAX_TABLE_BYTES), name=str(file))
-    previous = csv.field_size_limit(len(text) + 1)  # the limit is global and stops at 131,072 characters
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        lines = [(reader.line_num, line) for line in reader if line]
-    except csv.Error as error:
-        raise InputError(
-            f"{file} line {reader.line_num}: {one_line(error, 200)}; "
-            'a field with a quote in it is written in quotes, the quote doubled ("")'
-        ) from error
-    finally:
-        csv.field_size_limit(previous)
-    if not lines:
-        raise InputError(f"{file} is empty")
-    header = tuple(name.strip() for name in lines[0][1])
-    if len(set(header)) < len(header):
-        raise InputError(f"{file} has two columns of one name: {shorten(', '.join(header))}")
-    for number, line in lines[1:]:
-        if len(line) != len(header):
-            raise InputError(
-                f"{file} line {number} has {len(line)} fields, the header {len(header)}; "
-                f"write a field with a {delimiter!r} in it in quotes"
-            )
-    return header, [(f"{file} line {number}", dict(zip(header, line, strict=True))) for number, line in lines[1:]]
-
-
-def _read_jsonl(file: Path) -> tuple[tuple[str, ...], list[Row]]:
-    text = decode_text(read_bytes(file, limit=MAX_TABLE_BYTES), name=str(file))
-    rows: list[Row] = []
-    for number, line in enumerate(re.split(r"\r\n|\n", text), start=1):
-        if line.strip():
-            entry = f"{file} line {number}"
-            rows.append((entry, need(parse_json(line, name=entry), dict, entry=entry)))
-    if not rows:
-        raise InputError(f"{file} is empty")
-    return tuple(dict.fromkeys(clean(name) for _, row in rows for name in row)), rows
-
-
-def _read_parquet(file: Path) -> tuple[tuple[str, ...], list[Row]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
-    try:
-        table = pyarrow.parquet.ParquetFile(file).read()
-        rows = table.to_pylist()
-    except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"{file} is not a readable parquet file: {one_line(error, 200)}") from error
-    return tuple(table.column_names), [(f"{file} row {number}", row) for number, row in enumerate(rows)]
-
-
-_READERS = {"csv": _read_csv, "tsv": _read_tsv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+def _some_place(table: Table, captions: Sequence[tuple[str, ...]]) -> str:
+    """Where the first row without a caption is, if there is one."""
+    row = next((row for row, texts in enumerate(captions) if not texts), None)
+    return "" if row is None else table.where(row).removeprefix(f"{table.file} ")

@@ -52,6 +52,7 @@ def finetune(
     image_column: str | None = None,
     text_column: str | None = None,
     image_id_column: str | None = None,
+    image_root: Path | None = None,
     resume: bool = False,
     override: bool = False,
     bootstrap: int = Measuring.bootstrap,
@@ -70,7 +71,7 @@ def finetune(
     model, pretrained, arch
         As `geomclip.encoders.load_encoder` takes them. Left out: demo. For "wise-ft" the run to be interpolated
         with its base.
-    data, data_root, cache_dir, image_column, text_column, image_id_column
+    data, data_root, cache_dir, image_column, text_column, image_id_column, image_root
         As `geomclip.pairs.Source` has them. Left out: emoji. Trains on train, chooses by val.
     out : path, optional
         The run folder. Left out: `runs/METHOD-DATA-N`, the first N that is free (with `resume`: the last there is).
@@ -115,6 +116,7 @@ def finetune(
     named |= {"split": split, "holdout": holdout, "limit": limit, "image_column": image_column}
     named |= {"text_column": text_column, "image_id_column": image_id_column}
     named["data_root"] = None if data_root is None else str(data_root)
+    named["image_root"] = None if image_root is None else str(image_root)
     folder = folder_for(out, method or DEFAULTS["method"], data or DEFAULTS["data"], resume=resume)
     place = RunFolder(folder, resume, override, tensorboard, wandb)
     began = place.began_with()

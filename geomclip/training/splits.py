@@ -10,7 +10,7 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.pairs import Source, load_pairs
-from geomclip.pairs.parsing import ALL
+from geomclip.pairs.parsing import ALL, NoSuchSplit
 from geomclip.pairs.record import Pairs
 
 
@@ -65,8 +65,9 @@ def load_splits(source: Source, *, holdout: float, cache_dir: Path | None = None
     try:
         val = _read(replace(source, split="val"), cache_dir)
     except InputError as error:
+        reason = error.reason if isinstance(error, NoSuchSplit) else error
         raise InputError(
-            f"{error}: fine-tuning chooses by val; {option('holdout', 0.1)} makes one of a tenth of train"
+            f"{reason}: fine-tuning chooses by val; {option('holdout', 0.1)} makes one of a tenth of train"
         ) from error
     notes: tuple[str, ...] = ()
     if source.split is None:
@@ -89,14 +90,12 @@ def load_splits(source: Source, *, holdout: float, cache_dir: Path | None = None
 def _read(source: Source, cache_dir: Path | None, *, whole_allowed: bool = False) -> Pairs:
     try:
         return load_pairs(source, cache_dir=cache_dir)
-    except InputError as error:
-        if "has no split" not in str(error) and "has no splits" not in str(error):
-            raise
+    except NoSuchSplit as error:
         if whole_allowed:
             return load_pairs(replace(source, split=None), cache_dir=cache_dir)
         if source.split == "train":
             hint = f"fine-tuning needs train and val; {option('holdout', 0.1)} makes them of a set without"
-            raise InputError(f"{error}: {hint}") from error
+            raise InputError(f"{error.reason}: {hint}") from error
         raise
 
 

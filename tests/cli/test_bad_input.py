@@ -117,8 +117,8 @@ def test_a_folder_that_is_not_there_is_refused(check_refused: Callable[..., None
 
 
 def test_a_csv_without_the_column_is_refused(check_refused: Callable[..., None], tmp_path: Path) -> None:
-    write(tmp_path, {"a.csv": "filepath,caption\na.png,x\n"})
-    check_refused(f"csv:{tmp_path / 'a.csv'}", "a.csv", "title", "caption")
+    write(tmp_path, {"a.csv": "filepath,legend\na.png,x\n"})
+    check_refused(f"csv:{tmp_path / 'a.csv'}", "a.csv", "title", "legend")
 
 
 def test_a_csv_in_another_encoding_is_refused(check_refused: Callable[..., None], tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_flags_of_the_interface_are_there() -> None:
         *("model", "pretrained", "arch", "data", "split", "embeddings", "data-root", "cache-dir", "batch-size"),
         *("workers", "device", "precision", "logit-scale", "temperature", "bootstrap", "limit", "seed", "out"),
         *("json", "quiet", "debug", "metrics", "curves", "paper", "captions", "by"),
-        *("image-column", "text-column", "image-id-column"),
+        *("image-column", "text-column", "image-id-column", "image-root"),
     ]
     flags = {flag for option in app.app.commands["measure"].params for flag in option.opts}
     assert {f"--{name}" for name in promised} <= flags

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -154,6 +155,18 @@ def test_a_bad_image_is_skipped_named_and_moves_nothing(tmp_path):
     assert np.array_equal(np.delete(rows[0], 2, axis=0), rows[1])  # its neighbours in the batch are the same
     # each text still stands by its image
     assert [read.image_id[row] for row in read.image_of_text] == [name.split("#")[0] for name in read.caption_id]
+
+
+def test_images_of_a_table_that_are_missing_are_said_with_the_folder_searched(tmp_path):
+    (tmp_path / "t.csv").write_text("filepath,title\n" + "".join(f"{k}.png,text {k}\n" for k in range(8)))
+    where = re.escape(f"looked for in {tmp_path}, image_root names another folder")
+    with pytest.raises(InputError, match=rf"of 8 images cannot be used.*No such file.*; {where}$"):
+        embed(TinyEncoder(), f"csv:{tmp_path / 't.csv'}", out=tmp_path / "store")
+    (tmp_path / "there").mkdir()
+    for k in range(8):
+        (tmp_path / "there" / f"{k}.png").write_bytes(png(k))
+    made = embed(TinyEncoder(), f"csv:{tmp_path / 't.csv'}", out=tmp_path / "more", image_root=tmp_path / "there")
+    assert made.image.shape[0] == 8
 
 
 def test_more_than_a_tenth_missing_is_an_error_as_soon_as_it_is_certain(tmp_path):

@@ -232,7 +232,8 @@ def test_jsonl_and_parquet_cells_may_hold_several_captions_or_none(tmp_path):
     for kind in ("jsonl", "parquet"):
         pairs = load_pairs(Source(f"{kind}:{write_table(tmp_path, kind, rows)}"))
         assert [pair.captions for pair in pairs.pairs] == [("one", "two"), ()]
-        assert pairs.notes == ("1 rows have no caption",)
+        (empty,) = pairs.read.left_out
+        assert (empty.what, empty.count, empty.reason) == ("captions", 1, "the cell is empty")
 
 
 def test_only_columns_that_can_name_a_group_are_kept(tmp_path):

@@ -258,6 +258,7 @@ def test_sets_without_what_training_needs_are_refused_with_the_way_out(run, mode
     code, _, errors = run("finetune", "--model", model, "--data", made, "--out", tmp_path / "run", *FLAGS)
     assert code == 2
     assert reason in errors
+    assert "leave --split out" not in errors  # nobody has given one
     assert errors.count("\n") == 1
 
 

@@ -32,6 +32,7 @@ def embed(
     image_column: str = Source.image_column,
     text_column: str = Source.text_column,
     image_id_column: str | None = None,
+    image_root: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> EmbeddingSet:
     """Embeddings of a data set under a model, from the cache where the same have been made before.
@@ -50,7 +51,7 @@ def embed(
         Left out: test if the set has one, else val.
     pretrained, arch, precision, device, seed
         Of the model, as `geomclip.encoders.load_encoder` takes them.
-    data_root, image_column, text_column, image_id_column
+    data_root, image_column, text_column, image_id_column, image_root
         Of the data, as `geomclip.pairs.Source` has them.
     cache_dir : path, optional
         Left out: see `geomclip.machine.files.cache_dir`.
@@ -74,7 +75,7 @@ def embed(
         If a name or a file cannot be used, or more than a tenth of the images cannot be read.
     """
     if isinstance(data, str):
-        source = Source(data, split, data_root, limit, image_column, text_column, image_id_column)
+        source = Source(data, split, data_root, limit, image_column, text_column, image_id_column, image_root)
         data = load_pairs(source, cache_dir=cache_dir)
     if isinstance(model, str):
         from geomclip.encoders.remembered import remembered

@@ -213,7 +213,7 @@ class Extraction:
         def tick(done: int, reasons: Mapping[int, str]) -> None:
             now = [_skip(start + i, pairs[i], why) for i, why in reasons.items()]
             lost = [*self._skipped_images(), *now]
-            refuse_losses(lost, "images", of=len(self.pairs), data=self.pairs.name)
+            refuse_losses(lost, "images", of=len(self.pairs), data=self.pairs.name, root=self.pairs.root)
             self._advance(done, len(lost))
 
         images = encoding.finished(begun.images, tick)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from geomclip.embeddings.shards import MANIFEST, Record
 from geomclip.encoders.extraction.batches import MOST_SKIPPED
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import is_ours
+from geomclip.machine.words import option
 from geomclip.pairs.record import Pairs
 
 
@@ -30,11 +33,13 @@ def class_index(pairs: Pairs) -> dict[str, int]:
     return index
 
 
-def refuse_losses(lost: Sequence[Record], what: str, *, of: int, data: str) -> None:
-    """InputError as soon as it is certain that more than a tenth will be missing."""
+def refuse_losses(lost: Sequence[Record], what: str, *, of: int, data: str, root: Path | None = None) -> None:
+    """InputError as soon as it is certain that more than a tenth will be missing; `root` is where they should be."""
     if len(lost) > MOST_SKIPPED * of:
+        absent = any(entry["reason"] == os.strerror(errno.ENOENT) for entry in lost)
+        where = f"; looked for in {root}, {option('image_root')} names another folder" if root and absent else ""
         raise InputError(
-            f"{data}: {len(lost)} of {of} {what} cannot be used, more than a tenth; first: {named(lost[:3])}"
+            f"{data}: {len(lost)} of {of} {what} cannot be used, more than a tenth; first: {named(lost[:3])}{where}"
         )
 
 

@@ -1,0 +1,143 @@
+"""Which files a place names: one file, a pattern, a folder of shards, a folder of `save_to_disk`; and their splits."""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from geomclip.machine.errors import InputError
+from geomclip.machine.tally import Tally
+from geomclip.pairs.parsing import choose_split, inside, need, read_json
+from geomclip.pairs.source import Source
+
+RULES = (
+    "parquet: takes a file, a pattern (DIR/test-*.parquet), a folder of .parquet or .arrow files (or with them in "
+    "data/, or in a folder for each split), or a folder that `save_to_disk` of datasets wrote; the order is that of "
+    "the numbers in their names.",
+    "Files named SPLIT-00000-of-00002, or as a split (test.parquet), make splits, unless a column split does; shards "
+    "of the number that their names say which are not there are counted.",
+)
+
+SPLIT_NAMES = ("train", "val", "validation", "valid", "dev", "test")
+_SHARD = re.compile(r"(?P<split>[A-Za-z][\w.]*?)[-_](?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?")
+ENDINGS = (".parquet", ".arrow")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The files of one split, in their order."""
+
+    files: tuple[Path, ...]
+    folder: Path
+    split: str = ""  # "" where the files make none
+
+
+def find(source: Source, place: Path, tally: Tally) -> dict[str, Shards]:
+    """The shards of each split, under its name; under "" where the names of the files make none."""
+    if place.is_file():
+        return {"": Shards((place,), place.parent)}
+    if place.is_dir():
+        return _in_folder(place, tally, deep=True)
+    found = sorted(map(Path, glob.glob(str(place))), key=_by_number) if glob.has_magic(str(place)) else []
+    if not found:
+        raise InputError(f"{place}: no such file")
+    return _by_split([each for each in found if each.is_file()], place.parent, tally)
+
+
+def of_split(source: Source, shards: dict[str, Shards], name: str) -> Shards:
+    """The shards of the split that is meant."""
+    if "" in shards:
+        return shards[""]
+    split = choose_split(source.split, tuple(shards), name=name)
+    return Shards(shards[split].files, shards[split].folder, split)
+
+
+def _in_folder(folder: Path, tally: Tally, *, deep: bool) -> dict[str, Shards]:
+    if (folder / "dataset_dict.json").is_file():
+        return _saved_splits(folder, tally)
+    if (folder / "state.json").is_file():
+        return {"": Shards(_saved(folder), folder)}
+    files = [each for each in folder.iterdir() if each.suffix in ENDINGS and not each.name.startswith(".")]
+    if files:
+        if len({each.suffix for each in files}) > 1:
+            raise InputError(f"{folder} has parquet and Arrow files: name those that are meant ({folder}/*.parquet)")
+        return _by_split(sorted(files, key=_by_number), folder, tally)
+    inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    having = [each for each in inner if deep and any(path.suffix in ENDINGS for path in each.iterdir())]
+    if having and all(each.name.lower() in SPLIT_NAMES for each in having):
+        parts = {each.name.lower(): _in_folder(each, tally, deep=False) for each in having}
+        return {
+            split: Shards(tuple(file for each in part.values() for file in each.files), folder / split)
+            for split, part in parts.items()
+        }
+    if len(having) == 1:
+        return _in_folder(having[0], tally, deep=False)
+    if having:
+        raise InputError(f"{folder} has several folders of tables: name one ({', '.join(map(str, having[:10]))})")
+    raise InputError(f"{folder} cannot be read: it holds no .parquet or .arrow file")
+
+
+def _by_split(files: list[Path], folder: Path, tally: Tally) -> dict[str, Shards]:
+    """The files by the split that their names say."""
+    splits: dict[str, list[Path]] = {}
+    unnamed = []
+    for file in files:
+        named = _SHARD.fullmatch(file.stem)
+        split = named["split"].lower() if named else file.stem.lower()
+        if named or split in SPLIT_NAMES:
+            splits.setdefault(split, []).append(file)
+        else:
+            unnamed.append(file)
+    if splits and not unnamed:
+        for split, own in splits.items():
+            _count_missing(split, own, tally)
+        # a part called as no split is (images-00000-of-00002) is the whole set
+        if len(splits) > 1 or next(iter(splits)) in SPLIT_NAMES:
+            return {split: Shards(tuple(own), folder) for split, own in splits.items()}
+    elif splits:
+        raise InputError(
+            f"{folder}: {unnamed[0].name} is of no split, {next(iter(splits.values()))[0].name} of one: "
+            f"name those that are meant ({folder}/{next(iter(splits.values()))[0].name})"
+        )
+    return {"": Shards(tuple(files), folder)}
+
+
+def _count_missing(split: str, files: list[Path], tally: Tally) -> None:
+    numbers = [match for match in (_SHARD.fullmatch(file.stem) for file in files) if match]
+    there = {(int(match["number"]), int(match["count"])) for match in numbers}
+    counts = {count for _, count in there}
+    for count in counts:
+        missing = count - sum(of == count for _, of in there)
+        if missing > 0:
+            first = next(number for number in range(count) if (number, count) not in there)
+            tally.leave_out("files", f"shards of {split} that are not there", f"{split}-{first:05}", count=missing)
+
+
+def _saved_splits(folder: Path, tally: Tally) -> dict[str, Shards]:
+    """The splits of a folder that `DatasetDict.save_to_disk` wrote."""
+    file = folder / "dataset_dict.json"
+    content = need(read_json(file), dict, entry=str(file))
+    splits = [need(each, str, entry=f"{file}: splits") for each in need(content.get("splits"), list, entry=str(file))]
+    if not splits:
+        raise InputError(f"{file} names no splits")
+    parts = {split: inside(folder, split, entry=f"{file}: splits") for split in splits}
+    return {split: Shards(_saved(part), part) for split, part in parts.items()}
+
+
+def _saved(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder that `Dataset.save_to_disk` wrote."""
+    file = folder / "state.json"
+    content = need(read_json(file), dict, entry=str(file))
+    listed = need(content.get("_data_files"), list, entry=f"{file}: _data_files")
+    if content.get("_indices_files"):
+        raise InputError(f"{file}: the rows are chosen by a file of indices; save it again after flatten_indices()")
+    names = [need(need(each, dict, entry=str(file)).get("filename"), str, entry=f"{file}: filename") for each in listed]
+    if not names:
+        raise InputError(f"{file} names no files of data")
+    return tuple(inside(folder, name, entry=f"{file}: filename") for name in names)
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
