@@ -22,6 +22,7 @@ from geomclip.cli.arguments import (
     check_plan,
     drawn,
     logit_scale,
+    of_file,
     of_page,
     of_sides,
     picked,
@@ -122,7 +123,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     how = {name: options[name] for name in NAMES} | {"logit_scale": scale}
     with progress_bar(quiet=options["quiet"]) as progress:
         extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-        embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
+        embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
         panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
     if out is not None:
         panel.save(out)
@@ -174,7 +175,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
         how |= {"logit_scale": scale, "metrics": keys or planning.DEFAULT}
         with progress_bar(quiet=options["quiet"]) as progress:
             extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-            embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
+            embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
             panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
     plan = planning.plan(panel, options["width"], keys)
     if options["as_json"]:

@@ -64,6 +64,12 @@ def of_sides(context: click.Context, options: dict[str, Any], *groups: list[clic
     return chosen if scale is None else chosen | {"logit_scale": scale}
 
 
+def of_file(options: dict[str, Any]) -> dict[str, Any]:
+    """How a file of vectors is read, under the names of `sources.vectors`."""
+    how = {"columns": options["columns"], "logit_scale": logit_scale(options)}
+    return how | ({"dtype": options["dtype"]} if options.get("dtype") else {})
+
+
 def refuse_what_needs_two(context: click.Context, options: dict[str, Any]) -> None:
     """Of a picture of one set: refuse --intersect, and options that say how to extract what is at hand."""
     if options["after"] is not None:
@@ -80,13 +86,14 @@ def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -
 
     before, after = options["embeddings"], options["after"]
     if after is None:
-        return [sources.vectors(before, picked(options, MODEL, DATA, WORK, SEED, CACHE), progress=progress)]
+        extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
+        return [sources.vectors(before, extraction, **of_file(options), progress=progress)]
     for flag, side in (("model", options["model"]), ("after", after)):
         if sources.kind(side) == "result":
             raise InputError(f"--{flag} {side} is a result, which has no vectors: name the model or the store")
     if before is not None and "model" in typed(context, MODEL):
         raise InputError("--embeddings says what is drawn before: leave out --model")
-    before = options["model"] if before is None else sources.vectors(before, {}, progress=progress)
+    before = options["model"] if before is None else sources.vectors(before, {}, **of_file(options), progress=progress)
     common = {"options": of_sides(context, options), **picked(options, SEED, CACHE)}
     return sources.loaded((before, after), sources.SIDES, progress=progress, **common)
 

@@ -85,7 +85,8 @@ SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
 COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
-EMBEDDINGS = path("--embeddings", "PATH", "A store, .npz or .npy in place of a model and data.")
+EMBEDDINGS = text("--embeddings", "PATH", "A store, .npz, .npy, .parquet, .pt, .h5, ... in place of a model and data.")
+COLUMNS = text("--columns", "ROLES", "What is what in such a file: image=NAME,text=NAME,caption=NAME,...")
 SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
     positive("--temperature", "T", "The same as --logit-scale 1/T."),
@@ -99,6 +100,7 @@ BOOTSTRAP = measured(
 DTYPE = measured(choice("--dtype", ["float32", "float64"], "Of the arithmetic."))
 MEASURE = [
     EMBEDDINGS,
+    COLUMNS,
     *SCALE,
     METRICS,
     CAPTIONS,
@@ -169,9 +171,10 @@ PLAN = [
     ),
     switch("--json", "Print the plan as JSON, not as a table.", "as_json"),
 ]
-PLANNED = [EMBEDDINGS, *SCALE, CAPTIONS, BOOTSTRAP, DTYPE]  # how what is planned from is measured
+PLANNED = [EMBEDDINGS, COLUMNS, *SCALE, CAPTIONS, BOOTSTRAP, DTYPE]  # how what is planned from is measured
 DRAWN = [  # what a picture is of
     EMBEDDINGS,
+    COLUMNS,
     text("--after", "SIDE", "A model, run folder, store or .npz of the same pairs: both on common axes."),
     switch("--intersect", "With --after: draw what both have where their images or texts differ."),
 ]

@@ -1,4 +1,4 @@
-"""EmbeddingSet <-> disk: our store folder, clip-retrieval's output, .npz, .npy; nothing is ever unpickled."""
+"""EmbeddingSet <-> disk: our store folder, clip-retrieval's output, files of arrays; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +15,79 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geomclip.embeddings.files.gather import columns_of, gathered
+from geomclip.embeddings.files.settle import check_logit_scale, settled
 from geomclip.embeddings.layouts import UNKNOWN, fields_of_clip_retrieval, fields_of_store, write_store
 from geomclip.embeddings.record import STRINGS, EmbeddingSet
 from geomclip.embeddings.shards import MANIFEST, read_manifest
-from geomclip.machine.array_files import check_rows, npy_chunks, read_npy, read_npz
+from geomclip.machine.array_files import check_rows, npy_chunks, npz_headers, read_npz
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_write, make_folder
+from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 
+METADATA = "geomclip_metadata"
+"""The array of an .npz of ours that holds JSON."""
 _IN_JSON = (*(name for name in STRINGS if name != "classes"), "columns", "made_from", "logit_scale_source")
 """The fields that an .npz of ours holds as JSON, beside its arrays."""
 
 
-def load(path: str | Path, *, dtype: torch.dtype | None = None) -> EmbeddingSet:
-    """Embeddings from a store folder, clip-retrieval's output folder, an .npz or an .npy file.
+def load(
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    logit_scale: float | None = None,
+) -> EmbeddingSet:
+    """Embeddings from a store, clip-retrieval's output, or files of arrays: .npz, .npy, .parquet, .pt, HDF5, ...
 
     Parameters
     ----------
     path : str or Path
         A folder that `extract` or `save` wrote; a folder with `img_emb/` and perhaps `text_emb/` and
-        `metadata/` as clip-retrieval writes them (row i of one goes with row i of the other); an .npz with
-        `image` and `text`, perhaps `image_of_text` (or `text_image_index`) and `logit_scale`, or `image`,
-        `labels`, `class_text` and `classes`; an .npy of shape (2, n, d), images first.
+        `metadata/` as clip-retrieval writes them (row i of one goes with row i of the other); a file with arrays
+        `image` and `text`, or other names that say the same (docs/formats.md), perhaps `image_of_text` (or
+        `text_image_index`) and `logit_scale`, or `image`, `labels`, `class_text` and `classes`; rows (n, d) alone,
+        which are one cloud; an array of shape (2, n, d), images first; "image=A,text=B", a file each; a glob, or a
+        folder, of shards.
     dtype : torch.float32 or torch.float64, optional
         Precision to compute in. Left out: that of the file, at least float32.
+    columns : mapping of role to name, or "ROLE=NAME,ROLE=NAME", optional
+        Which array or column is `image`, which `text`, `caption`, `labels`, ..., where names do not say it.
+    logit_scale : float, optional
+        In place of what the file holds.
 
     Raises
     ------
     InputError
-        If it cannot be read, is unfinished or damaged, or a row has no direction: names the file and the row.
+        If it cannot be read, is unfinished or damaged, could be taken in two ways, or a row has no direction: names
+        the file and the row.
     """
-    path = Path(path).expanduser()
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
-    if path.is_dir():
-        fields = _fields_of_folder(path)
-    elif not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    elif path.suffix == ".npz":
-        fields = _fields_of_npz(path)
-    elif path.suffix == ".npy":
-        fields = _fields_of_npy(path)
-    else:
-        raise InputError(f"{path} is no store folder, .npz or .npy")
+    fields = _fields_at(path, columns_of(columns))
+    if logit_scale is not None:
+        fields |= {"logit_scale": logit_scale, "logit_scale_source": "given"}
+    check_logit_scale(fields.get("logit_scale"), Path(path))
     for name in ("image", "text", "class_text"):
         if fields.get(name) is not None:
             fields[name] = torch.from_numpy(_joined(fields[name], dtype))
-    return _checked(path, fields)
+    return _checked(Path(path), fields)
+
+
+def _fields_at(path: str | Path, columns: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of EmbeddingSet, from whatever this is; vectors still as lists of arrays."""
+    place = Path(path).expanduser()
+    if place.is_dir() and (place / MANIFEST).exists():
+        return _fields_of_store(place)
+    if place.suffix == ".npz" and place.exists() and METADATA in npz_headers(place):
+        return _fields_of_npz(place)
+    if place.is_dir() and any((place / name).exists() for name in ("img_emb", "text_metadata")):
+        fields, tally = _fields_of_others(place), Tally()
+    else:
+        fields, tally = gathered(path, columns)
+    fields = settled(fields, tally, place)
+    return {**fields, "made_from": {**UNKNOWN, "file": place.name, "read": tally.read().to_dict()}}
 
 
 def save(embeddings: EmbeddingSet, path: str | Path) -> Path:
@@ -100,12 +126,15 @@ def save(embeddings: EmbeddingSet, path: str | Path) -> Path:
     return path
 
 
-def _fields_of_folder(folder: Path) -> dict[str, Any]:
-    """Arguments of EmbeddingSet, from whichever folder layout this is; vectors still as lists of arrays."""
-    if not (folder / MANIFEST).exists():
-        if (folder / "text_metadata").exists():
-            raise InputError(f"{folder} has lost its {MANIFEST}: extract it again")
-        return fields_of_clip_retrieval(folder)
+def _fields_of_others(folder: Path) -> dict[str, Any]:
+    """Arguments of EmbeddingSet, from clip-retrieval's layout."""
+    if (folder / "text_metadata").exists():
+        raise InputError(f"{folder} has lost its {MANIFEST}: extract it again")
+    return fields_of_clip_retrieval(folder)
+
+
+def _fields_of_store(folder: Path) -> dict[str, Any]:
+    """Arguments of EmbeddingSet, from a store; vectors still as lists of arrays."""
     manifest = read_manifest(folder)
     if not manifest.get("done"):
         raise InputError(f"{folder} is unfinished: the same `geomclip extract` again finishes it")
@@ -119,14 +148,14 @@ def _fields_of_folder(folder: Path) -> dict[str, Any]:
 
 
 def _fields_of_npz(path: Path) -> dict[str, Any]:
+    """Arguments of EmbeddingSet, from a file that `save` wrote."""
     indices = ("image_of_text", "text_image_index", "labels", "truncated")
     scalars = ("logit_scale", "logit_bias")
-    arrays = read_npz(path, ("image", "text", "class_text", "geomclip_metadata", *STRINGS, *indices, *scalars))
+    arrays = read_npz(path, ("image", "text", "class_text", METADATA, *STRINGS, *indices, *scalars))
     if "image" not in arrays:
         raise InputError(f"{path} has no array named image")
     fields: dict[str, Any] = {"made_from": {**UNKNOWN, "file": path.name}}
-    if "geomclip_metadata" in arrays:
-        fields |= _metadata(arrays.pop("geomclip_metadata"), path)
+    fields |= _metadata(arrays.pop(METADATA), path)
     for name, array in arrays.items():
         if name in STRINGS:
             fields[name] = _strings(array, f"{path}: {name}")
@@ -141,14 +170,6 @@ def _fields_of_npz(path: Path) -> dict[str, Any]:
     if "logit_scale" in arrays:
         fields.setdefault("logit_scale_source", "file")
     return fields
-
-
-def _fields_of_npy(path: Path) -> dict[str, Any]:
-    array = read_npy(path)
-    if array.ndim != 3 or len(array) != 2:
-        raise InputError(f"{path} has shape {array.shape}; needed is (2, n, d): image rows, then their text rows")
-    image, text = (check_rows(array[i], f"{path}: {name}") for i, name in enumerate(("image", "text")))
-    return {"image": [image], "text": [text], "made_from": {**UNKNOWN, "file": path.name}}
 
 
 def _metadata(array: NDArray[Any], path: Path) -> dict[str, Any]:
@@ -177,7 +198,7 @@ def _save_npz(embeddings: EmbeddingSet, path: Path) -> None:
         arrays["classes"] = np.array(embeddings.classes)
     # strings as JSON, not as numpy strings, which take the room of the longest for each
     content = {name: getattr(embeddings, name) for name in _IN_JSON}
-    arrays["geomclip_metadata"] = np.frombuffer(json.dumps(content, allow_nan=False).encode(), dtype=np.uint8)
+    arrays[METADATA] = np.frombuffer(json.dumps(content, allow_nan=False).encode(), dtype=np.uint8)
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             # a ZipInfo made from a name alone carries no time, so the same set gives the same bytes

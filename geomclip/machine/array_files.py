@@ -7,6 +7,7 @@ import os
 import tokenize
 import zipfile
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -107,6 +108,30 @@ def read_npz(
         # zipfile and its decompressors raise whatever the bytes provoke: BadZipFile, zlib.error, EOFError,
         # RuntimeError (encrypted), NotImplementedError, struct.error, UnicodeDecodeError, ...
         raise InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})") from problem
+
+
+def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and kind (numpy's letter) of each array of a .npz, without reading the numbers; O: one that is not read.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or no .npz.
+    """
+    headers: dict[str, tuple[tuple[int, ...], str]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                headers[name] = ((), "O")
+                with suppress(InputError), archive.open(info) as stream:
+                    shape, _, dtype = _header(stream, info.filename)
+                    headers[name] = (shape, dtype.kind)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+    except Exception as problem:
+        raise InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})") from problem
+    return headers
 
 
 def check_rows(array: NDArray[Any], name: str) -> NDArray[Any]:

@@ -37,7 +37,7 @@ class Counted(Protocol):
 
     @property
     def task(self) -> str:
-        """What it is a panel of: "retrieval" or "classification"."""
+        """What it is a panel of: "retrieval", "classification" or "cloud"."""
 
 
 def parquet(items: Items) -> bytes:

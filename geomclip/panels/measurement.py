@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
 
+LOGARITHMS = (2.25, 4.85)
+"""Logarithms of the scales that CLIP and SigLIP begin with and learn: 10 to 120. As factors they are of no model."""
 NORM_DOUBT = 1e-2
 """A mean length of rows further than this from 1 is a warning: not every file of vectors is normalised."""
 
@@ -178,7 +181,7 @@ def _panel(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: Nu
         dim=image.shape[1],
         logit_scale=run.logit_scale,
         logit_scale_source=embeddings.logit_scale_source,
-        task="retrieval" if pairing is not None else "classification",
+        task="retrieval" if pairing is not None else "classification" if labelled is not None else "cloud",
         seed=how.seed,
         features_sha256=embeddings.features_sha256(),
     )
@@ -201,9 +204,13 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
     share = run.found.values.get("truncated_text_share") or 0.0
     if share > TRUNCATED_DOUBT:
         warnings.append(f"{share:.1%} of the texts were cut at the model's context length, or by an end token in them")
-    if embeddings.logit_scale_source == "assumed":
+    if embeddings.text is None and embeddings.class_text is None:
+        pass  # one cloud has no logits
+    elif embeddings.logit_scale_source == "assumed":
         scale = f"{embeddings.logit_scale:g} is assumed ({option('logit_scale')} sets it)"
         warnings.append(f"no logit scale came with these vectors: {scale}")
+    elif logarithm := _logarithm(embeddings):
+        warnings.append(logarithm)
     if run.pairing is not None:
         without = int((run.pairing.texts_of_image == 0).sum())
         if without:
@@ -213,6 +220,16 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
         warnings.append(f"{twelve_bits} images of 16 bits have no value above 4095 and were read as images of 12 bits")
     warnings += Read.from_dict(embeddings.made_from.get("read") or {}).warnings()
     return warnings + [str(note) for note in embeddings.made_from.get("notes") or []]
+
+
+def _logarithm(embeddings: EmbeddingSet) -> str:
+    """That a logit scale of a file looks like the logarithm that models keep; '' where it does not."""
+    scale = embeddings.logit_scale
+    if embeddings.logit_scale_source == "model" or not LOGARITHMS[0] <= scale <= LOGARITHMS[1]:
+        return ""
+    meant = f"{math.exp(scale):.4g}"
+    way = f"{option('logit_scale', meant)} sets it"
+    return f"logit scale {scale:.6g} is the log of {meant}, which a model keeps and is likely meant: {way}"
 
 
 def _items(run: Run, embeddings: EmbeddingSet) -> Items:

@@ -30,6 +30,7 @@ ROUNDING = {torch.float32: 2e-6, torch.float64: 1e-12}
 """By how much a value may leave its range by the rounding of rows and scores alone; further out is an error of ours."""
 
 NO_TEXT = "needs image-text pairs; this set has classes in place of texts"
+ONE_CLOUD = "needs texts or classes; this set is one cloud"
 
 Nulls = MutableMapping[str, Means]
 """Simulated nulls by size."""
@@ -192,11 +193,11 @@ class Run:
         for key in sorted(self.wanted - set(found.values) - set(found.notes)):
             group = METRICS[key].group
             if group == "zeroshot":
-                if self.pairing is not None:
-                    continue  # no reader of a retrieval panel misses the numbers of another task
+                if self.classes is None:
+                    continue  # no reader of a panel of another task misses these
                 self.undefined(key, "undefined for this set")
             elif self.pairing is None:
-                found.notes[key] = NO_TEXT
+                found.notes[key] = ONE_CLOUD if self.classes is None else NO_TEXT
             else:
                 self.undefined(key, "no image or text of this set has what it compares")
         order = {key: place for place, key in enumerate(METRICS)}

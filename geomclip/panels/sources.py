@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from geomclip.embeddings.files.gather import are_vectors
 from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
@@ -48,13 +49,11 @@ def kind(side: Side) -> str:
     path = Path(side).expanduser()
     if path.suffix == ".json":
         return "result"
-    if path.suffix in (".npz", ".npy"):
-        return "vectors"
-    if path.suffix.lower() in SUFFIXES:
-        return "file"
     if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "img_emb", "text_metadata")):
         return "vectors"
-    return "model"
+    if are_vectors(side):
+        return "vectors"
+    return "file" if path.suffix.lower() in SUFFIXES else "model"
 
 
 def panels(
@@ -100,7 +99,8 @@ def loaded(
     """
     kinds = [kind(side) for side in sides]
     check_options(options, kinds, pictures=pictures)
-    found: list[Any] = [_at_hand(side, what, options.get("dtype")) for side, what in zip(sides, kinds, strict=True)]
+    own = (options.get("dtype"), options.get("logit_scale"))
+    found: list[Any] = [_at_hand(side, what, *own) for side, what in zip(sides, kinds, strict=True)]
     if any(what in ("model", "file") for what in kinds):
         of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress}
         found = _embedded(found, kinds, names, options, **of_data)
@@ -108,17 +108,25 @@ def loaded(
 
 
 def vectors(
-    path: str | Path | None, extraction: Mapping[str, Any], *, dtype: str = "float32", progress: Progress
+    path: str | Path | None,
+    extraction: Mapping[str, Any],
+    *,
+    dtype: str = "float32",
+    columns: str | None = None,
+    logit_scale: float | None = None,
+    progress: Progress,
 ) -> EmbeddingSet:
     """The embeddings that lie at a path; without one those that `embed` makes of these options."""
     if path is None:
+        if columns:
+            raise InputError(f"{option('columns')} is of files of vectors: name one with {option('embeddings')}")
         from geomclip.encoders.extraction.calls import embed
 
         return embed(**extraction, progress=progress)
     from geomclip.embeddings.store import load
 
     # float64 rows are unit to 1e-16, which float32 rows made unit and then widened are not
-    return load(path, dtype=getattr(torch, dtype))
+    return load(path, dtype=getattr(torch, dtype), columns=columns, logit_scale=logit_scale)
 
 
 def measured(
@@ -177,7 +185,7 @@ def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures:
         metric_keys(options["metrics"])  # names can be mistyped
 
 
-def _at_hand(side: Side, what: str, dtype: str | None) -> Any:
+def _at_hand(side: Side, what: str, dtype: str | None, logit_scale: float | None) -> Any:
     """The side, loaded if it is a result or vectors; a model stays as it is named."""
     if isinstance(side, str | Path):
         if what == "result":
@@ -185,7 +193,7 @@ def _at_hand(side: Side, what: str, dtype: str | None) -> Any:
 
             return load(side)
         if what == "vectors":
-            return vectors(side, {}, dtype=dtype or "float32", progress=SILENT)
+            return vectors(side, {}, dtype=dtype or "float32", logit_scale=logit_scale, progress=SILENT)
     return side
 
 

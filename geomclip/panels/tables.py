@@ -48,7 +48,7 @@ class Shown(Numbers, Protocol):
 
     @property
     def task(self) -> str:
-        """What it is a panel of: "retrieval" or "classification"."""
+        """What it is a panel of: "retrieval", "classification" or "cloud"."""
 
     @property
     def logit_scale(self) -> float:
@@ -148,11 +148,13 @@ def header(panel: Shown) -> Iterator[str]:
     model = made.get("model") or "unnamed model"
     weights = f", {made['pretrained']}" if made.get("pretrained") not in (None, "", model) else ""
     yield f"{data}{split} · {model}{weights}"
-    texts = f"{panel.n_texts:,} {'classes' if 'class' in panel.task else 'texts'}"
-    counts = f"{panel.n_images:,} images · {texts} · {panel.dim} dimensions"
-    scale = f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})"
-    precision = f" · {made['precision']}" if made.get("precision") else ""
-    yield f"{counts} · {scale}{precision}"
+    counts = [f"{panel.n_images:,} images"]
+    if panel.task != "cloud":
+        counts.append(f"{panel.n_texts:,} {'classes' if 'class' in panel.task else 'texts'}")
+    counts.append(f"{panel.dim} dimensions")
+    if panel.task != "cloud":
+        counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")
+    yield " · ".join([*counts, *filter(None, [made.get("precision")])])
     yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())
     for line in (*skipped(made.get("skipped", ())), *panel.warnings):
         yield f"! {line}"

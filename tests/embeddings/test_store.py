@@ -124,8 +124,8 @@ def test_an_npy_of_two_layers_is_pairs(tmp_path):
     assert read.image_of_text.tolist() == [0, 1, 2, 3]
     np.save(tmp_path / "b.npy", np.asfortranarray(both))
     assert torch.equal(load(tmp_path / "b.npy").image, read.image)
-    np.save(tmp_path / "c.npy", rows(4))
-    with pytest.raises(InputError, match=r"c.npy has shape \(4, 4\); needed is \(2, n, d\)"):
+    np.save(tmp_path / "c.npy", np.stack([both, both]))
+    with pytest.raises(InputError, match=r"c.npy has no table of vectors of shape \(rows, dimensions\)"):
         load(tmp_path / "c.npy")
 
 
@@ -218,7 +218,7 @@ def spoiled(place, value):
         ({"image": rows(5), "text": spoiled(2, 0)}, "text row 2 is zero"),
         ({"image": rows(5), "text": rows(5, d=3)}, "4 dimensions, text rows 3"),
         ({"image": rows(5)[0], "text": rows(5)}, r"image must have shape \(rows, dimensions\)"),
-        ({"image": rows(5), "text": rows(6)}, "say which image each describes"),
+        ({"image": rows(5), "text": rows(6)}, "add an array image_of_text of 6 row numbers"),
         (
             {"image": rows(5), "text": rows(2), "image_of_text": [0, 5]},
             "entry 1 is 5, outside the 5 image rows",
@@ -230,10 +230,10 @@ def spoiled(place, value):
         ({"image": rows(5), "text": rows(5), "image_id": [b"\xff"] * 5}, "image_id is not UTF-8"),
         ({"image": rows(1), "text": rows(1)}, "at least 2 images"),
         ({"image": rows(5).astype("c8"), "text": rows(5)}, "dtype complex64"),
-        ({"image": rows(5), "labels": [0] * 5}, "labels and class_text go together"),
+        ({"image": rows(5), "class_text": rows(2)}, "labels and class_text go together"),
         ({"image": rows(5), "labels": [0, 1, 2, 0, 0], "class_text": rows(2)}, "labels entry 2 is 2"),
-        ({"text": rows(5)}, "no array named image"),
-        ({"a": rows(5), "b": rows(5)}, "holds a, b; needed"),
+        ({"text": rows(5), "labels": [0] * 4}, "4 entries in column 'label' for 5 images"),
+        ({"a": rows(5), "b": rows(5)}, "which of a, b are image rows and which text rows"),
         (
             {"image": rows(5), "text": rows(5), "geomclip_metadata": np.frombuffer(b"{]", np.uint8)},
             "malformed",

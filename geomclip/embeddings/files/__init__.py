@@ -1,0 +1,1 @@
+"""Files of vectors as people hold them: what one holds, which of it is what, and several of them as one set."""
