@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from geomclip.encoders.extraction.batches import Encoded, Encoding, unit_rows
 from geomclip.grounding.record import Clips
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
+from geomclip.machine.files import by_number
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import Call
 from geomclip.machine.words import one_line, option
@@ -310,7 +310,7 @@ class _Folder:
     """A folder of frames, all of which are looked at."""
 
     def __init__(self, path: Path, fps: float | None) -> None:
-        self.files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_natural)
+        self.files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=by_number)
         if not self.files:
             raise InputError(f"{path} holds no frames ({', '.join(PICTURES)}); of a folder of videos name each")
         self.rate = 1.0 if fps is None else fps
@@ -328,18 +328,6 @@ def _read(file: Path) -> Image:
         return decode_image(file.read_bytes(), name=file.name)
     except OSError as problem:
         raise InputError(f"{file.name}: {one_line(problem, 200)}") from problem
-
-
-def _natural(file: Path) -> list[tuple[int, str]]:
-    """A key by which frame2 stands before frame10.
-
-    Examples
-    --------
-    >>> sorted([Path("f10.png"), Path("f2.png")], key=_natural)[0].name
-    'f2.png'
-    """
-    parts = re.split(r"(\d+)", file.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts] + [(-1, file.name)]
 
 
 class _File:

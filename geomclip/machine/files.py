@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -36,6 +37,19 @@ def cache_dir(explicit: str | Path | None = None) -> Path:
     # the XDG specification asks to ignore a relative path
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "geomclip"
+
+
+def by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """A key by which the numbers in names have the order of their value.
+
+    Examples
+    --------
+    >>> [path.name for path in sorted([Path("f10.png"), Path("f2.png")], key=by_number)]
+    ['f2.png', 'f10.png']
+    """
+    parts = re.split(r"(\d+)", str(path))
+    # 01 and 1 are one number: the text decides, so that no two files change places
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], str(path)
 
 
 @contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from geomclip.machine.collector import collector_paused
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import near, one_line
 from geomclip.pairs.datasets import DATASETS, Dataset, find_folder, folder_or_explain, folders_searched
@@ -72,22 +70,10 @@ def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
     try:
         if dataset.looks_for:
             place = folder_or_explain(dataset, data_root=source.data_root, cache_dir=cache_dir)
-        with _uncollected():
+        with collector_paused():
             return dataset.read(source, place).limited(source.limit)
     except OSError as error:  # a folder that may not be read, a name that is too long
         raise InputError(f"{error.filename or place} cannot be read: {one_line(error, 200)}") from error
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No search for cycles while records are made: it would walk all of them again and again, and none is garbage."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def list_datasets(data_root: str | Path | None = None, cache_dir: Path | None = None) -> list[DatasetInfo]:

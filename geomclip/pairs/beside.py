@@ -7,12 +7,11 @@ all, and once more into the .json; others (CLIP_benchmark) write a caption a lin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from geomclip.machine.tally import Tally
-from geomclip.pairs.parsing import caption, captions_by_line, need
+from geomclip.pairs.parsing import captions_by_line, need, unbroken
 
 RULES = (
     "Each line of a .txt that is not empty is a caption.",
@@ -28,15 +27,6 @@ def captions_of_record(record: dict[str, Any], *, entry: str) -> tuple[str, ...]
     values = value if isinstance(value, list) else [] if value is None else [value]
     texts = (unbroken(need(each, str, entry=f"{entry}: caption")) for each in values)
     return tuple(text for text in texts if text)
-
-
-def unbroken(text: str) -> str:
-    """A caption on one line.
-
-    >>> unbroken(" a cat \\n\\n on a mat")
-    'a cat on a mat'
-    """
-    return re.sub(r"\s*[\r\n]\s*", " ", caption(text)) if "\n" in text or "\r" in text else caption(text)
 
 
 class Beside:

@@ -150,6 +150,15 @@ def caption(text: str) -> str:
     return clean(text).strip()
 
 
+def unbroken(text: str) -> str:
+    """A caption on one line.
+
+    >>> unbroken(" a cat \\n\\n on a mat")
+    'a cat on a mat'
+    """
+    return re.sub(r"\s*[\r\n]\s*", " ", caption(text)) if "\n" in text or "\r" in text else caption(text)
+
+
 def captions_by_line(text: str) -> tuple[str, ...]:
     """One caption a line, empty lines left out."""
     if "\n" not in text and "\r" not in text:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine.collector import collector_paused
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
@@ -39,11 +38,7 @@ SHARED = 10_000
 
 def read(source: Source, place: Path) -> Pairs:
     """The images of a table in the order they first appear, each with the texts of all its rows."""
-    with collector_paused():
-        return _read(source, place, Tally())
-
-
-def _read(source: Source, place: Path, tally: Tally) -> Pairs:
+    tally = Tally()
     table, split, splits = _table(source, place, tally)
     chosen = names.choose_columns(table, source, tally)
     if not table.n_rows:

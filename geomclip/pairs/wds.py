@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 from geomclip.pairs.beside import Beside, captions_of_record
@@ -174,11 +175,11 @@ def find_tars(pattern: str, *, name: str) -> list[Path]:
         for place in expand_braces(os.path.expanduser(part)):
             path = Path(place)
             if path.is_dir():
-                found = sorted(path.glob("*.tar"), key=_by_number)
+                found = sorted(path.glob("*.tar"), key=by_number)
             elif path.exists():
                 found = [path]
             else:
-                found = sorted(map(Path, glob.glob(place)), key=_by_number)
+                found = sorted(map(Path, glob.glob(place)), key=by_number)
             if not found:
                 raise InputError(f"{name}: there is no tar at {place}{_instead(path)}")
             tars += found
@@ -194,10 +195,6 @@ def _instead(path: Path) -> str:
         return f", only compressed ones, which cannot be read in place; decompress them ({compressed[0]})"
     below = next((folder for folder in folders_in(path) if any(folder.glob("*.tar"))), None)
     return f"; name the folder that they are in (wds:{below})" if below else ""
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -16,6 +16,7 @@ from geomclip.embeddings.files.held import READERS, WAY, Entry, Held, held
 from geomclip.embeddings.files.roles import ROLES, ROWS, role_of_rows, roles
 from geomclip.machine.array_files import check_rows
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
 
@@ -101,7 +102,7 @@ def gathered(path: str | Path, columns: Mapping[str, str]) -> tuple[dict[str, An
     if file.is_dir():
         return _of_shards(_files_of_folder(file, tally), file, tally, columns), tally
     if not file.exists() and glob.has_magic(str(file)):
-        files = sorted(map(Path, glob.glob(str(file))), key=_by_number)
+        files = sorted(map(Path, glob.glob(str(file))), key=by_number)
         if not files:
             raise InputError(f"no file fits {file}")
         return _of_shards(files, file, tally, columns), tally
@@ -193,11 +194,7 @@ def _files_of_folder(folder: Path, tally: Tally) -> list[Path]:
         if Path(name).suffix.lower() != kinds[0] or name.startswith("."):
             tally.leave_out("files", f"not {kinds[0]}", name)
     files = [folder / name for name in names if Path(name).suffix.lower() == kinds[0] and not name.startswith(".")]
-    return sorted(files, key=_by_number)
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+    return sorted(files, key=by_number)
 
 
 def _of_shards(files: Sequence[Path], place: Path, tally: Tally, columns: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
-from geomclip.pairs.parsing import caption, need, shorten
+from geomclip.pairs.parsing import caption, need, shorten, unbroken
 from geomclip.pairs.tables.columns import Table
 
 RULES = (
@@ -22,7 +22,6 @@ RULES = (
     "An empty cell is a row without caption, and counted; a column without any caption is refused.",
 )
 
-LINE_BREAKS = re.compile(r"\s*[\r\n]\s*")
 MAX_CELL = 1 << 20
 """A longer cell is no list."""
 _TEXT = r"""[bBuU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -60,7 +59,7 @@ def _of_texts(table: Table, column: str, cells: Sequence[str | None], tally: Tal
     if "\n" in together or "\r" in together:
         broken = [place for place, text in enumerate(texts) if "\n" in text or "\r" in text]
         for place in broken:
-            texts[place] = LINE_BREAKS.sub(" ", texts[place])
+            texts[place] = unbroken(texts[place])
         if broken:
             tally.understood(f"line breaks in {len(broken)} captions were read as white space")
     return [(text,) if text else () for text in texts]
@@ -93,10 +92,7 @@ def _lists(table: Table, column: str, cells: Sequence[str], opened: int, tally: 
             f"this one is none ({shorten(cells[failed])}); write it as a JSON list"
         )
     tally.understood(f"column {column!r} holds {' and '.join(kinds)} lists: each text in them is a caption")
-    captions = [
-        tuple(filter(None, (LINE_BREAKS.sub(" ", caption(text)) for text in found.get(place, ()))))
-        for place in range(len(cells))
-    ]
+    captions = [tuple(filter(None, map(unbroken, found.get(place, ())))) for place in range(len(cells))]
     return captions
 
 
@@ -127,8 +123,8 @@ def list_in(cell: str) -> tuple[str, list[str] | None]:
 
 def _of_value(value: Any, entry: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [] if value is None else [value]
-    texts = (caption(need(_raw(each), str, entry=entry)) for each in values)
-    return tuple(LINE_BREAKS.sub(" ", text) for text in texts if text)
+    texts = (unbroken(need(_raw(each), str, entry=entry)) for each in values)
+    return tuple(filter(None, texts))
 
 
 def _raw(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import nearest, option
-from geomclip.pairs.parsing import IMAGE_SUFFIXES, shorten
+from geomclip.pairs.parsing import shorten
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables.columns import Table
 from geomclip.pairs.tables.stored import RowImage
+from geomclip.pairs.walking import is_image
 
 RULES = (
     "The columns are filepath and title, or those named by --image-column and --text-column. Where one of the two "
@@ -30,7 +30,7 @@ RULES = (
 IMAGE_NAMES = (
     *("filepath", "file_path", "filename", "file_name", "file", "files", "path", "image", "images", "img", "picture"),
     *("photo", "jpg", "png", "image_path", "img_path", "image_file", "img_file", "image_filename", "image_name"),
-    *("img_name", "image_file_name", "imagepath", "imagename", "imagefile", "image_filepath", "image_filename"),
+    *("img_name", "image_file_name", "imagepath", "imagename", "imagefile", "image_filepath"),
 )
 TEXT_NAMES = (
     *("title", "caption", "captions", "text", "texts", "txt", "raw", "sentence", "sentences", "comment", "comments"),
@@ -67,7 +67,7 @@ def names_found(names: Sequence[str], source: Source) -> int:
 
 def is_image_name(cell: Any) -> bool:
     """Whether a cell ends as names of image files do."""
-    return isinstance(cell, str) and os.path.splitext(cell)[1].lower() in IMAGE_SUFFIXES
+    return isinstance(cell, str) and is_image(cell)
 
 
 def is_address(cell: Any) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
 from geomclip.pairs.parsing import choose_split, inside, need, read_json
 from geomclip.pairs.source import Source
+from geomclip.pairs.walking import SPLITS
 
 RULES = (
     "parquet: takes a file, a pattern (DIR/test-*.parquet), a folder of .parquet or .arrow files (or with them in "
@@ -20,7 +22,6 @@ RULES = (
     "of the number that their names say which are not there are counted.",
 )
 
-SPLIT_NAMES = ("train", "val", "validation", "valid", "dev", "test")
 _SHARD = re.compile(r"(?P<split>[A-Za-z][\w.]*?)[-_](?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?")
 ENDINGS = (".parquet", ".arrow")
 
@@ -40,7 +41,7 @@ def find(source: Source, place: Path, tally: Tally) -> dict[str, Shards]:
         return {"": Shards((place,), place.parent)}
     if place.is_dir():
         return _in_folder(place, tally, deep=True)
-    found = sorted(map(Path, glob.glob(str(place))), key=_by_number) if glob.has_magic(str(place)) else []
+    found = sorted(map(Path, glob.glob(str(place))), key=by_number) if glob.has_magic(str(place)) else []
     if not found:
         raise InputError(f"{place}: no such file")
     return _by_split([each for each in found if each.is_file()], place.parent, tally)
@@ -63,10 +64,10 @@ def _in_folder(folder: Path, tally: Tally, *, deep: bool) -> dict[str, Shards]:
     if files:
         if len({each.suffix for each in files}) > 1:
             raise InputError(f"{folder} has parquet and Arrow files: name those that are meant ({folder}/*.parquet)")
-        return _by_split(sorted(files, key=_by_number), folder, tally)
+        return _by_split(sorted(files, key=by_number), folder, tally)
     inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     having = [each for each in inner if deep and any(path.suffix in ENDINGS for path in each.iterdir())]
-    if having and all(each.name.lower() in SPLIT_NAMES for each in having):
+    if having and all(each.name.lower() in SPLITS for each in having):
         parts = {each.name.lower(): _in_folder(each, tally, deep=False) for each in having}
         return {
             split: Shards(tuple(file for each in part.values() for file in each.files), folder / split)
@@ -86,7 +87,7 @@ def _by_split(files: list[Path], folder: Path, tally: Tally) -> dict[str, Shards
     for file in files:
         named = _SHARD.fullmatch(file.stem)
         split = named["split"].lower() if named else file.stem.lower()
-        if named or split in SPLIT_NAMES:
+        if named or split in SPLITS:
             splits.setdefault(split, []).append(file)
         else:
             unnamed.append(file)
@@ -94,7 +95,7 @@ def _by_split(files: list[Path], folder: Path, tally: Tally) -> dict[str, Shards
         for split, own in splits.items():
             _count_missing(split, own, tally)
         # a part called as no split is (images-00000-of-00002) is the whole set
-        if len(splits) > 1 or next(iter(splits)) in SPLIT_NAMES:
+        if len(splits) > 1 or next(iter(splits)) in SPLITS:
             return {split: Shards(tuple(own), folder) for split, own in splits.items()}
     elif splits:
         raise InputError(
@@ -137,7 +138,3 @@ def _saved(folder: Path) -> tuple[Path, ...]:
     if not names:
         raise InputError(f"{file} names no files of data")
     return tuple(inside(folder, name, entry=f"{file}: filename") for name in names)
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
