@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.tally import Tally
-from geomclip.pairs.parsing import caption, choose_split, counted, inside, need, read_json
-from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.pairs.parsing import all_inside, choose_split, columns, counted, grouped, need, read_json, stripped
+from geomclip.pairs.record import FolderImage, Pair, Pairs
 from geomclip.pairs.source import Source
 
 SPLITS = ("train", "val")
@@ -49,60 +50,50 @@ def read(source: Source, root: Path) -> Pairs:
         )
     content = need(read_json(file), dict, entry=str(file))
     images = _images(content, file=file, folder=folder)
-    captions = _captions(content, set(images), file, tally)
-    nothing: list[tuple[str, str]] = []
-    pairs = []
-    for image_id, image in images.items():
-        own = captions.pop(image_id, nothing)
-        ids, texts = zip(*own, strict=True) if own else ((), ())
-        pairs.append(Pair(str(image_id), image, texts, ids))
+    captions = _captions(content, images.keys(), file, tally)
+    nothing: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    pairs = [Pair(str(image_id), image, *captions.get(image_id, nothing)) for image_id, image in images.items()]
     tally.use("images", len(pairs))
     notes = counted((sum(not pair.captions for pair in pairs), "{n} images have no caption"))
-    return Pairs(source.data, split, pairs, licence=LICENCE, language="en", notes=notes, read=tally.read())
+    read = tally.read()
+    return Pairs(source.data, split, pairs, licence=LICENCE, language="en", notes=notes, read=read, root=folder)
 
 
-def _captions(content: dict[str, Any], listed: set[int], file: Path, tally: Tally) -> dict[int, list[tuple[str, str]]]:
-    """Ids and texts of the captions of each image that is listed."""
-    captions: dict[int, list[tuple[str, str]]] = {}
-    used = 0
-    for row, annotation in enumerate(need(content.get("annotations"), list, entry=f"{file}: annotations")):
-        image_id, text, caption_id = _annotation(annotation, f"{file}: annotations", row)
-        if image_id not in listed:
-            tally.leave_out("captions", f"of images that {file.name} does not list", f"annotations[{row}]")
-        elif not (shown := caption(text)):
-            tally.leave_out("captions", "empty", f"annotations[{row}]")
-        else:
-            captions.setdefault(image_id, []).append((str(caption_id), shown))
-            used += 1
+def _captions(
+    content: dict[str, Any], listed: Set[int], file: Path, tally: Tally
+) -> dict[int, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Texts and ids of the captions of each image that is listed."""
+    entry = f"{file}: annotations"
+    kinds = {"image_id": int, "caption": str, "id": int}
+    images, given, numbers = columns(need(content.get("annotations"), list, entry=entry), kinds, entry=entry)
+    texts, ids = stripped(given), list(map(str, numbers))
+    captions, used = {}, 0
+    of_image = grouped(images)
+    for image_id in sorted(of_image.keys() - listed):
+        rows = of_image.pop(image_id)
+        reason = f"of images that {file.name} does not list"
+        tally.leave_out("captions", reason, f"annotations[{rows[0]}]", len(rows))
+    for image_id, rows in of_image.items():
+        kept = [row for row in rows if texts[row]]
+        if len(kept) < len(rows):
+            first = next(row for row in rows if not texts[row])
+            tally.leave_out("captions", "empty", f"annotations[{first}]", len(rows) - len(kept))
+        captions[image_id] = (tuple([texts[row] for row in kept]), tuple([ids[row] for row in kept]))
+        used += len(kept)
     tally.use("captions", used)
     return captions
 
 
-def _annotation(annotation: Any, file: str, row: int) -> tuple[int, str, int]:
-    """The image, text and id of a caption; InputError that names what is wrong with it."""
-    if type(annotation) is dict:
-        image_id, text, number = annotation.get("image_id"), annotation.get("caption"), annotation.get("id")
-        if type(image_id) is int and type(text) is str and type(number) is int:  # whole: no message need be made
-            return image_id, text, number
-    entry = f"{file}[{row}]"
-    return (
-        need(need(annotation, dict, entry=entry).get("image_id"), int, entry=f"{entry}.image_id"),
-        need(annotation.get("caption"), str, entry=f"{entry}.caption"),
-        need(annotation.get("id"), int, entry=f"{entry}.id"),
-    )
-
-
-def _images(content: dict[str, Any], *, file: Path, folder: Path) -> dict[int, ImageFile]:
+def _images(content: dict[str, Any], *, file: Path, folder: Path) -> dict[int, FolderImage]:
     """The images that the annotation file lists, by id."""
-    images: dict[int, ImageFile] = {}
-    for row, image in enumerate(need(content.get("images"), list, entry=f"{file}: images")):
-        entry = f"{file}: images[{row}]"
-        image_id = need(need(image, dict, entry=entry).get("id"), int, entry=f"{entry}.id")
-        name = need(image.get("file_name"), str, entry=f"{entry}.file_name")
-        if image_id in images:
-            raise InputError(f"{entry}: the image id {image_id} is there twice")
-        path = inside(folder, name, entry=f"{entry}.file_name")
-        images[image_id] = ImageFile(path, shown=f"{folder.name}/{name}")
-    if not images:
+    entry = f"{file}: images"
+    ids, names = columns(need(content.get("images"), list, entry=entry), {"id": int, "file_name": str}, entry=entry)
+    if not ids:
         raise InputError(f"{file} lists no images")
-    return images
+    if len(set(ids)) < len(ids):
+        twice = next(rows[1] for rows in grouped(ids).values() if len(rows) > 1)
+        raise InputError(f"{entry}[{twice}]: the image id {ids[twice]} is there twice")
+    all_inside(folder, names, entry=lambda row: f"{entry}[{row}].file_name")
+    return {
+        image_id: FolderImage(folder.parent, f"{folder.name}/{name}") for image_id, name in zip(ids, names, strict=True)
+    }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.pairs.beside import Beside, captions_of_record
 from geomclip.pairs.parsing import check_folder, choose_split, clean, counted, numbered, read_json, read_text
-from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.pairs.record import FolderImage, Pair, Pairs
 from geomclip.pairs.source import Source
 from geomclip.pairs.walking import Endings, is_image, one_form, walk
 
@@ -61,15 +62,15 @@ def read(source: Source, folder: Path) -> Pairs:
 
 
 def _pair(folder: Path, parts: tuple[str, ...], text: str, record: str, beside: Beside) -> Pair:
-    path = Path(folder, *parts)
+    parent = os.path.join(folder, *parts[:-1])
 
     def of_record() -> tuple[str, ...]:
-        return _of_record(path.with_name(record)) if record else ()
+        return _of_record(Path(parent, record)) if record else ()
 
-    captions = beside.captions(read_text(path.with_name(text)) if text else None, of_record)
-    name = clean("/".join(parts))
-    label = clean("/".join(parts[:-1]))
-    return Pair(name, ImageFile(path, shown=name), captions, numbered(name, captions), label=label)
+    captions = beside.captions(read_text(f"{parent}/{text}") if text else None, of_record)
+    path = "/".join(parts)
+    name = clean(path)
+    return Pair(name, FolderImage(folder, path), captions, numbered(name, captions), label=clean("/".join(parts[:-1])))
 
 
 def _of_record(file: Path) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.source import Source
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 ALL = "all"
@@ -64,6 +65,15 @@ def inside(folder: Path, name: str, *, entry: str) -> Path:
     return folder / openable(name, entry=entry)
 
 
+def all_inside(folder: Path, names: Sequence[str], *, entry: Callable[[int], str]) -> None:
+    """InputError for the first of the names that `inside` refuses; `entry` says where the one at a place stands."""
+    together = "\n" + "\n".join(names)
+    if all(map(str.strip, names)) and not any(odd in together for odd in ("..", "\\", "\0", ":", "\n/")):
+        return
+    for place, name in enumerate(names):
+        inside(folder, name, entry=entry(place))
+
+
 def openable(name: str, *, entry: str) -> str:
     """`name`, if a file could have it: not empty, no NUL."""
     if not name.strip() or "\0" in name:
@@ -78,16 +88,15 @@ def check_folder(source: Source, folder: Path) -> None:
         raise InputError(f"{source.format}: the folder {folder} {what}")
 
 
-def read_bytes(path: Path, *, limit: int) -> bytes:
+def read_bytes(path: str | Path, *, limit: int) -> bytes:
     """The bytes of a file of at most `limit` bytes."""
     try:
-        with path.open("rb") as file:
-            about = os.fstat(file.fileno())
-            # room for what may be read is made before: a small file shall not take that of the limit
-            expected = min(about.st_size, limit) if stat.S_ISREG(about.st_mode) else limit
-            data = file.read(expected + 1)
-            if expected < len(data) <= limit:
-                data += file.read(limit + 1 - len(data))  # it grew since
+        # of a hundred thousand captions a file object for each takes as long as all else
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            data = _read_up_to(descriptor, limit + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
@@ -97,7 +106,21 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     return data
 
 
-def read_text(path: Path) -> str:
+def _read_up_to(descriptor: int, most: int) -> bytes:
+    """What is left in an open file, at most so many bytes."""
+    about = os.fstat(descriptor)
+    # room for what may be read is made before: a small file shall not take that of the limit
+    expected = about.st_size if stat.S_ISREG(about.st_mode) else 0
+    data = os.read(descriptor, min(expected + 1, most))
+    if len(data) == expected and data:
+        return data
+    parts = [data]
+    while parts[-1] and (room := most - sum(map(len, parts))):
+        parts.append(os.read(descriptor, min(room, 1 << 20)))
+    return b"".join(parts)
+
+
+def read_text(path: str | Path) -> str:
     """The text of a small UTF-8 file, without its byte order mark."""
     return decode_text(read_bytes(path, limit=MAX_TEXT_BYTES), name=str(path))
 
@@ -140,6 +163,44 @@ def need(value: Any, kind: type[T], *, entry: str) -> T:
     raise InputError(f"{entry} should be {kinds.get(kind, kind.__name__)}, is {found}")
 
 
+def columns(rows: Sequence[Any], kinds: Mapping[str, type], *, entry: str) -> list[list[Any]]:
+    """Of a list of JSON objects the values of each name; InputError naming the first that is of another kind.
+
+    >>> columns([{"id": 1, "caption": "a cat"}, {"id": 2, "caption": "a dog"}], {"id": int, "caption": str}, entry="")
+    [[1, 2], ['a cat', 'a dog']]
+    """
+    if set(map(type, rows)) <= {dict}:
+        found = [[row.get(name) for row in rows] for name in kinds]
+        if all(set(map(type, column)) <= {kind} for column, kind in zip(found, kinds.values(), strict=True)):
+            return found
+    return list(
+        map(
+            list,
+            zip(*(_of_kinds(row, kinds, entry=f"{entry}[{number}]") for number, row in enumerate(rows)), strict=True),
+        )
+    )
+
+
+def _of_kinds(row: Any, kinds: Mapping[str, type], *, entry: str) -> list[Any]:
+    own = need(row, dict, entry=entry)
+    return [need(own.get(name), kind, entry=f"{entry}.{name}") for name, kind in kinds.items()]
+
+
+def grouped(keys: Iterable[K]) -> dict[K, list[int]]:
+    """The places of each key, the keys in the order in which they first appear.
+
+    >>> grouped(["a", "b", "a"])
+    {'a': [0, 2], 'b': [1]}
+    """
+    groups: dict[K, list[int]] = {}
+    for place, key in enumerate(keys):
+        if (places := groups.get(key)) is None:
+            groups[key] = [place]
+        else:
+            places.append(place)
+    return groups
+
+
 def clean(text: str) -> str:
     """`text` with halves of surrogate pairs, which no file format can hold, as U+FFFD."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -157,6 +218,11 @@ def unbroken(text: str) -> str:
     'a cat on a mat'
     """
     return re.sub(r"\s*[\r\n]\s*", " ", caption(text)) if "\n" in text or "\r" in text else caption(text)
+
+
+def stripped(texts: Sequence[str]) -> list[str]:
+    """Each text as `caption` gives it; of many the sooner."""
+    return list(map(str.strip if all(map(str.isascii, texts)) else caption, texts))
 
 
 def captions_by_line(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.tally import Read
+from geomclip.pairs.parsing import clean
 
 NO_SUCH_IMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 """Errors of a file that the data name and that is none; every other one is a fault of the machine."""
@@ -69,6 +70,32 @@ class ImageFile:
         """Size and modification time; 'absent' for a file that is not there."""
         stat = stat_if_there(self.file)
         return f"{stat.st_size}:{stat.st_mtime_ns}" if stat else "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderImage:
+    """An image file by its path in a folder; of a hundred thousand far smaller, and sooner made, than `ImageFile`."""
+
+    root: Path
+    name: str
+
+    @property
+    def file(self) -> Path:
+        """Where it is."""
+        return self.root / self.name
+
+    @property
+    def path(self) -> str:
+        """The path in the folder, or the absolute one."""
+        return clean(self.name)
+
+    def read(self) -> bytes:
+        """The bytes of the file."""
+        return ImageFile(self.file).read()
+
+    def identity(self) -> str:
+        """As of `ImageFile`."""
+        return ImageFile(self.file).identity()
 
 
 def stat_if_there(file: Path) -> os.stat_result | None:

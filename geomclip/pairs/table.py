@@ -13,12 +13,12 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
-from geomclip.pairs.parsing import choose_split, clean, need, numbered, shorten
-from geomclip.pairs.record import ImageSource, Pair, Pairs
+from geomclip.pairs.parsing import choose_split, clean, grouped, need, numbered, shorten
+from geomclip.pairs.record import FolderImage, ImageSource, Pair, Pairs
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables import arrow, cells, json_rows, names, paths, separated
 from geomclip.pairs.tables.columns import Table
-from geomclip.pairs.tables.stored import FolderImage, RowImage
+from geomclip.pairs.tables.stored import RowImage
 
 RULES = (
     "Rows of one image (of one image-id column, else of one path) are one image with the captions of all of them.",
@@ -56,7 +56,7 @@ def read(source: Source, place: Path) -> Pairs:
     tally.use("rows", table.n_rows)
     tally.leave_out("captions", "the cell is empty", _some_place(table, captions), count=empty)
     tally.use("captions", sum(map(len, captions)))
-    groups = _groups(keys)
+    groups = grouped(keys)
     others, varying = _other_columns(table, chosen, source, groups)
     labels = others.pop("label", None)
     known: Iterable[tuple[str, ...]] = zip(*others.values(), strict=True) if others else itertools.repeat(())
@@ -140,17 +140,6 @@ def _check_ids(table: Table, ids: Sequence[str], found: Sequence[str], tally: Ta
             )
     if again := len(path_of) - len(set(path_of.values())):
         tally.understood(f"{again} image ids stand for a file that another id has too: they are images of their own")
-
-
-def _groups(keys: Sequence[str]) -> dict[str, list[int]]:
-    """The rows of each image, in the order in which the images first appear."""
-    groups: dict[str, list[int]] = {}
-    for row, key in enumerate(keys):
-        if (rows := groups.get(key)) is None:
-            groups[key] = [row]
-        else:
-            rows.append(row)
-    return groups
 
 
 def _other_columns(

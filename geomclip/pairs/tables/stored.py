@@ -1,4 +1,4 @@
-"""Images of tables: files below one folder, and bytes in cells of parquet or Arrow that are read when needed."""
+"""Images of tables: bytes in cells of parquet or Arrow that are read when needed."""
 
 from __future__ import annotations
 
@@ -10,39 +10,13 @@ from typing import Any
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
-from geomclip.pairs.parsing import clean, inside
+from geomclip.pairs.parsing import inside
 from geomclip.pairs.record import ImageFile, stat_if_there
 
 MAX_GROUP_BYTES = 1 << 32
 """A group of rows that unpacks to more is refused: it is held in memory while its images are read."""
 KEPT_BYTES = 1 << 28
 """So much is kept of groups read before, and the last one however large."""
-
-
-@dataclass(frozen=True, slots=True)
-class FolderImage:
-    """An image file by its path in a folder; of a hundred thousand far smaller, and sooner made, than `ImageFile`."""
-
-    root: Path
-    name: str
-
-    @property
-    def file(self) -> Path:
-        """Where it is."""
-        return self.root / self.name
-
-    @property
-    def path(self) -> str:
-        """The path in the folder, or the absolute one."""
-        return clean(self.name)
-
-    def read(self) -> bytes:
-        """The bytes of the file."""
-        return ImageFile(self.file).read()
-
-    def identity(self) -> str:
-        """As of `ImageFile`."""
-        return ImageFile(self.file).identity()
 
 
 @dataclass(frozen=True, slots=True)
