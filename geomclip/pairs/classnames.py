@@ -8,16 +8,44 @@ from pathlib import Path
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
-from geomclip.pairs.parsing import caption, captions_by_line, read_text
+from geomclip.pairs.parsing import caption, captions_by_line, clean, read_text, shorten
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 DEFAULT_TEMPLATE = "a photo of a {c}."
 
+WORDNET = re.compile(r"n\d{8}")
+BEFORE_A_NAME = re.compile(r"(\d+)[ _.-]+(?=[^\W\d])")
 _SERIAL = re.compile(r"([^0-9]*)([0-9]{1,18})")
 
 
-def read_class_names(places: tuple[Path, ...], tally: Tally, *, folders: list[str] | None = None) -> tuple[str, ...]:
+def class_names(
+    keys: list[str], places: tuple[Path, ...], tally: Tally, *, name: str, what: str = "class folders"
+) -> tuple[str, ...]:
+    """What the classes of these keys are called in prompts: from the first classnames.txt in `places`, else from them.
+
+    `name` and `what` are what messages call the data and the keys.
+    """
+    named = read_class_names(places, tally, folders=keys, what=what)
+    if named:
+        return named
+    wordnet = next(filter(WORDNET.fullmatch, keys), None)
+    if wordnet or are_numbers(keys):
+        kind = "WordNet ids" if wordnet else "numbers"
+        raise InputError(
+            f"{name}: the {what} are called by {kind} ({wordnet or keys[0]}), which are "
+            f"no names for prompts; write the names into {places[-1] / CLASS_NAMES}, one a line in the order of "
+            f"the {what.removeprefix('class ')} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        )
+    if len(keys) > 1 and all(map(BEFORE_A_NAME.match, keys)):
+        tally.understood(f"the numbers before the names of the {what} are no part of them ({shorten(keys[0])})")
+        keys = [BEFORE_A_NAME.sub("", key, count=1) for key in keys]
+    return tuple(clean(key).replace("_", " ") for key in keys)
+
+
+def read_class_names(
+    places: tuple[Path, ...], tally: Tally, *, folders: list[str] | None = None, what: str = "class folders"
+) -> tuple[str, ...]:
     """The names in the first classnames.txt in `places`, in the order of `folders`; none where there is no such file.
 
     Where each line begins with the name of a folder, that says which class it names. Blank lines at the end are
@@ -40,7 +68,7 @@ def read_class_names(places: tuple[Path, ...], tally: Tally, *, folders: list[st
     if folders is None:
         return names
     if len(names) != len(folders):
-        raise InputError(f"{file.parent}: {CLASS_NAMES} has {len(names)} names for {len(folders)} class folders")
+        raise InputError(f"{file.parent}: {CLASS_NAMES} has {len(names)} names for {len(folders)} {what}")
     by_folder = _by_folder(names, folders)
     if by_folder:
         tally.understood(f"the lines of {CLASS_NAMES} begin with the folders that they name")
@@ -49,7 +77,7 @@ def read_class_names(places: tuple[Path, ...], tally: Tally, *, folders: list[st
         by_number = sorted(folders, key=lambda folder: int(folder[len(folder.rstrip("0123456789")) :]))
         if by_number != folders:
             raise InputError(
-                f"{file.parent}: {CLASS_NAMES} may be in the order of the folders' letters ({', '.join(folders[:3])}) "
+                f"{file.parent}: {CLASS_NAMES} may be in the order of the letters ({', '.join(folders[:3])}) "
                 f"or of their numbers ({', '.join(by_number[:3])}); begin each of its lines with its folder: "
                 f"{folders[0]} NAME"
             )

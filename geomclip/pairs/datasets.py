@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import option
-from geomclip.pairs import coco, emoji, folder, imagenet_folder, karpathy, table, wds
+from geomclip.pairs import coco, emoji, flickr, folder, imagenet_folder, karpathy, table, wds
 from geomclip.pairs.record import Pairs
 from geomclip.pairs.source import Source, expanded
 
@@ -62,8 +62,8 @@ def _karpathy(name: str, description: str, size: str, *, by_hand: str) -> Datase
         size,
         licence,
         splits,
-        karpathy.read,
-        looks_for=(file,),
+        flickr.read if name in flickr.CAPTIONS else karpathy.read,
+        looks_for=flickr.files(name) if name in flickr.CAPTIONS else (file,),
         photos=photos,
         remotes=(remote,),
         by_hand=by_hand,
@@ -185,8 +185,9 @@ def folder_or_explain(dataset: Dataset, *, data_root: str | Path | None, cache_d
     searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
     if data_root is not None and not os.path.isdir(searched[0]):
         raise InputError(f"{option('data_root')}: {searched[0]} is not a folder")
+    wanted = {os.path.basename(file): file for file in reversed(dataset.looks_for)}  # the first of each name
     raise NotAvailableError(
         f"{dataset.name} is not at {' or '.join(map(str, searched))} "
-        f"(looked for {' or '.join(dataset.looks_for)}): `geomclip data download {dataset.name}` fetches it, "
+        f"(looked for {' or '.join(reversed(wanted.values()))}): `geomclip data download {dataset.name}` fetches it, "
         f"{option('data_root')} says where it is"
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
-from geomclip.pairs.classnames import are_numbers, class_prompts, distinct, read_class_names
-from geomclip.pairs.parsing import check_folder, choose_split, clean, shorten
+from geomclip.pairs.classnames import BEFORE_A_NAME, class_names, class_prompts, distinct
+from geomclip.pairs.parsing import check_folder, choose_split, clean
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 from geomclip.pairs.source import Source
 from geomclip.pairs.walking import SPLITS, folders_in, holds_images, images_under, is_image
@@ -29,9 +29,6 @@ RULES = (
     "Refused without classnames.txt: folders called by WordNet ids or by numbers alone.",
 )
 
-WORDNET = re.compile(r"n\d{8}")
-BEFORE_A_NAME = re.compile(r"(\d+)[ _.-]+(?=[^\W\d])")
-
 
 def read(source: Source, root: Path) -> Pairs:
     """The images of all classes, class after class in the order of the folders."""
@@ -44,7 +41,7 @@ def read(source: Source, root: Path) -> Pairs:
     class_folders = in_order(folders_in(folder, tally))
     if not class_folders:
         raise InputError(f"{name}: {folder} has no subfolders; each class needs one, with its images inside")
-    names = class_names(class_folders, (folder, root), tally)
+    names = class_names([path.name for path in class_folders], (folder, root), tally, name=name)
     classes = distinct(names, tuple(clean(path.name) for path in class_folders))
     pairs, deeper = [], 0
     for label, class_folder in zip(classes, class_folders, strict=True):
@@ -112,26 +109,6 @@ def in_order(folders: list[Path]) -> list[Path]:
 def _numbers(folders: list[Path]) -> list[int] | None:
     found = [re.fullmatch(r"(\d{1,18})", folder.name) or BEFORE_A_NAME.match(folder.name) for folder in folders]
     return [int(match[1][:18]) for match in found if match] if all(found) else None
-
-
-def class_names(folders: list[Path], places: tuple[Path, ...], tally: Tally) -> tuple[str, ...]:
-    """What the classes are called in prompts: from the first classnames.txt in `places`, else from their folders."""
-    keys = [folder.name for folder in folders]
-    named = read_class_names(places, tally, folders=keys)
-    if named:
-        return named
-    wordnet = next(filter(WORDNET.fullmatch, keys), None)
-    if wordnet or are_numbers(keys):
-        kind = "WordNet ids" if wordnet else "numbers"
-        raise InputError(
-            f"imagenet-folder:{places[-1]}: the class folders are called by {kind} ({wordnet or keys[0]}), which are "
-            f"no names for prompts; write the names into {places[-1] / 'classnames.txt'}, one a line in the order of "
-            f"the folders ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        )
-    if len(keys) > 1 and all(map(BEFORE_A_NAME.match, keys)):
-        tally.understood(f"the numbers before the names of the class folders are no part of them ({shorten(keys[0])})")
-        keys = [BEFORE_A_NAME.sub("", key, count=1) for key in keys]
-    return tuple(clean(key).replace("_", " ") for key in keys)
 
 
 def _refuse_classes_below(folders: list[Path], name: str) -> None:

@@ -28,12 +28,12 @@ from geomclip.pairs.source import Source
 LAYOUTS = {
     "flickr8k": (
         "dataset_flickr8k.json",
-        ("images", "Flicker8k_Dataset", "Flickr8k_Dataset"),
+        ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset"),
         "photos: Flickr users', for non-commercial research and education; captions: Hodosh et al. (2013)",
     ),
     "flickr30k": (
         "dataset_flickr30k.json",
-        ("images", "flickr30k-images", "flickr30k_images"),
+        ("images", "Images", "flickr30k-images", "flickr30k_images"),
         "photos: Flickr users', for non-commercial research and education; captions: Young et al. (2014)",
     ),
     "coco-karpathy": (
@@ -79,7 +79,7 @@ def read(source: Source, root: Path) -> Pairs:
     if twice is not None:
         raise InputError(f"{file}: the image {twice} is there twice in the split {split}")
     notes = counted((sum(not pair.captions for pair in pairs), "{n} images have no caption"))
-    return Pairs(source.data, split, pairs, licence=licence, language="en", notes=notes, read=tally.read())
+    return Pairs(source.data, split, pairs, licence=licence, language="en", notes=notes, read=tally.read(), root=folder)
 
 
 def _pair(image: dict[str, Any], tally: Tally, *, entry: str, folder: Path) -> Pair:

@@ -6,7 +6,8 @@ What is read, and by which rules, stands in RULES of the files of `pairs/tables/
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,18 @@ from geomclip.machine.words import option
 from geomclip.pairs.parsing import choose_split, clean, grouped, need, numbered, shorten
 from geomclip.pairs.record import FolderImage, ImageSource, Pair, Pairs
 from geomclip.pairs.source import Source
-from geomclip.pairs.tables import arrow, cells, json_rows, names, paths, separated
-from geomclip.pairs.tables.columns import Table
+from geomclip.pairs.tables import arrow, cells, json_rows, labels, names, paths, separated, shards
+from geomclip.pairs.tables.columns import Table, joined
 from geomclip.pairs.tables.stored import RowImage
 
 RULES = (
     "Rows of one image (of one image-id column, else of one path) are one image with the captions of all of them.",
     "A column `split` makes splits, `label` becomes the label; other columns of text, whole numbers or truth values "
     "are kept, unless their value differs between rows of one image.",
+    *shards.RULES,
     *names.RULES,
     *cells.RULES,
+    *labels.RULES,
     *paths.RULES,
     *separated.RULES,
     *json_rows.RULES,
@@ -46,6 +49,13 @@ def read(source: Source, place: Path) -> Pairs:
     if not splits:
         table, split = _of_split(table, source, tally)
     images, keys, root = _images(table, chosen, source, tally)
+    groups = grouped(keys)
+    tally.use("rows", table.n_rows)
+    others, varying = _other_columns(table, chosen, source, groups)
+    notes = tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
+    made = Pairs(source.title, split, (), notes=notes, root=root)
+    if chosen.label is not None:
+        return _of_classes(table, chosen.label, images, groups, others, made, tally)
     captions = cells.captions_of(table, chosen.text, tally)
     empty = sum(not texts for texts in captions)
     if empty == len(captions):
@@ -53,36 +63,80 @@ def read(source: Source, place: Path) -> Pairs:
             f"{table.file}: {empty} rows, but no caption in column {chosen.text!r}; "
             f"say which column has them with {option('text_column')}"
         )
-    tally.use("rows", table.n_rows)
     tally.leave_out("captions", "the cell is empty", _some_place(table, captions), count=empty)
     tally.use("captions", sum(map(len, captions)))
-    groups = grouped(keys)
-    others, varying = _other_columns(table, chosen, source, groups)
-    labels = others.pop("label", None)
-    known: Iterable[tuple[str, ...]] = zip(*others.values(), strict=True) if others else itertools.repeat(())
-    shared: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}
+    own = others.pop("label", None)
     pairs = []
-    for (image_id, rows), label, values in zip(groups.items(), labels or itertools.repeat(""), known, strict=False):
+    for (image_id, rows), label, columns in zip(
+        groups.items(), own or itertools.repeat(""), _by_row(others), strict=False
+    ):
         texts = captions[rows[0]] if len(rows) == 1 else tuple(text for row in rows for text in captions[row])
         ids = (f"{image_id}#0",) if len(texts) == 1 else numbered(image_id, texts)
+        pairs.append(Pair(image_id, images[rows[0]], texts, ids, label, columns))
+    tally.use("images", len(pairs))
+    return replace(made, pairs=pairs, read=tally.read())
+
+
+def _of_classes(
+    table: Table,
+    column: str,
+    images: Sequence[ImageSource],
+    groups: Mapping[str, Sequence[int]],
+    others: Mapping[str, Sequence[str]],
+    made: Pairs,
+    tally: Tally,
+) -> Pairs:
+    """The images of a table that has classes in place of captions."""
+    keys = labels.keys_of(table, column)
+    of_image = labels.labels_of(table, column, groups, keys)
+    names, prompts = labels.named(table, column, keys, str(table.file), tally)
+    rows = zip(groups.items(), of_image, _by_row(others), strict=False)
+    pairs = [
+        Pair(image_id, images[own[0]], label=names[key], columns=columns) for (image_id, own), key, columns in rows
+    ]
+    tally.use("images", len(pairs))
+    having = set(of_image)
+    without = [key for key in keys if key not in having]
+    tally.use("classes", len(keys) - len(without))
+    tally.leave_out("classes", "no image, so only a prompt", next(iter(without), ""), len(without))
+    classes = tuple(names[key] for key in keys)
+    return replace(made, pairs=pairs, classes=classes, class_prompts=prompts, read=tally.read())
+
+
+def _by_row(others: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Of each image its other columns; those that are alike are kept once."""
+    known: Iterable[tuple[str, ...]] = zip(*others.values(), strict=True) if others else itertools.repeat(())
+    shared: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}
+    for values in known:
         columns = shared.get(values)
         if columns is None:
             columns = tuple(zip(others, values, strict=True))
             if len(shared) < SHARED:
                 shared[values] = columns
-        pairs.append(Pair(image_id, images[rows[0]], texts, ids, label, columns))
-    tally.use("images", len(pairs))
-    notes = tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
-    return Pairs(source.title, split, pairs, notes=notes, read=tally.read(), root=root)
+        yield columns
 
 
 def _table(source: Source, place: Path, tally: Tally) -> tuple[Table, str, bool]:
     """The rows, and where the files themselves make splits, which of them these are."""
+    found = shards.find(source, place, tally)
+    if "" not in found and "split" in _column_names(next(iter(found.values())).files[0], source):
+        every = tuple(file for each in found.values() for file in each.files)
+        found = {"": shards.Shards(every, next(iter(found.values())).folder)}
+        tally.understood("the splits are those of column 'split', not of the names of the files")
+    chosen = shards.of_split(source, found, f"{source.format}:{place}")
+    tables = [_read(file, source, tally) for file in chosen.files]
+    tally.use("files", len(tables))
+    return joined(place, chosen.folder, tables), chosen.split, "" not in found
+
+
+def _read(file: Path, source: Source, tally: Tally) -> Table:
     if source.format in separated.OWN:
-        return separated.read(place, source, tally), "", False
-    if source.format == "parquet":
-        return arrow.read(place, source, tally)
-    return json_rows.read(place, tally), "", False
+        return separated.read(file, source, tally)
+    return arrow.read(file) if source.format == "parquet" else json_rows.read(file, tally)
+
+
+def _column_names(file: Path, source: Source) -> Iterable[str]:
+    return arrow.column_names(file) if source.format == "parquet" else _read(file, source, Tally()).columns
 
 
 def _of_split(table: Table, source: Source, tally: Tally) -> tuple[Table, str]:

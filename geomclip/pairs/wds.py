@@ -27,12 +27,12 @@ from geomclip.pairs.parsing import (
     parse_json,
     shorten,
 )
+from geomclip.pairs.patterns import expand_braces
 from geomclip.pairs.record import Pair, Pairs, stat_if_there
 from geomclip.pairs.source import Source
 from geomclip.pairs.tar_headers import Member, members
 from geomclip.pairs.walking import IMAGE_SUFFIXES, SPLITS, Endings, folders_in
 
-MAX_TARS = 1_000_000
 IMAGE_ENDINGS = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 TEXT_ENDINGS = ("txt", "json", "cls")
 
@@ -195,34 +195,6 @@ def _instead(path: Path) -> str:
         return f", only compressed ones, which cannot be read in place; decompress them ({compressed[0]})"
     below = next((folder for folder in folders_in(path) if any(folder.glob("*.tar"))), None)
     return f"; name the folder that they are in (wds:{below})" if below else ""
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """`{a,b}` and `{08..11}` written out, the leftmost brace varying slowest.
-
-    >>> expand_braces("{a,b}-{08..10}.tar")
-    ['a-08.tar', 'a-09.tar', 'a-10.tar', 'b-08.tar', 'b-09.tar', 'b-10.tar']
-    """
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if match is None:
-        return [pattern]
-    head, body, tail = pattern[: match.start()], match[1], pattern[match.end() :]
-    numbers = re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", body)
-    if numbers:
-        first, last = int(numbers[1]), int(numbers[2])
-        if abs(last - first) >= MAX_TARS:
-            raise InputError(f"{{{body}}} names {abs(last - first) + 1} files, more than {MAX_TARS}")
-        step = 1 if last >= first else -1
-        width = len(numbers[1]) if numbers[1].startswith("0") else 0
-        options = [f"{number:0{width}d}" for number in range(first, last + step, step)]
-    else:
-        options = body.split(",")
-    expanded: list[str] = []
-    for option in options:
-        expanded += expand_braces(head + option + tail)
-        if len(expanded) > MAX_TARS:
-            raise InputError(f"{pattern[:80]!r} names more than {MAX_TARS} files")
-    return expanded
 
 
 class _Index:

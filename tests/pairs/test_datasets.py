@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pair_files import COCO, KARPATHY, jpeg, write, write_tar
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.pairs import DATASETS, Source, list_datasets, load_pairs, wds
+from geomclip.pairs import DATASETS, Source, list_datasets, load_pairs, patterns
 from geomclip.pairs.images import decode
-from geomclip.pairs.wds import expand_braces
+from geomclip.pairs.patterns import expand_braces
 
 # ---- coco, flickr
 
@@ -400,7 +400,7 @@ def test_braces_are_written_out(monkeypatch):
     assert expand_braces("{x") == ["{x"]
     with pytest.raises(InputError, match="names 1000001 files"):
         expand_braces("{0..1000000}")
-    monkeypatch.setattr(wds, "MAX_TARS", 1000)  # a million takes a second
+    monkeypatch.setattr(patterns, "MAX_FILES", 1000)  # a million takes a second
     with pytest.raises(InputError, match="more than 1000 files"):
         expand_braces("{0..9}" * 4)
 

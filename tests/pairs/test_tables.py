@@ -337,6 +337,137 @@ def test_addresses_are_refused_with_the_line(tmp_path, address):
     check_refused(table(tmp_path, f'image,caption\n0.jpg,a\n"{address}",b\n'), "line 3, column 'image' is an address")
 
 
+def test_addresses_of_files_of_this_machine_are_paths(tmp_path):
+    pictures(tmp_path, ["0.jpg", "ä b.jpg"])
+    rows = f"image,caption\nfile://{tmp_path}/0.jpg,a\n{(tmp_path / 'ä b.jpg').as_uri()},b\nfile://localhost{tmp_path}/0.jpg,c\n"
+    data = table(tmp_path, rows, names=["0.jpg"])
+    assert captions(data) == {"0.jpg": ["a", "c"], "ä b.jpg": ["b"]}
+    assert "addresses of 3 files (file:) were read as paths" in understood(data)
+    check_refused(
+        table(tmp_path, "image,caption\nfile://nas/0.jpg,a\n"), "line 2, column 'image' is no file:///PATH of"
+    )
+
+
+@pytest.mark.parametrize("path", ["C:\\\\data\\\\0.jpg", "d:/data/0.jpg"])
+def test_a_path_on_a_drive_of_windows_is_refused_as_one(tmp_path, path):
+    data = table(tmp_path, f"image,caption\n0.jpg,a\n{path},b\n")
+    check_refused(data, "line 3, column 'image' is a path on a drive of Windows")
+    write(tmp_path, {"t.csv": "image,caption\n0.jpg,a\n1.jpg,b\n"})  # as the message says
+    assert captions(data) == {"0.jpg": ["a"], "1.jpg": ["b"]}
+
+
+# ---- many files of text
+
+
+SHARDS = {
+    "csv": lambda rows: "filepath;title\n" + "".join(f'{name};"{text}"\n' for name, text in rows),
+    "tsv": lambda rows: "".join(f"{name}\t{text}\n" for name, text in rows),
+    "jsonl": lambda rows: "".join(json.dumps({"image": name, "text": text}) + "\n" for name, text in rows),
+    "json": lambda rows: json.dumps([{"image": name, "text": text} for name, text in rows]),
+}
+
+
+@pytest.mark.parametrize("kind", SHARDS)
+@pytest.mark.parametrize("place", ["", "part-*.{kind}", "part-{{1,2,9,10}}.{kind}"])
+def test_folders_and_patterns_of_text_files_are_one_table_in_the_order_of_numbers(tmp_path, kind, place):
+    pictures(tmp_path, [f"{number}.jpg" for number in range(8)])
+    for row, number in enumerate((1, 2, 9, 10)):
+        rows = [(f"{2 * row + k}.jpg", f"text {2 * row + k}") for k in range(2)]
+        write(tmp_path, {f"part-{number}.{kind}": SHARDS[kind](rows)})
+    data = f"{kind}:{tmp_path / place.format(kind=kind)}"
+    pairs = load_pairs(Source(data))
+    assert [(pair.image_id, *pair.captions) for pair in pairs.pairs] == [(f"{n}.jpg", f"text {n}") for n in range(8)]
+    assert pairs.read.used["files"] == 4
+    check_refused(f"{kind}:{tmp_path}/none-*.{kind}", rf"none-\*\.{kind}: no such file")
+    check_refused(f"{kind}:{tmp_path}/part-{{1,3}}.{kind}", rf"part-3\.{kind}: no such file")
+
+
+def test_text_files_named_as_splits_are_splits_unless_a_column_is(tmp_path):
+    pictures(tmp_path)
+    write(tmp_path, {"train.csv": "image,caption\n0.jpg,a\n", "test.csv": "image,caption\n1.jpg,b\n"})
+    assert captions(f"csv:{tmp_path}") == {"1.jpg": ["b"]}
+    assert captions(f"csv:{tmp_path}", split="train") == {"0.jpg": ["a"]}
+    write(
+        tmp_path,
+        {"train.csv": "image,caption,split\n0.jpg,a,test\n", "test.csv": "image,caption,split\n1.jpg,b,test\n"},
+    )
+    assert captions(f"csv:{tmp_path}") == {"1.jpg": ["b"], "0.jpg": ["a"]}
+
+
+def test_a_fault_in_a_shard_names_the_shard_and_its_line(tmp_path):
+    pictures(tmp_path)
+    write(tmp_path, {"a-1.csv": "image,caption\n0.jpg,a\n", "a-2.csv": "image,caption\n1.jpg,b\ns3://x/2.jpg,c\n"})
+    check_refused(f"csv:{tmp_path}", r"a-2\.csv line 3, column 'image' is an address")
+    write(tmp_path, {"a-2.csv": "image,words\n1.jpg,b\n"})
+    check_refused(f"csv:{tmp_path}", r"a-2\.csv is no shard of the table of .*a-1\.csv: column 'caption'")
+
+
+# ---- classes in place of captions
+
+
+def class_parquet(folder, labels, names=("tree_frog", "owl", "fox"), column="label"):
+    features = {"image": {"_type": "Image"}, column: {"_type": "ClassLabel", "names": list(names)}}
+    content = pyarrow.table({"image": cells(len(labels)), column: labels})
+    about = json.dumps({"info": {"features": features}})
+    pyarrow.parquet.write_table(content.replace_schema_metadata({"huggingface": about}), folder / "t.parquet")
+    return f"parquet:{folder / 't.parquet'}"
+
+
+def test_a_parquet_of_images_and_class_labels_is_class_data(tmp_path):
+    data = class_parquet(tmp_path, [2, 0, 2, 0])
+    pairs = load_pairs(Source(data))
+    assert pairs.classes == ("tree frog", "owl", "fox")
+    assert pairs.class_prompts[0] == ("a photo of a tree frog.",)
+    assert [pair.label for pair in pairs.pairs] == ["fox", "tree frog", "fox", "tree frog"]
+    assert "prompts such as 'a photo of a tree frog.'" in pairs.read.how
+    assert [(each.what, each.count, each.names) for each in pairs.read.left_out] == [("classes", 1, ("owl",))]
+    write(
+        tmp_path,
+        {"zeroshot_classification_templates.txt": "a sketch of a {c}\n", "classnames.txt": "frog\nowl\nred fox\n"},
+    )
+    assert load_pairs(Source(data)).class_prompts == (
+        ("a sketch of a frog",),
+        ("a sketch of a owl",),
+        ("a sketch of a red fox",),
+    )
+
+
+@pytest.mark.parametrize("label", [-1, None, 3])
+def test_a_row_without_a_class_is_refused(tmp_path, label):
+    check_refused(class_parquet(tmp_path, [0, label]), "row 1, column 'label': .* is no class")
+
+
+def test_classes_that_are_numbers_are_refused_and_the_advice_works(tmp_path):
+    data = class_parquet(tmp_path, [0, 1, 1], names=("0", "1"))
+    message = check_refused(data, r"classes of column 'label' are called by numbers \(0\)")
+    write(tmp_path, {re.search(r"names into (\S+),", message)[1]: "zero\none\n"})
+    assert load_pairs(Source(data)).classes == ("zero", "one")
+
+
+def test_words_in_a_column_label_of_csv_are_classes_but_captions_go_before(tmp_path):
+    rows = "filename,label\n0.jpg,owl\n1.jpg,fox\n2.jpg,owl\n"
+    pairs = load_pairs(Source(table(tmp_path, rows)))
+    assert (pairs.classes, [pair.label for pair in pairs.pairs]) == (("fox", "owl"), ["owl", "fox", "owl"])
+    with_captions = (
+        rows.replace("label\n", "label,caption\n").replace("owl\n", "owl,a bird\n").replace("fox\n", "fox,a\n")
+    )
+    assert load_pairs(Source(table(tmp_path, with_captions))).classes is None
+    assert captions(table(tmp_path, rows), text_column="label")["0.jpg"] == ["owl"]
+    again = table(tmp_path, rows + "0.jpg,fox\n")
+    check_refused(again, r"line 5, column 'label': its image is 'fox' here, 'owl' at .*line 2")
+
+
+def test_of_two_columns_of_class_labels_none_is_guessed_and_the_advice_works(tmp_path):
+    features = {name: {"_type": "ClassLabel", "names": ["owl", "fox"]} for name in ("fine_label", "coarse_label")}
+    content = pyarrow.table({"img": cells(3), "fine_label": [0, 1, 1], "coarse_label": [1, 0, 0]})
+    about = json.dumps({"info": {"features": features}})
+    pyarrow.parquet.write_table(content.replace_schema_metadata({"huggingface": about}), tmp_path / "t.parquet")
+    data = f"parquet:{tmp_path / 't.parquet'}"
+    message = check_refused(data, "2 columns of classes")
+    chosen = re.search(r"text_column='(\w+)'$", message)[1]
+    assert [pair.label for pair in load_pairs(Source(data, text_column=chosen)).pairs] == ["owl", "fox", "fox"]
+
+
 # ---- what can be drawn, is read whole
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=6)

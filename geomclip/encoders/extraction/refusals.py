@@ -37,7 +37,9 @@ def refuse_losses(lost: Sequence[Record], what: str, *, of: int, data: str, root
     """InputError as soon as it is certain that more than a tenth will be missing; `root` is where they should be."""
     if len(lost) > MOST_SKIPPED * of:
         absent = any(entry["reason"] == os.strerror(errno.ENOENT) for entry in lost)
-        where = f"; looked for in {root}, {option('image_root')} names another folder" if root and absent else ""
+        # a set by its name has no other folder: its photos are placed there
+        way_out = f", {option('image_root')} names another folder" if ":" in data else ", place them there"
+        where = f"; looked for in {root}{way_out}" if root and absent else ""
         raise InputError(
             f"{data}: {len(lost)} of {of} {what} cannot be used, more than a tenth; first: {named(lost[:3])}{where}"
         )

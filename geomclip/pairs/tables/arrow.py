@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
-import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +13,15 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean, shorten
-from geomclip.pairs.source import Source
-from geomclip.pairs.tables import shards
 from geomclip.pairs.tables.columns import MAX_ROWS, MAX_TABLE_BYTES, Table
 from geomclip.pairs.tables.stored import RowImage, arrow_batches, is_parquet
 
 RULES = (
-    *shards.RULES,
     "A column of bytes, or of struct<bytes, path> as datasets has images, holds the images: they are read from the "
     "rows as they are needed. The path beside them is a name; it is opened where a row has no bytes, and then only "
     "inside the folder of the file. Rows of one such path and equal bytes are one image.",
     "Class labels of datasets are read as their names.",
 )
-
-
-@dataclass
-class _Part:
-    """One file by columns."""
-
-    file: Path
-    n_rows: int
-    columns: dict[str, list[Any]]
-    unread: dict[str, str] = field(default_factory=dict)
-
-
-def read(place: Path, source: Source, tally: Tally) -> tuple[Table, str, bool]:
-    """The rows of all shards that are meant, their split, and whether it is the files that make it."""
-    found = shards.find(source, place, tally)
-    if "" not in found and "split" in _names(next(iter(found.values())).files[0]):
-        every = tuple(file for each in found.values() for file in each.files)
-        found = {"": shards.Shards(every, next(iter(found.values())).folder)}
-        tally.understood("the splits are those of column 'split', not of the names of the files")
-    chosen = shards.of_split(source, found, f"{source.format}:{place}")
-    parts = [_read(file) for file in chosen.files]
-    tally.use("files", len(parts))
-    return _joined(place, chosen.folder, parts), chosen.split, "" not in found
-
-
-def _joined(place: Path, folder: Path, parts: Sequence[_Part]) -> Table:
-    first = parts[0]
-    for part in parts[1:]:
-        if set(part.columns) != set(first.columns) or set(part.unread) != set(first.unread):
-            other = sorted((set(part.columns) | set(part.unread)) ^ (set(first.columns) | set(first.unread)))
-            what = f"column {other[0]!r} is in one of them alone" if other else "a column differs in kind"
-            raise InputError(f"{part.file} is no shard of the table of {first.file}: {what}; name one of them")
-    ends = list(itertools.accumulate(part.n_rows for part in parts))
-
-    def where(row: int) -> str:
-        number = bisect.bisect_right(ends, row)
-        return f"{parts[number].file} row {row - (ends[number] - parts[number].n_rows)}"
-
-    columns = {
-        name: list(itertools.chain.from_iterable(part.columns[name] for part in parts)) for name in first.columns
-    }
-    return Table(place, columns, ends[-1], where, folder, first.unread)
 
 
 def ids_of(images: Sequence[RowImage], tally: Tally) -> list[str]:
@@ -121,7 +73,7 @@ def _digest(image: RowImage) -> str:
 # ---- one file
 
 
-def _names(file: Path) -> list[str]:
+def column_names(file: Path) -> list[str]:
     """The names of the columns of a file."""
     import pyarrow
     import pyarrow.parquet
@@ -137,7 +89,7 @@ def _names(file: Path) -> list[str]:
         raise _unreadable(file, error) from error
 
 
-def _read(file: Path) -> _Part:
+def read(file: Path) -> Table:
     """The columns of a file that hold texts, numbers or images; of images only where they are."""
     import pyarrow
 
@@ -158,7 +110,7 @@ def _unreadable(file: Path, error: Exception) -> InputError:
     return InputError(f"{file} is not a readable {kind} file: {one_line(error, 200)}; fetch or write it again")
 
 
-def _read_parquet(file: Path) -> _Part:
+def _read_parquet(file: Path) -> Table:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(file) as opened:
@@ -189,15 +141,15 @@ def _read_parquet(file: Path) -> _Part:
             if name in paths and table is not None:
                 stored = [(each or {}).get("path") for each in table.column(name).to_pylist()]
             columns[name] = _row_images(file, name, sizes, stored, [_lacks_bytes(group, name) for group in groups])
-    return _Part(file, about.num_rows, columns, {k: v for k, v in kinds.items() if v not in ("values", "image")})
+    return _table(file, about.num_rows, columns, kinds, labels)
 
 
-def _read_arrow(file: Path) -> _Part:
+def _read_arrow(file: Path) -> Table:
     import pyarrow
 
     batches = arrow_batches(file)
     if not batches:
-        return _Part(file, 0, {})
+        return _table(file, 0, {}, {}, {})
     schema, sizes = batches[0].schema, [batch.num_rows for batch in batches]
     _check_rows(sum(sizes), file)
     kinds = {each.name: _kind(each.type) for each in schema}
@@ -217,7 +169,14 @@ def _read_arrow(file: Path) -> _Part:
                     stored += batch.column(place).field("path").to_pylist()
             lacking = [stored is not None and bool(batch.column(place).field("bytes").null_count) for batch in batches]
             columns[name] = _row_images(file, name, sizes, stored, lacking)
-    return _Part(file, sum(sizes), columns, {k: v for k, v in kinds.items() if v not in ("values", "image")})
+    return _table(file, sum(sizes), columns, kinds, labels)
+
+
+def _table(
+    file: Path, n_rows: int, columns: dict[str, list[Any]], kinds: dict[str, str], labels: dict[str, list[str]]
+) -> Table:
+    unread = {name: kind for name, kind in kinds.items() if kind not in ("values", "image")}
+    return Table(file, columns, n_rows, lambda row: f"{file} row {row}", file.parent, unread, classes=labels)
 
 
 def _check_rows(count: int, file: Path) -> None:

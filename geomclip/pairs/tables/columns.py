@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,10 @@ class Table:
         Whether cells have types: an empty cell of csv is a text, of others it is none.
     headerless : bool
         Whether the file has no names of columns.
+    ragged : bool
+        Whether rows need not have all columns.
+    classes : mapping of name to names
+        Of each column that datasets calls a class label its classes, in their order.
     """
 
     file: Path
@@ -67,18 +73,45 @@ class Table:
     unread: Mapping[str, str] = field(default_factory=dict)
     typed: bool = True
     headerless: bool = False
+    ragged: bool = False
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def kept(self, rows: Sequence[int]) -> Table:
         """Only these rows."""
         columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
         where = self.where
-        return Table(
-            self.file,
-            columns,
-            len(rows),
-            lambda row: where(rows[row]),
-            self.folder,
-            self.unread,
-            self.typed,
-            self.headerless,
-        )
+        return replace(self, columns=columns, n_rows=len(rows), where=lambda row: where(rows[row]))
+
+
+def joined(place: Path, folder: Path, tables: Sequence[Table]) -> Table:
+    """The rows of several files as one table; InputError where they are no parts of one.
+
+    Of objects (JSON) a part may lack a column that others have, as a row may.
+    """
+    first = tables[0]
+    if len(tables) == 1:
+        return replace(first, folder=folder)
+    ends = list(itertools.accumulate(table.n_rows for table in tables))
+
+    def where(row: int) -> str:
+        number = bisect.bisect_right(ends, row)
+        return tables[number].where(row - (ends[number] - tables[number].n_rows))
+
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    if not first.ragged:
+        for table in tables[1:]:
+            _check_alike(first, table)
+    columns = {
+        name: list(itertools.chain.from_iterable(table.columns.get(name, (None,) * table.n_rows) for table in tables))
+        for name in names
+    }
+    return replace(first, file=place, columns=columns, n_rows=ends[-1], where=where, folder=folder)
+
+
+def _check_alike(first: Table, table: Table) -> None:
+    """InputError unless both have the same columns."""
+    there, here = ({*each.columns, *each.unread} for each in (first, table))
+    if set(table.columns) != set(first.columns) or there != here:
+        other = sorted(there ^ here)
+        what = f"column {other[0]!r} is in one of them alone" if other else "a column differs in kind"
+        raise InputError(f"{table.file} is no shard of the table of {first.file}: {what}; name one of them")

@@ -34,7 +34,7 @@ def read(file: Path, tally: Tally) -> Table:
     if not rows:
         raise InputError(f"{file} is empty")
     columns = {clean(name): [row.get(name) for row in rows] for name in dict.fromkeys(n for row in rows for n in row)}
-    return Table(file, columns, len(rows), lambda row: f"{file} {entries[row]}", file.parent)
+    return Table(file, columns, len(rows), lambda row: f"{file} {entries[row]}", file.parent, ragged=True)
 
 
 def _whole(lines: list[tuple[int, str]], file: Path) -> list[tuple[int, str]]:

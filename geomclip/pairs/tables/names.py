@@ -14,6 +14,7 @@ from geomclip.machine.words import nearest, option
 from geomclip.pairs.parsing import shorten
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables.columns import Table
+from geomclip.pairs.tables.labels import class_column
 from geomclip.pairs.tables.stored import RowImage
 from geomclip.pairs.walking import is_image
 
@@ -49,6 +50,7 @@ class Chosen:
     image: str
     text: str
     folder: str | None = None  # a column with the folder of each image
+    label: str | None = None  # a column with the class of each image, where there are no captions
 
 
 def at_default(source: Source) -> bool:
@@ -87,13 +89,16 @@ def choose_columns(table: Table, source: Source, tally: Tally) -> Chosen:
     elif image == Source.image_column and _holds_folders(table):
         image, folder = "filename", image
         tally.understood(f"{folder}/filename of each row is its image")
-    text = source.text_column
-    if text == Source.text_column and text not in table.columns:
-        text = _guessed(text, _likely_texts(table, image), table, tally, "text_column")
+    text, likely = source.text_column, _likely_texts(table, image)
+    label = class_column(table, source, likely)
+    if label is not None:
+        text = label
+    elif text == Source.text_column and text not in table.columns:
+        text = _guessed(text, likely, table, tally, "text_column")
     for name, of in ((image, "image_column"), (text, "text_column"), (source.image_id_column, "image_id_column")):
         if name is not None and name not in table.columns:
             raise _no_column(table.file, name, of, table)
-    return Chosen(image, text, folder)
+    return Chosen(image, text, folder, label)
 
 
 def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
@@ -21,9 +22,11 @@ RULES = (
     "images is there and a folder beside has them, the table is refused and the folder named.",
     "One path written in several ways is one image: ./a.png, a.png and b//a.png, an absolute one of the same folder, "
     "Windows' backslashes, and the composed and decomposed forms of Unicode, whichever the disk has.",
-    "Addresses (https:, s3:, ...) are refused: nothing is fetched.",
+    "Addresses (https:, s3:, ...) are refused: nothing is fetched; file:///PATH is the path. A path on a drive "
+    "(C:\\) is refused where there are no drives.",
 )
 
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 MOST_FOLDERS = 200
 """So many folders are looked into for images that are not where they should be."""
 _BLANK = re.compile(r"^[^\S\n]*$", re.MULTILINE)
@@ -58,7 +61,9 @@ def paths_of(table: Table, column: str, root: Path, tally: Tally, folders: str |
         for row, cell in enumerate(cells):
             openable(cell, entry=_entry(table, row, column))
     if ":" in together:
-        _refuse_addresses(table, column, cells)
+        cells = _without_file(table, column, cells, tally)
+        together = "\n".join(cells)
+        _refuse_addresses(table, column, cells, root)
     if together.isascii() and not any(odd in f"\n{together}" for odd in ("\\", "./", "//", "\n/", "/\n")):
         return list(cells)
     forms: dict[str, str] = {cell: _one_form(cell, root) for cell in dict.fromkeys(cells)}
@@ -70,8 +75,28 @@ def _entry(table: Table, row: int, column: str) -> str:
     return f"{table.where(row)}, column {column!r}"
 
 
-def _refuse_addresses(table: Table, column: str, cells: Sequence[str]) -> None:
+def _without_file(table: Table, column: str, cells: Sequence[str], tally: Tally) -> Sequence[str]:
+    """The paths of addresses of files of this machine (file:///photos/a%20b.jpg), all others as they are."""
+    found = {row: cell for row, cell in enumerate(cells) if cell[:5].lower() == "file:"}
+    if not found:
+        return cells
+    plain = list(cells)
+    for row, cell in found.items():
+        local = re.fullmatch(r"(?i:file:(?://(?:localhost)?)?)(/[^/].*)", cell, re.DOTALL)
+        if local is None:
+            raise InputError(f"{_entry(table, row, column)} is no file:///PATH of this machine ({shorten(cell)})")
+        plain[row] = openable(unquote(local[1]), entry=_entry(table, row, column))
+    tally.understood(f"the addresses of {len(found)} files (file:) were read as paths")
+    return plain
+
+
+def _refuse_addresses(table: Table, column: str, cells: Sequence[str], root: Path) -> None:
     for row, cell in enumerate(cells):
+        if os.name != "nt" and _DRIVE.match(cell) and not os.path.exists(root / cell):
+            raise InputError(
+                f"{_entry(table, row, column)} is a path on a drive of Windows ({shorten(cell)}): write it relative to "
+                f"the table's folder, or to that of {option('image_root')}"
+            )
         if is_address(cell):
             raise InputError(
                 f"{_entry(table, row, column)} is an address ({shorten(cell)}), and nothing is fetched: download the "

@@ -34,7 +34,7 @@ SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 OWN = {"csv": ",", "tsv": "\t"}
 FEW, FEW_OF, FEW_SHARE = 10, 0.1, 0.01
 """So many malformed rows are few, if they are no more than a tenth; so are those below this share."""
-NUMBERED = re.compile(r"(.+\.\w{2,5})#\d+", re.DOTALL)
+NUMBERED = re.compile(r"(.+\.\w{1,5})#\d+", re.DOTALL)  # one of Flickr8k is called ....jpg.1
 HEAD = 1 << 20
 """The first line ends within so many characters."""
 CHECKED = 1000

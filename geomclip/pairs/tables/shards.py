@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +11,27 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
 from geomclip.pairs.parsing import choose_split, inside, need, read_json
+from geomclip.pairs.patterns import has_pattern, matching
 from geomclip.pairs.source import Source
-from geomclip.pairs.walking import SPLITS
+from geomclip.pairs.walking import SPLITS, Endings, folders_in, is_image
 
 RULES = (
-    "parquet: takes a file, a pattern (DIR/test-*.parquet), a folder of .parquet or .arrow files (or with them in "
-    "data/, or in a folder for each split), or a folder that `save_to_disk` of datasets wrote; the order is that of "
-    "the numbers in their names.",
+    "After the ':' stands a file, a pattern (DIR/test-*.parquet, part-{00..07}.csv), a folder of files of that kind "
+    "(or with them in data/, or in a folder for each split), for parquet: a folder that `save_to_disk` of datasets "
+    "wrote; the order is that of the numbers in their names.",
     "Files named SPLIT-00000-of-00002, or as a split (test.parquet), make splits, unless a column split does; shards "
     "of the number that their names say which are not there are counted.",
 )
 
 _SHARD = re.compile(r"(?P<split>[A-Za-z][\w.]*?)[-_](?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?")
-ENDINGS = (".parquet", ".arrow")
+ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "csv": (".csv",),
+    "tsv": (".tsv", ".tab"),
+    "jsonl": (".jsonl", ".ndjson"),
+    "json": (".json",),
+    "parquet": (".parquet", ".arrow"),
+}
+"""How the files of each format end that are looked for in a folder."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,12 @@ def find(source: Source, place: Path, tally: Tally) -> dict[str, Shards]:
     if place.is_file():
         return {"": Shards((place,), place.parent)}
     if place.is_dir():
-        return _in_folder(place, tally, deep=True)
-    found = sorted(map(Path, glob.glob(str(place))), key=by_number) if glob.has_magic(str(place)) else []
-    if not found:
-        raise InputError(f"{place}: no such file")
-    return _by_split([each for each in found if each.is_file()], place.parent, tally)
+        return _in_folder(place, ENDINGS[source.format], tally, deep=True)
+    found, none = matching(str(place)) if has_pattern(str(place)) else ([], str(place))
+    files = [each for each in found if each.is_file()]
+    if not files:
+        raise InputError(f"{none or place}: no such file")
+    return _by_split(files, files[0].parent, tally)
 
 
 def of_split(source: Source, shards: dict[str, Shards], name: str) -> Shards:
@@ -55,29 +64,48 @@ def of_split(source: Source, shards: dict[str, Shards], name: str) -> Shards:
     return Shards(shards[split].files, shards[split].folder, split)
 
 
-def _in_folder(folder: Path, tally: Tally, *, deep: bool) -> dict[str, Shards]:
-    if (folder / "dataset_dict.json").is_file():
-        return _saved_splits(folder, tally)
-    if (folder / "state.json").is_file():
-        return {"": Shards(_saved(folder), folder)}
-    files = [each for each in folder.iterdir() if each.suffix in ENDINGS and not each.name.startswith(".")]
+def _in_folder(folder: Path, endings: tuple[str, ...], tally: Tally, *, deep: bool) -> dict[str, Shards]:
+    if endings == ENDINGS["parquet"]:
+        if (folder / "dataset_dict.json").is_file():
+            return _saved_splits(folder, tally)
+        if (folder / "state.json").is_file():
+            return {"": Shards(_saved(folder), folder)}
+    files = _files(folder, endings)
     if files:
-        if len({each.suffix for each in files}) > 1:
-            raise InputError(f"{folder} has parquet and Arrow files: name those that are meant ({folder}/*.parquet)")
-        return _by_split(sorted(files, key=by_number), folder, tally)
-    inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
-    having = [each for each in inner if deep and any(path.suffix in ENDINGS for path in each.iterdir())]
+        kinds = sorted({each.suffix.lower() for each in files})
+        if len(kinds) > 1:
+            raise InputError(
+                f"{folder} has {' and '.join(kinds)} files: name those that are meant ({folder}/*{kinds[0]})"
+            )
+        _count_others(folder, files, tally)
+        return _by_split(files, folder, tally)
+    inner = folders_in(folder)
+    having = [each for each in inner if deep and _files(each, endings)]
     if having and all(each.name.lower() in SPLITS for each in having):
-        parts = {each.name.lower(): _in_folder(each, tally, deep=False) for each in having}
+        parts = {each.name.lower(): _in_folder(each, endings, tally, deep=False) for each in having}
         return {
             split: Shards(tuple(file for each in part.values() for file in each.files), folder / split)
             for split, part in parts.items()
         }
     if len(having) == 1:
-        return _in_folder(having[0], tally, deep=False)
+        return _in_folder(having[0], endings, tally, deep=False)
     if having:
         raise InputError(f"{folder} has several folders of tables: name one ({', '.join(map(str, having[:10]))})")
-    raise InputError(f"{folder} cannot be read: it holds no .parquet or .arrow file")
+    raise InputError(f"{folder} cannot be read: it holds no {' or '.join(endings)} file")
+
+
+def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """The files that end so, in the order of their numbers."""
+    found = [each for each in folder.iterdir() if each.suffix.lower() in endings and not each.name.startswith(".")]
+    return sorted(found, key=by_number)
+
+
+def _count_others(folder: Path, files: Sequence[Path], tally: Tally) -> None:
+    """Files of other endings; images, which tables name, are nothing left out."""
+    others = Endings(tally)
+    for each in sorted({each for each in folder.iterdir() if each.is_file()} - set(files)):
+        if not is_image(each.name):
+            others.leave_out(each.name)
 
 
 def _by_split(files: list[Path], folder: Path, tally: Tally) -> dict[str, Shards]:
