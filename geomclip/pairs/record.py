@@ -6,10 +6,10 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.tally import Read
@@ -32,8 +32,19 @@ def machine_fault(name: str, problem: OSError | MemoryError) -> GeomclipError:
     )
 
 
+class Place(NamedTuple):
+    """A file, and what of it an image is: its bytes are the same as long as the file is."""
+
+    file: Path
+    within: str = ""  # what else decides the bytes: where they lie in the file, how they are drawn from it
+
+
 class ImageSource(Protocol):
-    """Where the bytes of one image are; picklable, so that worker processes can read it."""
+    """Where the bytes of one image are; picklable, so that worker processes can read it.
+
+    One that is made of a file says so by a property `place`, a `Place`: digests of its bytes are then kept. The bytes
+    of any other are read anew wherever their digest matters.
+    """
 
     @property
     def path(self) -> str:
@@ -61,6 +72,11 @@ class ImageFile:
         """The path relative to the data set where there is one."""
         return self.shown or str(self.file)
 
+    @property
+    def place(self) -> Place:
+        """The file."""
+        return Place(self.file)
+
     def read(self) -> bytes:
         """The bytes of the file."""
         return self.file.read_bytes()
@@ -69,6 +85,11 @@ class ImageFile:
         """Size and modification time; 'absent' for a file that is not there."""
         stat = stat_if_there(self.file)
         return f"{stat.st_size}:{stat.st_mtime_ns}" if stat else "absent"
+
+
+def place_of(image: ImageSource) -> Place | None:
+    """The file that an image is made of; None if it does not say."""
+    return getattr(image, "place", None)
 
 
 def stat_if_there(file: Path) -> os.stat_result | None:
@@ -141,16 +162,24 @@ class Pairs:
         """How many texts each image has."""
         return [len(pair.captions) for pair in self.pairs]
 
-    def fingerprint(self) -> str:
-        """sha256 over ids, captions, labels and the identity of every image, without reading the images."""
+    def fingerprint(self, images: Iterable[str] | None = None) -> str:
+        """sha256 over ids, captions, labels and what is said of each image, without reading the images.
+
+        Parameters
+        ----------
+        images : iterable of str, optional
+            What to say of each image: its digest, or "" for nothing. Left out: its `identity`, which for a file is
+            size and time, so it sees neither a file that was replaced with both kept nor that a copy is one.
+        """
         digest = hashlib.sha256()
         head = [self.name, self.split, self.classes, self.class_prompts]
         digest.update(json.dumps(head, ensure_ascii=False).encode())
-        for pair in self.pairs:
+        said = (pair.image.identity() for pair in self.pairs) if images is None else images
+        for pair, image in zip(self.pairs, said, strict=True):
             row = [
                 pair.image_id,
                 pair.image.path,
-                pair.image.identity(),
+                image,
                 pair.captions,
                 pair.caption_ids,
                 pair.label,

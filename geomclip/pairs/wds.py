@@ -29,7 +29,7 @@ from geomclip.pairs.parsing import (
     parse_json,
     shorten,
 )
-from geomclip.pairs.record import Pair, Pairs, stat_if_there
+from geomclip.pairs.record import Pair, Pairs, Place, stat_if_there
 from geomclip.pairs.source import Source
 
 MAX_TARS = 1_000_000
@@ -49,6 +49,11 @@ class TarMember:
     def path(self) -> str:
         """The tar's name and the member's."""
         return self.shown
+
+    @property
+    def place(self) -> Place:
+        """The tar, and the place within."""
+        return Place(self.tar, f"{self.offset}:{self.size}")
 
     def read(self) -> bytes:
         """The bytes of the member."""

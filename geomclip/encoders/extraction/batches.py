@@ -46,7 +46,7 @@ class Encoded:
     inputs: int = 0
     kept: list[int] = field(default_factory=list)  # place in the range, ascending
     reasons: dict[int, str] = field(default_factory=dict)  # place in the range -> why it is not kept
-    sha256: list[str] = field(default_factory=list)  # of the bytes of each image kept
+    sha256: dict[int, str] = field(default_factory=dict)  # place of each image, kept or not -> that of its bytes
     truncated: set[int] = field(default_factory=set)  # place of each text longer than the context
 
 
@@ -113,7 +113,7 @@ class Encoding:
             whole.inputs += part.inputs
             whole.kept += [start + place for place in part.kept]
             whole.reasons |= {start + place: reason for place, reason in part.reasons.items()}
-            whole.sha256 += part.sha256
+            whole.sha256 |= {start + place: digest for place, digest in part.sha256.items()}
             whole.truncated |= {start + place for place in part.truncated}
             tick(part.inputs, whole.reasons)
         rows = torch.cat([whole.rows, *parts])
@@ -141,20 +141,20 @@ class Encoding:
         batch: Tensor | None = None
         for place, pair in enumerate(pairs):
             self._calls.check()
-            read = self._pixels(pair)
-            if isinstance(read, str):
-                reasons[place] = read
+            pixels, digests[place] = self._pixels(pair)
+            if isinstance(pixels, str):
+                reasons[place] = pixels
                 continue
-            pixels, digests[place] = read
             if batch is None:
                 # pinned memory is copied to a GPU without the processor
                 batch = torch.zeros(self.batch, *pixels.shape, dtype=pixels.dtype, pin_memory=self._on_gpu)
             batch[place] = pixels
         if batch is None:
-            return Encoded(torch.empty(0, self.encoder.dim), len(pairs), reasons=reasons)
-        encoded = self._encoded(self.encoder.encode_image, batch, list(digests), len(pairs))
+            return Encoded(torch.empty(0, self.encoder.dim), len(pairs), reasons=reasons, sha256=digests)
+        filled = [place for place in digests if place not in reasons]
+        encoded = self._encoded(self.encoder.encode_image, batch, filled, len(pairs))
         encoded.reasons |= reasons
-        encoded.sha256 = [digests[place] for place in encoded.kept]
+        encoded.sha256 = digests
         return encoded
 
     def _text_batch(self, texts: Sequence[str]) -> Encoded:
@@ -188,15 +188,16 @@ class Encoding:
         finally:
             self._streams.put(stream)
 
-    def _pixels(self, pair: Pair) -> tuple[Tensor, str] | str:
-        """Pixels and the sha256 of the bytes; if there are none, the reason."""
+    def _pixels(self, pair: Pair) -> tuple[Tensor | str, str]:
+        """Pixels, or the reason why there are none; and the sha256 of the bytes, "" if there are none."""
         from geomclip.pairs.images import decode
 
-        def read() -> tuple[Tensor, str]:
-            content = pair.image.read()
-            return self.prepare(decode(content, name=pair.image.path)), hashlib.sha256(content).hexdigest()
-
-        return value_or_reason(read, name=pair.image.path)
+        name = pair.image.path
+        content = value_or_reason(pair.image.read, name=name)
+        if isinstance(content, str):
+            return content, ""
+        digest = hashlib.sha256(content).hexdigest()
+        return value_or_reason(lambda: self.prepare(decode(content, name=name)), name=name), digest
 
 
 def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
