@@ -113,6 +113,16 @@ class Pair:
     label: str = ""
     columns: tuple[tuple[str, str], ...] = ()  # name and value of whatever else is known, for --by
 
+    def named_captions(self) -> Iterable[tuple[str, str]]:
+        """Id and text of each caption; an id made from the image's where the data set has none."""
+        ids = self.caption_ids or tuple(f"{self.image_id}#{k}" for k in range(len(self.captions)))
+        return zip(ids, self.captions, strict=True)
+
+    def with_texts_of(self, other: Pair) -> Pair:
+        """This image with the texts of another pair too, each under the id that it had."""
+        both = [*self.named_captions(), *other.named_captions()]
+        return replace(self, captions=tuple(text for _, text in both), caption_ids=tuple(name for name, _ in both))
+
     @property
     def first_text(self) -> str:
         """The first of its texts; "" if it has none."""
@@ -148,6 +158,24 @@ class Pairs:
     def limited(self, limit: int | None) -> Pairs:
         """The first `limit` images (all for None)."""
         return self if limit is None or limit >= len(self.pairs) else replace(self, pairs=self.pairs[:limit])
+
+    def once(self) -> Pairs:
+        """Every image once: pairs of one path and place are the first of them, with the texts of all.
+
+        Those of which something else differs (the label, a column) stay apart. `read` says how many were joined.
+        """
+        if len({pair.image.path for pair in self.pairs}) == len(self.pairs):
+            return self
+        first: dict[object, Pair] = {}
+        for number, pair in enumerate(self.pairs):
+            place = place_of(pair.image)
+            same = number if place is None else (pair.image.path, place, pair.label, pair.columns)
+            first[same] = pair if same not in first else first[same].with_texts_of(pair)
+        joined = len(self.pairs) - len(first)
+        if not joined:
+            return self
+        how = f"{joined} of {len(self.pairs)} images have the path of another: one image, with the texts of both"
+        return replace(self, pairs=tuple(first.values()), read=replace(self.read, how=(*self.read.how, how)))
 
     def described(self) -> Pairs:
         """The images that have a text."""

@@ -26,6 +26,7 @@ from geomclip.machine.errors import InputError
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.emoji import EmojiImage, emoji_pairs
 from geomclip.pairs.record import ImageFile, Pair, Pairs
+from geomclip.panels import measure
 
 pytestmark = pytest.mark.numeric
 
@@ -395,3 +396,17 @@ def test_digests_of_files_that_were_replaced_do_not_pile_up(tmp_path, settled, m
     monkeypatch.setattr(digests, "MOST_RECORDS", 4)
     few = Digests(images[:1], tmp_path / "cache")
     assert len(few._records) == 4
+
+
+# --- copies
+
+
+def test_equal_files_under_two_names_are_counted(tmp_path):
+    pairs = written(tmp_path / "data", [0, 1, 2, 0, 3, 0, 1, 4])
+    made_from = embed(TinyEncoder(), pairs, cache_dir=tmp_path / "cache").made_from
+    copies = "5 of 8 images have a copy by file: the same bytes under another name"
+    assert made_from["notes"] == ["tiny", copies]
+    panel = measure(load(extracted(tmp_path / "out", pairs)), metrics="alignment", bootstrap=0)
+    assert copies in panel.warnings
+    other = written(tmp_path / "other", range(8))
+    assert embed(TinyEncoder(), other, cache_dir=tmp_path / "cache").made_from["notes"] == ["tiny"]

@@ -9,7 +9,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,7 +216,11 @@ class Extraction:
         start = number * self.shard_rows
         pairs = self.pairs.pairs[start : start + self.shard_rows]
         stamps = self.digests.stamps(range(start, start + len(pairs)))
-        texts = [(place, *text) for place, pair in enumerate(pairs) for text in _texts(pair)] if self.n_texts else []
+        texts = (
+            [(place, *text) for place, pair in enumerate(pairs) for text in pair.named_captions()]
+            if self.n_texts
+            else []
+        )
         captions = [caption for _, _, caption in texts]
         return Begun(start, pairs, texts, stamps, encoding.images(pairs), encoding.texts(captions))
 
@@ -333,12 +337,6 @@ class Extraction:
     def _file_number(self, number: int) -> str:
         # zeros in front, because other readers take the files in the order of their names
         return str(number).zfill(max(4, len(str(len(self.shards) - 1))))
-
-
-def _texts(pair: Pair) -> Iterable[tuple[str, str]]:
-    """Id and text of each caption; an id made from the image's where the data set has none."""
-    ids = pair.caption_ids or tuple(f"{pair.image_id}#{k}" for k in range(len(pair.captions)))
-    return zip(ids, pair.captions, strict=True)
 
 
 def _skip(place: int, pair: Pair, reason: str) -> Record:

@@ -103,15 +103,14 @@ def recorded_images(folder: Path, manifest: Mapping[str, Any], of: int, shard_ro
         start = shard["number"] * shard_rows
         names = [name for name in shard["files"] if name.startswith(f"{KINDS['img']}/")]
         try:
-            digests = [
-                d for name in names for d in read_table(verify(folder, name, shard["files"][name]))["image_sha256"]
-            ]
-        except (InputError, KeyError):
+            tables = [read_table(verify(folder, name, shard["files"][name])) for name in names]
+            digests = [digest for table in tables for digest in table["image_sha256"]]
+            unread = dict(shard.get("skipped_sha256", {}))
+        except (InputError, KeyError, TypeError, ValueError):
             continue
         places = range(start, min(start + shard_rows, of))
         kept = [place for place in places if place not in skipped]
         if len(kept) == len(digests):
-            unread = {place: shard.get("skipped_sha256", {}).get(str(place)) for place in places if place in skipped}
             recorded |= dict(zip(kept, digests, strict=True))
-            recorded |= {place: digest for place, digest in unread.items() if digest is not None}
+            recorded |= {place: unread[str(place)] for place in places if place in skipped and str(place) in unread}
     return recorded

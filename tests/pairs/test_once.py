@@ -1,0 +1,37 @@
+"""Rows of one image file are one image with several texts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from geomclip.pairs import Source, load_pairs
+from geomclip.pairs.record import ImageFile, Pair, Pairs
+
+
+def pair(number, path, *captions, **fields):
+    return Pair(f"id{number}", ImageFile(Path("/photos", path), path), captions, **fields)
+
+
+def test_pairs_of_one_path_are_one_image_with_the_texts_of_all():
+    rows = [pair(0, "a.jpg", "one"), pair(1, "b.jpg", "two"), pair(2, "a.jpg", "three", "four", caption_ids=("x", "y"))]
+    pairs = Pairs("set", "test", rows).once()
+    assert [each.image_id for each in pairs.pairs] == ["id0", "id1"]
+    assert pairs.pairs[0].captions == ("one", "three", "four")
+    assert pairs.pairs[0].caption_ids == ("id0#0", "x", "y")
+    assert pairs.read.how == ("1 of 3 images have the path of another: one image, with the texts of both",)
+
+
+def test_pairs_that_differ_in_more_than_their_texts_stay_apart():
+    one, two = pair(0, "a.jpg", "one"), pair(1, "a.jpg", "two")
+    elsewhere = replace(two, image=replace(two.image, file=Path("/others/a.jpg")))
+    for other in (replace(two, label="dog"), replace(two, columns=(("source", "web"),)), elsewhere):
+        pairs = Pairs("set", "test", [one, other])
+        assert pairs.once() is pairs
+
+
+def test_a_table_with_an_id_a_row_gives_each_file_once(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    rows = ["filepath,title,number", *(f"{name}.jpg,text {i},{i}" for i, name in enumerate("aaabb"))]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    pairs = load_pairs(Source(f"csv:{tmp_path / 't.csv'}", image_id_column="number"))
+    assert [each.captions for each in pairs.pairs] == [("text 0", "text 1", "text 2"), ("text 3", "text 4")]
+    assert "3 of 5 images have the path of another" in pairs.read.how[0]
