@@ -1,5 +1,6 @@
 """Rows of one image file are one image with several texts."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,10 +29,22 @@ def test_pairs_that_differ_in_more_than_their_texts_stay_apart():
         assert pairs.once() is pairs
 
 
-def test_a_table_with_an_id_a_row_gives_each_file_once(tmp_path):
+def test_a_file_that_annotations_name_under_two_ids_is_one_image(tmp_path):
+    images = [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate("aab")]
+    texts = [{"id": 10 + number, "image_id": number, "caption": f"text {number}"} for number in range(3)]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/captions_val2017.json").write_text(json.dumps({"images": images, "annotations": texts}))
+    (tmp_path / "val2017").mkdir()
+    for name in "ab":
+        (tmp_path / f"val2017/{name}.jpg").touch()
+    pairs = load_pairs(Source("coco", data_root=tmp_path))
+    assert [each.captions for each in pairs.pairs] == [("text 0", "text 1"), ("text 2",)]
+    assert "1 of 3 images have the path of another" in pairs.read.how[-1]
+
+
+def test_an_id_of_each_row_that_was_asked_for_is_taken_at_its_word(tmp_path):
     (tmp_path / "a.jpg").touch()
     rows = ["filepath,title,number", *(f"{name}.jpg,text {i},{i}" for i, name in enumerate("aaabb"))]
     (tmp_path / "t.csv").write_text("\n".join(rows))
-    pairs = load_pairs(Source(f"csv:{tmp_path / 't.csv'}", image_id_column="number"))
-    assert [each.captions for each in pairs.pairs] == [("text 0", "text 1", "text 2"), ("text 3", "text 4")]
-    assert "3 of 5 images have the path of another" in pairs.read.how[0]
+    assert len(load_pairs(Source(f"csv:{tmp_path / 't.csv'}", image_id_column="number"))) == 5
+    assert len(load_pairs(Source(f"csv:{tmp_path / 't.csv'}"))) == 2
