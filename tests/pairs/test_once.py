@@ -1,9 +1,14 @@
-"""Rows of one image file are one image with several texts."""
+"""Rows of one image file are one image with several texts; and every image says which file it is made of."""
 
+import importlib
 import json
+import pkgutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+import geomclip.pairs
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.record import ImageFile, Pair, Pairs
 
@@ -48,3 +53,20 @@ def test_an_id_of_each_row_that_was_asked_for_is_taken_at_its_word(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(rows))
     assert len(load_pairs(Source(f"csv:{tmp_path / 't.csv'}", image_id_column="number"))) == 5
     assert len(load_pairs(Source(f"csv:{tmp_path / 't.csv'}"))) == 2
+
+
+IMAGES = {
+    value.__name__: value
+    for module in pkgutil.walk_packages(geomclip.pairs.__path__, "geomclip.pairs.")
+    for value in vars(importlib.import_module(module.name)).values()
+    if isinstance(value, type) and hasattr(value, "identity") and value.__name__ != "ImageSource"
+}
+
+
+def test_the_kinds_of_images_are_found():
+    assert {"ImageFile", "TarMember", "EmojiImage"} <= IMAGES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_images_say_which_file_they_are_made_of_so_that_their_digests_are_kept(name):
+    assert hasattr(IMAGES[name], "place")
