@@ -203,7 +203,7 @@ def extract(**options: Any) -> None:
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
     encoder = load_encoder(**picked(options, MODEL, SEED, CACHE))
     with progress_bar(quiet=options["quiet"]) as progress:
-        store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE))
+        store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
     click.echo(store)
 
 

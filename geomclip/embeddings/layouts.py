@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,6 +68,8 @@ def fields_of_store(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]
         "logit_scale_source": manifest.get("logit_scale_source", ""),
         "made_from": {**UNKNOWN, **manifest["made_from"], **known},
     }
+    if copies := copied_files(images.get("image_sha256", ())):
+        fields["made_from"]["notes"] = [*fields["made_from"]["notes"], copies]
     if vectors["text"]:
         fields |= {"text": vectors["text"], "image_of_text": np.array(texts["image_row"], dtype=np.int64)}
         fields["caption_id"] = texts["caption_id"]
@@ -129,6 +132,19 @@ def image_fields(table: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         if any(table.get(name, ())):
             fields[name] = table[name]
     return fields
+
+
+def copied_files(sha256: Sequence[str]) -> str:
+    """How many images have a copy by file, as a line; "" if none has.
+
+    Examples
+    --------
+    >>> copied_files(["a", "b", "a", "c"])
+    '2 of 4 images have a copy by file: the same bytes under another name'
+    """
+    count = Counter(sha256)
+    copied = sum(each for digest, each in count.items() if digest and each > 1)
+    return f"{copied} of {len(sha256)} images have a copy by file: the same bytes under another name" if copied else ""
 
 
 def column_name(name: str) -> str:

@@ -71,7 +71,9 @@ def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
         if dataset.looks_for:
             place = folder_or_explain(dataset, data_root=source.data_root, cache_dir=cache_dir)
         with collector_paused():
-            return dataset.read(source, place).limited(source.limit)
+            pairs = dataset.read(source, place)
+            # ids that were asked for are taken at their word
+            return (pairs if source.image_id_column else pairs.once()).limited(source.limit)
     except OSError as error:  # a folder that may not be read, a name that is too long
         raise InputError(f"{error.filename or place} cannot be read: {one_line(error, 200)}") from error
 

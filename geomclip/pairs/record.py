@@ -6,10 +6,10 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.tally import Read
@@ -33,8 +33,19 @@ def machine_fault(name: str, problem: OSError | MemoryError) -> GeomclipError:
     )
 
 
+class Place(NamedTuple):
+    """A file, and what of it an image is: its bytes are the same as long as the file is."""
+
+    file: Path
+    within: str = ""  # what else decides the bytes: where they lie in the file, how they are drawn from it
+
+
 class ImageSource(Protocol):
-    """Where the bytes of one image are; picklable, so that worker processes can read it."""
+    """Where the bytes of one image are; picklable, so that worker processes can read it.
+
+    One that is made of a file says so by a property `place`, a `Place`: digests of its bytes are then kept. The bytes
+    of any other are read anew wherever their digest matters.
+    """
 
     @property
     def path(self) -> str:
@@ -61,6 +72,11 @@ class ImageFile:
     def path(self) -> str:
         """The path relative to the data set where there is one."""
         return self.shown or str(self.file)
+
+    @property
+    def place(self) -> Place:
+        """The file."""
+        return Place(self.file)
 
     def read(self) -> bytes:
         """The bytes of the file."""
@@ -89,6 +105,11 @@ class FolderImage:
         """The path in the folder, or the absolute one."""
         return clean(self.name)
 
+    @property
+    def place(self) -> Place:
+        """The file."""
+        return Place(self.file)
+
     def read(self) -> bytes:
         """The bytes of the file."""
         return ImageFile(self.file).read()
@@ -96,6 +117,11 @@ class FolderImage:
     def identity(self) -> str:
         """As of `ImageFile`."""
         return ImageFile(self.file).identity()
+
+
+def place_of(image: ImageSource) -> Place | None:
+    """The file that an image is made of; None if it does not say."""
+    return getattr(image, "place", None)
 
 
 def stat_if_there(file: Path) -> os.stat_result | None:
@@ -118,6 +144,16 @@ class Pair:
     caption_ids: tuple[str, ...] = ()
     label: str = ""
     columns: tuple[tuple[str, str], ...] = ()  # name and value of whatever else is known, for --by
+
+    def named_captions(self) -> Iterable[tuple[str, str]]:
+        """Id and text of each caption; an id made from the image's where the data set has none."""
+        ids = self.caption_ids or tuple(f"{self.image_id}#{k}" for k in range(len(self.captions)))
+        return zip(ids, self.captions, strict=True)
+
+    def with_texts_of(self, other: Pair) -> Pair:
+        """This image with the texts of another pair too, each under the id that it had."""
+        both = [*self.named_captions(), *other.named_captions()]
+        return replace(self, captions=tuple(text for _, text in both), caption_ids=tuple(name for name, _ in both))
 
     @property
     def first_text(self) -> str:
@@ -157,6 +193,24 @@ class Pairs:
         """The first `limit` images (all for None)."""
         return self if limit is None or limit >= len(self.pairs) else replace(self, pairs=self.pairs[:limit])
 
+    def once(self) -> Pairs:
+        """Every image once: pairs of one path and place are the first of them, with the texts of all.
+
+        Those of which something else differs (the label, a column) stay apart. `read` says how many were joined.
+        """
+        if len({pair.image.path for pair in self.pairs}) == len(self.pairs):
+            return self
+        first: dict[object, Pair] = {}
+        for number, pair in enumerate(self.pairs):
+            place = place_of(pair.image)
+            same = number if place is None else (pair.image.path, place, pair.label, pair.columns)
+            first[same] = pair if same not in first else first[same].with_texts_of(pair)
+        joined = len(self.pairs) - len(first)
+        if not joined:
+            return self
+        how = f"{joined} of {len(self.pairs)} images have the path of another: one image, with the texts of both"
+        return replace(self, pairs=tuple(first.values()), read=replace(self.read, how=(*self.read.how, how)))
+
     def described(self) -> Pairs:
         """The images that have a text."""
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair.captions))
@@ -170,16 +224,24 @@ class Pairs:
         """How many texts each image has."""
         return [len(pair.captions) for pair in self.pairs]
 
-    def fingerprint(self) -> str:
-        """sha256 over ids, captions, labels and the identity of every image, without reading the images."""
+    def fingerprint(self, images: Iterable[str] | None = None) -> str:
+        """sha256 over ids, captions, labels and what is said of each image, without reading the images.
+
+        Parameters
+        ----------
+        images : iterable of str, optional
+            What to say of each image: its digest, or "" for nothing. Left out: its `identity`, which for a file is
+            size and time, so it sees neither a file that was replaced with both kept nor that a copy is one.
+        """
         digest = hashlib.sha256()
         head = [self.name, self.split, self.classes, self.class_prompts]
         digest.update(json.dumps(head, ensure_ascii=False).encode())
-        for pair in self.pairs:
+        said = (pair.image.identity() for pair in self.pairs) if images is None else images
+        for pair, image in zip(self.pairs, said, strict=True):
             row = [
                 pair.image_id,
                 pair.image.path,
-                pair.image.identity(),
+                image,
                 pair.captions,
                 pair.caption_ids,
                 pair.label,

@@ -28,7 +28,7 @@ from geomclip.pairs.parsing import (
     shorten,
 )
 from geomclip.pairs.patterns import expand_braces
-from geomclip.pairs.record import Pair, Pairs, stat_if_there
+from geomclip.pairs.record import Pair, Pairs, Place, stat_if_there
 from geomclip.pairs.source import Source
 from geomclip.pairs.tar_headers import Member, members
 from geomclip.pairs.walking import IMAGE_SUFFIXES, SPLITS, Endings, folders_in
@@ -59,6 +59,11 @@ class TarMember:
     def path(self) -> str:
         """The tar's name and the member's."""
         return self.shown
+
+    @property
+    def place(self) -> Place:
+        """The tar, and the place within."""
+        return Place(self.tar, f"{self.offset}:{self.size}")
 
     def read(self) -> bytes:
         """The bytes of the member."""

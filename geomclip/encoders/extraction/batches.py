@@ -46,7 +46,7 @@ class Encoded:
     inputs: int = 0
     kept: list[int] = field(default_factory=list)  # place in the range, ascending
     reasons: dict[int, str] = field(default_factory=dict)  # place in the range -> why it is not kept
-    sha256: list[str] = field(default_factory=list)  # of the bytes of each image kept
+    sha256: dict[int, str] = field(default_factory=dict)  # place of each image, kept or not -> that of its bytes
     truncated: set[int] = field(default_factory=set)  # place of each text longer than the context
     twelve_bits: int = 0  # images of 16 bits that were read as 12
 
@@ -114,7 +114,7 @@ class Encoding:
             whole.inputs += part.inputs
             whole.kept += [start + place for place in part.kept]
             whole.reasons |= {start + place: reason for place, reason in part.reasons.items()}
-            whole.sha256 += part.sha256
+            whole.sha256 |= {start + place: digest for place, digest in part.sha256.items()}
             whole.truncated |= {start + place for place in part.truncated}
             whole.twelve_bits += part.twelve_bits
             tick(part.inputs, whole.reasons)
@@ -144,21 +144,21 @@ class Encoding:
         twelve_bits = 0
         for place, pair in enumerate(pairs):
             self._calls.check()
-            read = self._pixels(pair)
-            if isinstance(read, str):
-                reasons[place] = read
+            pixels, digests[place], bits = self._pixels(pair)
+            if isinstance(pixels, str):
+                reasons[place] = pixels
                 continue
-            pixels, digests[place], bits = read
             twelve_bits += bits == 12
             if batch is None:
                 # pinned memory is copied to a GPU without the processor
                 batch = torch.zeros(self.batch, *pixels.shape, dtype=pixels.dtype, pin_memory=self._on_gpu)
             batch[place] = pixels
         if batch is None:
-            return Encoded(torch.empty(0, self.encoder.dim), len(pairs), reasons=reasons)
-        encoded = self._encoded(self.encoder.encode_image, batch, list(digests), len(pairs))
+            return Encoded(torch.empty(0, self.encoder.dim), len(pairs), reasons=reasons, sha256=digests)
+        filled = [place for place in digests if place not in reasons]
+        encoded = self._encoded(self.encoder.encode_image, batch, filled, len(pairs))
         encoded.reasons |= reasons
-        encoded.sha256 = [digests[place] for place in encoded.kept]
+        encoded.sha256 = digests
         encoded.twelve_bits = twelve_bits
         return encoded
 
@@ -193,16 +193,22 @@ class Encoding:
         finally:
             self._streams.put(stream)
 
-    def _pixels(self, pair: Pair) -> tuple[Tensor, str, int] | str:
-        """Pixels, the sha256 of the bytes, and the bits of grey if they were guessed; if there are none, the reason."""
+    def _pixels(self, pair: Pair) -> tuple[Tensor | str, str, int]:
+        """Pixels, or the reason why there are none; the sha256 of the bytes, "" if there are none; bits if guessed."""
         from geomclip.pairs.images import decode
 
-        def read() -> tuple[Tensor, str, int]:
-            content = pair.image.read()
-            picture = decode(content, name=pair.image.path)
-            return self.prepare(picture), hashlib.sha256(content).hexdigest(), picture.info.get("bits", 0)
+        name = pair.image.path
+        content = value_or_reason(pair.image.read, name=name)
+        if isinstance(content, str):
+            return content, "", 0
+        digest = hashlib.sha256(content).hexdigest()
 
-        return value_or_reason(read, name=pair.image.path)
+        def prepared() -> tuple[Tensor, int]:
+            picture = decode(content, name=name)
+            return self.prepare(picture), picture.info.get("bits", 0)
+
+        read = value_or_reason(prepared, name=name)
+        return (read, digest, 0) if isinstance(read, str) else (read[0], digest, read[1])
 
 
 def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load
 from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
+from geomclip.encoders.extraction.refusals import OtherImagesError
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.files import cache_dir as default_cache
 from geomclip.machine.progress import SILENT, Progress
@@ -38,8 +40,9 @@ def embed(
     """Embeddings of a data set under a model, from the cache where the same have been made before.
 
     The cache (`embeddings/` in `cache_dir`) knows them by the weights, preprocessing, precision, batch size
-    and data (ids, captions, size and time of every image file), and by the names of model and data. A model
-    whose files are what they were is not loaded for that (`geomclip.encoders.remembered`).
+    and data (ids, captions, the bytes of every image), and by the names of model and data. A model
+    whose files are what they were is not loaded for that (`geomclip.encoders.remembered`), nor are images read
+    (`geomclip.encoders.extraction.digests`).
 
     Parameters
     ----------
@@ -89,9 +92,10 @@ def embed(
             cache_dir=cache_dir,
             seed=seed,
         )
-    run = Extraction(model, data.limited(limit), batch_size=batch_size, progress=progress)
-    folder = Path(out).expanduser() if out is not None else default_cache(cache_dir) / "embeddings" / run.key()
-    return load(run.into(folder, workers=workers, wait=out is None))
+    run = Extraction(model, data.limited(limit), batch_size=batch_size, cache=cache_dir, progress=progress)
+    if out is None:
+        return load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
+    return load(run.into(Path(out).expanduser(), workers=workers))
 
 
 def extract(
@@ -103,6 +107,7 @@ def extract(
     workers: int | None = None,
     shard_rows: int = SHARD_ROWS,
     raw: bool = False,
+    cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Path:
     """Encode all pairs into a store folder; continues one that was begun, leaves a finished one as it is.
@@ -125,6 +130,8 @@ def extract(
         Images a shard; a killed run loses those of the shard that it was making, and the few begun after it.
     raw : bool
         Keep the lengths of the rows.
+    cache_dir : path, optional
+        Where digests of the images are kept; see `geomclip.machine.files.cache_dir`.
     progress : Progress, optional
         Takes the stage "encoding" (images and texts done, of how many; images skipped so far as its note), and
         lines on what is used again and what was skipped.
@@ -142,5 +149,20 @@ def extract(
     GeomclipError
         If the disk is full. What is finished stays, and the same call goes on from there.
     """
-    run = Extraction(encoder, pairs, batch_size=batch_size, shard_rows=shard_rows, raw=raw, progress=progress)
+    how: dict[str, Any] = {"batch_size": batch_size, "shard_rows": shard_rows, "raw": raw, "cache": cache_dir}
+    run = Extraction(encoder, pairs, **how, progress=progress)
     return run.into(Path(out).expanduser(), workers=workers)
+
+
+def _cached(run: Extraction, cache: Path, *, workers: int | None) -> Path:
+    """The folder of the cache that holds these images, filled: those of one key are numbered from 0.
+
+    Only their bytes tell which it is. They are compared where a folder of the key is there, by digests that are known
+    or made; where none is, nothing is read but what is encoded.
+    """
+    key, number = run.key(), 0
+    while True:
+        try:
+            return run.into(cache / f"{key}-{number}", workers=workers, wait=True)
+        except OtherImagesError:
+            number += 1

@@ -9,7 +9,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,19 @@ import torch
 from geomclip.embeddings.layouts import column_name, data_sha256
 from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, Record, read_manifest, verify, write_part
 from geomclip.encoders.extraction.batches import Coming, Encoding, unit_rows
-from geomclip.encoders.extraction.refusals import class_index, named, refuse_another, refuse_foreign, refuse_losses
+from geomclip.encoders.extraction.digests import Digests, Stamp
+from geomclip.encoders.extraction.refusals import (
+    class_index,
+    named,
+    recorded_images,
+    refuse_another,
+    refuse_foreign,
+    refuse_losses,
+    refuse_other_images,
+)
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, clear_leftovers
+from geomclip.machine.files import atomic_json, cache_dir, clear_leftovers
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
@@ -42,6 +51,7 @@ class Begun:
     start: int  # its first input
     pairs: Sequence[Pair]
     texts: Sequence[tuple[int, str, str]]  # place of the image, id, caption
+    stamps: Sequence[Stamp | None]  # of the images, before they are read
     images: Coming
     coming_texts: Coming
 
@@ -57,6 +67,7 @@ class Extraction:
         batch_size: int = BATCH_SIZE,
         shard_rows: int = SHARD_ROWS,
         raw: bool = False,
+        cache: Path | None = None,
         progress: Progress = SILENT,
     ) -> None:
         if not len(pairs):
@@ -67,7 +78,8 @@ class Extraction:
         self.encoder, self.pairs, self.raw, self.shard_rows = encoder, pairs, raw, shard_rows
         self.batch = min(batch_size, shard_rows, len(pairs))
         self.progress = progress
-        self.fingerprint = pairs.fingerprint()
+        self.digests = Digests([pair.image for pair in pairs.pairs], cache_dir(cache), progress=progress)
+        self.texts_sha256 = pairs.fingerprint([""] * len(pairs))
         self.columns = list(dict.fromkeys(name for pair in pairs.pairs for name, _ in pair.columns))
         self.class_index = class_index(pairs)
         self.n_prompts = sum(map(len, pairs.class_prompts or ()))
@@ -78,8 +90,8 @@ class Extraction:
         self.done = 0
 
     def key(self) -> str:
-        """Names this extraction in a cache: the same for the same data, encoder and settings."""
-        known = json.dumps([self.head, self.fingerprint], sort_keys=True)
+        """Names this extraction in a cache, whatever the images: alike for the same texts, encoder and settings."""
+        known = json.dumps([self.head, self.texts_sha256], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:32]
 
     def into(self, folder: Path, *, workers: int | None = None, wait: bool = False) -> Path:
@@ -134,14 +146,16 @@ class Extraction:
                 "started": _now(),
                 "geomclip": __version__,
                 "torch": str(torch.__version__),
-                "data_fingerprint": self.fingerprint,
+                "texts_sha256": self.texts_sha256,
             }
             self.manifest = {**self.head, "done": False, "class_shards": [], "shards": [], "skipped": []}
             self.manifest |= {"read": self.pairs.read.to_dict(), "written": written}
             atomic_json(folder / MANIFEST, self.manifest)
             return
         self.manifest = read_manifest(folder)
-        refuse_another(folder, self.manifest, self.head, self.fingerprint)
+        refuse_another(folder, self.manifest, self.head, self.pairs, self.texts_sha256)
+        recorded = recorded_images(folder, self.manifest, len(self.pairs), self.shard_rows)
+        refuse_other_images(folder, recorded, self.digests.sha256(list(recorded)), self.pairs)
         if self.manifest.get("read", {}) != self.pairs.read.to_dict():  # a file that is none of the data came or went
             self.manifest["read"] = self.pairs.read.to_dict()
             atomic_json(folder / MANIFEST, self.manifest)
@@ -201,8 +215,14 @@ class Extraction:
         """A shard with its images and texts on their way; of images that will be skipped too, and dropped then."""
         start = number * self.shard_rows
         pairs = self.pairs.pairs[start : start + self.shard_rows]
-        texts = [(place, *text) for place, pair in enumerate(pairs) for text in _texts(pair)] if self.n_texts else []
-        return Begun(start, pairs, texts, encoding.images(pairs), encoding.texts([caption for _, _, caption in texts]))
+        stamps = self.digests.stamps(range(start, start + len(pairs)))
+        texts = (
+            [(place, *text) for place, pair in enumerate(pairs) for text in pair.named_captions()]
+            if self.n_texts
+            else []
+        )
+        captions = [caption for _, _, caption in texts]
+        return Begun(start, pairs, texts, stamps, encoding.images(pairs), encoding.texts(captions))
 
     def _shard(
         self, folder: Path, number: int, first_row: int, encoding: Encoding, begun: Begun
@@ -218,12 +238,14 @@ class Extraction:
 
         images = encoding.finished(begun.images, tick)
         lost = [_skip(start + i, pairs[i], why) for i, why in images.reasons.items()]
-        table = self._image_table([pairs[i] for i in images.kept], images.sha256)
+        self.digests.keep(begun.stamps, [images.sha256[i] for i in range(len(pairs))])
+        table = self._image_table([pairs[i] for i in images.kept], [images.sha256[i] for i in images.kept])
         record = {
             "number": number,
             "inputs": [start, start + len(pairs)],
             "first_row": first_row,
             "image_rows": len(images.kept),
+            "skipped_sha256": {str(start + i): images.sha256[i] for i in sorted(images.reasons)},
             "files": write_part(folder, "img", name, images.rows.numpy(), table),
         }
         if images.twelve_bits:
@@ -319,12 +341,6 @@ class Extraction:
     def _file_number(self, number: int) -> str:
         # zeros in front, because other readers take the files in the order of their names
         return str(number).zfill(max(4, len(str(len(self.shards) - 1))))
-
-
-def _texts(pair: Pair) -> Iterable[tuple[str, str]]:
-    """Id and text of each caption; an id made from the image's where the data set has none."""
-    ids = pair.caption_ids or tuple(f"{pair.image_id}#{k}" for k in range(len(pair.captions)))
-    return zip(ids, pair.captions, strict=True)
 
 
 def _skip(place: int, pair: Pair, reason: str) -> Record:

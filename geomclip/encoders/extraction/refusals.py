@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.embeddings.shards import MANIFEST, Record
+from geomclip.embeddings.shards import KINDS, MANIFEST, Record, read_table, verify
 from geomclip.encoders.extraction.batches import MOST_SKIPPED
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import is_ours
-from geomclip.machine.words import option
+from geomclip.machine.words import one_line, option
 from geomclip.pairs.record import Pairs
+
+
+class OtherImagesError(InputError):
+    """A store holds features of images with other bytes."""
 
 
 def class_index(pairs: Pairs) -> dict[str, int]:
@@ -61,8 +65,8 @@ def refuse_foreign(folder: Path) -> None:
         raise InputError(f"{folder} is not empty ({others[0]}) and no embedding store: name a new folder")
 
 
-def refuse_another(folder: Path, there: Mapping[str, Any], head: Mapping[str, Any], fingerprint: str) -> None:
-    """InputError, with what differs, unless the manifest that is there is of this head and of these data."""
+def refuse_another(folder: Path, there: Mapping[str, Any], head: Mapping[str, Any], pairs: Pairs, texts: str) -> None:
+    """InputError, with what differs, unless the manifest that is there is of this head and of these ids and texts."""
     try:
         before, now = {**there, **there["made_from"]}, {**head, **head["made_from"]}
         differing = [
@@ -70,9 +74,49 @@ def refuse_another(folder: Path, there: Mapping[str, Any], head: Mapping[str, An
             for key, value in now.items()
             if key != "made_from" and before.get(key) != value
         ]
-        if not differing and there["written"]["data_fingerprint"] != fingerprint:
+        if not differing and "texts_sha256" in there["written"]:
+            if there["written"]["texts_sha256"] != texts:
+                differing = ["the data: its ids, captions, labels or columns"]
+        elif not differing and there["written"]["data_fingerprint"] != pairs.fingerprint():
+            # of an earlier version, which knew nothing better of the images
             differing = ["the data: its ids, captions, or the size or time of an image file"]
     except (KeyError, TypeError) as problem:
         raise InputError(f"{folder / MANIFEST} is no manifest of an extraction: name a new folder") from problem
     if differing:
         raise InputError(f"{folder} holds another extraction ({'; '.join(differing[:3])}): name a new folder")
+
+
+def refuse_other_images(folder: Path, there: Mapping[int, str], here: Sequence[str], pairs: Pairs) -> None:
+    """OtherImagesError, with how many differ, unless the images (place -> sha256 there) have the same bytes here."""
+    pairs_of = zip(there.items(), here, strict=True)
+    differing = [place for (place, before), now in pairs_of if before != now]
+    if differing:
+        raise OtherImagesError(
+            f"{folder} holds another extraction (the bytes of {len(differing)} of {len(there)} images are others now; "
+            f"first: {one_line(pairs.pairs[differing[0]].image.path, 80)}): name a new folder"
+        )
+
+
+def recorded_images(folder: Path, manifest: Mapping[str, Any], of: int, shard_rows: int) -> dict[int, str]:
+    """Place of each image of the finished shards -> sha256 of its bytes then, "" if it could not be read.
+
+    Without shards whose table is damaged, which are made again, and without skipped images of which an earlier
+    version wrote no sha256.
+    """
+    skipped = {entry["input"] for entry in manifest["skipped"] if "caption_id" not in entry}
+    recorded: dict[int, str] = {}
+    for shard in manifest["shards"]:
+        start = shard["number"] * shard_rows
+        names = [name for name in shard["files"] if name.startswith(f"{KINDS['img']}/")]
+        try:
+            tables = [read_table(verify(folder, name, shard["files"][name])) for name in names]
+            digests = [digest for table in tables for digest in table["image_sha256"]]
+            unread = dict(shard.get("skipped_sha256", {}))
+        except (InputError, KeyError, TypeError, ValueError):
+            continue
+        places = range(start, min(start + shard_rows, of))
+        kept = [place for place in places if place not in skipped]
+        if len(kept) == len(digests):
+            recorded |= dict(zip(kept, digests, strict=True))
+            recorded |= {place: unread[str(place)] for place in places if place in skipped and str(place) in unread}
+    return recorded

@@ -22,6 +22,7 @@ from geomclip.machine.words import option
 from geomclip.pairs import ImageSource, Pair, Pairs, Source, load_pairs
 from geomclip.pairs.emoji import EMOJI_LICENCE, EmojiImage, emoji_pairs
 from geomclip.pairs.images import decode
+from geomclip.pairs.record import Place, place_of
 from geomclip.training.seeds import generator
 
 SIDE = 64
@@ -72,6 +73,13 @@ class Crop:
     def path(self) -> str:
         """The picture's, with the square."""
         return f"{self.image.path}@{self.x:g},{self.y:g},{self.side:g}"
+
+    @property
+    def place(self) -> Place | None:
+        """The picture's, with the square and how far it is enlarged."""
+        place = place_of(self.image)
+        square = f"{self.x!r},{self.y!r},{self.side!r},{ENLARGED}"
+        return None if place is None else Place(place.file, f"{place.within}@{square}")
 
     def read(self) -> bytes:
         """The square as PNG."""

@@ -11,7 +11,7 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import inside
-from geomclip.pairs.record import ImageFile, stat_if_there
+from geomclip.pairs.record import ImageFile, Place, stat_if_there
 
 MAX_GROUP_BYTES = 1 << 32
 """A group of rows that unpacks to more is refused: it is held in memory while its images are read."""
@@ -35,6 +35,11 @@ class RowImage:
     def path(self) -> str:
         """The path beside the bytes, else the file's name and the row."""
         return self.shown
+
+    @property
+    def place(self) -> Place | None:
+        """The table, and the cell; None where another file may hold the bytes."""
+        return None if self.lacking and self.stored else Place(self.file, f"{self.column}:{self.group}:{self.row}")
 
     def read(self) -> bytes:
         """The bytes of the cell."""
