@@ -57,7 +57,7 @@ from geomclip.cli.options import (
     WEIGHTS,
     WORK,
 )
-from geomclip.cli.terminal import explain, progress_bar, stdout_console
+from geomclip.cli.terminal import NARROWEST, explain, progress_bar, stdout_console
 from geomclip.machine.errors import GateError
 from geomclip.machine.outputs import check_output_file, check_output_folder
 from geomclip.machine.version import __version__
@@ -129,7 +129,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
     else:
-        listings.print_panel(panel, stdout_console())
+        listings.print_panel(panel, stdout_console(NARROWEST), full=options["full"])
 
 
 @app.command(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from geomclip.panels.comparison.tables import Changes, comparison_lines
+from geomclip.panels.comparison.shown import Changes
+from geomclip.panels.comparison.tables import comparison_lines
 from geomclip.panels.lines import show
 from geomclip.panels.planning import Plan, plan_lines
-from geomclip.panels.tables import Shown, panel_lines
+from geomclip.panels.shown import Shown
+from geomclip.panels.tables import panel_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from geomclip.pairs import DatasetInfo
 
 
-def print_panel(panel: Shown, console: Console) -> None:
-    """Header, the groups of numbers each with its sentence, notes, and the groups of --by side by side."""
-    show(panel_lines(panel, console.width), console)
+def print_panel(panel: Shown, console: Console, *, full: bool = False) -> None:
+    """Header, the ten numbers that answer, notes, and the groups of --by side by side; in `full` every number."""
+    show(panel_lines(panel, console.width, full=full), console)
 
 
 def print_comparison(comparison: Changes, console: Console) -> None:

@@ -88,6 +88,7 @@ SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
     positive("--temperature", "T", "The same as --logit-scale 1/T."),
 ]
+FULL = switch("--full", "Print every number, not the ten that answer.")
 METRICS = measured(text("--metrics", "NAMES", "default, all, or names with commas between."))
 CAPTIONS = measured(choice("--captions", ["all", "first"], "first: one text an image."))
 BY = measured(text("--by", "COLUMN", "A panel for each value of this column too (label, source)."))
@@ -106,6 +107,7 @@ MEASURE = [
     BOOTSTRAP,
     DTYPE,
     path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
+    FULL,
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
 ]
 PAGE = [

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+WIDTH = 80
+"""Columns that a full table takes."""
+NARROWEST = 40
+"""Columns that a short table takes at least."""
 MAX_WIDTH = 110
 """A line of prose much longer than this is hard to read, however wide the terminal."""
 
@@ -32,8 +36,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     return one_line(f"{type(error).__name__}: {error} (--debug shows where)"), 1
 
 
-def stdout_console() -> Console:
-    """A console for results: at least 80 columns, colour only on a terminal without NO_COLOR."""
+def stdout_console(least: int = WIDTH) -> Console:
+    """A console for results: at least so many columns, colour only on a terminal without NO_COLOR."""
     from rich.console import Console
 
     class Results(Console):
@@ -41,7 +45,7 @@ def stdout_console() -> Console:
             """Leave it to `main`, which exits with 0: whoever reads has seen enough."""
             raise BrokenPipeError
 
-    width = max(80, min(Console().width, MAX_WIDTH))
+    width = max(least, min(Console().width, MAX_WIDTH))
     return Results(width=width, highlight=False, markup=False, emoji=False)
 
 

@@ -66,15 +66,17 @@ CLASSES = (
 _KNOWN = {each.key: each for each in (*PAIRS, *CLASSES)}
 
 
-def chosen(known: Iterable[str], first: Iterable[str] = ()) -> list[str]:
-    """The keys of a short table: `first`, the chosen ones, then others in their order, up to ten.
+def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:
+    """The keys of a short table: `first`, the chosen ones, then others in their order, up to ten; and those `named`.
 
     Parameters
     ----------
     known : keys
         What there is to show.
     first : keys
-        Those that must be there, as far as known, such as the primary keys of a comparison.
+        Those that must stand at the top, as far as known, such as the primary keys of a comparison.
+    named : keys
+        Those that must be there too, as far as known, at the end.
 
     Examples
     --------
@@ -85,7 +87,7 @@ def chosen(known: Iterable[str], first: Iterable[str] = ()) -> list[str]:
     head = [key for key in dict.fromkeys(first) if key in there]
     table = CLASSES if any(key.startswith("zeroshot") for key in there) else PAIRS
     ordered = dict.fromkeys((*head, *(each.key for each in table if each.key in there), *there))
-    return list(ordered)[: max(MOST, len(head))]
+    return list(dict.fromkeys((*list(ordered)[: max(MOST, len(head))], *(key for key in named if key in there))))
 
 
 def label(key: str) -> str:
@@ -152,6 +154,8 @@ def written(key: str, value: float | None, places: int | None = None, *, unit: b
     """
     if value is None or math.isnan(value):
         return number(None)
+    if value == 0:
+        return "0 %" if unit and is_share(key) else "0"
     if is_share(key):
         return f"{_fixed(100 * value, 1 if places is None else places)}{' %' if unit else ''}"
     return number(value) if places is None or abs(value) >= 1e7 else _fixed(value, places)

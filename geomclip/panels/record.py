@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from geomclip.panels.fields import as_record
 from geomclip.panels.files import save
 from geomclip.panels.items import Items
+from geomclip.panels.lines import Printed
 
 if TYPE_CHECKING:
     import pandas
@@ -22,7 +23,7 @@ class Panel:
     `geomclip.panels.fields` says how each field is written to a result file, and read back.
 
     Behaves like a mapping from key to value (`panel["modality_gap"]`); a key that is undefined for this set is
-    None, with its reason in `notes`. Shows as a table in a notebook.
+    None, with its reason in `notes`. Shows as a table of ten numbers in a notebook; `table(full=True)` has all.
     """
 
     values: Mapping[str, float | None]
@@ -105,6 +106,22 @@ class Panel:
             for key, value in self.values.items()
         }
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+    def table(self, *, full: bool = False) -> Printed:
+        """The table that print and notebooks show: ten numbers that answer, or all of them with a sentence a group.
+
+        Parameters
+        ----------
+        full : bool
+
+        Returns
+        -------
+        Printed
+            Text to print, and HTML in a notebook.
+        """
+        from geomclip.panels.tables import panel_html, panel_text
+
+        return Printed(panel_text(self, full=full), panel_html(self, full=full))
 
     def __str__(self) -> str:
         from geomclip.panels.tables import panel_text

@@ -17,6 +17,7 @@ from geomclip.panels.comparison.record import Row as Change
 from geomclip.panels.comparison.tables import PRIMARY, chance, signed
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number, read
+from geomclip.panels.short import ARROW
 
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 HEADLINE = (
@@ -132,7 +133,7 @@ def _change(key: str, row: Change) -> Line:
     cells = {"before": number(row.before), "after": number(row.after), "change": change, "interval": between}
     cells["q"] = chance(row.q)
     note = "" if row.ci is None or row.paired else "unpaired interval"
-    return Line(key, title(key), cells, better(key), tables.ARROW[_way(key)], _bar_of_change(row), note, row.verdict)
+    return Line(key, title(key), cells, better(key), ARROW[_way(key)], _bar_of_change(row), note, row.verdict)
 
 
 def title(key: str) -> str:

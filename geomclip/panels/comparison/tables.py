@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
-from geomclip.panels.intervals import Interval
+from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import number
-from geomclip.panels.tables import ARROW, COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
+from geomclip.panels.short import ARROW
+from geomclip.panels.tables import COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
 
 SUFFIXES = (".json", ".csv", ".md")
 ENDS = (32, 39, 46, 53, 60, 67, 72)
@@ -38,93 +39,6 @@ LEGEND = (
 )
 LOWER = "lower: a calibration error fell, which is not called better where the recall of its queries fell too."
 GROUPS_LEGEND = "change in each group; * better or worse, by a correction within that group alone"
-
-
-class Change(Protocol):
-    """What a table shows of one number."""
-
-    @property
-    def before(self) -> float | None:
-        """The number before."""
-
-    @property
-    def after(self) -> float | None:
-        """The number after."""
-
-    @property
-    def difference(self) -> float | None:
-        """After - before."""
-
-    @property
-    def ci(self) -> Interval | None:
-        """Of the difference."""
-
-    @property
-    def verdict(self) -> str:
-        """Whether it is better."""
-
-    @property
-    def paired(self) -> bool:
-        """Whether the interval is one of paired differences."""
-
-    @property
-    def p(self) -> float | None:
-        """Two-sided, of no difference."""
-
-    @property
-    def q(self) -> float | None:
-        """That p corrected for all that are judged."""
-
-    @property
-    def primary(self) -> bool:
-        """Whether its key was named before looking."""
-
-
-class Changes(Protocol):
-    """What a table shows of a comparison."""
-
-    @property
-    def rows(self) -> Mapping[str, Change]:
-        """Key to its change."""
-
-    @property
-    def before(self) -> Mapping[str, Any]:
-        """What one side is."""
-
-    @property
-    def after(self) -> Mapping[str, Any]:
-        """What the other side is."""
-
-    @property
-    def paired(self) -> bool:
-        """Whether the same images are on both sides."""
-
-    @property
-    def bootstrap(self) -> int:
-        """Resamples."""
-
-    @property
-    def resample(self) -> str:
-        """What paired intervals are over: "gallery" or "queries"; "" where there are none."""
-
-    @property
-    def n_images(self) -> int:
-        """Images that are on both sides."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What a reader must know."""
-
-    @property
-    def by(self) -> str:
-        """What the groups are values of."""
-
-    @property
-    def groups(self) -> Mapping[str, Changes]:
-        """Comparisons by group."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record that a file holds."""
 
 
 def comparison_text(comparison: Changes, width: int = 80) -> str:
