@@ -57,7 +57,7 @@ from geomclip.cli.options import (
     WEIGHTS,
     WORK,
 )
-from geomclip.cli.terminal import NARROWEST, explain, progress_bar, stdout_console
+from geomclip.cli.terminal import explain, progress_bar, stdout_console
 from geomclip.machine.errors import GateError
 from geomclip.machine.outputs import check_output_file, check_output_folder
 from geomclip.machine.version import __version__
@@ -129,7 +129,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
     else:
-        listings.print_panel(panel, stdout_console(NARROWEST), full=options["full"])
+        listings.print_panel(panel, stdout_console(full=options["full"]), full=options["full"])
 
 
 @app.command(
@@ -217,7 +217,7 @@ def extract(**options: Any) -> None:
 def finetune(**options: Any) -> None:
     """Fine-tune a model; measure the held-out split before and after."""
     options["weights"] = term_weights(options["weights"])
-    as_json, quiet = options.pop("as_json"), options.pop("quiet")
+    as_json, quiet, full = options.pop("as_json"), options.pop("quiet"), options.pop("full")
     del options["debug"]
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
@@ -234,7 +234,7 @@ def finetune(**options: Any) -> None:
     if as_json:
         click.echo(tables.comparison_json(result.comparison))
         return
-    listings.print_comparison(result.comparison, stdout_console())
+    listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
     for note in result.notes:
         click.echo(note)
 
@@ -292,6 +292,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         tables.check_name(out, also=(".html",))
         check_output_file(out)
     page = of_page(context, options, out)
+    full = options["full"]
     before, after = options["before"], options["after"]
     kinds = [sources.kind(before), sources.kind(after)]
     check_conditions(options, kinds)
@@ -314,7 +315,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     if options["as_json"]:
         click.echo(tables.comparison_json(result))
     else:
-        listings.print_comparison(result, stdout_console())
+        listings.print_comparison(result, stdout_console(full=full), full=full)
     sys.stdout.flush()
     tripped = {
         name: [line for condition in options[name] if (line := result.failure(condition))]

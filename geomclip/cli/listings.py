@@ -26,9 +26,9 @@ def print_panel(panel: Shown, console: Console, *, full: bool = False) -> None:
     show(panel_lines(panel, console.width, full=full), console)
 
 
-def print_comparison(comparison: Changes, console: Console) -> None:
-    """What was compared, a line a number, notes, and the changes of the groups side by side."""
-    show(comparison_lines(comparison, console.width), console)
+def print_comparison(comparison: Changes, console: Console, *, full: bool = False) -> None:
+    """What was compared, notes, the ten numbers that answer, or in `full` all, and the changes of the groups."""
+    show(comparison_lines(comparison, console.width, full=full), console)
 
 
 def print_plan(plan: Plan, console: Console) -> None:

@@ -140,6 +140,7 @@ COMPARE = [
     click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
     path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
     *PAGE,
+    FULL,
     AS_JSON,
 ]
 REPORT = [
@@ -229,6 +230,7 @@ RUN = [
     BOOTSTRAP,
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
+    FULL,
     AS_JSON,
 ]
 # those of MODEL and DATA without defaults: a resumed run has what it began with

@@ -36,8 +36,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     return one_line(f"{type(error).__name__}: {error} (--debug shows where)"), 1
 
 
-def stdout_console(least: int = WIDTH) -> Console:
-    """A console for results: at least so many columns, colour only on a terminal without NO_COLOR."""
+def stdout_console(*, full: bool = True) -> Console:
+    """A console for results: at least 80 columns, of short tables 40, colour only on a terminal without NO_COLOR."""
     from rich.console import Console
 
     class Results(Console):
@@ -45,7 +45,7 @@ def stdout_console(least: int = WIDTH) -> Console:
             """Leave it to `main`, which exits with 0: whoever reads has seen enough."""
             raise BrokenPipeError
 
-    width = max(least, min(Console().width, MAX_WIDTH))
+    width = max(WIDTH if full else NARROWEST, min(Console().width, MAX_WIDTH))
     return Results(width=width, highlight=False, markup=False, emoji=False)
 
 

@@ -53,8 +53,13 @@ def test_two_results_give_a_table(run: Cli, place: Path) -> None:
     assert "a.json: toy (test) · none" in " ".join("".join(lines[:3]).split())  # a long folder wraps its line
     assert "paired intervals, for other images of their kind" in done.out
     assert "paired intervals of 1,000 resamples, for this gallery" in run(*sides, "--resample", "queries").out
-    assert sum(line.split()[:1] == ["modality_gap"] for line in lines) == 1
+    assert sum(line.startswith("Modality gap  ") for line in lines) == 1
     assert max(map(len, lines[6:])) <= 80
+    assert lines[-1].endswith(": --full")
+    full = run(*sides, "--full").out
+    assert sum(line.split()[:1] == ["modality_gap"] for line in full.splitlines()) == 1
+    assert "--full" not in full
+    assert json.loads(run(*sides, "--full", "--json").out) == json.loads(run(*sides, "--json").out)
 
 
 @pytest.mark.parametrize("pair", [("a.npz", "b.npz"), ("store", "b.npz"), ("a.json", "b.npz"), ("store", "b.json")])
@@ -188,7 +193,7 @@ def test_a_gate_that_holds_exits_with_3_after_the_table_and_the_file(run: Cli, p
     assert f"'alignment>0.001': the change of alignment is {change:.6g} (" in done.err
     assert "; 'alignment worse and q < 0.05': " in done.err
     assert "alignment<0'" not in done.err
-    assert "modality_gap" in done.out
+    assert "Modality gap" in done.out
 
 
 def test_a_warning_is_a_line_on_stderr_and_no_failure(run: Cli, place: Path) -> None:

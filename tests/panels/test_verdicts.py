@@ -191,11 +191,11 @@ def test_a_primary_key_that_cannot_be_judged_is_refused(primary: str, message: s
 
 def test_primary_keys_stand_first_and_once_wherever_they_are_shown() -> None:
     comparison = both()
-    lines = str(comparison).splitlines()
+    lines = str(comparison.table(full=True)).splitlines()
     start = lines.index("Primary, named before looking")
     assert [line.split()[0] for line in lines[start + 1 : start + 3]] == list(FIRST)
     assert sum(line.startswith(f"{FIRST[0]} ") for line in lines) == 1
-    page, html = tables.comparison_markdown(comparison), tables.comparison_html(comparison)
+    page, html = tables.comparison_markdown(comparison), tables.comparison_html(comparison, full=True)
     assert page.index("**Primary, named before looking**") < page.index(FIRST[0]) < page.index("**All others**")
     assert html.index("Primary, named before looking") < html.index(FIRST[0]) < html.index("alignment")
     assert html.count(f">{FIRST[0]}<") == 1
@@ -209,7 +209,8 @@ def test_groups_are_corrected_each_by_itself() -> None:
         sides.append(of_contributions({FIRST[0]: rng.normal(0.5, 0.1, 60)}, groups=groups))
     comparison = compare(*sides)
     assert comparison.groups["x"][FIRST[0]].q == comparison.groups["x"][FIRST[0]].p
-    assert "* better or worse, by a correction within that group alone" in str(comparison)
+    assert "* better or worse, by a correction within that group alone" in str(comparison.table(full=True))
+    assert "* better, ! worse, by a correction within that group alone" in " ".join(str(comparison).split())
     small = [each.replace(groups={"z": of_contributions({"alignment": unequal(8)[0]})}) for each in sides]
     assert "groups of fewer than 20 images have no intervals and no verdicts: z" in compare(*small).notes
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
 from geomclip.panels.intervals import LEVEL, Interval
+from geomclip.panels.lines import Printed
 
 if TYPE_CHECKING:
     import pandas
@@ -163,8 +164,8 @@ def _number(text: str | None) -> float | None:
 class Comparison:
     """What changed from one panel to another: a row a key, in the order of the panel.
 
-    Behaves like a mapping from key to `Row` (`comparison["modality_gap"].difference`). Shows as a table in a
-    notebook.
+    Behaves like a mapping from key to `Row` (`comparison["modality_gap"].difference`). Shows as a table of ten numbers
+    in a notebook; `table(full=True)` has all.
     """
 
     rows: Mapping[str, Row]
@@ -308,6 +309,22 @@ class Comparison:
             for key, row in self.rows.items()
         }
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+    def table(self, *, full: bool = False) -> Printed:
+        """The table that print and notebooks show: ten numbers that answer, or all of them.
+
+        Parameters
+        ----------
+        full : bool
+
+        Returns
+        -------
+        Printed
+            Text to print, and HTML in a notebook.
+        """
+        from geomclip.panels.comparison.tables import comparison_html, comparison_text
+
+        return Printed(comparison_text(self, full=full), comparison_html(self, full=full))
 
     def __str__(self) -> str:
         from geomclip.panels.comparison.tables import comparison_text

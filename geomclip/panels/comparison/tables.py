@@ -13,6 +13,9 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
+from geomclip.panels.chosen import label
+from geomclip.panels.comparison import short
+from geomclip.panels.comparison.short import STYLES
 from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import number
@@ -27,7 +30,6 @@ ROOM = 6
 HEADS = ("before", "after", "change", "", "95 % interval", "q")
 BAR = "\\|"
 """A bar inside a cell of Markdown."""
-STYLES = {"better": "green", "worse": "red", "unclear": "dim", "same": "dim", "lower": "dim", "": ""}
 PRIMARY = "Primary, named before looking"
 """The heading of the keys that a comparison is about."""
 LEGEND = (
@@ -41,21 +43,37 @@ LOWER = "lower: a calibration error fell, which is not called better where the r
 GROUPS_LEGEND = "change in each group; * better or worse, by a correction within that group alone"
 
 
-def comparison_text(comparison: Changes, width: int = 80) -> str:
+def comparison_text(comparison: Changes, width: int = 80, *, full: bool = False) -> str:
     """The comparison as plain text."""
-    return plain(comparison_lines(comparison, width), width)
+    return plain(comparison_lines(comparison, width, full=full), width)
 
 
-def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
-    """What was compared, a line a number, notes, and the changes of the groups side by side."""
+def comparison_lines(comparison: Changes, width: int, *, full: bool = False) -> Iterator[Line]:
+    """What was compared, the ten numbers that answer, or in `full` all, and the changes of the groups side by side.
+
+    Notes stand above the ten, so that a terminal of 24 lines shows the answer.
+    """
     yield from map(Line, header(comparison))
+    yield from _full_lines(comparison, width) if full else _short_lines(comparison, width)
+
+
+def _short_lines(comparison: Changes, width: int) -> Iterator[Line]:
+    yield from (Line(f"! {note}") for note in comparison.notes)
+    yield Line()
+    yield from short.rows(comparison, width)
+    yield Line()
+    yield from (Line(line, "dim") for line in short.legend(comparison))
+    yield from short.by_group(comparison, width)
+
+
+def _full_lines(comparison: Changes, width: int) -> Iterator[Line]:
     yield Line()
     yield Line(flowed(("", *HEADS)), "dim")
     for name, keys in blocks(comparison):
         yield Line(name, "bold")
         for key in keys:
             row = comparison.rows[key]
-            yield Line(f"{flowed(cells(key, row, short))} ", end=row.verdict, end_style=STYLES[row.verdict])
+            yield Line(f"{flowed(cells(key, row, brief))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
     yield from (Line(line, "dim") for line in legend(comparison))
     yield from (Line(f"! {note}") for note in comparison.notes)
@@ -106,12 +124,12 @@ def cells(key: str, row: Change, shown: Callable[[float | None], str] = number) 
     return key, shown(row.before), shown(row.after), change, low, high, chance(row.q)
 
 
-def short(value: float | None) -> str:
+def brief(value: float | None) -> str:
     """A number in as many of its digits as 6 characters hold.
 
     Examples
     --------
-    >>> [short(value) for value in (0.832, -0.0123, -1.38, 71.7547, -227.19, 12345.6, -2.34e-5, 0.0, None)]
+    >>> [brief(value) for value in (0.832, -0.0123, -1.38, 71.7547, -227.19, 12345.6, -2.34e-5, 0.0, None)]
     ['.8320', '-.0123', '-1.380', '71.755', '-227.2', '12,346', '-2e-05', '0', '—']
     """
     text = number(value)
@@ -129,7 +147,7 @@ def signed(value: float, shown: Callable[[float | None], str] = number) -> str:
 
     Examples
     --------
-    >>> signed(0.0123), signed(-2.0), signed(0.0), signed(0.0123, short), signed(1.2345, short)
+    >>> signed(0.0123), signed(-2.0), signed(0.0), signed(0.0123, brief), signed(1.2345, brief)
     ('+0.0123', '-2.0000', '0', '+.0123', '+1.234')
     """
     if value <= 0:
@@ -234,22 +252,33 @@ def comparison_csv(comparison: Changes) -> str:
     return text.getvalue()
 
 
-def comparison_html(comparison: Changes) -> str:
+def comparison_html(comparison: Changes, *, full: bool = False) -> str:
     """The comparison as an HTML table for a notebook; every text from outside is escaped."""
     parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(comparison))]
-    heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
+    heads = ("metric", "better", "before", "after", "change", "95 % interval", *(["q"] if full else []), "")
     parts.append('<table style="font-variant-numeric: tabular-nums">')
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
+    parts.extend(_full_rows(comparison) if full else _short_rows(comparison))
+    parts.append("</tbody></table>")
+    lines = legend(comparison) if full else short.legend(comparison)
+    parts.extend(f"<div>{escape(line)}</div>" for line in (*lines, *comparison.notes))
+    return "".join((*parts, "</div>"))
+
+
+def _short_rows(comparison: Changes) -> Iterator[str]:
+    for key in short.keys_of(comparison):
+        row = comparison.rows[key]
+        yield html_row((label(key), arrow(key), *short.cells(key, row), row.verdict))
+
+
+def _full_rows(comparison: Changes) -> Iterator[str]:
     for name, keys in blocks(comparison):
-        parts.append(f'<tr><th colspan="8" style="text-align: left">{escape(name)}</th></tr>')
+        yield f'<tr><th colspan="8" style="text-align: left">{escape(name)}</th></tr>'
         for key in keys:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
             between = f"{low} to {high}" if low else ""
-            parts.append(html_row((key, arrow(key), before, after, change, between, q, row.verdict)))
-    parts.append("</tbody></table>")
-    parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(comparison), *comparison.notes))
-    return "".join((*parts, "</div>"))
+            yield html_row((key, arrow(key), before, after, change, between, q, row.verdict))
 
 
 def arrow(key: str) -> str:
