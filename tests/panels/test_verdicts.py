@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from geomclip.metrics import AT_FIXED_SIZE, METRICS
-from geomclip.panels.comparison import Comparison, compare, tables
+from geomclip.panels.comparison import Comparison, Row, compare, differences, tables, verdicts
 from geomclip.panels.comparison.verdicts import CALIBRATION_ERRORS, PRIMARY, benjamini_hochberg, holm, primary_keys
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
@@ -436,3 +436,31 @@ def test_a_true_difference_is_found_nearly_as_often_as_by_who_knows_the_spread()
         oracle += [each < 0.05 for each in holm(list(p))]
     assert (oracle / trials > 0.5).all()
     assert (found >= 0.9 * oracle).all(), (found / trials, oracle / trials)
+
+
+def test_several_tables_share_one_correction_of_primary_keys_and_one_of_the_others() -> None:
+    p = {FIRST[0]: 0.02, FIRST[1]: 0.03, "alignment": 0.01, "text_retrieval_nll": 0.04, "modality_gap": 0.001}
+    tables_ = [{key: Row(1, 2, 1, p=value * scale) for key, value in p.items()} for scale in (1, 0.5, 0.1)]
+    alone = verdicts.corrected(tables_[:1], [FIRST])[0]
+    together = verdicts.corrected(tables_, [FIRST] * 3)
+    firsts = verdicts.holm([row.p for rows in tables_ for key, row in rows.items() if key in FIRST])
+    others = verdicts.benjamini_hochberg(
+        [rows[key].p for rows in tables_ for key in ("alignment", "text_retrieval_nll")]
+    )
+    assert [q[key] for q in together for key in FIRST] == firsts
+    assert [q[key] for q in together for key in ("alignment", "text_retrieval_nll")] == others
+    assert together[0][FIRST[0]] > alone[FIRST[0]]
+    assert all("modality_gap" not in q for q in together)  # a change of it is neither better nor worse
+
+
+def test_compared_together_fewer_primary_keys_are_called_better() -> None:
+    rng = np.random.default_rng(5)
+    base, moved = rng.normal(0.5, 0.1, 40), rng.normal(0.0, 0.1, 40)
+    before = of_contributions({FIRST[0]: base})
+    after = of_contributions({FIRST[0]: base + moved - moved.mean() + 2.2 * moved.std() / 40**0.5})
+    alone = compare(before, after)[FIRST[0]]
+    several = [each[FIRST[0]] for each in differences.compare_all([(before, after)] * 5)]
+    assert alone.verdict == "better"
+    assert {each.verdict for each in several} == {"unclear"}
+    assert several[0].q == pytest.approx(5 * alone.q)
+    assert (several[0].ci, several[0].p) == (alone.ci, alone.p)
