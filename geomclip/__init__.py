@@ -20,6 +20,7 @@ _PUBLIC = {
     "Panel": "panels.record",
     "compare": "panels",
     "Comparison": "panels.comparison",
+    "Comparisons": "panels.comparison",
     "plan": "panels.planning",
     "report": "reports",
     "plot_sphere": "plots.globe",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from geomclip.panels import compare as compare
     from geomclip.panels import measure as measure
     from geomclip.panels.comparison import Comparison as Comparison
+    from geomclip.panels.comparison import Comparisons as Comparisons
     from geomclip.panels.planning import plan as plan
     from geomclip.panels.record import Panel as Panel
     from geomclip.plots.globe import plot_sphere as plot_sphere
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
+    "Comparisons",
     "EmbeddingSet",
     "GeomclipError",
     "InputError",

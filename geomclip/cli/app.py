@@ -259,6 +259,7 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
 @app.command(
     params=[
         *(click.Argument([side], metavar=side.upper()) for side in ("before", "after")),
+        click.Argument(["more"], nargs=-1, metavar="[MORE]..."),
         *COMPARE,
         *WEIGHTS,
         *DATA,
@@ -271,6 +272,7 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
         "geomclip compare before.json after.json",
         "geomclip compare demo runs/m2mix-emoji-1 --metrics all --out changes.md",
         "geomclip compare old-store new-store --fail-if 'image_retrieval_recall@1<-0.01'",
+        "geomclip compare stock.json ft.json m2mix.json --out runs.md",
         "geomclip compare a.json b.json --primary alignment --fail-if 'alignment worse'",
         "geomclip compare ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco --json",
     ),
@@ -280,21 +282,23 @@ def compare(context: click.Context, /, **options: Any) -> None:
     """Print what changed from BEFORE to AFTER: paired differences with intervals and verdicts.
 
     Each is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
-    Models are extracted on --data, vectors measured; images are paired by their ids.
+    Models are extracted on --data, vectors measured; images are paired by their ids. Of MORE, each is compared with
+    BEFORE too: all stand side by side, and verdicts are corrected over all.
     """
     from geomclip import panels
     from geomclip.cli import listings
     from geomclip.panels import sources
-    from geomclip.panels.comparison import tables
+    from geomclip.panels.comparison import Comparisons, side_by_side, tables
 
     out: Path | None = options["out"]
+    more: tuple[str, ...] = options["more"]
     if out is not None:
-        tables.check_name(out, also=(".html",))
+        tables.check_name(out, also=() if more else (".html",))
         check_output_file(out)
     page = of_page(context, options, out)
     full = options["full"]
     before, after = options["before"], options["after"]
-    kinds = [sources.kind(before), sources.kind(after)]
+    kinds = [sources.kind(side) for side in (before, after, *more)]
     check_conditions(options, kinds)
     chosen = of_sides(context, options, COMPARE)
     if page and not {"model", "file"} & set(kinds):
@@ -303,7 +307,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
     always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "resample", "cache_dir")}
     always["primary"] = options["primary"] or None
     with progress_bar(quiet=options["quiet"]) as progress:
-        result = panels.compare(before, after, **always, progress=progress, **chosen)
+        compare: Any = panels.compare
+        result: Any = compare(before, after, *more, **always, progress=progress, **chosen)
         if page and out is not None:
             page |= {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
             page |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
@@ -312,8 +317,11 @@ def compare(context: click.Context, /, **options: Any) -> None:
             write_page(result, out, **page)
         elif out is not None:
             result.save(out)
+    several = isinstance(result, Comparisons)
     if options["as_json"]:
-        click.echo(tables.comparison_json(result))
+        click.echo(side_by_side.several_json(result) if several else tables.comparison_json(result))
+    elif several:
+        listings.print_comparisons(result, stdout_console(full=full), full=full)
     else:
         listings.print_comparison(result, stdout_console(full=full), full=full)
     sys.stdout.flush()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from geomclip.panels.comparison.shown import Changes
+from geomclip.panels.comparison.side_by_side import Runs, several_lines
 from geomclip.panels.comparison.tables import comparison_lines
 from geomclip.panels.lines import show
 from geomclip.panels.planning import Plan, plan_lines
@@ -29,6 +30,11 @@ def print_panel(panel: Shown, console: Console, *, full: bool = False) -> None:
 def print_comparison(comparison: Changes, console: Console, *, full: bool = False) -> None:
     """What was compared, notes, the ten numbers that answer, or in `full` all, and the changes of the groups."""
     show(comparison_lines(comparison, console.width, full=full), console)
+
+
+def print_comparisons(comparisons: Runs, console: Console, *, full: bool = False) -> None:
+    """Which runs were compared, notes, and the value and change of each of the ten numbers, or in `full` of all."""
+    show(several_lines(comparisons, console.width, full=full), console)
 
 
 def print_plan(plan: Plan, console: Console) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.panels.options import Measuring
@@ -15,6 +15,7 @@ from geomclip.panels.options import Measuring
 if TYPE_CHECKING:
     from geomclip.embeddings.record import EmbeddingSet
     from geomclip.panels.comparison.record import Comparison
+    from geomclip.panels.comparison.several import Comparisons
     from geomclip.panels.record import Panel
     from geomclip.panels.sources import Side
 
@@ -47,10 +48,18 @@ def measure(
     return measurement.measure(embeddings, null_cache=NullCache(cache_dir), progress=progress, **options)
 
 
+@overload
+def compare(before: Side, after: Side, **options: Any) -> Comparison: ...
+
+
+@overload
+def compare(before: Side, after: Side, third: Side, *more: Side, **options: Any) -> Comparisons: ...
+
+
 def compare(
     before: Side,
     after: Side,
-    *,
+    *more: Side,
     bootstrap: int = Measuring.bootstrap,
     seed: int = Measuring.seed,
     intersect: bool = False,
@@ -59,7 +68,7 @@ def compare(
     cache_dir: str | Path | None = None,
     progress: Progress = SILENT,
     **options: Any,
-) -> Comparison:
+) -> Comparison | Comparisons:
     """What changed from one side to the other: paired differences with intervals and verdicts.
 
     Parameters
@@ -67,6 +76,8 @@ def compare(
     before, after : Panel, EmbeddingSet, encoder, path or name
         A result (`.json`, with the items beside it), a store, `.npz` or `.npy`, or what `--model` takes: a
         name, a checkpoint, a run folder. Vectors are measured, models first extracted on `data`.
+    *more : the same
+        Further runs: each, like `after`, is compared with `before`.
     bootstrap, seed : int
         Draws where an interval takes them (`resample="queries"`, and ECE), 0 for no intervals; and their seed.
     intersect : bool
@@ -90,6 +101,7 @@ def compare(
     Returns
     -------
     Comparison
+        Of two sides; of more `Comparisons`, with a `Comparison` a run and verdicts corrected over all.
 
     Raises
     ------
@@ -109,13 +121,16 @@ def compare(
     """
     from geomclip.panels import sources
     from geomclip.panels.comparison import differences
+    from geomclip.panels.comparison.several import Comparisons
     from geomclip.panels.nulls import NullCache
 
     differences.check_options(resample, primary)  # before the long work, since names can be mistyped
     cache = None if cache_dir is None else Path(cache_dir)
-    one, other, notes = sources.panels(
-        before,
-        after,
+    sides = before, after, *more
+    names = sources.names_of(sides) if more else sources.SIDES
+    found = sources.panels(
+        sides,
+        names,
         intersect=intersect,
         bootstrap=bootstrap,
         seed=seed,
@@ -124,11 +139,20 @@ def compare(
         progress=progress,
         options=options,
     )
-    how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect}
-    result = differences.compare(one.panel, other.panel, **how, resample=resample, primary=primary)
-    named = {
+    how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect, "resample": resample}
+    how |= {"primary": primary, "names": names[1:] if more else ()}
+    results = differences.compare_all([(one.panel, other.panel) for one, other, _ in found], **how)
+    compared = [
+        result.replace(notes=[*notes, *result.notes], sides=(one, other), **_named(result, before, after))
+        for result, (one, other, notes), after in zip(results, found, sides[1:], strict=True)
+    ]
+    return Comparisons(names[0], dict(zip(names[1:], compared, strict=True))) if more else compared[0]
+
+
+def _named(result: Comparison, before: Side, after: Side) -> dict[str, Any]:
+    """What was measured on each side that has a name or a path, with that."""
+    return {
         name: {**identity, "name": str(side)}
         for name, identity, side in (("before", result.before, before), ("after", result.after, after))
         if isinstance(side, str | Path)
     }
-    return result.replace(notes=[*notes, *result.notes], sides=(one, other), **named)

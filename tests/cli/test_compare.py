@@ -175,6 +175,45 @@ def test_quiet_says_nothing_on_stderr(run: Cli, place: Path) -> None:
     assert run(place / "a.json", place / "b.json", "--quiet").err == ""
 
 
+# --- more than two sides
+
+
+def test_three_results_stand_side_by_side(run: Cli, place: Path) -> None:
+    done = run(place / "a.json", place / "b.json", place / "a.npz", "--bootstrap", 100)
+    assert done.code == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["a.json", "b.json", "a.npz"] in lines
+    assert sum(line[:3] == ["R@1", "image", "→"] for line in lines) == 1
+    assert done.out.endswith("more: --full\n")
+    full = run(place / "a.json", place / "b.json", place / "a.json", "--full").out.splitlines()
+    assert ["a.json", "b.json", "a.json", "(2)"] in [line.split() for line in full]
+    assert sum(line.split()[:1] == ["modality_gap"] for line in full) == 1
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.csv", "x.md"])
+def test_three_results_are_written_as_the_name_says(run: Cli, place: Path, tmp_path: Path, name: str) -> None:
+    sides = place / "a.json", place / "b.json", place / "a.json"
+    done = run(*sides, "--json", "--out", tmp_path / name)
+    assert done.code == 0, done.err
+    printed = json.loads(done.out)
+    assert list(printed["comparisons"]) == ["b.json", "a.json (2)"]
+    assert printed["comparisons"]["b.json"]["before"]["name"].endswith("a.json")
+    if name == "x.json":
+        assert json.loads((tmp_path / name).read_text()) == printed
+    assert "b.json" in (tmp_path / name).read_text()
+
+
+def test_a_gate_on_several_sides_trips_for_any_and_names_it(run: Cli, place: Path) -> None:
+    sides = place / "a.json", place / "a.json", place / "b.json"
+    done = run(*sides, "--fail-if", "alignment>0.001", "--warn-if", "alignment>-1")
+    assert done.code == 3
+    warning, error = done.err.splitlines()
+    assert error.startswith("geomclip: error: --fail-if b.json: 'alignment>0.001': the change of alignment is ")
+    assert warning.startswith("geomclip: warning: --warn-if a.json (2): 'alignment>-1'")
+    assert "; b.json: 'alignment>-1'" in warning
+    assert run(*sides, "--fail-if", "alignment<-0.1").code == 0
+
+
 # --- gates
 
 
@@ -231,6 +270,10 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         ([], "BEFORE"),
         (["a.json"], "AFTER"),
         (["a.json", "c.json"], "c.json cannot be read (No such file"),
+        (["a.json", "b.json", "c.json"], "c.json cannot be read (No such file"),
+        (["a.json", "b.json", "a.json", "--out", "x.html"], "x.html must end in .json, .csv or .md"),
+        (["a.npz", "b.npz", "classes.npz"], "classes.npz: one side has pairs, the other classes"),
+        (["a.json", "b.json", "a.json", "--metrics", "all"], "--metrics says how to measure, and both sides are"),
         (["a.json", "c.npz"], "c.npz: no such file"),
         (["a.json", "empty"], "empty is a folder, but no store of embeddings, no run of finetune and no model"),
         (["a.json", "deno"], "deno"),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.machine.errors import naming
 from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.panels.comparison import draws, influences, notes, verdicts
@@ -83,14 +84,18 @@ def compare_all(
     intersect: bool = False,
     resample: str = "gallery",
     primary: str | Sequence[str] | None = None,
+    names: Sequence[str] = (),
 ) -> list[Comparison]:
     """The comparison of each pair of panels, as `compare` makes one; verdicts are corrected over all of them.
 
-    Groups are corrected each by itself.
+    Groups are corrected each by itself. `names`, one a pair, say in errors which it is.
     """
     check_options(resample, primary)
     how = Measuring(bootstrap=bootstrap, seed=seed)
-    drafts = [_draft(*pair, how, primary, intersect=intersect, resample=resample) for pair in pairs]
+    drafts = []
+    for pair, name in zip(pairs, names or [""] * len(pairs), strict=True):
+        with naming(name):
+            drafts.append(_draft(*pair, how, primary, intersect=intersect, resample=resample))
     corrected = verdicts.corrected([draft.rows for draft in drafts], [draft.primary for draft in drafts])
     return [_judged(draft, q, how, resample) for draft, q in zip(drafts, corrected, strict=True)]
 
