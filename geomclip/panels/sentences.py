@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from geomclip.metrics.bins import wilson_interval
+from geomclip.panels.directions import DIRECTIONS
 
 QUERIES = {"image_retrieval": ("a text", "its image"), "text_retrieval": ("an image", "one of its texts")}
 """Prefix of the keys: who asks, and what it looks for."""
@@ -138,8 +139,8 @@ def beside_chance(panel: Numbers, key: str, value: float) -> str:
 def calibration(panel: Numbers) -> str | None:
     """Whether the confidence is above or below the accuracy, and its error above that of honest confidences."""
     statements = []
-    for prefix, (who, _) in QUERIES.items():
-        statements += trust(panel, prefix, f"queries by {who.split()[-1]}")
+    for prefix in QUERIES:
+        statements += trust(panel, prefix, f"queries {DIRECTIONS[prefix]}")
     return sentence(statements)
 
 

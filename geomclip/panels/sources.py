@@ -34,6 +34,8 @@ OF_WORK = ("batch_size", "workers", "precision", "device")
 OF_MEASURE = ("metrics", "captions", "logit_scale", "dtype", "by")
 OPTIONS = (*OF_MODELS, *OF_FILES, *OF_DATA, *OF_WORK, *OF_MEASURE)
 SIDES = ("before", "after")
+WORDS = {1: ("the source is not", "it is a result"), 2: ("neither side is", "both sides are results")}
+"""Of one side and of two: how to say that an option has nothing to do with them."""
 
 
 def kind(side: Side) -> str:
@@ -198,10 +200,7 @@ def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures:
         if name not in OPTIONS:
             raise InputError(f"no option {name!r}{nearest(name, list(OPTIONS))}")
     extracted = {"model", "file"}
-    alone = len(kinds) == 1
-    neither, results = (
-        ("the source is not", "it is a result") if alone else ("neither side is", "both sides are results")
-    )
+    neither, results = ("no side is", "all sides are results") if len(kinds) > 2 else WORDS[len(kinds)]
     of_images = OF_IMAGES if pictures else ()
     of_work = [name for name in (*OF_DATA, *OF_WORK) if name not in of_images]
     for group, needs, why in (

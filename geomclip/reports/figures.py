@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomclip.machine.errors import NotAvailableError
 from geomclip.machine.progress import Progress
+from geomclip.panels.directions import DIRECTIONS
 from geomclip.panels.record import Panel
 from geomclip.reports.course import KEYS, path_of
 from geomclip.reports.spaces import Space
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from plotly import graph_objects as go
 
 QUERIES = {
-    "image_retrieval": "texts looking for their image",
-    "text_retrieval": "images looking for their texts",
+    "image_retrieval": f"queries {DIRECTIONS['image_retrieval']}",
+    "text_retrieval": f"queries {DIRECTIONS['text_retrieval']}",
     "zeroshot": "images looking for their class",
 }
 SPHERE = (

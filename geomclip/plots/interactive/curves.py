@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geomclip.panels.directions import DIRECTIONS
 from geomclip.plots.interactive.layouts import LEGEND, TITLE, arrange_chart, place, typed
 from geomclip.plots.interactive.traces import go, plain
 from geomclip.plots.theme import AFTER, GAP, IMAGE, TEXT
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 CURVES = {
     "gap": {"modality_gap": ("modality gap", GAP)},
     "Recall@1": {
-        "text_retrieval_recall@1": ("Recall@1, image to text", IMAGE),
-        "image_retrieval_recall@1": ("Recall@1, text to image", TEXT),
+        f"{prefix}_recall@1": (f"Recall@1, {direction}", {"text_retrieval": IMAGE, "image_retrieval": TEXT}[prefix])
+        for prefix, direction in DIRECTIONS.items()
     },
     "uniformity": {"uniformity_joint": ("uniformity", AFTER)},
 }

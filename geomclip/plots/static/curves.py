@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from geomclip.panels.directions import DIRECTIONS
 from geomclip.plots.static.canvas import COLUMN, QUIET, Picture, drawn, finished, sheet
 from geomclip.plots.theme import AFTER, GAP, IMAGE, TEXT
 
@@ -190,8 +191,11 @@ def gap_curves(shift: Curve | None, ablation: Curve | None, title: str = "", *, 
     if not columns:
         raise ValueError("there is no curve to draw: measure with curves=True")
     ways: dict[str, tuple[str, dict[str, Any]]] = {
-        "text_retrieval_recall@1": ("image → text", {"color": IMAGE, "linestyle": "-", "marker": "o"}),
-        "image_retrieval_recall@1": ("text → image", {"color": TEXT, "linestyle": (0, (4, 1.2)), "marker": "D"}),
+        "text_retrieval_recall@1": (DIRECTIONS["text_retrieval"], {"color": IMAGE, "linestyle": "-", "marker": "o"}),
+        "image_retrieval_recall@1": (
+            DIRECTIONS["image_retrieval"],
+            {"color": TEXT, "linestyle": (0, (4, 1.2)), "marker": "D"},
+        ),
     }
     figure, rect = sheet(
         width,
