@@ -293,7 +293,10 @@ def compare(context: click.Context, /, **options: Any) -> None:
     out: Path | None = options["out"]
     more: tuple[str, ...] = options["more"]
     if out is not None:
-        tables.check_name(out, also=() if more else (".html",))
+        if more:
+            side_by_side.check_name(out)
+        else:
+            tables.check_name(out, also=(".html",))
         check_output_file(out)
     page = of_page(context, options, out)
     full = options["full"]

@@ -271,7 +271,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.json"], "AFTER"),
         (["a.json", "c.json"], "c.json cannot be read (No such file"),
         (["a.json", "b.json", "c.json"], "c.json cannot be read (No such file"),
-        (["a.json", "b.json", "a.json", "--out", "x.html"], "x.html must end in .json, .csv or .md"),
+        (["a.json", "b.json", "a.json", "--out", "x.html"], "x.html: a page shows two sides: compare two, or"),
         (["a.npz", "b.npz", "classes.npz"], "classes.npz: one side has pairs, the other classes"),
         (["a.json", "b.json", "a.json", "--metrics", "all"], "--metrics says how to measure, and all sides are"),
         (["a.json", "c.npz"], "c.npz: no such file"),

@@ -204,12 +204,17 @@ def _percent(key: str) -> str:
     return f"{label(key)}{with_unit(key).removeprefix(short_label(key))}"
 
 
-def save(runs: Runs, path: str | Path) -> Path:
-    """Write the comparisons as the name of the file says, whole or not at all; see `Comparisons.save`."""
-    path = Path(path)
+def check_name(path: Path) -> None:
+    """Refuse a file that comparisons of several runs cannot be written to, by its name; InputError says why."""
     if path.suffix == ".html":
         raise InputError(f"{path}: a page shows two sides: compare two, or write .json, .csv or .md")
     tables.check_name(path)
+
+
+def save(runs: Runs, path: str | Path) -> Path:
+    """Write the comparisons as the name of the file says, whole or not at all; see `Comparisons.save`."""
+    path = Path(path)
+    check_name(path)
     if path.suffix == ".json":
         atomic_json(path, runs.to_dict())
     else:
