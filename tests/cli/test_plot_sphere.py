@@ -239,7 +239,7 @@ def test_a_place_that_cannot_be_written_to_keeps_what_was_there(run: Cli, place:
 # --- real vectors, a real browser
 
 
-def test_real_clip_shows_two_caps() -> None:
+def test_real_clip_shows_two_caps_as_far_apart_and_as_wide_as_they_are() -> None:
     real = gc.load(shared("data/embeddings/flickr8k_100x5_vitb32/embeddings.npz"))
     figure = gc.plot_sphere(real, n_iter=500)
     image, text = (
@@ -248,10 +248,14 @@ def test_real_clip_shows_two_caps() -> None:
         for trace in figure.data
         if trace.meta == meta
     )
+    drawn, true = (
+        [np.linalg.norm(image.mean(0) - text.mean(0)), np.linalg.norm(image.mean(0)), np.linalg.norm(text.mean(0))]
+        for image, text in ((image, text), (real.image, real.text))
+    )
+    np.testing.assert_allclose(drawn, true, atol=0.01)
     way = image.mean(0) - text.mean(0)
-    assert np.linalg.norm(way) > 0.8
-    assert ((image @ way) > 0).mean() > 0.95
-    assert ((text @ way) < 0).mean() > 0.95
+    assert ((image @ way) > 0).mean() > 0.8
+    assert ((text @ way) < 0).mean() > 0.75
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from geomclip.embeddings.store import load
 from geomclip.encoders.extraction.batches import Encoding
 from geomclip.encoders.extraction.calls import embed, extract
 from geomclip.encoders.extraction.plan import Extraction
+from geomclip.encoders.extraction.refusals import refuse_foreign
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.lock import Lock
 from geomclip.pairs.record import Pairs
@@ -552,6 +554,17 @@ def test_two_that_need_the_same_rows_of_the_cache_make_them_once(tmp_path):
         one, two = pool.map(lambda encoder: embed(encoder, pairs, cache_dir=tmp_path / "cache"), encoders)
     assert torch.equal(one.image, two.image)
     assert sum(bool(encoder.batch_shapes) for encoder in encoders) == 1
+
+
+def test_a_store_that_another_begins_at_this_moment_is_not_foreign(tmp_path, monkeypatch):
+    listed = Path.iterdir
+
+    def begun(folder):
+        (folder / "manifest.json").write_text("{}")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", begun)
+    refuse_foreign(tmp_path)
 
 
 def test_an_error_names_options_as_who_called_writes_them(tmp_path):

@@ -45,12 +45,12 @@ def named(entries: Sequence[Record]) -> str:
 
 def refuse_foreign(folder: Path) -> None:
     """InputError if the folder is a file, or holds something and no manifest."""
-    if not folder.exists() or (folder / MANIFEST).exists():
+    if not folder.exists():
         return
     if not folder.is_dir():
         raise InputError(f"{folder} is a file: name a folder")
     others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
-    if others:
+    if others and not (folder / MANIFEST).exists():  # looked for last: another may begin the store at this moment
         raise InputError(f"{folder} is not empty ({others[0]}) and no embedding store: name a new folder")
 
 
