@@ -215,7 +215,10 @@ def extract(**options: Any) -> None:
     ),
 )
 def finetune(**options: Any) -> None:
-    """Fine-tune a model; measure the held-out split before and after."""
+    """Fine-tune a model; measure the held-out split before and after.
+
+    With --quiet the verdict alone is printed.
+    """
     options["weights"] = term_weights(options["weights"])
     as_json, quiet = options.pop("as_json"), options.pop("quiet")
     del options["debug"]
@@ -233,6 +236,9 @@ def finetune(**options: Any) -> None:
         return
     if as_json:
         click.echo(tables.comparison_json(result.comparison))
+        return
+    if quiet:
+        listings.print_verdict(result.comparison, stdout_console())
         return
     listings.print_comparison(result.comparison, stdout_console())
     for note in result.notes:
@@ -280,7 +286,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
     """Print what changed from BEFORE to AFTER: paired differences with intervals and verdicts.
 
     Each is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
-    Models are extracted on --data, vectors measured; images are paired by their ids.
+    Models are extracted on --data, vectors measured; images are paired by their ids. With --quiet the verdict alone
+    is printed.
     """
     from geomclip import panels
     from geomclip.cli import listings
@@ -313,6 +320,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
             result.save(out)
     if options["as_json"]:
         click.echo(tables.comparison_json(result))
+    elif options["quiet"]:
+        listings.print_verdict(result, stdout_console())
     else:
         listings.print_comparison(result, stdout_console())
     sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from geomclip.panels.comparison.blocks import verdict_lines
 from geomclip.panels.comparison.tables import Changes, comparison_lines
 from geomclip.panels.lines import show
 from geomclip.panels.planning import Plan, plan_lines
@@ -27,6 +28,11 @@ def print_panel(panel: Shown, console: Console) -> None:
 def print_comparison(comparison: Changes, console: Console) -> None:
     """What was compared, a line a number, notes, and the changes of the groups side by side."""
     show(comparison_lines(comparison, console.width), console)
+
+
+def print_verdict(comparison: Changes, console: Console) -> None:
+    """What a comparison comes to, and no number beside."""
+    show(verdict_lines(comparison.verdict, console.width), console)
 
 
 def print_plan(plan: Plan, console: Console) -> None:

@@ -5,7 +5,7 @@ What they need is imported when they are called, so that `geomclip.panels.option
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ def compare(
     intersect: bool = False,
     resample: str = "gallery",
     primary: str | Sequence[str] | None = None,
+    others: Mapping[str, Comparison] | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress = SILENT,
     **options: Any,
@@ -78,6 +79,8 @@ def compare(
     primary : str or sequence of str, optional
         The keys that the comparison is about, named before looking; they are judged apart from the many others.
         Left out: recall@1 both ways, or accuracy@1 of classes.
+    others : mapping of name to Comparison, optional
+        Of the same two sides on other data, for `verdict`: what was forgotten there, or kept.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
     progress : Progress, optional
@@ -124,7 +127,7 @@ def compare(
         progress=progress,
         options=options,
     )
-    how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect}
+    how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect, "others": others}
     result = differences.compare(one.panel, other.panel, **how, resample=resample, primary=primary)
     named = {
         name: {**identity, "name": str(side)}

@@ -49,6 +49,10 @@ def test_two_results_give_a_table(run: Cli, place: Path) -> None:
     done = run(*sides)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
+    block = lines[: lines.index("")]
+    assert block[0].startswith("verdict  ")
+    assert lines[-len(block) :] == block  # it begins and ends with it
+    lines = lines[len(block) + 1 :]
     assert lines[0].startswith("before  ")
     assert "a.json: toy (test) · none" in " ".join("".join(lines[:3]).split())  # a long folder wraps its line
     assert "paired intervals, for other images of their kind" in done.out
@@ -168,6 +172,14 @@ def test_python_reads_parameters_where_the_command_line_reads_flags(run: Cli, pl
 
 def test_quiet_says_nothing_on_stderr(run: Cli, place: Path) -> None:
     assert run(place / "a.json", place / "b.json", "--quiet").err == ""
+
+
+def test_quiet_leaves_the_verdict_alone(run: Cli, place: Path) -> None:
+    done = run(place / "a.json", place / "b.json", "--quiet")
+    whole = run(place / "a.json", place / "b.json").out.splitlines()
+    assert done.out.splitlines() == whole[: whole.index("")]
+    assert 2 <= len(done.out.splitlines()) <= 8
+    assert json.loads(run(place / "a.json", place / "b.json", "--quiet", "--json").out)["verdict"]["headline"]
 
 
 # --- gates

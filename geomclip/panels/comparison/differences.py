@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_i
 from geomclip.panels.comparison.estimates import Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
+from geomclip.panels.comparison.rules import answered
 from geomclip.panels.intervals import LEAST
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
@@ -30,6 +31,7 @@ def compare(
     intersect: bool = False,
     resample: str = "gallery",
     primary: str | Sequence[str] | None = None,
+    others: Mapping[str, Comparison] | None = None,
 ) -> Comparison:
     """The differences after - before of two panels of the same images, with 95 % intervals and verdicts.
 
@@ -54,6 +56,8 @@ def compare(
     primary : str or sequence of str, optional
         The keys that the comparison is about, named before looking: as a list, or with commas between. Left out:
         recall@1 both ways, or accuracy of classes.
+    others : mapping of name to Comparison, optional
+        Of the same two sides on other data, for `verdict`: what was forgotten there, or kept.
 
     Returns
     -------
@@ -113,6 +117,8 @@ def compare(
         resample=used,
         by=str(before.params.get("by") or ""),
         groups=groups,
+        others=dict(others or {}),
+        verdict=answered(rows, before, after, others),
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
+from geomclip.panels.comparison import blocks as said
+from geomclip.panels.comparison.answer import Answer
 from geomclip.panels.intervals import Interval
 from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import number
@@ -123,6 +125,14 @@ class Changes(Protocol):
     def groups(self) -> Mapping[str, Changes]:
         """Comparisons by group."""
 
+    @property
+    def others(self) -> Mapping[str, Changes]:
+        """Comparisons on other data."""
+
+    @property
+    def verdict(self) -> Answer:
+        """What it comes to."""
+
     def to_dict(self) -> dict[str, Any]:
         """The record that a file holds."""
 
@@ -133,7 +143,9 @@ def comparison_text(comparison: Changes, width: int = 80) -> str:
 
 
 def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
-    """What was compared, a line a number, notes, and the changes of the groups side by side."""
+    """The verdict, what was compared, a line a number, notes, the groups side by side, and the verdict again."""
+    block = list(said.verdict_lines(comparison.verdict, width))
+    yield from (*block, *([Line()] if block else []))
     yield from map(Line, header(comparison))
     yield Line()
     yield Line(flowed(("", *HEADS)), "dim")
@@ -143,9 +155,18 @@ def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
             row = comparison.rows[key]
             yield Line(f"{flowed(cells(key, row, short))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
+    yield from said.other_lines(
+        {name: (other.n_images, primary_lines(other)) for name, other in comparison.others.items()}
+    )
     yield from (Line(line, "dim") for line in legend(comparison))
     yield from (Line(f"! {note}") for note in comparison.notes)
     yield from map(Line, by_group(comparison, width))
+    yield from (*([Line()] if block else []), *block)
+
+
+def primary_lines(comparison: Changes) -> list[str]:
+    """The primary numbers, a line each, without the q of their table."""
+    return [flowed(cells(key, row, short)[:-1]) for key, row in comparison.rows.items() if row.primary]
 
 
 def header(comparison: Changes) -> Iterator[str]:
@@ -285,7 +306,8 @@ def comparison_json(comparison: Changes) -> str:
 
 def comparison_markdown(comparison: Changes) -> str:
     """Tables in Markdown, for a pull request: the primary keys, and the others."""
-    lines = [f"- {line.strip()}" for line in header(comparison)]
+    lines = said.verdict_markdown(comparison.verdict)
+    lines += [f"- {line.strip()}" for line in header(comparison)]
     first = [key for key, row in comparison.rows.items() if row.primary]
     others = [key for key in comparison.rows if key not in first]
     for name, keys in ((PRIMARY, first), ("All others" if first else "", others)):
@@ -322,7 +344,8 @@ def comparison_csv(comparison: Changes) -> str:
 
 def comparison_html(comparison: Changes) -> str:
     """The comparison as an HTML table for a notebook; every text from outside is escaped."""
-    parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(comparison))]
+    parts = ["<div>", said.verdict_html(comparison.verdict)]
+    parts += [f"<div>{escape(line)}</div>" for line in header(comparison)]
     heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
     parts.append('<table style="font-variant-numeric: tabular-nums">')
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
