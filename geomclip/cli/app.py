@@ -210,7 +210,7 @@ def extract(**options: Any) -> None:
         "geomclip finetune",
         "geomclip finetune --method ft --epochs 4 --out runs/ft",
         "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
-        "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8",
+        "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8 --also emoji",
         "geomclip finetune --resume --out runs/ft",
     ),
 )
@@ -222,6 +222,7 @@ def finetune(**options: Any) -> None:
     options["weights"] = term_weights(options["weights"])
     as_json, quiet = options.pop("as_json"), options.pop("quiet")
     del options["debug"]
+    options["also"] = options["also"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
     from geomclip.cli import listings
