@@ -9,7 +9,7 @@ from pathlib import Path
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
-from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.sources import SIDES
 from geomclip.reports import commands, numbers
 from geomclip.reports.cards import Card, galleries, moves
@@ -46,6 +46,9 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
         tiles=numbers.headline(groups),
         groups=groups,
         legend=list(tables.legend(comparison)),
+        answer=comparison.verdict.paragraphs(),
+        muted=comparison.verdict.is_muted,
+        elsewhere=_elsewhere(comparison),
         files=numbers.comparison_files(comparison),
         made=[(side, made_of(panels[side]) if panels else lines_of(getattr(comparison, side))) for side in SIDES],
         command=command,
@@ -78,6 +81,23 @@ def call_of(comparison: Comparison, out: Path) -> str:
     sides = [comparison.before.get("name"), comparison.after.get("name")]
     named = commands.called("compare", *sides) if all(sides) else "geomclip.compare(before, after)"
     return f"geomclip.report({named}, {str(out)!r})"
+
+
+def _elsewhere(comparison: Comparison) -> Table | None:
+    if not comparison.others:
+        return None
+    rows = [
+        [name, *_moved(key, row)]
+        for name, other in comparison.others.items()
+        for key, row in other.rows.items()
+        if row.primary
+    ]
+    return Table("data", ["number", "before", "after", "change", "95 % interval"], rows)
+
+
+def _moved(key: str, row: Row) -> list[str]:
+    _, before, after, change, low, high, _ = tables.cells(key, row)
+    return [key, before, after, change, f"{low} to {high}" if low else ""]
 
 
 def _by(comparison: Comparison) -> Table | None:
