@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
 from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import Numbers, number, read
+from geomclip.panels.standouts import standout_lines
 
 ARROW = {"lower": "↓", "higher": "↑", "": ""}
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
@@ -116,6 +117,7 @@ def panel_lines(panel: Shown, width: int) -> Iterator[Line]:
     yield from (Line(line, "dim") for line in legend(panel))
     yield from map(Line, footnotes(panel))
     yield from map(Line, by_group(panel, width))
+    yield from (Line(), *standout_lines(panel, width))
 
 
 def curve_lines(points: Mapping[str, Sequence[float]]) -> Iterator[str]:
@@ -284,6 +286,7 @@ def panel_html(panel: Shown) -> str:
         lines = escape("\n".join(curve_lines(points)))
         parts.append(f"<div><strong>{escape(CURVES.get(name, name))}</strong></div><pre>{lines}</pre>")
     parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(panel), *footnotes(panel)))
+    parts.extend(f"<div>{escape(line.text)}</div>" for line in standout_lines(panel, 80))
     return "".join((*parts, "</div>"))
 
 
