@@ -64,7 +64,8 @@ def _data(panel: Numbers) -> str:
 
 
 def _cones(panel: Numbers) -> str:
-    parts, most = [], 0.0
+    parts: list[str] = []
+    most = 0.0
     for cloud in ("image", "text"):
         key = f"mean_cosine_{cloud}"
         if against(panel, key, NARROW, wider=WIDER) == 1:
