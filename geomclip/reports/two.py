@@ -9,7 +9,8 @@ from pathlib import Path
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
-from geomclip.panels.comparison.record import Comparison, Row
+from geomclip.panels.comparison.blocks import HEADS
+from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.sources import SIDES
 from geomclip.reports import commands, numbers
 from geomclip.reports.cards import Card, galleries, moves
@@ -86,18 +87,8 @@ def call_of(comparison: Comparison, out: Path) -> str:
 def _elsewhere(comparison: Comparison) -> Table | None:
     if not comparison.others:
         return None
-    rows = [
-        [name, *_moved(key, row)]
-        for name, other in comparison.others.items()
-        for key, row in other.rows.items()
-        if row.primary
-    ]
-    return Table("data", ["number", "before", "after", "change", "95 % interval"], rows)
-
-
-def _moved(key: str, row: Row) -> list[str]:
-    _, before, after, change, low, high, _ = tables.cells(key, row)
-    return [key, before, after, change, f"{low} to {high}" if low else ""]
+    rows = [[name, *cells] for name, other in comparison.others.items() for cells in tables.primary_cells(other)]
+    return Table("data", HEADS, rows)
 
 
 def _by(comparison: Comparison) -> Table | None:

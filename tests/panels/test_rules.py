@@ -294,7 +294,10 @@ def test_every_form_of_a_comparison_begins_with_the_verdict() -> None:
     written = comparison.to_dict()["verdict"]
     assert written["headline"] == comparison.verdict.headline
     assert written["lines"][0] == vars(comparison.verdict.lines[0])
-    assert tables.comparison_markdown(comparison).startswith(f"**verdict: {comparison.verdict.sentence}**\n")
+    markdown = tables.comparison_markdown(comparison)
+    assert markdown.startswith(f"**verdict: {comparison.verdict.sentence}**\n")
+    assert "\n**Other data, not trained on**\n\n| data | metric | before |" in markdown
+    assert markdown.count("\n| x | ") == tables.comparison_html(comparison).count("<td>x</td>") == 2
     assert tables.comparison_html(comparison).startswith(f"<div><div><b>verdict: {comparison.verdict.sentence}</b>")
 
 

@@ -9,6 +9,9 @@ from geomclip.panels.comparison.answer import Answer
 from geomclip.panels.lines import Line
 
 TITLE = "Other data, not trained on"
+BAR = "\\|"
+"""A bar inside a cell of Markdown."""
+HEADS = ("metric", "before", "after", "change", "95 % interval")
 STYLES = {"better": "bold green", "worse": "bold red", "at chance": "dim"}
 """Of the first line, by the word of the headline; others are bold."""
 
@@ -46,3 +49,29 @@ def other_lines(others: Mapping[str, tuple[int, Sequence[str]]]) -> Iterator[Lin
         yield Line(f"{name} ({n_images:,} images)")
         yield from map(Line, rows)
     yield Line()
+
+
+def other_markdown(others: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
+    """The same as a table: data, and what stands under the heads."""
+    if not others:
+        return []
+    rows = [
+        f"| {' | '.join(' '.join(cell.split()).replace('|', BAR) for cell in (name, *cells))} |"
+        for name, some in others.items()
+        for cells in some
+    ]
+    return ["", f"**{TITLE}**", "", f"| data | {' | '.join(HEADS)} |", "|---|---|--:|--:|--:|--:|", *rows]
+
+
+def other_html(others: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """The same for a notebook; every text from outside is escaped."""
+    if not others:
+        return ""
+    heads = "".join(f"<th>{head}</th>" for head in ("data", *HEADS))
+    rows = [
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in (name, *cells))}</tr>"
+        for name, some in others.items()
+        for cells in some
+    ]
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<div><strong>{TITLE}</strong></div>{table}"

@@ -26,8 +26,6 @@ ENDS = (32, 39, 46, 53, 60, 67, 72)
 ROOM = 6
 """Characters of a number in a line."""
 HEADS = ("before", "after", "change", "", "95 % interval", "q")
-BAR = "\\|"
-"""A bar inside a cell of Markdown."""
 STYLES = {"better": "green", "worse": "red", "unclear": "dim", "same": "dim", "lower": "dim", "": ""}
 PRIMARY = "Primary, named before looking"
 """The heading of the keys that a comparison is about."""
@@ -167,6 +165,16 @@ def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
 def primary_lines(comparison: Changes) -> list[str]:
     """The primary numbers, a line each, without the q of their table."""
     return [flowed(cells(key, row, short)[:-1]) for key, row in comparison.rows.items() if row.primary]
+
+
+def primary_cells(comparison: Changes) -> list[list[str]]:
+    """Of each primary number its key, before, after, change and interval."""
+    found = []
+    for key, row in comparison.rows.items():
+        if row.primary:
+            _, before, after, change, low, high, _ = cells(key, row)
+            found.append([key, before, after, change, f"{low} to {high}" if low else ""])
+    return found
 
 
 def header(comparison: Changes) -> Iterator[str]:
@@ -320,7 +328,8 @@ def comparison_markdown(comparison: Changes) -> str:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
             texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", q, row.verdict)
-            lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in texts)} |")
+            lines.append(f"| {' | '.join(cell.replace('|', said.BAR) for cell in texts)} |")
+    lines += said.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
     lines += ["", " ".join(legend(comparison)), "", *(f"- {note}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
         lines += ["", f"## {comparison.by or 'group'}: {name}", "", comparison_markdown(group).rstrip()]
@@ -357,6 +366,7 @@ def comparison_html(comparison: Changes) -> str:
             between = f"{low} to {high}" if low else ""
             parts.append(html_row((key, arrow(key), before, after, change, between, q, row.verdict)))
     parts.append("</tbody></table>")
+    parts.append(said.other_html({name: primary_cells(other) for name, other in comparison.others.items()}))
     parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(comparison), *comparison.notes))
     return "".join((*parts, "</div>"))
 
