@@ -36,9 +36,9 @@ class Standout:
 
 
 def _guesses(panel: Numbers) -> str:
-    asked = {f"{prefix}_recall@1": way for prefix, way in DIRECTIONS.items()} | {"zeroshot_acc1": ""}
+    ways_of = {f"{prefix}_recall@1": way for prefix, way in DIRECTIONS.items()} | {"zeroshot_acc1": ""}
     found = []
-    for key, way in asked.items():
+    for key, way in ways_of.items():
         chance = panel.null.get(key)
         side = None if chance is None else against(panel, key, chance, wider=WIDER)
         if side is not None and side <= 0:

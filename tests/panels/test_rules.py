@@ -138,6 +138,12 @@ def test_a_cone_that_narrowed_within_its_interval_is_kept() -> None:
     assert answer(rows).lines[1].sentence == "unclear: images 41° → 26°, texts 32° → 32°, and no interval"
 
 
+def test_a_cloud_that_collapses_beside_one_that_had_is_told() -> None:
+    rows = {I2T: LEVEL, "mean_cosine_image": moved(0.75, 0.999, by=1e-4), "mean_cosine_text": moved(0.996, 0.996)}
+    assert answer(rows).word("space") == "collapsed"
+    assert answer({**rows, "mean_cosine_image": moved(0.996, 0.9965)}).word("space") == "kept"
+
+
 def test_a_space_of_one_direction_is_collapsed_whatever_its_angles_are() -> None:
     rows = {I2T: LEVEL, **COSINES, "effective_rank_image": moved(54.21, 1.234), "effective_rank_text": moved(60, 58)}
     assert answer(rows).lines[1].sentence == "collapsed: effective rank images 54.2 → 1.23, texts 60 → 58"
@@ -255,7 +261,7 @@ def test_every_rule_begins_with_its_word_and_the_last_of_a_subject_always_holds(
     subjects = {about: [rule for rule in RULES if rule.about == about] for about in {rule.about for rule in RULES}}
     for rules in subjects.values():
         assert rules[-1].holds(nothing)
-        assert all(rule.says.startswith(rule.word) for rule in rules)
+        assert all(rule.sentence.startswith(rule.word) for rule in rules)
     assert tuple(rule.word for rule in HEADLINE) == HEADLINES
 
 

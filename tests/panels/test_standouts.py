@@ -19,7 +19,7 @@ from geomclip.panels.standouts import STANDOUTS, standout_lines
 I2T, T2I = "text_retrieval_recall@1", "image_retrieval_recall@1"
 
 
-def told(values: dict[str, Any], **more: Any) -> list[str]:
+def lines_of(values: dict[str, Any], **more: Any) -> list[str]:
     """What stands out of values, given with the ends of their intervals."""
     ends = {key: each for key, each in values.items() if isinstance(each, tuple)}
     shown = {key: sum(each) / 2 if isinstance(each, tuple) else each for key, each in values.items()}
@@ -60,7 +60,7 @@ def bins(confidence: float, accuracy: float) -> list[dict[str, Any]]:
     ],
 )  # fmt: skip
 def test_what_stands_out_is_said_in_one_line(values: dict[str, Any], more: dict[str, Any], line: str) -> None:
-    assert told(values, **more) == [line]
+    assert lines_of(values, **more) == [line]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_stands_out_is_said_in_one_line(values: dict[str, Any], more: dict[
     ],
 )
 def test_what_is_within_its_interval_does_not_stand_out(values: dict[str, Any], more: dict[str, Any]) -> None:
-    assert told(values, **more) == []
+    assert lines_of(values, **more) == []
 
 
 def test_no_more_than_six_lines_can_stand_out_and_each_fits_80_columns() -> None:

@@ -22,7 +22,7 @@ def rows_of(heading: str) -> list[list[str]]:
 
 
 def test_the_table_of_rules_is_that_of_the_code() -> None:
-    expected = [[rule.about, f"`{rule.word}`", rule.when, rule.says] for rule in RULES]
+    expected = [[rule.about, f"`{rule.word}`", rule.when, rule.sentence] for rule in RULES]
     assert rows_of("The rules") == expected
 
 
@@ -32,8 +32,8 @@ def test_the_table_of_what_stands_out_is_that_of_the_code() -> None:
 
 def test_every_headline_has_a_rule_and_no_two_rules_of_a_subject_one_condition() -> None:
     assert {rule.word for rule in RULES if rule.about == "headline"} == set(HEADLINES)
-    said = [(rule.about, rule.when) for rule in RULES]
-    assert len(set(said)) == len(said)
+    conditions = [(rule.about, rule.when) for rule in RULES]
+    assert len(set(conditions)) == len(conditions)
 
 
 def test_the_study_on_the_page_is_wrong_in_one_case_of_twenty_at_most() -> None:

@@ -81,9 +81,9 @@ def test_other_data_are_measured_before_and_after_and_compared(finished: Any, mo
 
 
 def test_the_verdict_and_the_table_have_them(finished: Any, other: str) -> None:
-    told = [line for line in finished.comparison.verdict.lines if line.about == "other data"]
-    assert len(told) == 1
-    assert other in told[0].sentence
+    findings = [line for line in finished.comparison.verdict.lines if line.about == "other data"]
+    assert len(findings) == 1
+    assert other in findings[0].sentence
     assert f"Other data, not trained on\n{other} (30 images)\n" in str(finished).replace("\n/", "/")
     assert other in finished.comparison.to_dict()["others"]
 

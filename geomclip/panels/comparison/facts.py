@@ -133,7 +133,7 @@ def all_same(rows: Mapping[str, Row]) -> bool:
     return bool(rows) and all(row.verdict == "same" for row in rows.values())
 
 
-def says(rows: Mapping[str, Row], word: str) -> bool:
+def has_verdict(rows: Mapping[str, Row], word: str) -> bool:
     """Whether a row has this verdict."""
     return any(row.verdict == word for row in rows.values())
 
@@ -218,8 +218,8 @@ def guesses(rows: Mapping[str, Row], chance: Mapping[str, float]) -> str:
     for key, row in rows.items():
         name = direction_of(key)
         parts.append(f"{name} {shares(row)}" if name else shares(row))
-    given = {percent(chance[key]) for key in rows if key in chance}
-    return f"{'; '.join(parts)}" + (f" (guesses {' and '.join(sorted(given))})" if given else "")
+    of_guesses = {percent(chance[key]) for key in rows if key in chance}
+    return f"{'; '.join(parts)}" + (f" (guesses {' and '.join(sorted(of_guesses))})" if of_guesses else "")
 
 
 def numbers(rows: Mapping[str, Row], what: str = "") -> str:

@@ -9,9 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from geomclip.panels.comparison import facts as written
+from geomclip.panels.comparison import facts as wording
 from geomclip.panels.comparison.answer import Answer, Finding
-from geomclip.panels.comparison.facts import NARROW, ONE_DIRECTION, ONE_POINT, Facts
+from geomclip.panels.comparison.facts import (
+    NARROW,
+    ONE_DIRECTION,
+    ONE_POINT,
+    Facts,
+    all_same,
+    beyond_chance,
+    has_verdict,
+    have_intervals,
+    width_ratio,
+)
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.record import Panel
 
@@ -28,7 +38,7 @@ class Rule:
     about: str
     word: str
     when: str
-    says: str  # begins with the word; names in braces are filled in
+    sentence: str  # begins with the word; names in braces are filled in
     holds: Callable[[State], bool]
 
 
@@ -41,9 +51,9 @@ class State:
     rows: Mapping[str, Row] = field(default_factory=dict)  # of other data: the shares of right answers there
     at_chance: bool = False  # there
 
-    def says(self, word: str) -> bool:
+    def has_verdict(self, word: str) -> bool:
         """Whether a row of the other data has this verdict."""
-        return written.says(self.rows, word)
+        return has_verdict(self.rows, word)
 
     def good(self) -> bool:
         """Whether a finding counts for better."""
@@ -61,34 +71,36 @@ def _after_at_chance(state: State) -> bool:
     return all(after for _, after in state.facts.at_chance.values())
 
 
-def _one_point(state: State, side: str) -> bool:
-    return any((getattr(row, side) or 0.0) >= ONE_POINT for row in state.facts.cosines.values())
+def _reached_one_point(state: State) -> bool:
+    rows = state.facts.cosines.values()
+    return any((row.before or 0.0) < ONE_POINT <= (row.after or 0.0) for row in rows)
 
 
-def _one_direction(state: State, side: str) -> bool:
-    return any((getattr(row, side) or ONE_DIRECTION) < ONE_DIRECTION for row in state.facts.ranks.values())
+def _fell_to_one_direction(state: State) -> bool:
+    rows = state.facts.ranks.values()
+    return any((row.after or 0.0) < ONE_DIRECTION <= (row.before or 0.0) for row in rows)
 
 
 def _narrowed(state: State) -> bool:
     rows = state.facts.cosines.values()
-    return any(written.width_ratio(row) < NARROW and written.beyond_chance(row, +1) for row in rows)
+    return any(width_ratio(row) < NARROW and beyond_chance(row, +1) for row in rows)
 
 
 def _widened(state: State) -> bool:
     rows = state.facts.cosines.values()
-    return any(written.width_ratio(row) > 1 / NARROW and written.beyond_chance(row, -1) for row in rows)
+    return any(width_ratio(row) > 1 / NARROW and beyond_chance(row, -1) for row in rows)
 
 
 def _gap_moved(state: State, sign: int) -> bool:
     gap = state.facts.gap
-    if gap is None or gap.difference is None or not written.beyond_chance(gap, sign):
+    if gap is None or gap.difference is None or not beyond_chance(gap, sign):
         return False
-    return abs(gap.difference) > written.GAP_MOVED * abs(gap.before or 0.0)
+    return abs(gap.difference) > wording.GAP_MOVED * abs(gap.before or 0.0)
 
 
 def _settled(state: State) -> bool:
     """Whether something was judged, and nothing of it moved."""
-    words = [word for about in (*GOOD, "classes") for word in state.found.get(about, ())]
+    words = [word for about in GOOD for word in state.found.get(about, ())]
     return any(word not in (*UNDECIDED, "muted") for word in words)
 
 
@@ -97,17 +109,17 @@ RETRIEVAL = (
          "at chance: {guesses}", lambda s: s.facts.is_muted),
     Rule("retrieval", "mixed", "one direction is better, the other worse",
          "mixed: {changes}",
-         lambda s: written.says(s.facts.hits, "better") and written.says(s.facts.hits, "worse")),
+         lambda s: has_verdict(s.facts.hits, "better") and has_verdict(s.facts.hits, "worse")),
     Rule("retrieval", "up", "a direction is better",
-         "up: {changes}", lambda s: written.says(s.facts.hits, "better")),
+         "up: {changes}", lambda s: has_verdict(s.facts.hits, "better")),
     Rule("retrieval", "down", "a direction is worse, and after it none is told apart from guesses",
-         "down to chance: {changes}", lambda s: written.says(s.facts.hits, "worse") and _after_at_chance(s)),
+         "down to chance: {changes}", lambda s: has_verdict(s.facts.hits, "worse") and _after_at_chance(s)),
     Rule("retrieval", "down", "a direction is worse",
-         "down: {changes}", lambda s: written.says(s.facts.hits, "worse")),
+         "down: {changes}", lambda s: has_verdict(s.facts.hits, "worse")),
     Rule("retrieval", "same", "no share moved at all",
-         "same: no share of right answers moved", lambda s: written.all_same(s.facts.hits)),
+         "same: no share of right answers moved", lambda s: all_same(s.facts.hits)),
     Rule("retrieval", "level", "no direction is better or worse; the interval says how much may be hidden",
-         "level: {changes}", lambda s: written.have_intervals(s.facts.hits)),
+         "level: {changes}", lambda s: have_intervals(s.facts.hits)),
     Rule("retrieval", "unclear", "there are no intervals",
          "unclear: {changes}, and no interval", lambda s: True),
 )  # fmt: skip
@@ -116,26 +128,26 @@ PRIMARY = (
          "muted: guesses are not judged", lambda s: s.facts.is_muted),
     Rule("primary", "mixed", "of the keys that the caller named, one is better and one worse",
          "mixed: {numbers}",
-         lambda s: written.says(s.facts.primary, "better") and written.says(s.facts.primary, "worse")),
-    Rule("primary", "better", "one is better", "better: {numbers}", lambda s: written.says(s.facts.primary, "better")),
-    Rule("primary", "worse", "one is worse", "worse: {numbers}", lambda s: written.says(s.facts.primary, "worse")),
-    Rule("primary", "same", "none moved at all", "same: {numbers}", lambda s: written.all_same(s.facts.primary)),
+         lambda s: has_verdict(s.facts.primary, "better") and has_verdict(s.facts.primary, "worse")),
+    Rule("primary", "better", "one is better", "better: {numbers}", lambda s: has_verdict(s.facts.primary, "better")),
+    Rule("primary", "worse", "one is worse", "worse: {numbers}", lambda s: has_verdict(s.facts.primary, "worse")),
+    Rule("primary", "same", "none moved at all", "same: {numbers}", lambda s: all_same(s.facts.primary)),
     Rule("primary", "level", "none is better or worse",
-         "level: {numbers}", lambda s: written.have_intervals(s.facts.primary)),
+         "level: {numbers}", lambda s: have_intervals(s.facts.primary)),
     Rule("primary", "unclear", "there are no intervals", "unclear: {numbers}, and no interval", lambda s: True),
 )  # fmt: skip
 SPACE = (
     Rule("space", "collapsed", f"the mean cosine of a cloud reached {ONE_POINT:g}",
-         "collapsed: {angles} (mean angle of two)", lambda s: _one_point(s, "after") and not _one_point(s, "before")),
+         "collapsed: {angles} (mean angle of two)", _reached_one_point),
     Rule("space", "collapsed", f"the effective rank of a cloud fell below {ONE_DIRECTION:g}",
          "collapsed: effective rank {ranks}",
-         lambda s: _one_direction(s, "after") and not _one_direction(s, "before")),
+         _fell_to_one_direction),
     Rule("space", "narrowed", f"1 - mean cosine of a cloud fell below {NARROW:g} of what it was, beyond its interval",
          "narrowed: {angles} (mean angle of two)", _narrowed),
     Rule("space", "widened", f"1 - mean cosine of a cloud was below {NARROW:g} of what it is, beyond its interval",
          "widened: {angles} (mean angle of two)", _widened),
     Rule("space", "kept", "none of these",
-         "kept: {angles} (mean angle of two)", lambda s: written.have_intervals(s.facts.cosines)),
+         "kept: {angles} (mean angle of two)", lambda s: have_intervals(s.facts.cosines)),
     Rule("space", "unclear", "there are no intervals",
          "unclear: {angles}, and no interval", lambda s: True),
 )  # fmt: skip
@@ -151,26 +163,26 @@ CALIBRATION = (
          "muted: an error of confidence says nothing of guesses", lambda s: s.facts.is_muted),
     Rule("calibration", "mixed", "the ECE of one direction is better, of the other worse",
          "mixed: {numbers}",
-         lambda s: written.says(s.facts.errors, "better") and written.says(s.facts.errors, "worse")),
-    Rule("calibration", "worse", "one is worse", "worse: {numbers}", lambda s: written.says(s.facts.errors, "worse")),
+         lambda s: has_verdict(s.facts.errors, "better") and has_verdict(s.facts.errors, "worse")),
+    Rule("calibration", "worse", "one is worse", "worse: {numbers}", lambda s: has_verdict(s.facts.errors, "worse")),
     Rule("calibration", "better", "one is better",
-         "better: {numbers}", lambda s: written.says(s.facts.errors, "better")),
+         "better: {numbers}", lambda s: has_verdict(s.facts.errors, "better")),
     Rule("calibration", "not judged", "one fell where the recall of its queries did, is at chance or is not known",
-         "not judged, beside what recall did: ECE {errors}", lambda s: written.says(s.facts.errors, "lower")),
-    Rule("calibration", "same", "none moved at all", "same: {numbers}", lambda s: written.all_same(s.facts.errors)),
+         "not judged, beside what recall did: ECE {errors}", lambda s: has_verdict(s.facts.errors, "lower")),
+    Rule("calibration", "same", "none moved at all", "same: {numbers}", lambda s: all_same(s.facts.errors)),
     Rule("calibration", "unclear", "none of these", "unclear: {numbers}", lambda s: True),
 )  # fmt: skip
 OTHER_DATA = (
     Rule("other data", "at chance", "there no share of right answers is told apart from guesses, before or after",
          "at chance: {name}", lambda s: s.at_chance),
     Rule("other data", "mixed", "there one direction is better, the other worse",
-         "mixed: {name} {changes}", lambda s: s.says("better") and s.says("worse")),
+         "mixed: {name} {changes}", lambda s: s.has_verdict("better") and s.has_verdict("worse")),
     Rule("other data", "forgot", "there a direction is worse, Holm over all other data",
-         "forgot: {name} {changes}", lambda s: s.says("worse")),
+         "forgot: {name} {changes}", lambda s: s.has_verdict("worse")),
     Rule("other data", "gained", "there a direction is better, Holm over all other data",
-         "gained: {name} {changes}", lambda s: s.says("better")),
+         "gained: {name} {changes}", lambda s: s.has_verdict("better")),
     Rule("other data", "kept", "neither; the interval says how much may be hidden",
-         "kept: {name} {changes}", lambda s: written.have_intervals(s.rows) or written.all_same(s.rows)),
+         "kept: {name} {changes}", lambda s: have_intervals(s.rows) or all_same(s.rows)),
     Rule("other data", "unclear", "there are no intervals", "unclear: {name} {changes}", lambda s: True),
 )  # fmt: skip
 NUMBERS = (
@@ -229,7 +241,7 @@ def answered(
         found.setdefault("retrieval" if line.about == "classes" else line.about, []).append(line.word)
     if not (facts.hits or facts.primary or facts.errors):  # keys of the caller's choice: all that are judged decide
         found["primary"] = _of_any(facts)
-    headline = _said(HEADLINE, State(facts, found), {"findings": _summary(lines, found)})
+    headline = _finding(HEADLINE, State(facts, found), {"findings": _summary(lines, found)})
     return Answer(headline.word, headline.sentence, tuple(lines))
 
 
@@ -237,27 +249,27 @@ def _findings(facts: Facts, task: str) -> list[Finding]:
     """A finding on each subject that the rows know of."""
     state, lines = State(facts), list[Finding]()
     if facts.hits:
-        texts = {"changes": written.changes(facts.hits), "guesses": written.guesses(facts.hits, facts.chance)}
+        texts = {"changes": wording.changes(facts.hits), "guesses": wording.guesses(facts.hits, facts.chance)}
         about = "classes" if task == "classification" else "retrieval"
-        lines.append(_said(RETRIEVAL, state, texts, about))
+        lines.append(_finding(RETRIEVAL, state, texts, about))
     if facts.primary:
-        lines.append(_said(PRIMARY, state, {"numbers": written.numbers(facts.primary)}))
+        lines.append(_finding(PRIMARY, state, {"numbers": wording.numbers(facts.primary)}))
     if facts.cosines:
-        texts = {"angles": written.angles(facts.cosines), "ranks": written.of_ranks(facts.ranks)}
-        lines.append(_said(SPACE, state, texts))
+        texts = {"angles": wording.angles(facts.cosines), "ranks": wording.of_ranks(facts.ranks)}
+        lines.append(_finding(SPACE, state, texts))
     if facts.gap is not None:
         lines.append(
-            _said(GAP, state, {"gap": f"{written.three(facts.gap.before)} → {written.three(facts.gap.after)}"})
+            _finding(GAP, state, {"gap": f"{wording.three(facts.gap.before)} → {wording.three(facts.gap.after)}"})
         )
     if facts.errors:
-        texts = {"numbers": written.numbers(facts.errors, "ECE "), "errors": written.pairs(facts.errors)}
-        lines.append(_said(CALIBRATION, state, texts))
+        texts = {"numbers": wording.numbers(facts.errors, "ECE "), "errors": wording.pairs(facts.errors)}
+        lines.append(_finding(CALIBRATION, state, texts))
     lines += _elsewhere(facts)
     if facts.judged:
         of_others = [row for row in facts.called if not row.primary]
-        by_chance = written.FALSE * (len(of_others) + any(row.primary for row in facts.called))
+        by_chance = wording.FALSE * (len(of_others) + any(row.primary for row in facts.called))
         counts = {"called": f"{len(facts.called)}", "judged": f"{len(facts.judged)}", "false": f"{by_chance:.1g}"}
-        lines.append(_said(NUMBERS, state, counts))
+        lines.append(_finding(NUMBERS, state, counts))
     return lines
 
 
@@ -265,9 +277,9 @@ def _elsewhere(facts: Facts) -> list[Finding]:
     """A finding on each other data set, what was forgotten first."""
     order = [rule.word for rule in (OTHER_DATA[2], OTHER_DATA[1], *OTHER_DATA)]
     found = []
-    for name, rows in written.elsewhere(facts.others).items():
+    for name, rows in wording.elsewhere(facts.others).items():
         state = State(facts, rows=rows, at_chance=facts.others[name].verdict.is_muted)
-        found.append(_said(OTHER_DATA, state, {"name": name, "changes": written.moves(rows) or "has no recall"}))
+        found.append(_finding(OTHER_DATA, state, {"name": name, "changes": wording.moves(rows) or "has no recall"}))
     return sorted(found, key=lambda each: order.index(each.word))
 
 
@@ -279,10 +291,10 @@ def _of_any(facts: Facts) -> list[str]:
     return [next((word for word in ("worse", "better") if word in words), "level" if facts.judged else "unclear")]
 
 
-def _said(rules: tuple[Rule, ...], state: State, texts: Mapping[str, str], about: str = "") -> Finding:
+def _finding(rules: tuple[Rule, ...], state: State, texts: Mapping[str, str], about: str = "") -> Finding:
     """The finding of the first rule that holds; the last of a subject always does."""
     rule = next(each for each in rules if each.holds(state))
-    return Finding(about or rule.about, rule.word, rule.says.format_map(texts))
+    return Finding(about or rule.about, rule.word, rule.sentence.format_map(texts))
 
 
 def _summary(lines: list[Finding], found: Mapping[str, list[str]]) -> str:

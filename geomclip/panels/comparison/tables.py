@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
-from geomclip.panels.comparison import blocks as said
+from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison.answer import Answer
 from geomclip.panels.intervals import Interval
 from geomclip.panels.lines import Line, plain
@@ -142,7 +142,7 @@ def comparison_text(comparison: Changes, width: int = 80) -> str:
 
 def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
     """The verdict, what was compared, a line a number, notes, the groups side by side, and the verdict again."""
-    block = list(said.verdict_lines(comparison.verdict, width))
+    block = list(forms.verdict_lines(comparison.verdict, width))
     yield from (*block, *([Line()] if block else []))
     yield from map(Line, header(comparison))
     yield Line()
@@ -153,7 +153,7 @@ def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
             row = comparison.rows[key]
             yield Line(f"{flowed(cells(key, row, short))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
-    yield from said.other_lines(
+    yield from forms.other_lines(
         {name: (other.n_images, primary_lines(other)) for name, other in comparison.others.items()}
     )
     yield from (Line(line, "dim") for line in legend(comparison))
@@ -314,7 +314,7 @@ def comparison_json(comparison: Changes) -> str:
 
 def comparison_markdown(comparison: Changes) -> str:
     """Tables in Markdown, for a pull request: the primary keys, and the others."""
-    lines = said.verdict_markdown(comparison.verdict)
+    lines = forms.verdict_markdown(comparison.verdict)
     lines += [f"- {line.strip()}" for line in header(comparison)]
     first = [key for key, row in comparison.rows.items() if row.primary]
     others = [key for key in comparison.rows if key not in first]
@@ -328,8 +328,8 @@ def comparison_markdown(comparison: Changes) -> str:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
             texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", q, row.verdict)
-            lines.append(f"| {' | '.join(cell.replace('|', said.BAR) for cell in texts)} |")
-    lines += said.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
+            lines.append(f"| {' | '.join(cell.replace('|', forms.BAR) for cell in texts)} |")
+    lines += forms.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
     lines += ["", " ".join(legend(comparison)), "", *(f"- {note}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
         lines += ["", f"## {comparison.by or 'group'}: {name}", "", comparison_markdown(group).rstrip()]
@@ -353,7 +353,7 @@ def comparison_csv(comparison: Changes) -> str:
 
 def comparison_html(comparison: Changes) -> str:
     """The comparison as an HTML table for a notebook; every text from outside is escaped."""
-    parts = ["<div>", said.verdict_html(comparison.verdict)]
+    parts = ["<div>", forms.verdict_html(comparison.verdict)]
     parts += [f"<div>{escape(line)}</div>" for line in header(comparison)]
     heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
     parts.append('<table style="font-variant-numeric: tabular-nums">')
@@ -366,7 +366,7 @@ def comparison_html(comparison: Changes) -> str:
             between = f"{low} to {high}" if low else ""
             parts.append(html_row((key, arrow(key), before, after, change, between, q, row.verdict)))
     parts.append("</tbody></table>")
-    parts.append(said.other_html({name: primary_cells(other) for name, other in comparison.others.items()}))
+    parts.append(forms.other_html({name: primary_cells(other) for name, other in comparison.others.items()}))
     parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(comparison), *comparison.notes))
     return "".join((*parts, "</div>"))
 
