@@ -210,15 +210,19 @@ def extract(**options: Any) -> None:
         "geomclip finetune",
         "geomclip finetune --method ft --epochs 4 --out runs/ft",
         "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
-        "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8",
+        "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8 --also emoji",
         "geomclip finetune --resume --out runs/ft",
     ),
 )
 def finetune(**options: Any) -> None:
-    """Fine-tune a model; measure the held-out split before and after."""
+    """Fine-tune a model; measure the held-out split before and after.
+
+    With --quiet the verdict alone is printed.
+    """
     options["weights"] = term_weights(options["weights"])
     as_json, quiet, full = options.pop("as_json"), options.pop("quiet"), options.pop("full")
     del options["debug"]
+    options["also"] = options["also"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
     from geomclip.cli import listings
@@ -233,6 +237,9 @@ def finetune(**options: Any) -> None:
         return
     if as_json:
         click.echo(tables.comparison_json(result.comparison))
+        return
+    if quiet:
+        listings.print_verdict(result.comparison, stdout_console())
         return
     listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
     for note in result.notes:
@@ -283,7 +290,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
 
     Each is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
     Models are extracted on --data, vectors measured; images are paired by their ids. Of MORE, each is compared with
-    BEFORE too: all stand side by side, and verdicts are corrected over all.
+    BEFORE too: all stand side by side, and verdicts are corrected over all. With --quiet the verdict alone is printed.
     """
     from geomclip import panels
     from geomclip.cli import listings
@@ -323,6 +330,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
     several = isinstance(result, Comparisons)
     if options["as_json"]:
         click.echo(side_by_side.several_json(result) if several else tables.comparison_json(result))
+    elif options["quiet"]:
+        listings.print_verdict(result, stdout_console())
     elif several:
         listings.print_comparisons(result, stdout_console(full=full), full=full)
     else:

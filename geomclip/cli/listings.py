@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from geomclip.panels.comparison.blocks import verdict_lines
 from geomclip.panels.comparison.shown import Changes
 from geomclip.panels.comparison.side_by_side import Runs, several_lines
 from geomclip.panels.comparison.tables import comparison_lines
@@ -35,6 +36,11 @@ def print_comparison(comparison: Changes, console: Console, *, full: bool = Fals
 def print_comparisons(comparisons: Runs, console: Console, *, full: bool = False) -> None:
     """Which runs were compared, notes, and the value and change of each of the ten numbers, or in `full` of all."""
     show(several_lines(comparisons, console.width, full=full), console)
+
+
+def print_verdict(comparison: Changes, console: Console) -> None:
+    """What a comparison comes to, and no number beside."""
+    show(verdict_lines(comparison.verdict, console.width), console)
 
 
 def print_plan(plan: Plan, console: Console) -> None:

@@ -228,6 +228,12 @@ RUN = [
     switch("--override", "With --resume: go on although settings differ."),
     measured(text("--metrics", "NAMES", "Of before and after: default, all, or names.")),
     BOOTSTRAP,
+    click.Option(
+        ["--also"],
+        metavar="NAME",
+        multiple=True,
+        help="Data that are not trained on, measured before and after; may be given again.",
+    ),
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
     FULL,

@@ -5,7 +5,7 @@ What they need is imported when they are called, so that `geomclip.panels.option
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -65,6 +65,7 @@ def compare(
     intersect: bool = False,
     resample: str = "gallery",
     primary: str | Sequence[str] | None = None,
+    others: Mapping[str, Comparison] | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress = SILENT,
     **options: Any,
@@ -89,6 +90,8 @@ def compare(
     primary : str or sequence of str, optional
         The keys that the comparison is about, named before looking; they are judged apart from the many others.
         Left out: recall@1 both ways, or accuracy@1 of classes.
+    others : mapping of name to Comparison, optional
+        Of the same two sides on other data, for `verdict`: what was forgotten there, or kept.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
     progress : Progress, optional
@@ -119,11 +122,14 @@ def compare(
     >>> compare(before, after, metrics="alignment", bootstrap=0)["alignment"].difference
     -1.0
     """
+    from geomclip.machine.errors import InputError
     from geomclip.panels import sources
     from geomclip.panels.comparison import differences
     from geomclip.panels.comparison.several import Comparisons
     from geomclip.panels.nulls import NullCache
 
+    if others and more:
+        raise InputError("others is of two sides: leave it out, or name no third side")
     differences.check_options(resample, primary)  # before the long work, since names can be mistyped
     cache = None if cache_dir is None else Path(cache_dir)
     sides = before, after, *more
@@ -140,7 +146,7 @@ def compare(
         options=options,
     )
     how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect, "resample": resample}
-    how |= {"primary": primary, "names": names[1:] if more else ()}
+    how |= {"primary": primary, "others": others, "names": names[1:] if more else ()}
     results = differences.compare_all([(one.panel, other.panel) for one, other, _ in found], **how)
     compared = [
         result.replace(notes=[*notes, *result.notes], sides=(one, other), **_named(result, before, after))

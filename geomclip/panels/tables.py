@@ -15,6 +15,7 @@ from geomclip.panels.lines import Line, plain, shortened
 from geomclip.panels.sentences import number, read
 from geomclip.panels.short import ARROW
 from geomclip.panels.shown import Shown
+from geomclip.panels.standouts import standout_lines
 
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
 HONEST = "p: how often answers that are right as often as they say err as much."
@@ -55,6 +56,7 @@ def panel_lines(panel: Shown, width: int, *, full: bool = False) -> Iterator[Lin
     yield from map(Line, header(panel))
     yield Line()
     yield from _full_lines(panel, width) if full else _short_lines(panel, width)
+    yield from (Line(), *standout_lines(panel, width))
 
 
 def _short_lines(panel: Shown, width: int) -> Iterator[Line]:
@@ -237,6 +239,7 @@ def panel_html(panel: Shown, *, full: bool = False) -> str:
     if panel.groups and not full:
         lines = escape("\n".join(line.text for line in short.by_group(panel, HTML_WIDTH)))
         parts.append(f"<pre>{lines}</pre>")
+    parts.extend(f"<div>{escape(line.text)}</div>" for line in standout_lines(panel, HTML_WIDTH))
     return "".join((*parts, "</div>"))
 
 

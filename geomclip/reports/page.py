@@ -61,6 +61,9 @@ class Page:
     tiles: Sequence[Line]
     groups: Sequence[Group]
     legend: Sequence[str] = ()  # of a comparison: what its words mean
+    answer: Sequence[tuple[str, str]] = ()  # of a comparison: subjects and sentences of its verdict
+    muted: bool = False  # of a comparison: both sides are at chance, so no number is to look like a judgement
+    elsewhere: Table | None = None  # of a comparison: the primary numbers on other data
     files: Mapping[str, str]  # to download: name and content
     made: Sequence[tuple[str, Mapping[str, str]]]
     command: str

@@ -9,6 +9,7 @@ from pathlib import Path
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
+from geomclip.panels.comparison.blocks import HEADS
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.sources import SIDES
 from geomclip.reports import commands, numbers
@@ -46,6 +47,9 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
         tiles=numbers.headline(groups),
         groups=groups,
         legend=list(tables.legend(comparison)),
+        answer=comparison.verdict.paragraphs(),
+        muted=comparison.verdict.is_muted,
+        elsewhere=_elsewhere(comparison),
         files=numbers.comparison_files(comparison),
         made=[(side, made_of(panels[side]) if panels else lines_of(getattr(comparison, side))) for side in SIDES],
         command=command,
@@ -78,6 +82,13 @@ def call_of(comparison: Comparison, out: Path) -> str:
     sides = [comparison.before.get("name"), comparison.after.get("name")]
     named = commands.called("compare", *sides) if all(sides) else "geomclip.compare(before, after)"
     return f"geomclip.report({named}, {str(out)!r})"
+
+
+def _elsewhere(comparison: Comparison) -> Table | None:
+    if not comparison.others:
+        return None
+    rows = [[name, *cells] for name, other in comparison.others.items() for cells in tables.primary_cells(other)]
+    return Table("data", HEADS, rows)
 
 
 def _by(comparison: Comparison) -> Table | None:

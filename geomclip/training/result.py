@@ -25,6 +25,7 @@ class Result:
     comparison: Comparison
     chosen: Mapping[str, Any] = field(default_factory=dict)  # step or alpha or amount, and its score on val
     notes: tuple[str, ...] = ()
+    also: Mapping[str, Comparison] = field(default_factory=dict)  # of data that were not trained on, by their names
 
     @property
     def weights(self) -> Path:

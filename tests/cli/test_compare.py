@@ -49,13 +49,17 @@ def test_two_results_give_a_table(run: Cli, place: Path) -> None:
     done = run(*sides)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
+    block = lines[: lines.index("")]
+    assert block[0].startswith("verdict  ")
+    assert lines[-len(block) :] == block  # it begins and ends with it
+    lines = lines[len(block) + 1 :]
     assert lines[0].startswith("before  ")
     assert "a.json: toy (test) · none" in " ".join("".join(lines[:3]).split())  # a long folder wraps its line
     assert "paired intervals, for other images of their kind" in done.out
     assert "paired intervals of 1,000 resamples, for this gallery" in run(*sides, "--resample", "queries").out
     assert sum(line.startswith("Modality gap  ") for line in lines) == 1
     assert max(map(len, lines[6:])) <= 80
-    assert lines[-1].endswith(": --full")
+    assert any(line.endswith("more: --full") for line in lines)
     full = run(*sides, "--full").out
     assert sum(line.split()[:1] == ["modality_gap"] for line in full.splitlines()) == 1
     assert "--full" not in full
@@ -175,6 +179,14 @@ def test_quiet_says_nothing_on_stderr(run: Cli, place: Path) -> None:
     assert run(place / "a.json", place / "b.json", "--quiet").err == ""
 
 
+def test_quiet_leaves_the_verdict_alone(run: Cli, place: Path) -> None:
+    done = run(place / "a.json", place / "b.json", "--quiet")
+    whole = run(place / "a.json", place / "b.json").out.splitlines()
+    assert done.out.splitlines() == whole[: whole.index("")]
+    assert 2 <= len(done.out.splitlines()) <= 8
+    assert json.loads(run(place / "a.json", place / "b.json", "--quiet", "--json").out)["verdict"]["headline"]
+
+
 # --- more than two sides
 
 
@@ -184,7 +196,8 @@ def test_three_results_stand_side_by_side(run: Cli, place: Path) -> None:
     lines = [line.split() for line in done.out.splitlines()]
     assert ["a.json", "b.json", "a.npz"] in lines
     assert sum(line[:3] == ["R@1", "image", "→"] for line in lines) == 1
-    assert done.out.endswith("more: --full\n")
+    assert "more: --full\n" in done.out
+    assert done.out.startswith("verdict      b.json: ")
     full = run(place / "a.json", place / "b.json", place / "a.json", "--full").out.splitlines()
     assert ["a.json", "b.json", "a.json", "(2)"] in [line.split() for line in full]
     assert sum(line.split()[:1] == ["modality_gap"] for line in full) == 1

@@ -58,6 +58,7 @@ NEEDED = {
     "predict": ["video.mp4", "--query", "a dog"],
 }
 VALUES = {
+    "also": "coco",
     "metrics": "alignment",
     "metric": "alignment",
     "fail_if": "alignment<0",

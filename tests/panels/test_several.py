@@ -183,7 +183,7 @@ def test_the_short_table_is_the_chosen_ten_and_full_has_every_key() -> None:
     for each in chosen.PAIRS:
         assert sum(line.startswith(f"{each.short} ") for line in lines) == 1, each
     count = len(several()["mild"]) - 10
-    assert lines[-1] == f"{count} more: .table(full=True)"
+    assert f"{count} more: .table(full=True)" in lines
     full = lines_of(several(), full=True)
     assert all(sum(line.split()[0] == key for line in full if line) == 1 for key in several()["mild"])
 

@@ -149,7 +149,7 @@ def test_groups_stand_side_by_side_and_go_on_in_a_second_table() -> None:
 
 def test_a_group_without_numbers_has_dashes() -> None:
     lines = shown(grouped_panel(lone=Panel({}, n_images=1)), full=False).splitlines()
-    assert lines[-1].split() == ["modality", "gap", "0.5000", "—"]
+    assert ["modality", "gap", "0.5000", "—"] in [line.split() for line in lines]
 
 
 def test_names_of_groups_that_are_cut_alike_are_told_apart() -> None:
@@ -361,10 +361,10 @@ def test_no_rank_of_real_rows_is_above_its_bound() -> None:
 def test_a_short_table_has_ten_lines_that_fit_and_says_how_to_see_the_others(width: int) -> None:
     lines = shown(full_panel(), width, full=False).splitlines()
     assert max(map(len, lines)) <= width
-    assert len(lines) <= 24 - 7  # a prompt, and what stands out in six lines
+    assert len(lines) <= 24 - 1  # and a prompt
     for line, each in zip(lines[4:14], chosen.CLASSES, strict=True):
         assert line.startswith(f"{each.label}  ")
-    assert lines[-1] == f"{len(ALL_KEYS) - 10} more: .table(full=True)"
+    assert f"{len(ALL_KEYS) - 10} more: .table(full=True)" in lines
 
 
 def test_a_short_table_of_pairs_names_the_ten_in_their_order() -> None:

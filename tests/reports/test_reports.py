@@ -263,6 +263,29 @@ def test_files_to_download_have_the_numbers_to_the_last_digit(written: str, pane
 # --- comparisons
 
 
+def test_the_page_of_a_comparison_begins_with_the_verdict_and_mutes_what_is_of_guesses(tmp_path: Path) -> None:
+    made = small_set(24, 2)
+    assert made.text is not None
+    after = made.replace(text=made.text + 0.4 * random_rows(48, 16, seed=9))
+    there = gc.compare(made, after, bootstrap=50, metrics=FEW)
+    comparison = gc.compare(made, after, bootstrap=50, metrics=FEW, others={"<other>": there})
+    page = gc.report(comparison, tmp_path / "c.html").read_text()
+    card = page.index('<section class="answer" aria-label="Verdict">')
+    assert card < page.index('<dl class="tiles">') < page.index('id="numbers"')
+    for about, sentence in comparison.verdict.paragraphs():
+        assert f"<div><dt>{about}</dt><dd>{sentence.replace('<other>', '&lt;other&gt;')}</dd></div>" in page
+    assert "<h3>Other data, not trained on</h3>" in page
+    assert '<th scope="row"><bdi>&lt;other&gt;</bdi></th><td>image_retrieval_recall@1</td>' in page
+    assert "muted" not in page.partition("</style>")[2].partition("<script")[0]
+
+    guesses = [made.replace(text=random_rows(48, 16, seed=seed)) for seed in (5, 6)]
+    comparison = gc.compare(*guesses, bootstrap=50, metrics=FEW)
+    assert comparison.verdict.headline == "at chance"
+    page = gc.report(comparison, tmp_path / "d.html").read_text()
+    for muted in ('<section class="answer muted"', '<dl class="tiles muted">', '<table class="numbers changes muted">'):
+        assert muted in page
+
+
 def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) -> None:
     before = small_set(24, 2)
     assert before.text is not None

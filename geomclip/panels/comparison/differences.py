@@ -18,6 +18,7 @@ from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_i
 from geomclip.panels.comparison.estimates import Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
+from geomclip.panels.comparison.rules import answered
 from geomclip.panels.intervals import LEAST
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
@@ -32,6 +33,7 @@ def compare(
     intersect: bool = False,
     resample: str = "gallery",
     primary: str | Sequence[str] | None = None,
+    others: Mapping[str, Comparison] | None = None,
 ) -> Comparison:
     """The differences after - before of two panels of the same images, with 95 % intervals and verdicts.
 
@@ -56,6 +58,8 @@ def compare(
     primary : str or sequence of str, optional
         The keys that the comparison is about, named before looking: as a list, or with commas between. Left out:
         recall@1 both ways, or accuracy of classes.
+    others : mapping of name to Comparison, optional
+        Of the same two sides on other data, for `verdict`: what was forgotten there, or kept.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def compare(
     same
     """
     options: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect, "resample": resample}
-    return compare_all([(before, after)], **options, primary=primary)[0]
+    return compare_all([(before, after)], **options, primary=primary, others=others)[0]
 
 
 def compare_all(
@@ -84,11 +88,12 @@ def compare_all(
     intersect: bool = False,
     resample: str = "gallery",
     primary: str | Sequence[str] | None = None,
+    others: Mapping[str, Comparison] | None = None,
     names: Sequence[str] = (),
 ) -> list[Comparison]:
     """The comparison of each pair of panels, as `compare` makes one; verdicts are corrected over all of them.
 
-    Groups are corrected each by itself. `names`, one a pair, say in errors which it is.
+    Groups are corrected each by itself. `names`, one a pair, say in errors which it is; `others` are on other data.
     """
     check_options(resample, primary)
     how = Measuring(bootstrap=bootstrap, seed=seed)
@@ -97,7 +102,7 @@ def compare_all(
         with naming(name):
             drafts.append(_draft(*pair, how, primary, intersect=intersect, resample=resample))
     corrected = verdicts.corrected([draft.rows for draft in drafts], [draft.primary for draft in drafts])
-    return [_judged(draft, q, how, resample) for draft, q in zip(drafts, corrected, strict=True)]
+    return [_judged(draft, q, how, resample, others) for draft, q in zip(drafts, corrected, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,13 @@ def _draft(
     return _Draft(before, after, sides, images, whole, n, primary, used, rows, alike)
 
 
-def _judged(draft: _Draft, q: Mapping[str, float], how: Measuring, resample: str) -> Comparison:
+def _judged(
+    draft: _Draft,
+    q: Mapping[str, float],
+    how: Measuring,
+    resample: str,
+    others: Mapping[str, Comparison] | None = None,
+) -> Comparison:
     """The comparison of a draft, its verdicts by these q."""
     before, after, images, whole = draft.before, draft.after, draft.images, draft.whole
     withheld = verdicts.withheld(draft.rows, before, after)
@@ -174,6 +185,8 @@ def _judged(draft: _Draft, q: Mapping[str, float], how: Measuring, resample: str
         resample=draft.used,
         by=str(before.params.get("by") or ""),
         groups=groups,
+        others=dict(others or {}),
+        verdict=answered(rows, before, after, others),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
+from geomclip.panels.comparison.answer import Answer
 from geomclip.panels.intervals import LEVEL, Interval
 from geomclip.panels.lines import Printed
 
@@ -179,6 +180,8 @@ class Comparison:
     resample: str = ""  # of RESAMPLED: what paired intervals are over; "" where there are none
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
+    others: Mapping[str, Comparison] = field(default_factory=dict)  # of the same sides on other data, by name
+    verdict: Answer = field(default_factory=Answer)  # what it comes to
     # what it is of, as long as that is in memory: a page shows it, the other files do not have it
     sides: tuple[Measured, Measured] | None = None
 
@@ -265,6 +268,10 @@ class Comparison:
             },
             "notes": list(self.notes),
         }
+        if self.verdict.headline:
+            result["verdict"] = self.verdict.to_dict()
+        if self.others:
+            result["others"] = {name: other.to_dict() for name, other in self.others.items()}
         if self.groups:
             result |= {"by": self.by, "groups": {name: group.to_dict() for name, group in self.groups.items()}}
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from geomclip.panels.comparison.answer import Answer
 from geomclip.panels.intervals import Interval
 
 
@@ -90,6 +91,14 @@ class Changes(Protocol):
     @property
     def groups(self) -> Mapping[str, Changes]:
         """Comparisons by group."""
+
+    @property
+    def others(self) -> Mapping[str, Changes]:
+        """Comparisons on other data."""
+
+    @property
+    def verdict(self) -> Answer:
+        """What it comes to."""
 
     def to_dict(self) -> dict[str, Any]:
         """The record that a file holds."""

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from io import StringIO
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Protocol
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.panels.chosen import digits, label, short_label, written
 from geomclip.panels.comparison import short, tables
+from geomclip.panels.comparison.answer import LABEL
+from geomclip.panels.comparison.blocks import BAR, STYLES
 from geomclip.panels.comparison.short import MARKS, marked
 from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, in_blocks, plain, shortened, told_apart
@@ -47,7 +50,9 @@ def several_text(runs: Runs, width: int = 80, *, full: bool = False) -> str:
 
 
 def several_lines(runs: Runs, width: int, *, full: bool = False) -> Iterator[Line]:
-    """Which runs they are, notes, then for each number its value and change in each run, and the groups of each."""
+    """The verdicts, which runs they are, notes, each number with its change in each run, groups, and the verdicts."""
+    block = [*verdicts(runs, width)]
+    yield from (*block, Line())
     yield from map(Line, header(runs))
     yield from (Line(f"! {note}") for note in notes(runs))
     names = list(runs.comparisons)
@@ -72,6 +77,24 @@ def several_lines(runs: Runs, width: int, *, full: bool = False) -> Iterator[Lin
             yield Line()
             yield Line(name, "bold")
             yield from map(Line, tables.by_group(comparison, width)) if full else short.by_group(comparison, width)
+    yield from (Line(), *block)
+
+
+def verdicts(runs: Runs, width: int) -> Iterator[Line]:
+    """The headline of each run, with its name; the first begins with the word `verdict`."""
+    for place, (name, comparison) in enumerate(runs.comparisons.items()):
+        label = "" if place else "verdict"
+        indent = " " * LABEL
+        lines = wrap(
+            f"{name}: {comparison.verdict.sentence}",
+            width,
+            initial_indent=f"{label:<{LABEL}}",
+            subsequent_indent=indent,
+            max_lines=2,
+            placeholder=" ...",
+            break_on_hyphens=False,
+        )
+        yield from (Line(line, STYLES.get(comparison.verdict.headline, "bold")) for line in lines)
 
 
 def _reference(key: str, rows: list[Change | None]) -> str:
@@ -175,7 +198,7 @@ def several_markdown(runs: Runs) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    return text.replace("|", tables.BAR)
+    return text.replace("|", BAR)
 
 
 def _wide(key: str, runs: Runs) -> list[str]:

@@ -14,6 +14,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import label
+from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison import short
 from geomclip.panels.comparison.short import STYLES
 from geomclip.panels.comparison.shown import Change, Changes
@@ -28,8 +29,6 @@ ENDS = (32, 39, 46, 53, 60, 67, 72)
 ROOM = 6
 """Characters of a number in a line."""
 HEADS = ("before", "after", "change", "", "95 % interval", "q")
-BAR = "\\|"
-"""A bar inside a cell of Markdown."""
 PRIMARY = "Primary, named before looking"
 """The heading of the keys that a comparison is about."""
 LEGEND = (
@@ -49,12 +48,15 @@ def comparison_text(comparison: Changes, width: int = 80, *, full: bool = False)
 
 
 def comparison_lines(comparison: Changes, width: int, *, full: bool = False) -> Iterator[Line]:
-    """What was compared, the ten numbers that answer, or in `full` all, and the changes of the groups side by side.
+    """The verdict, what was compared, the ten numbers that answer, or in `full` all, the groups, the verdict again.
 
     Notes stand above the ten, so that a terminal of 24 lines shows the answer.
     """
+    block = list(forms.verdict_lines(comparison.verdict, width))
+    yield from (*block, *([Line()] if block else []))
     yield from map(Line, header(comparison))
     yield from _full_lines(comparison, width) if full else _short_lines(comparison, width)
+    yield from (*([Line()] if block else []), *block)
 
 
 def _short_lines(comparison: Changes, width: int) -> Iterator[Line]:
@@ -62,6 +64,7 @@ def _short_lines(comparison: Changes, width: int) -> Iterator[Line]:
     yield Line()
     yield from short.rows(comparison, width)
     yield Line()
+    yield from _other_lines(comparison)
     yield from (Line(line, "dim") for line in short.legend(comparison))
     yield from short.by_group(comparison, width)
 
@@ -75,9 +78,30 @@ def _full_lines(comparison: Changes, width: int) -> Iterator[Line]:
             row = comparison.rows[key]
             yield Line(f"{flowed(cells(key, row, brief))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
+    yield from _other_lines(comparison)
     yield from (Line(line, "dim") for line in legend(comparison))
     yield from (Line(f"! {note}") for note in comparison.notes)
     yield from map(Line, by_group(comparison, width))
+
+
+def _other_lines(comparison: Changes) -> Iterator[Line]:
+    found = {name: (other.n_images, primary_lines(other)) for name, other in comparison.others.items()}
+    return forms.other_lines(found)
+
+
+def primary_lines(comparison: Changes) -> list[str]:
+    """The primary numbers, a line each, without the q of their table."""
+    return [flowed(cells(key, row, brief)[:-1]) for key, row in comparison.rows.items() if row.primary]
+
+
+def primary_cells(comparison: Changes) -> list[list[str]]:
+    """Of each primary number its key, before, after, change and interval."""
+    found = []
+    for key, row in comparison.rows.items():
+        if row.primary:
+            _, before, after, change, low, high, _ = cells(key, row)
+            found.append([key, before, after, change, f"{low} to {high}" if low else ""])
+    return found
 
 
 def header(comparison: Changes) -> Iterator[str]:
@@ -217,7 +241,8 @@ def comparison_json(comparison: Changes) -> str:
 
 def comparison_markdown(comparison: Changes) -> str:
     """Tables in Markdown, for a pull request: the primary keys, and the others."""
-    lines = [f"- {line.strip()}" for line in header(comparison)]
+    lines = forms.verdict_markdown(comparison.verdict)
+    lines += [f"- {line.strip()}" for line in header(comparison)]
     first = [key for key, row in comparison.rows.items() if row.primary]
     others = [key for key in comparison.rows if key not in first]
     for name, keys in ((PRIMARY, first), ("All others" if first else "", others)):
@@ -230,7 +255,8 @@ def comparison_markdown(comparison: Changes) -> str:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
             texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", q, row.verdict)
-            lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in texts)} |")
+            lines.append(f"| {' | '.join(cell.replace('|', forms.BAR) for cell in texts)} |")
+    lines += forms.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
     lines += ["", " ".join(legend(comparison)), "", *(f"- {note}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
         lines += ["", f"## {comparison.by or 'group'}: {name}", "", comparison_markdown(group).rstrip()]
@@ -254,12 +280,14 @@ def comparison_csv(comparison: Changes) -> str:
 
 def comparison_html(comparison: Changes, *, full: bool = False) -> str:
     """The comparison as an HTML table for a notebook; every text from outside is escaped."""
-    parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(comparison))]
+    parts = ["<div>", forms.verdict_html(comparison.verdict)]
+    parts += [f"<div>{escape(line)}</div>" for line in header(comparison)]
     heads = ("metric", "better", "before", "after", "change", "95 % interval", *(["q"] if full else []), "")
     parts.append('<table style="font-variant-numeric: tabular-nums">')
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
     parts.extend(_full_rows(comparison) if full else _short_rows(comparison))
     parts.append("</tbody></table>")
+    parts.append(forms.other_html({name: primary_cells(other) for name, other in comparison.others.items()}))
     lines = legend(comparison) if full else short.legend(comparison)
     parts.extend(f"<div>{escape(line)}</div>" for line in (*lines, *comparison.notes))
     return "".join((*parts, "</div>"))
