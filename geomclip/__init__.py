@@ -21,6 +21,9 @@ _PUBLIC = {
     "compare": "panels",
     "Comparison": "panels.comparison",
     "plan": "panels.planning",
+    "table": "panels.papers.calls",
+    "Table": "panels.papers.table",
+    "cite": "panels.papers.citations",
     "report": "reports",
     "plot_sphere": "plots.globe",
     "metrics": "",
@@ -51,6 +54,9 @@ if TYPE_CHECKING:
     from geomclip.panels import compare as compare
     from geomclip.panels import measure as measure
     from geomclip.panels.comparison import Comparison as Comparison
+    from geomclip.panels.papers.calls import table as table
+    from geomclip.panels.papers.citations import cite as cite
+    from geomclip.panels.papers.table import Table as Table
     from geomclip.panels.planning import plan as plan
     from geomclip.panels.record import Panel as Panel
     from geomclip.plots.globe import plot_sphere as plot_sphere
@@ -67,6 +73,8 @@ __all__ = [
     "InputError",
     "Map",
     "Panel",
+    "Table",
+    "cite",
     "compare",
     "embed",
     "finetune",
@@ -83,6 +91,7 @@ __all__ = [
     "projections",
     "report",
     "save",
+    "table",
 ]
 
 

@@ -109,7 +109,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     """Extract embeddings, or load them, and print the panel of numbers."""
     out = options["out"]
     if out is not None:
-        check_output_file(out, ".json")
+        check_output_file(out, ".json", ".tex")
     scale = logit_scale(options)
     if options["embeddings"] is not None:
         refuse_beside_embeddings(context, but="device")

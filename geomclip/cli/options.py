@@ -105,7 +105,7 @@ MEASURE = [
     BY,
     BOOTSTRAP,
     DTYPE,
-    path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
+    path("--out", "FILE", "Write the result: .json, and FILE.items.parquet beside it; or .tex, a table for a paper."),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
 ]
 PAGE = [
@@ -136,7 +136,7 @@ COMPARE = [
         "any; may be given again.",
     ),
     click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
-    path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
+    path("--out", "FILE", "Write the comparison: .json, .csv, .md, .tex, or .html (a page) by its name."),
     *PAGE,
     AS_JSON,
 ]

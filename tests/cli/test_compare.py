@@ -229,7 +229,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.json", "c.npz"], "c.npz: no such file"),
         (["a.json", "empty"], "empty is a folder, but no store of embeddings, no run of finetune and no model"),
         (["a.json", "deno"], "deno"),
-        (["a.json", "b.json", "--out", "x"], "x must end in .json, .csv, .md or .html"),
+        (["a.json", "b.json", "--out", "x"], "x must end in .json, .csv, .md, .tex or .html"),
         (["a.npz", "b.npz", "--no-thumbnails"], "--no-thumbnails is of a page: --out FILE.html writes one"),
         (["a.json", "b.json", "--out", "x.html", "--data", "emoji"], "--data says where images lie, and both sides"),
         (["a.npz", "b.npz", "--out", "x.html", "--limit", "3"], "--limit says how to extract"),

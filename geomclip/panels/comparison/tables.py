@@ -18,7 +18,7 @@ from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.tables import ARROW, COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
 
-SUFFIXES = (".json", ".csv", ".md")
+SUFFIXES = (".json", ".csv", ".md", ".tex")
 ENDS = (32, 39, 46, 53, 60, 67, 72)
 """Where the key, the numbers and q of a line end; the verdict follows, and 80 columns are full."""
 ROOM = 6
@@ -125,6 +125,9 @@ class Changes(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The record that a file holds."""
+
+    def to_latex(self) -> str:
+        """The table of a paper."""
 
 
 def comparison_text(comparison: Changes, width: int = 80) -> str:
@@ -305,6 +308,11 @@ def comparison_markdown(comparison: Changes) -> str:
     return "\n".join(line.replace("<", "&lt;") for line in lines).rstrip() + "\n"
 
 
+def comparison_latex(comparison: Changes) -> str:
+    """The chosen rows as a table for a paper."""
+    return comparison.to_latex()
+
+
 def comparison_csv(comparison: Changes) -> str:
     """A line a number, those of groups after those of all; numbers to the last digit."""
     text = StringIO()
@@ -349,7 +357,7 @@ def check_name(path: Path, also: tuple[str, ...] = ()) -> None:
     Raises
     ------
     InputError
-        If it ends in none of .json, .csv, .md, nor in one of those that the caller writes `also`.
+        If it ends in none of .json, .csv, .md, .tex, nor in one of those that the caller writes `also`.
     """
     known = (*SUFFIXES, *also)
     if path.suffix not in known:
@@ -365,6 +373,6 @@ def save(comparison: Changes, path: str | Path) -> Path:
     if path.suffix == ".json":
         atomic_json(path, comparison.to_dict())
     else:
-        text = comparison_csv(comparison) if path.suffix == ".csv" else comparison_markdown(comparison)
-        atomic_bytes(path, text.encode())
+        text = {".csv": comparison_csv, ".md": comparison_markdown, ".tex": comparison_latex}[path.suffix](comparison)
+        atomic_bytes(path, text.encode("utf-8", "replace"))
     return path
