@@ -26,6 +26,7 @@ from geomclip.cli.arguments import (
     of_sides,
     picked,
     refuse_beside_embeddings,
+    refuse_cite_in_json,
     refuse_what_needs_two,
     term_weights,
 )
@@ -110,6 +111,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     out = options["out"]
     if out is not None:
         check_output_file(out, ".json", ".tex")
+    refuse_cite_in_json(options)
     scale = logit_scale(options)
     if options["embeddings"] is not None:
         refuse_beside_embeddings(context, but="device")
@@ -123,13 +125,16 @@ def measure(context: click.Context, /, **options: Any) -> None:
     with progress_bar(quiet=options["quiet"]) as progress:
         extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
         embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
-        panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
+        how |= {"name": options["name"] or "", "cache_dir": options["cache_dir"]}
+        panel = panels.measure(embeddings, progress=progress, **how)
     if out is not None:
         panel.save(out)
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
     else:
         listings.print_panel(panel, stdout_console())
+    if options["cite"]:
+        listings.print_sources(panel)
 
 
 @app.command(
@@ -217,7 +222,8 @@ def extract(**options: Any) -> None:
 def finetune(**options: Any) -> None:
     """Fine-tune a model; measure the held-out split before and after."""
     options["weights"] = term_weights(options["weights"])
-    as_json, quiet = options.pop("as_json"), options.pop("quiet")
+    refuse_cite_in_json(options)
+    as_json, quiet, cite = (options.pop(name) for name in ("as_json", "quiet", "cite"))
     del options["debug"]
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
@@ -237,6 +243,8 @@ def finetune(**options: Any) -> None:
     listings.print_comparison(result.comparison, stdout_console())
     for note in result.notes:
         click.echo(note)
+    if cite:
+        listings.print_sources(result)
 
 
 @app.command(
@@ -292,6 +300,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         tables.check_name(out, also=(".html",))
         check_output_file(out)
     page = of_page(context, options, out)
+    refuse_cite_in_json(options)
     before, after = options["before"], options["after"]
     kinds = [sources.kind(before), sources.kind(after)]
     check_conditions(options, kinds)
@@ -300,7 +309,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         sources.check_options(chosen, kinds, pictures=page["thumbnails"])
         page |= {name: chosen.pop(name) for name in sources.OF_IMAGES if name in chosen}
     always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "resample", "cache_dir")}
-    always["primary"] = options["primary"] or None
+    always |= {name: options[name] or None for name in ("primary", "names")}
     with progress_bar(quiet=options["quiet"]) as progress:
         result = panels.compare(before, after, **always, progress=progress, **chosen)
         if page and out is not None:
@@ -315,6 +324,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
         click.echo(tables.comparison_json(result))
     else:
         listings.print_comparison(result, stdout_console())
+    if options["cite"]:
+        listings.print_sources(result)
     sys.stdout.flush()
     tripped = {
         name: [line for condition in options[name] if (line := result.failure(condition))]
@@ -372,16 +383,21 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
 @click.pass_context
 def plot_sphere(context: click.Context, /, **options: Any) -> None:
     """Draw both modalities on a sphere, their pairs, mean directions and the gap: a page to turn, and a picture."""
+    from geomclip.cli import listings
     from geomclip.plots import globe
 
     out = globe.check(options["out"] or globe.DEFAULT_OUT, options["method"])
     refuse_what_needs_two(context, options)
-    how = {name: options[name] for name in ("method", "captions", "links", "intersect")}
+    how = {name: options[name] for name in ("method", "captions", "links", "intersect", "names")}
     how |= {"random_state": options["seed"], "command": context.obj}
+    globe.check_names(options["names"], pair=options["after"] is not None)
     with progress_bar(quiet=options["quiet"]) as progress:
-        globe.plot_sphere(*drawn(context, options, progress), out=out, progress=progress, **how)
+        sets = drawn(context, options, progress)
+        globe.plot_sphere(*sets, out=out, progress=progress, **how)
     for file in out:
         click.echo(file)
+    if options["cite"]:
+        listings.print_sources(globe.ON_SPHERE[options["method"]], *listings.KEPT, sets)
 
 
 @app.command(
@@ -396,20 +412,24 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 @click.pass_context
 def project(context: click.Context, /, **options: Any) -> None:
     """Draw images and texts on a plane or sphere: coordinates, and a picture that says what it keeps."""
-    from geomclip.plots import drawing
+    from geomclip.cli import listings
+    from geomclip.plots import drawing, globe
 
     method, components = options["method"], options["components"]
     out = options["out"] or drawing.DEFAULT_OUT
     drawing.check(out, method, n_components=components, pair=options["after"] is not None)
     refuse_what_needs_two(context, options)
     how = drawing.options_of(method, **picked(options, ESTIMATOR))
-    how |= {name: options[name] for name in ("captions", "intersect")}
+    how |= {name: options[name] for name in ("captions", "intersect", "names")}
+    globe.check_names(options["names"], pair=options["after"] is not None)
     how |= {"random_state": options["seed"], "command": context.obj}
     with progress_bar(quiet=options["quiet"]) as progress:
         sets = drawn(context, options, progress)
         files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress, **how)
     for file in (*files.coordinates, files.picture):
         click.echo(file)
+    if options["cite"]:
+        listings.print_sources(method, *listings.KEPT, sets)
 
 
 @app.command(params=[*CACHE, *DEBUG], epilog=examples("geomclip models"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from geomclip.panels.comparison.tables import Changes, comparison_lines
 from geomclip.panels.lines import show
+from geomclip.panels.papers.citations import cite
 from geomclip.panels.planning import Plan, plan_lines
 from geomclip.panels.tables import Shown, panel_lines
 
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from geomclip.pairs import DatasetInfo
 
 
+KEPT = ("trustworthiness", "continuity")
+"""What pictures print of how far they can be trusted."""
+
+
 def print_panel(panel: Shown, console: Console) -> None:
     """Header, the groups of numbers each with its sentence, notes, and the groups of --by side by side."""
     show(panel_lines(panel, console.width), console)
@@ -27,6 +34,11 @@ def print_panel(panel: Shown, console: Console) -> None:
 def print_comparison(comparison: Changes, console: Console) -> None:
     """What was compared, a line a number, notes, and the changes of the groups side by side."""
     show(comparison_lines(comparison, console.width), console)
+
+
+def print_sources(*what: Any) -> None:
+    """BibTeX of what has just been printed or drawn, after an empty line."""
+    click.echo(f"\n{cite(*what)}", nl=False)
 
 
 def print_plan(plan: Plan, console: Console) -> None:

@@ -95,6 +95,15 @@ BOOTSTRAP = measured(
     whole("--bootstrap", "Draws where an interval takes them, as of ECE; 0: no intervals.", at_least=0)
 )
 DTYPE = measured(choice("--dtype", ["float32", "float64"], "Of the arithmetic."))
+NAMES = [
+    click.Option(
+        ["--name", "names"],
+        metavar="NAME",
+        multiple=True,
+        help="What a side is called in place of its model or file: give it once a side, in order.",
+    )
+]
+CITE = [switch("--cite", "Then print BibTeX of what all of it comes from.")]
 MEASURE = [
     EMBEDDINGS,
     *SCALE,
@@ -106,7 +115,9 @@ MEASURE = [
     BOOTSTRAP,
     DTYPE,
     path("--out", "FILE", "Write the result: .json, and FILE.items.parquet beside it; or .tex, a table for a paper."),
+    text("--name", "NAME", "What tables and pages call it, in place of the model."),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
+    *CITE,
 ]
 PAGE = [
     switch("--no-thumbnails", "A page without small pictures of the images."),
@@ -138,7 +149,9 @@ COMPARE = [
     click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
     path("--out", "FILE", "Write the comparison: .json, .csv, .md, .tex, or .html (a page) by its name."),
     *PAGE,
+    *NAMES,
     AS_JSON,
+    *CITE,
 ]
 REPORT = [
     path("--out", "FILE.html", "The page.", default=Path("geomclip-report.html")),
@@ -185,6 +198,8 @@ SPHERE = [
         multiple=True,
         help=".html, .png, .svg or .pdf; may be given again. Default geomclip-sphere.html and .png.",
     ),
+    *NAMES,
+    *CITE,
 ]
 ESTIMATOR = [
     whole("--neighbors", "Of umap and heat-geodesic: how many each point is joined to.", at_least=1),
@@ -197,6 +212,8 @@ PROJECT = [
     path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
     CAPTIONS,
     whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
+    *NAMES,
+    *CITE,
     *ESTIMATOR,
 ]
 STORE = [
@@ -228,6 +245,7 @@ RUN = [
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
     AS_JSON,
+    *CITE,
 ]
 # those of MODEL and DATA without defaults: a resumed run has what it began with
 FINETUNE_DATA = [

@@ -5,11 +5,12 @@ What they need is imported when they are called, so that `geomclip.panels.option
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import one_line
 from geomclip.panels.options import Measuring
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def measure(
-    embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, progress: Progress = SILENT, **options: Any
+    embeddings: EmbeddingSet,
+    *,
+    name: str = "",
+    cache_dir: str | Path | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
 ) -> Panel:
     """Every number of one set of embeddings, with intervals and nulls.
 
@@ -29,6 +35,8 @@ def measure(
     Parameters
     ----------
     embeddings : EmbeddingSet
+    name : str
+        What tables and pages call it, in place of its model.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
     progress : Progress
@@ -44,13 +52,15 @@ def measure(
     from geomclip.panels import measurement
     from geomclip.panels.nulls import NullCache
 
-    return measurement.measure(embeddings, null_cache=NullCache(cache_dir), progress=progress, **options)
+    panel = measurement.measure(embeddings, null_cache=NullCache(cache_dir), progress=progress, **options)
+    return panel.replace(name=one_line(name)) if name else panel
 
 
 def compare(
     before: Side,
     after: Side,
     *,
+    names: Sequence[str] | None = None,
     bootstrap: int = Measuring.bootstrap,
     seed: int = Measuring.seed,
     intersect: bool = False,
@@ -67,6 +77,8 @@ def compare(
     before, after : Panel, EmbeddingSet, encoder, path or name
         A result (`.json`, with the items beside it), a store, `.npz` or `.npy`, or what `--model` takes: a
         name, a checkpoint, a run folder. Vectors are measured, models first extracted on `data`.
+    names : sequence of str, optional
+        What tables, pages and pictures call the two sides, in place of their files and models.
     bootstrap, seed : int
         Draws where an interval takes them (`resample="queries"`, and ECE), 0 for no intervals; and their seed.
     intersect : bool
@@ -96,8 +108,8 @@ def compare(
     InputError
         If a file or name cannot be used, or an option has nothing to do with these sides.
     ValueError
-        If the sets differ without `intersect`, or have nothing in common, or a primary key is not among the numbers
-        compared or can be neither better nor worse.
+        If there are not two names or both are the same, the sets differ without `intersect` or have nothing in common,
+        or a primary key is not among the numbers compared or can be neither better nor worse.
 
     Examples
     --------
@@ -107,11 +119,12 @@ def compare(
     >>> compare(before, after, metrics="alignment", bootstrap=0)["alignment"].difference
     -1.0
     """
-    from geomclip.panels import sources
+    from geomclip.panels import naming, sources
     from geomclip.panels.comparison import differences
     from geomclip.panels.nulls import NullCache
 
     differences.check_options(resample, primary)  # before the long work, since names can be mistyped
+    called = naming.checked(names, 2) or ("", "")
     cache = None if cache_dir is None else Path(cache_dir)
     one, other, notes = sources.panels(
         before,
@@ -126,9 +139,17 @@ def compare(
     )
     how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect}
     result = differences.compare(one.panel, other.panel, **how, resample=resample, primary=primary)
-    named = {
-        name: {**identity, "name": str(side)}
-        for name, identity, side in (("before", result.before, before), ("after", result.after, after))
-        if isinstance(side, str | Path)
+    identities = {
+        which: _named(identity, side, name)
+        for which, identity, side, name in zip(
+            sources.SIDES, (result.before, result.after), (before, after), called, strict=True
+        )
     }
-    return result.replace(notes=[*notes, *result.notes], sides=(one, other), **named)
+    return result.replace(notes=[*notes, *result.notes], sides=(one, other), **identities)
+
+
+def _named(identity: Mapping[str, Any], side: Side, name: str) -> dict[str, Any]:
+    """What one side was measured of, with where it is from, and what it is called: as now said, as measured, or so."""
+    if isinstance(side, str | Path):
+        identity = {"name": str(side), **identity, "source": str(side)}
+    return {**identity, "name": name} if name else dict(identity)

@@ -8,7 +8,7 @@ from typing import Any
 from geomclip.machine.words import one_line, option
 
 
-def checked(names: Sequence[str] | None, sides: int, parameter: str = "names") -> list[str]:
+def checked(names: Sequence[str] | None, sides: int) -> list[str]:
     """The names of so many sides, each on one line; none where none are given.
 
     Raises
@@ -23,17 +23,19 @@ def checked(names: Sequence[str] | None, sides: int, parameter: str = "names") -
     """
     if not names:
         return []
+    flag = option("name")
+    what = "names" if flag == "name" else flag  # the option is given once a side
     if isinstance(names, str):
-        raise ValueError(f"{option(parameter)} takes a name for each side, got the one text {names!r}")
-    found = [one_line(name) for name in names]
+        raise ValueError(f"{what} must be a list, got the text {names!r}: [{names!r}] is a list of one")
+    found = [one_line(name) if str(name).strip() else "" for name in names]
     if len(found) != sides:
-        whole = f"a name for each of the {sides}" if sides > 1 else "one name"
-        raise ValueError(f"{option(parameter)} takes {whole}, got {len(found)}: {', '.join(map(repr, found))}")
+        wanted = "1 is wanted" if sides == 1 else f"{sides} are wanted, one a side"
+        raise ValueError(f"{what}: {wanted}, got {len(found)}: {', '.join(map(repr, found))}")
     for name in found:
         if not name:
-            raise ValueError(f"{option(parameter)} has a name without letters")
+            raise ValueError(f"{what}: one is empty: {', '.join(map(repr, found))}")
         if found.count(name) > 1:
-            raise ValueError(f"{option(parameter)} has {name!r} twice: name each otherwise")
+            raise ValueError(f"{what} {name!r} is given twice: call each side otherwise")
     return found
 
 
@@ -66,3 +68,15 @@ def name_of(made_from: Mapping[str, Any], name: str = "") -> str:
         return name
     model, weights = str(made_from.get("model") or "unnamed model"), made_from.get("pretrained")
     return f"{model}, {weights}" if weights not in (None, "", model) else model
+
+
+def side_of(identity: Mapping[str, Any], otherwise: str) -> str:
+    """What a side of a comparison is called: the name that it was given, not that of its file; else otherwise.
+
+    Examples
+    --------
+    >>> side_of({"name": "ours", "source": "a.json"}, "after"), side_of({"name": "a.json", "source": "a.json"}, "after")
+    ('ours', 'after')
+    """
+    name = identity.get("name")
+    return str(name) if name and name != identity.get("source") else otherwise

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
 from geomclip.panels.lines import Line, plain
+from geomclip.panels.naming import name_of
 from geomclip.panels.sentences import Numbers, number, read
 
 ARROW = {"lower": "↓", "higher": "↑", "": ""}
@@ -45,6 +46,10 @@ COLUMN = 12
 
 class Shown(Numbers, Protocol):
     """What a table shows of a panel: its numbers, and what was measured."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in place of its model; "" where it has no name."""
 
     @property
     def task(self) -> str:
@@ -145,9 +150,8 @@ def header(panel: Shown) -> Iterator[str]:
     made = panel.made_from
     data = made.get("dataset") or "unnamed data"
     split = f" ({made['split']})" if made.get("split") else ""
-    model = made.get("model") or "unnamed model"
-    weights = f", {made['pretrained']}" if made.get("pretrained") not in (None, "", model) else ""
-    yield f"{data}{split} · {model}{weights}"
+    model = name_of(made)
+    yield f"{data}{split} · {f'{panel.name} ({model})' if panel.name else model}"
     texts = f"{panel.n_texts:,} {'classes' if 'class' in panel.task else 'texts'}"
     counts = f"{panel.n_images:,} images · {texts} · {panel.dim} dimensions"
     scale = f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})"

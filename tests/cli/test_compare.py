@@ -265,7 +265,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.json", "b.json", "--resample", "images"], "--resample"),
         (["a.npz", "classes.npz"], "one side has pairs, the other classes"),
         (["a.json", "b.json", "--bootstrap", "-1"], "--bootstrap"),
-        (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points?"),
+        (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points or --cite?"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(

@@ -116,6 +116,7 @@ def test_a_number_is_mathematics_with_its_minus_power_and_thousands() -> None:
         ("text_retrieval_recall@1", 0.022, (0.005, 0.062), "2.2 [0.5, 6.2]"),  # not in the middle
         ("text_retrieval_median_rank", 54.5, (36.5, 72.5), "54 ± 18"),
         ("alignment", 1.0, (0.99996, 1.00004), "1.00000 ± 0.00004"),
+        ("alignment", 1.0, (1.0, 1.0), "1.0000"),
         ("alignment", 1.0, None, "1.0000"),
         ("alignment", None, None, "—"),
     ],
@@ -214,10 +215,10 @@ def test_columns_are_called_by_name_else_by_model_and_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a"], "names takes a name for each of the 2, got 1: 'a'"),
-        (["a", "a"], "names has 'a' twice: name each otherwise"),
-        (["a", " "], "names has a name without letters"),
-        ("ab", "names takes a name for each side, got the one text 'ab'"),
+        (["a"], "names: 2 are wanted, one a side, got 1: 'a'"),
+        (["a", "a"], "names 'a' is given twice: call each side otherwise"),
+        (["a", " "], "names: one is empty: 'a', ''"),
+        ("ab", "names must be a list, got the text 'ab'"),
     ],
 )
 def test_names_that_do_not_tell_apart_are_refused(names: list[str], message: str) -> None:

@@ -307,9 +307,10 @@ class Comparison:
         ValueError
             If a key is unknown, or `interval` is another.
         """
+        from geomclip.panels.naming import side_of
         from geomclip.panels.papers.table import of_changes
 
-        names = [str(side.get("name") or which) for which, side in (("before", self.before), ("after", self.after))]
+        names = [side_of(side, which) for which, side in (("before", self.before), ("after", self.after))]
         return of_changes(self.rows, names, keys, interval=interval).to_latex(caption, label)
 
     def to_pandas(self) -> pandas.DataFrame:

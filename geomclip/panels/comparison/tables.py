@@ -180,7 +180,7 @@ def legend(comparison: Changes) -> Iterator[str]:
 
 
 def described(side: Mapping[str, Any]) -> str:
-    """Data, split, model and weights of one side, and the file it came from."""
+    """Data, split, model and weights of one side, and its name, or the file it came from."""
     split = f" ({side['split']})" if side.get("split") else ""
     model = side.get("model") or "unnamed model"
     weights = f", {side['pretrained']}" if side.get("pretrained") not in (None, "", model) else ""

@@ -207,6 +207,15 @@ class Drawn(Protocol):
 
 
 @runtime_checkable
+class Made(Protocol):
+    """A set: of which model and data."""
+
+    @property
+    def made_from(self) -> Mapping[str, Any]:
+        """Model and data."""
+
+
+@runtime_checkable
 class Run(Protocol):
     """A run of finetune: its settings and its comparison."""
 
@@ -224,7 +233,7 @@ def cite(*what: Any) -> str:
 
     Parameters
     ----------
-    *what : str, Panel, Comparison, Map, result of finetune, or a list of them
+    *what : str, Panel, Comparison, Map, EmbeddingSet, result of finetune, or a list of them
         Names are keys of numbers, functions of `geomclip.metrics` and `geomclip.losses`, methods of finetune and of
         projections, and data sets. Nothing: geomclip itself.
 
@@ -320,11 +329,14 @@ def _keys_of(what: Any) -> Iterator[str]:
         yield from _of_numbers(what.curves)
         yield from _of_set(what.made_from)
         yield OWN
+    elif isinstance(what, Made):
+        yield from _of_set(what.made_from)
+        yield OWN
     elif isinstance(what, Iterable):
         for each in what:
             yield from _keys_of(each)
     else:
-        raise ValueError(f"cite takes names, panels, comparisons, maps and results of finetune, got {type(what)}")
+        raise ValueError(f"cite takes names, panels, comparisons, maps, sets and results of finetune, got {type(what)}")
 
 
 def _of_numbers(keys: Iterable[str]) -> Iterator[str]:

@@ -206,7 +206,7 @@ class Table:
         """The number of a cell as it is written, and those of its interval: half of it, both ends, or none."""
         cell = self.rows[key][place]
         sign = change if place in self.changes else written
-        if cell.ci is None or self.interval is None or cell.value is None:
+        if cell.ci is None or self.interval is None or cell.value is None or cell.ci[0] == cell.ci[1]:
             return sign(key, cell.value, unit=False), []
         half = (cell.ci[1] - cell.ci[0]) / 2
         places = digits(100 * half if is_share(key) else half)
