@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from geomclip.machine import notebooks as _notebooks
 from geomclip.machine.version import __version__ as __version__
 
 # public name: module that has it; an empty string makes the module itself public
@@ -102,6 +103,16 @@ def __getattr__(name: str) -> Any:
     if not module:
         return import_module(f"geomclip.{name}")
     return getattr(import_module(f"geomclip.{module}"), name)
+
+
+def _png_of_map(map: Any) -> bytes | None:
+    from geomclip.plots.shown import png_of
+
+    return png_of(map)
+
+
+# maps lie below the plots and do not know them
+_notebooks.drawn_by("Map", _png_of_map)
 
 
 def __dir__() -> list[str]:
