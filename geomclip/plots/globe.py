@@ -11,7 +11,7 @@ from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
-from geomclip.machine.words import nearest, option
+from geomclip.machine.words import nearest, option, typed
 from geomclip.panels.naming import checked
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def _no_sphere(method: str) -> str:
     there = "angles, dosnes or umap"
     if method in PROJECTIONS:
         # directions of its coordinates could be drawn, but they are no longer what the method is for
-        plane = f"geomclip project --method {method} draws it"
+        call = f"geomclip.project(embeddings, {method!r}) draws it"
+        plane = typed(f"geomclip project --method {method} draws it", call)
         return f"{method} places points on a plane, not on a sphere: {plane}; here {there}"
     return f"no method {method!r}{nearest(method, list(ON_SPHERE)) or f'; for a sphere {there}'}"
 
