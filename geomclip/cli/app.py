@@ -26,6 +26,7 @@ from geomclip.cli.arguments import (
     of_sides,
     picked,
     refuse_beside_embeddings,
+    refuse_cite_in_json,
     refuse_what_needs_two,
     term_weights,
 )
@@ -109,7 +110,8 @@ def measure(context: click.Context, /, **options: Any) -> None:
     """Extract embeddings, or load them, and print the panel of numbers."""
     out = options["out"]
     if out is not None:
-        check_output_file(out, ".json")
+        check_output_file(out, ".json", ".tex")
+    refuse_cite_in_json(options)
     scale = logit_scale(options)
     if options["embeddings"] is not None:
         refuse_beside_embeddings(context, but="device")
@@ -123,13 +125,16 @@ def measure(context: click.Context, /, **options: Any) -> None:
     with progress_bar(quiet=options["quiet"]) as progress:
         extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
         embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
-        panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
+        how |= {"name": options["name"] or "", "cache_dir": options["cache_dir"]}
+        panel = panels.measure(embeddings, progress=progress, **how)
     if out is not None:
         panel.save(out)
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
     else:
         listings.print_panel(panel, stdout_console(full=options["full"]), full=options["full"])
+    if options["cite"]:
+        listings.print_sources(panel)
 
 
 @app.command(
@@ -220,7 +225,8 @@ def finetune(**options: Any) -> None:
     With --quiet the verdict alone is printed.
     """
     options["weights"] = term_weights(options["weights"])
-    as_json, quiet, full = options.pop("as_json"), options.pop("quiet"), options.pop("full")
+    refuse_cite_in_json(options)
+    as_json, quiet, full, cite = (options.pop(name) for name in ("as_json", "quiet", "full", "cite"))
     del options["debug"]
     options["also"] = options["also"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
@@ -244,6 +250,8 @@ def finetune(**options: Any) -> None:
     listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
     for note in result.notes:
         click.echo(note)
+    if cite:
+        listings.print_sources(result)
 
 
 @app.command(
@@ -307,6 +315,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         check_output_file(out)
     page = of_page(context, options, out)
     full = options["full"]
+    refuse_cite_in_json(options)
     before, after = options["before"], options["after"]
     kinds = [sources.kind(side) for side in (before, after, *more)]
     check_conditions(options, kinds)
@@ -315,7 +324,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         sources.check_options(chosen, kinds, pictures=page["thumbnails"])
         page |= {name: chosen.pop(name) for name in sources.OF_IMAGES if name in chosen}
     always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "resample", "cache_dir")}
-    always["primary"] = options["primary"] or None
+    always |= {name: options[name] or None for name in ("primary", "names")}
     with progress_bar(quiet=options["quiet"]) as progress:
         compare: Any = panels.compare
         result: Any = compare(before, after, *more, **always, progress=progress, **chosen)
@@ -331,11 +340,13 @@ def compare(context: click.Context, /, **options: Any) -> None:
     if options["as_json"]:
         click.echo(side_by_side.several_json(result) if several else tables.comparison_json(result))
     elif options["quiet"]:
-        listings.print_verdict(result, stdout_console())
+        (listings.print_verdicts if several else listings.print_verdict)(result, stdout_console())
     elif several:
         listings.print_comparisons(result, stdout_console(full=full), full=full)
     else:
         listings.print_comparison(result, stdout_console(full=full), full=full)
+    if options["cite"]:
+        listings.print_sources(result)
     sys.stdout.flush()
     tripped = {
         name: [line for condition in options[name] if (line := result.failure(condition))]
@@ -393,16 +404,21 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
 @click.pass_context
 def plot_sphere(context: click.Context, /, **options: Any) -> None:
     """Draw both modalities on a sphere, their pairs, mean directions and the gap: a page to turn, and a picture."""
+    from geomclip.cli import listings
     from geomclip.plots import globe
 
     out = globe.check(options["out"] or globe.DEFAULT_OUT, options["method"])
     refuse_what_needs_two(context, options)
-    how = {name: options[name] for name in ("method", "captions", "links", "intersect")}
+    how = {name: options[name] for name in ("method", "captions", "links", "intersect", "names")}
     how |= {"random_state": options["seed"], "command": context.obj}
+    globe.check_names(options["names"], pair=options["after"] is not None)
     with progress_bar(quiet=options["quiet"]) as progress:
-        globe.plot_sphere(*drawn(context, options, progress), out=out, progress=progress, **how)
+        sets = drawn(context, options, progress)
+        globe.plot_sphere(*sets, out=out, progress=progress, **how)
     for file in out:
         click.echo(file)
+    if options["cite"]:
+        listings.print_sources(globe.ON_SPHERE[options["method"]], *listings.KEPT, sets)
 
 
 @app.command(
@@ -417,20 +433,24 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 @click.pass_context
 def project(context: click.Context, /, **options: Any) -> None:
     """Draw images and texts on a plane or sphere: coordinates, and a picture that says what it keeps."""
-    from geomclip.plots import drawing
+    from geomclip.cli import listings
+    from geomclip.plots import drawing, globe
 
     method, components = options["method"], options["components"]
     out = options["out"] or drawing.DEFAULT_OUT
     drawing.check(out, method, n_components=components, pair=options["after"] is not None)
     refuse_what_needs_two(context, options)
     how = drawing.options_of(method, **picked(options, ESTIMATOR))
-    how |= {name: options[name] for name in ("captions", "intersect")}
+    how |= {name: options[name] for name in ("captions", "intersect", "names")}
+    globe.check_names(options["names"], pair=options["after"] is not None)
     how |= {"random_state": options["seed"], "command": context.obj}
     with progress_bar(quiet=options["quiet"]) as progress:
         sets = drawn(context, options, progress)
         files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress, **how)
     for file in (*files.coordinates, files.picture):
         click.echo(file)
+    if options["cite"]:
+        listings.print_sources(method, *listings.KEPT, sets)
 
 
 @app.command(params=[*CACHE, *DEBUG], epilog=examples("geomclip models"))

@@ -91,6 +91,12 @@ def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -
     return sources.loaded((before, after), sources.SIDES, progress=progress, **common)
 
 
+def refuse_cite_in_json(options: dict[str, Any]) -> None:
+    """BibTeX behind a result in JSON would be no JSON."""
+    if options["cite"] and options["as_json"]:
+        raise InputError("--cite prints BibTeX after the table, and --json prints no table: leave one out")
+
+
 def of_page(context: click.Context, options: dict[str, Any], out: Path | None) -> dict[str, Any]:
     """What is wanted of a page; InputError if something is, and no page is written."""
     if out is not None and out.suffix == ".html":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from geomclip.panels.comparison.blocks import verdict_lines
 from geomclip.panels.comparison.shown import Changes
-from geomclip.panels.comparison.side_by_side import Runs, several_lines
+from geomclip.panels.comparison.side_by_side import Runs, several_lines, verdicts
 from geomclip.panels.comparison.tables import comparison_lines
 from geomclip.panels.lines import show
+from geomclip.panels.papers.citations import cite
 from geomclip.panels.planning import Plan, plan_lines
 from geomclip.panels.shown import Shown
 from geomclip.panels.tables import panel_lines
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from geomclip.cli.doctor import Finding
     from geomclip.encoders import ModelInfo
     from geomclip.pairs import DatasetInfo
+
+
+KEPT = ("trustworthiness", "continuity")
+"""What pictures print of how far they can be trusted."""
 
 
 def print_panel(panel: Shown, console: Console, *, full: bool = False) -> None:
@@ -41,6 +48,16 @@ def print_comparisons(comparisons: Runs, console: Console, *, full: bool = False
 def print_verdict(comparison: Changes, console: Console) -> None:
     """What a comparison comes to, and no number beside."""
     show(verdict_lines(comparison.verdict, console.width), console)
+
+
+def print_verdicts(comparisons: Runs, console: Console) -> None:
+    """What the comparison of each run with the first comes to, and no number beside."""
+    show(verdicts(comparisons, console.width), console)
+
+
+def print_sources(*what: Any) -> None:
+    """BibTeX of what has just been printed or drawn, after an empty line."""
+    click.echo(f"\n{cite(*what)}", nl=False)
 
 
 def print_plan(plan: Plan, console: Console) -> None:

@@ -96,6 +96,15 @@ BOOTSTRAP = measured(
     whole("--bootstrap", "Draws where an interval takes them, as of ECE; 0: no intervals.", at_least=0)
 )
 DTYPE = measured(choice("--dtype", ["float32", "float64"], "Of the arithmetic."))
+NAMES = [
+    click.Option(
+        ["--name", "names"],
+        metavar="NAME",
+        multiple=True,
+        help="What a side is called in place of its model or file: give it once a side, in order.",
+    )
+]
+CITE = [switch("--cite", "Then print BibTeX of what all of it comes from.")]
 MEASURE = [
     EMBEDDINGS,
     *SCALE,
@@ -106,9 +115,11 @@ MEASURE = [
     BY,
     BOOTSTRAP,
     DTYPE,
-    path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
+    path("--out", "FILE", "Write the result: .json, and FILE.items.parquet beside it; or .tex, a table for a paper."),
+    text("--name", "NAME", "What tables and pages call it, in place of the model."),
     FULL,
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
+    *CITE,
 ]
 PAGE = [
     switch("--no-thumbnails", "A page without small pictures of the images."),
@@ -138,10 +149,12 @@ COMPARE = [
         "any; may be given again.",
     ),
     click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
-    path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
+    path("--out", "FILE", "Write the comparison: .json, .csv, .md, .tex, or .html (a page) by its name."),
     *PAGE,
     FULL,
+    *NAMES,
     AS_JSON,
+    *CITE,
 ]
 REPORT = [
     path("--out", "FILE.html", "The page.", default=Path("geomclip-report.html")),
@@ -188,6 +201,8 @@ SPHERE = [
         multiple=True,
         help=".html, .png, .svg or .pdf; may be given again. Default geomclip-sphere.html and .png.",
     ),
+    *NAMES,
+    *CITE,
 ]
 ESTIMATOR = [
     whole("--neighbors", "Of umap and heat-geodesic: how many each point is joined to.", at_least=1),
@@ -200,6 +215,8 @@ PROJECT = [
     path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
     CAPTIONS,
     whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
+    *NAMES,
+    *CITE,
     *ESTIMATOR,
 ]
 STORE = [
@@ -238,6 +255,7 @@ RUN = [
     switch("--wandb", "Log to Weights & Biases too."),
     FULL,
     AS_JSON,
+    *CITE,
 ]
 # those of MODEL and DATA without defaults: a resumed run has what it began with
 FINETUNE_DATA = [

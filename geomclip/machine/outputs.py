@@ -10,16 +10,17 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 
 
-def check_output_file(path: Path, suffix: str | None = None) -> None:
+def check_output_file(path: Path, *suffixes: str) -> None:
     """Refuse, before any long work, an output file that could not be written at its end.
 
     Raises
     ------
     InputError
-        If the name does not end in `suffix`, is a folder, or its folder is absent or cannot be written.
+        If the name ends in none of the suffixes that are given, is a folder, or its folder is absent or cannot be
+        written.
     """
-    if suffix is not None and path.suffix != suffix:
-        raise InputError(f"{option('out', str(path))} must be a file whose name ends in {suffix}")
+    if suffixes and path.suffix not in suffixes:
+        raise InputError(f"{option('out', str(path))} must be a file whose name ends in {' or '.join(suffixes)}")
     if path.is_dir():
         raise InputError(f"{option('out', str(path))} is a folder: name a file in it")
     check_output_folder(path.parent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import one_line
 from geomclip.panels.options import Measuring
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def measure(
-    embeddings: EmbeddingSet, *, cache_dir: str | Path | None = None, progress: Progress = SILENT, **options: Any
+    embeddings: EmbeddingSet,
+    *,
+    name: str = "",
+    cache_dir: str | Path | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
 ) -> Panel:
     """Every number of one set of embeddings, with intervals and nulls.
 
@@ -30,6 +36,8 @@ def measure(
     Parameters
     ----------
     embeddings : EmbeddingSet
+    name : str
+        What tables and pages call it, in place of its model.
     cache_dir : path, optional
         Left out: the folder that `geomclip doctor` names.
     progress : Progress
@@ -45,7 +53,8 @@ def measure(
     from geomclip.panels import measurement
     from geomclip.panels.nulls import NullCache
 
-    return measurement.measure(embeddings, null_cache=NullCache(cache_dir), progress=progress, **options)
+    panel = measurement.measure(embeddings, null_cache=NullCache(cache_dir), progress=progress, **options)
+    return panel.replace(name=one_line(name)) if name else panel
 
 
 @overload
@@ -60,6 +69,7 @@ def compare(
     before: Side,
     after: Side,
     *more: Side,
+    names: Sequence[str] | None = None,
     bootstrap: int = Measuring.bootstrap,
     seed: int = Measuring.seed,
     intersect: bool = False,
@@ -79,6 +89,8 @@ def compare(
         name, a checkpoint, a run folder. Vectors are measured, models first extracted on `data`.
     *more : the same
         Further runs: each, like `after`, is compared with `before`.
+    names : sequence of str, optional
+        What tables, pages and pictures call the sides, in place of their files and models.
     bootstrap, seed : int
         Draws where an interval takes them (`resample="queries"`, and ECE), 0 for no intervals; and their seed.
     intersect : bool
@@ -111,8 +123,8 @@ def compare(
     InputError
         If a file or name cannot be used, or an option has nothing to do with these sides.
     ValueError
-        If the sets differ without `intersect`, or have nothing in common, or a primary key is not among the numbers
-        compared or can be neither better nor worse.
+        If there are not two names or both are the same, the sets differ without `intersect` or have nothing in common,
+        or a primary key is not among the numbers compared or can be neither better nor worse.
 
     Examples
     --------
@@ -123,7 +135,7 @@ def compare(
     -1.0
     """
     from geomclip.machine.errors import InputError
-    from geomclip.panels import sources
+    from geomclip.panels import naming, sources
     from geomclip.panels.comparison import differences
     from geomclip.panels.comparison.several import Comparisons
     from geomclip.panels.nulls import NullCache
@@ -131,12 +143,13 @@ def compare(
     if others and more:
         raise InputError("others is of two sides: leave it out, or name no third side")
     differences.check_options(resample, primary)  # before the long work, since names can be mistyped
-    cache = None if cache_dir is None else Path(cache_dir)
     sides = before, after, *more
-    names = sources.names_of(sides) if more else sources.SIDES
+    called = naming.checked(names, len(sides)) or [""] * len(sides)
+    shown = list(names or (sources.names_of(sides) if more else sources.SIDES))
+    cache = None if cache_dir is None else Path(cache_dir)
     found = sources.panels(
         sides,
-        names,
+        shown,
         intersect=intersect,
         bootstrap=bootstrap,
         seed=seed,
@@ -146,19 +159,22 @@ def compare(
         options=options,
     )
     how: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect, "resample": resample}
-    how |= {"primary": primary, "others": others, "names": names[1:] if more else ()}
+    how |= {"primary": primary, "others": others, "names": shown[1:] if more else ()}
     results = differences.compare_all([(one.panel, other.panel) for one, other, _ in found], **how)
     compared = [
-        result.replace(notes=[*notes, *result.notes], sides=(one, other), **_named(result, before, after))
-        for result, (one, other, notes), after in zip(results, found, sides[1:], strict=True)
+        result.replace(
+            notes=[*notes, *result.notes],
+            sides=(one, other),
+            before=_named(result.before, before, called[0]),
+            after=_named(result.after, side, name),
+        )
+        for result, (one, other, notes), side, name in zip(results, found, sides[1:], called[1:], strict=True)
     ]
-    return Comparisons(names[0], dict(zip(names[1:], compared, strict=True))) if more else compared[0]
+    return Comparisons(shown[0], dict(zip(shown[1:], compared, strict=True))) if more else compared[0]
 
 
-def _named(result: Comparison, before: Side, after: Side) -> dict[str, Any]:
-    """What was measured on each side that has a name or a path, with that."""
-    return {
-        name: {**identity, "name": str(side)}
-        for name, identity, side in (("before", result.before, before), ("after", result.after, after))
-        if isinstance(side, str | Path)
-    }
+def _named(identity: Mapping[str, Any], side: Side, name: str) -> dict[str, Any]:
+    """What one side was measured of, with where it is from, and what it is called: as now said, as measured, or so."""
+    if isinstance(side, str | Path):
+        identity = {"name": str(side), **identity, "source": str(side)}
+    return {**identity, "name": name} if name else dict(identity)

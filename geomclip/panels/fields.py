@@ -43,6 +43,7 @@ _NUMBERS = json_files.mapped(json_files.number)
 _OBJECT = json_files.mapped(json_files.anything)
 
 FIELDS = (
+    _same("name", json_files.text),
     *(_copied(name) for name in ("dataset", "model", "pretrained", "language", "split")),
     _same("task", json_files.text),
     _same("n_images", json_files.count),

@@ -67,8 +67,8 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def told_apart(names: Sequence[str], length: int) -> list[str]:
-    """Names in so few characters, all different: cut at the end, or in the middle where the ends differ, or counted.
+def told_apart(names: Sequence[str], length: int | None = None) -> list[str]:
+    """Names, all different, in so few characters if need be: cut at the end, else in the middle, or counted.
 
     Examples
     --------
@@ -77,6 +77,8 @@ def told_apart(names: Sequence[str], length: int) -> list[str]:
     >>> told_apart(["demo", "demo", "demo"], 8)
     ['demo', 'demo (2)', 'demo (3)']
     """
+    if length is None:
+        length = max(map(len, names), default=0) + len(" (99)")
     cut = [shortened(name, length) for name in names]
     half = length // 2
     middle = [name if len(name) <= length else f"{name[:half]}…{name[half + 1 - length :]}" for name in names]

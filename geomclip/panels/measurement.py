@@ -13,7 +13,7 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.devices import choose_device
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
-from geomclip.machine.words import near, option
+from geomclip.machine.words import near, option, typed
 from geomclip.metrics import METRICS
 from geomclip.metrics.bins import BINS
 from geomclip.metrics.pairing import Pairing
@@ -107,8 +107,12 @@ def metric_keys(metrics: str | Sequence[str]) -> set[str]:
             wanted.add(key)
         else:
             close = near(key, METRICS)
-            hint = f"; nearest: {', '.join(close)}" if close else "; `geomclip measure --metrics all` shows all keys"
-            raise ValueError(f"unknown metric {key!r}{hint}")
+            hint = (
+                f"nearest: {', '.join(close)}"
+                if close
+                else typed("`geomclip measure --metrics all` shows all keys", "geomclip.metrics.METRICS has all keys")
+            )
+            raise ValueError(f"unknown metric {key!r}; {hint}")
     if not wanted:
         raise ValueError("no metric is named; give default, all, or keys")
     return wanted

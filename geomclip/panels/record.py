@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geomclip.machine.files import atomic_bytes
 from geomclip.panels.fields import as_record
 from geomclip.panels.files import save
 from geomclip.panels.items import Items
@@ -50,6 +51,7 @@ class Panel:
     seed: int = 0
     features_sha256: str = ""
     groups: Mapping[str, Panel] = field(default_factory=dict)
+    name: str = ""  # what tables and pages call it, in place of its model
 
     def __getitem__(self, key: str) -> float | None:
         try:
@@ -83,8 +85,36 @@ class Panel:
         return result
 
     def save(self, path: str | Path) -> Path:
-        """Write PATH (JSON) and beside it PATH with `.items.parquet`, each whole or not at all."""
+        """Write PATH (JSON) and beside it PATH with `.items.parquet`, each whole or not at all; .tex: `to_latex()`."""
+        if Path(path).suffix == ".tex":
+            atomic_bytes(path, self.to_latex().encode("utf-8", "replace"))
+            return Path(path)
         return save(self.to_dict(), self.items, path)
+
+    def to_latex(
+        self, keys: str | Sequence[str] | None = None, *, interval: str | None = "±", caption: str = "", label: str = ""
+    ) -> str:
+        """The numbers as a LaTeX table that needs the package booktabs; `geomclip.table` puts several side by side.
+
+        Parameters
+        ----------
+        keys : str or sequence of str, optional
+            In their order; "all" for every number. Left out: ten that answer most.
+        interval : "±", "range" or None
+            Half the width of the 95 % interval behind each number, its ends in brackets, or none.
+        caption, label : str
+            With one of them the table floats.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, or `interval` is another.
+        """
+        from geomclip.panels.naming import name_of
+        from geomclip.panels.papers.table import of_panels
+
+        table = of_panels([self], [name_of(self.made_from, self.name)], keys, interval=interval)
+        return table.to_latex(caption, label)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a key: value, interval, null, its error where it is simulated, p, direction, note."""

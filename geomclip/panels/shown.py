@@ -12,6 +12,10 @@ class Shown(Numbers, Protocol):
     """What a table shows of a panel: its numbers, and what was measured."""
 
     @property
+    def name(self) -> str:
+        """What it is called in place of its model; "" where it has no name."""
+
+    @property
     def task(self) -> str:
         """What it is a panel of: "retrieval" or "classification"."""
 

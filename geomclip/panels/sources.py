@@ -116,7 +116,7 @@ def names_of(sides: Sequence[Side]) -> list[str]:
         others = [other for other in parts if other != each]
         depth = next((n for n in range(1, len(each)) if all(other[-n:] != each[-n:] for other in others)), len(each))
         named.append("/".join(each[-depth:]))
-    return told_apart(named, max(map(len, named)) + len(" (99)"))
+    return told_apart(named)
 
 
 def _parts_of(side: Side) -> list[str]:

@@ -12,6 +12,7 @@ from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
 from geomclip.panels import short
 from geomclip.panels.chosen import label, short_label
 from geomclip.panels.lines import Line, plain, shortened
+from geomclip.panels.naming import name_of
 from geomclip.panels.sentences import number, read
 from geomclip.panels.short import ARROW
 from geomclip.panels.shown import Shown
@@ -126,9 +127,8 @@ def header(panel: Shown) -> Iterator[str]:
     made = panel.made_from
     data = made.get("dataset") or "unnamed data"
     split = f" ({made['split']})" if made.get("split") else ""
-    model = made.get("model") or "unnamed model"
-    weights = f", {made['pretrained']}" if made.get("pretrained") not in (None, "", model) else ""
-    yield f"{data}{split} · {model}{weights}"
+    model = name_of(made)
+    yield f"{data}{split} · {f'{panel.name} ({model})' if panel.name else model}"
     texts = f"{panel.n_texts:,} {'classes' if 'class' in panel.task else 'texts'}"
     counts = f"{panel.n_images:,} images · {texts} · {panel.dim} dimensions"
     scale = f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})"

@@ -11,7 +11,7 @@ from geomclip.machine.extras import optional
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import nearest, option
-from geomclip.plots.globe import STATIC, title_of, warn_of, write_page
+from geomclip.plots.globe import SIDES, STATIC, both_of, check_names, title_of, warn_of, write_page
 from geomclip.projections import PROJECTIONS
 from geomclip.projections.maps.files import SUFFIXES as COORDINATES
 
@@ -46,6 +46,7 @@ def draw(
     n_components: int | None = None,
     out: str | Path = DEFAULT_OUT,
     intersect: bool = False,
+    names: Sequence[str] | None = None,
     command: str = "",
     progress: Progress = SILENT,
     **options: Any,
@@ -63,6 +64,8 @@ def draw(
         two files of coordinates, STEM-before and STEM-after.
     intersect : bool
         With `after`: draw what both have where the sets differ; else they are refused.
+    names : sequence of str, optional
+        What the set, or the sets before and after, are called in the picture in place of their models.
     command : str
         What the foot of a page says that it was made with.
 
@@ -78,6 +81,7 @@ def draw(
     """
     from geomclip.projections.maps import project, project_pair
 
+    called = check_names(names, pair=after is not None)
     files = check(out, method, n_components=n_components, pair=after is not None)
     options |= {"n_components": n_components, "progress": progress}
     if after is None:
@@ -87,7 +91,7 @@ def draw(
     warn_of(maps, progress)
     for drawn, path in zip(maps, files.coordinates, strict=True):
         drawn.save(path)
-    _picture(files.picture, maps, title_of(embeddings, after), command)
+    _picture(files.picture, maps, title_of(embeddings, after, called), called, command)
     return files
 
 
@@ -147,19 +151,21 @@ def _listed() -> str:
     return ", ".join(PROJECTIONS)
 
 
-def _picture(path: Path, maps: Sequence[Map], title: str, command: str) -> None:
+def _picture(path: Path, maps: Sequence[Map], title: str, names: Sequence[str], command: str) -> None:
     kind, pair = maps[0].kind, len(maps) == 2
+    more: dict[str, Any] = {"names": names or SIDES} if pair else {}
     if path.suffix.lower() == ".html":
         from geomclip.plots import interactive
 
         drawer: Any = getattr(interactive, kind)
         if pair and kind != "space":
-            figures = {"Before and after": getattr(interactive, f"{kind}_pair")(*maps)}
+            figures = {both_of(names): getattr(interactive, f"{kind}_pair")(*maps, **more)}
         else:
-            figures = dict(zip(("Before", "After") if pair else ("",), map(drawer, maps), strict=True))
+            headings = (names or ("Before", "After")) if pair else ("",)
+            figures = dict(zip(headings, map(drawer, maps), strict=True))
         write_page(path, figures, maps, title=title, command=command)
         return
     from geomclip.plots import static
     from geomclip.plots.static.canvas import PAGE
 
-    static.save(getattr(static, f"{kind}_pair" if pair else kind)(*maps, title=title, width=PAGE), path)
+    static.save(getattr(static, f"{kind}_pair" if pair else kind)(*maps, title=title, width=PAGE, **more), path)

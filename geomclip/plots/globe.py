@@ -11,7 +11,8 @@ from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
-from geomclip.machine.words import nearest, option
+from geomclip.machine.words import nearest, option, typed
+from geomclip.panels.naming import checked
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -26,6 +27,9 @@ STATIC = (".png", ".svg", ".pdf")
 WRITTEN = (".html", *STATIC)
 DEFAULT_OUT = (Path("geomclip-sphere.html"), Path("geomclip-sphere.png"))
 """What `geomclip plot-sphere` writes where no --out says otherwise."""
+
+SIDES = ("before", "after")
+"""What two sets are called that have no names."""
 
 MADE_FROM = ("model", "pretrained", "weights_sha256", "dataset", "split", "precision")
 """What of a set the foot of the page says, where it is known."""
@@ -42,6 +46,7 @@ def plot_sphere(
     intersect: bool = False,
     out: str | Path | Sequence[str | Path] | None = None,
     title: str | None = None,
+    names: Sequence[str] | None = None,
     random_state: int = 0,
     command: str = "",
     progress: Progress = SILENT,
@@ -69,6 +74,8 @@ def plot_sphere(
         Files to write too: .html (a page that needs no network), .png, .svg, .pdf. Each whole or not at all.
     title : str, optional
         Left out: model and data.
+    names : sequence of str, optional
+        What the set, or the sets before and after, are called in place of their models.
     random_state : int
         Same seed, same machine: same picture.
     command : str
@@ -88,18 +95,19 @@ def plot_sphere(
     InputError
         If the method or a file's extension is unknown, a file cannot be written, or a package is missing.
     ValueError
-        If there are too few points, or both sets are not of the same items.
+        If there are too few points, names are too many, too few or the same, or both sets are not of the same items.
     """
     if after is None and (morph or intersect):
         raise InputError(f"{'morph' if morph else 'intersect'} is of two sets: give after, too")
+    called = check_names(names, pair=after is not None)
     files = check([out] if isinstance(out, str | Path) else out or (), method)
     options |= {"captions": captions, "random_state": random_state, "progress": progress}
     maps = _maps(embeddings, after, ON_SPHERE[method], intersect=intersect, **options)
-    title = title_of(embeddings, after) if title is None else title
+    title = title_of(embeddings, after, called) if title is None else title
     warn_of(maps, progress)
     for path in files:
-        _write(path, maps, links=links, title=title, command=command)
-    return _figure(maps, links=links, title=title, morph=morph)
+        _write(path, maps, called, links=links, title=title, command=command)
+    return _figure(maps, called, links=links, title=title, morph=morph)
 
 
 def check(out: Sequence[str | Path], method: str = "angles") -> list[Path]:
@@ -127,13 +135,19 @@ def check(out: Sequence[str | Path], method: str = "angles") -> list[Path]:
     return files
 
 
+def check_names(names: Sequence[str] | None, *, pair: bool) -> list[str]:
+    """The names of the set that is drawn, or of two; ValueError if they are too many, too few or the same."""
+    return checked(names, 2 if pair else 1)
+
+
 def _no_sphere(method: str) -> str:
     from geomclip.projections import PROJECTIONS
 
     there = "angles, dosnes or umap"
     if method in PROJECTIONS:
         # directions of its coordinates could be drawn, but they are no longer what the method is for
-        plane = f"geomclip project --method {method} draws it"
+        call = f"geomclip.project(embeddings, {method!r}) draws it"
+        plane = typed(f"geomclip project --method {method} draws it", call)
         return f"{method} places points on a plane, not on a sphere: {plane}; here {there}"
     return f"no method {method!r}{nearest(method, list(ON_SPHERE)) or f'; for a sphere {there}'}"
 
@@ -147,35 +161,46 @@ def _maps(embeddings: Drawable, after: Drawable | None, method: str, *, intersec
     return list(project_pair(embeddings, after, method, intersect=intersect, **options))
 
 
-def _figure(maps: Sequence[Map], *, links: bool | None, title: str, morph: bool) -> Figure:
+def _figure(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, title: str, morph: bool) -> Figure:
     from geomclip.plots import interactive
 
     if len(maps) == 1:
         return interactive.sphere(maps[0], links=links, title=title)
-    return interactive.sphere_pair(maps[0], maps[1], links=links, title=title, morph=morph)
+    return interactive.sphere_pair(maps[0], maps[1], links=links, title=title, morph=morph, names=names or SIDES)
 
 
-def _write(path: Path, maps: Sequence[Map], *, links: bool | None, title: str, command: str) -> None:
+def _write(
+    path: Path, maps: Sequence[Map], names: Sequence[str], *, links: bool | None, title: str, command: str
+) -> None:
     if path.suffix.lower() == ".html":
-        write_page(path, _figures(maps, links=links), maps, title=title, command=command)
+        write_page(path, _figures(maps, names, links=links), maps, title=title, command=command)
         return
     from geomclip.plots import static
     from geomclip.plots.static.canvas import PAGE
 
-    draw = static.sphere if len(maps) == 1 else static.sphere_pair
-    static.save(draw(*maps, links=links, title=title, width=PAGE), path)
+    more: dict[str, Any] = {"links": links, "title": title, "width": PAGE}
+    if len(maps) == 1:
+        static.save(static.sphere(maps[0], **more), path)
+    else:
+        static.save(static.sphere_pair(maps[0], maps[1], names=names or SIDES, **more), path)
 
 
-def _figures(maps: Sequence[Map], *, links: bool | None) -> dict[str, Figure]:
+def _figures(maps: Sequence[Map], names: Sequence[str], *, links: bool | None) -> dict[str, Figure]:
     """The figures of a page by their headings."""
     if len(maps) == 1:
-        return {"": _figure(maps, links=links, title="", morph=False)}
+        return {"": _figure(maps, names, links=links, title="", morph=False)}
+    one, other = names or SIDES
     return {
-        "Before and after": _figure(maps, links=links, title="", morph=False),
-        "The way from before to after (its ends are the maps; what lies between is only the way)": _figure(
-            maps, links=links, title="", morph=True
+        both_of(names): _figure(maps, names, links=links, title="", morph=False),
+        f"The way from {one} to {other} (its ends are the maps; what lies between is only the way)": _figure(
+            maps, names, links=links, title="", morph=True
         ),
     }
+
+
+def both_of(names: Sequence[str]) -> str:
+    """The heading of a picture of two sets."""
+    return " and ".join(names) if names else "Before and after"
 
 
 def warn_of(maps: Sequence[Map], progress: Progress) -> None:
@@ -210,10 +235,10 @@ def foot_of(maps: Sequence[Map], command: str) -> dict[str, str]:
     return foot | ({"command": command} if command else {})
 
 
-def title_of(embeddings: Drawable, after: Drawable | None) -> str:
-    """Model and data, as far as they are known."""
+def title_of(embeddings: Drawable, after: Drawable | None, names: Sequence[str] = ()) -> str:
+    """Names, else models, and data, as far as they are known."""
     sets = [each.made_from for each in (embeddings, after) if each is not None]
-    models = [_known(made, "model") or _known(made, "file") for made in sets]
+    models = names or [_known(made, "model") or _known(made, "file") for made in sets]
     model = " → ".join(dict.fromkeys(name for name in models if name)) or "Images and texts"
     data, split = (_known(embeddings.made_from, key) for key in ("dataset", "split"))
     return model + (f" on {data}" if data else "") + (f" ({split})" if data and split else "")

@@ -152,7 +152,7 @@ def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Fig
     for side, panel in sides.items():
         alignment, uniformity = (panel.values.get(key) for key in KEYS)
         if alignment is not None and uniformity is not None:
-            points[side or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
+            points[side or panel.name or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
     text = "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020)."
     try:
         path = path_of(source)

@@ -11,6 +11,7 @@ from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
 from geomclip.panels.comparison.blocks import HEADS
 from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.naming import side_of
 from geomclip.panels.sources import SIDES
 from geomclip.reports import commands, numbers
 from geomclip.reports.cards import Card, galleries, moves
@@ -41,7 +42,9 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
     return Page(
         kind="compare",
         kicker="Before and after",
-        title=" → ".join(str(side.get("model") or "unnamed model") for side in (comparison.before, comparison.after)),
+        title=" → ".join(
+            side_of(side, str(side.get("model") or "unnamed model")) for side in (comparison.before, comparison.after)
+        ),
         lines=[*sides, how],
         remarks=comparison.notes,
         tiles=numbers.headline(groups),
@@ -55,7 +58,7 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
         command=command,
         missing=None if view.spaces else _missing(comparison),
         maps=view.maps,
-        pictures=figures_of(panels, view.spaces, comparison.after.get("name")),
+        pictures=figures_of(panels, view.spaces, comparison.after.get("source")),
         galleries=_galleries(view.spaces) if view.spaces else {},
         items=view.items,
         by=_by(comparison),
@@ -79,7 +82,7 @@ def _missing(comparison: Comparison) -> Missing:
 
 def call_of(comparison: Comparison, out: Path) -> str:
     """The calls in Python that make the page, as far as the names of both sides are known."""
-    sides = [comparison.before.get("name"), comparison.after.get("name")]
+    sides = [comparison.before.get("source"), comparison.after.get("source")]
     named = commands.called("compare", *sides) if all(sides) else "geomclip.compare(before, after)"
     return f"geomclip.report({named}, {str(out)!r})"
 

@@ -59,7 +59,7 @@ def test_two_results_give_a_table(run: Cli, place: Path) -> None:
     assert "paired intervals of 1,000 resamples, for this gallery" in run(*sides, "--resample", "queries").out
     assert sum(line.startswith("Modality gap  ") for line in lines) == 1
     assert max(map(len, lines[6:])) <= 80
-    assert any(line.endswith("more: --full") for line in lines)
+    assert ": --full" in done.out
     full = run(*sides, "--full").out
     assert sum(line.split()[:1] == ["modality_gap"] for line in full.splitlines()) == 1
     assert "--full" not in full
@@ -290,7 +290,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.json", "c.npz"], "c.npz: no such file"),
         (["a.json", "empty"], "empty is a folder, but no store of embeddings, no run of finetune and no model"),
         (["a.json", "deno"], "deno"),
-        (["a.json", "b.json", "--out", "x"], "x must end in .json, .csv, .md or .html"),
+        (["a.json", "b.json", "--out", "x"], "x must end in .json, .csv, .md, .tex or .html"),
         (["a.npz", "b.npz", "--no-thumbnails"], "--no-thumbnails is of a page: --out FILE.html writes one"),
         (["a.json", "b.json", "--out", "x.html", "--data", "emoji"], "--data says where images lie, and both sides"),
         (["a.npz", "b.npz", "--out", "x.html", "--limit", "3"], "--limit says how to extract"),
@@ -326,7 +326,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.json", "b.json", "--resample", "images"], "--resample"),
         (["a.npz", "classes.npz"], "one side has pairs, the other classes"),
         (["a.json", "b.json", "--bootstrap", "-1"], "--bootstrap"),
-        (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points?"),
+        (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points or --cite?"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(

@@ -659,7 +659,7 @@ def test_files_hold_what_the_comparison_holds(tmp_path: Path) -> None:
 
 
 def test_other_names_and_pages_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must end in .json, .csv or .md$"):
+    with pytest.raises(InputError, match=r"must end in .json, .csv, .md or .tex$"):
         both().save(tmp_path / "x.txt")
     with pytest.raises(InputError, match=r"x.html: a page of a comparison is made by geomclip.report\(comparison, "):
         both().save(tmp_path / "x.html")

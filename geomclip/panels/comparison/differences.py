@@ -305,4 +305,4 @@ def _identity(panel: Panel) -> dict[str, Any]:
     record = panel.to_dict()
     names = ("dataset", "split", "model", "pretrained", "precision", "task", "n_images", "n_texts", "dim")
     more = ("logit_scale", "logit_scale_source", "seed", "data_sha256", "features_sha256", "warnings")
-    return {name: record[name] for name in (*names, *more)}
+    return {name: record[name] for name in (*names, *more)} | ({"name": panel.name} if panel.name else {})

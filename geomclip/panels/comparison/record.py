@@ -277,7 +277,7 @@ class Comparison:
         return result
 
     def save(self, path: str | Path) -> Path:
-        """Write PATH whole or not at all: .json, .csv (a row a key) or .md (a table); `geomclip.report` makes a page.
+        """Write PATH whole or not at all: .json, .csv (a row a key), .md or .tex; `geomclip.report` makes a page.
 
         Parameters
         ----------
@@ -295,6 +295,31 @@ class Comparison:
         from geomclip.panels.comparison.tables import save
 
         return save(self, path)
+
+    def to_latex(
+        self, keys: str | Sequence[str] | None = None, *, interval: str | None = "±", caption: str = "", label: str = ""
+    ) -> str:
+        """Before, after and change as a LaTeX table that needs the package booktabs; what is better is in bold.
+
+        Parameters
+        ----------
+        keys : str or sequence of str, optional
+            In their order; "all" for every number. Left out: the primary ones, and up to ten that answer most.
+        interval : "±", "range" or None
+            Half the width of the 95 % interval behind each change, its ends in brackets, or none.
+        caption, label : str
+            With one of them the table floats.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, or `interval` is another.
+        """
+        from geomclip.panels.naming import side_of
+        from geomclip.panels.papers.table import of_changes
+
+        names = [side_of(side, which) for which, side in (("before", self.before), ("after", self.after))]
+        return of_changes(self.rows, names, keys, interval=interval).to_latex(caption, label)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a key: before, after, difference, the ends of its interval, verdict, p and q."""

@@ -102,3 +102,6 @@ class Changes(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The record that a file holds."""
+
+    def to_latex(self) -> str:
+        """The table of a paper."""

@@ -23,7 +23,7 @@ from geomclip.panels.sentences import number
 from geomclip.panels.short import ARROW
 from geomclip.panels.tables import COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
 
-SUFFIXES = (".json", ".csv", ".md")
+SUFFIXES = (".json", ".csv", ".md", ".tex")
 ENDS = (32, 39, 46, 53, 60, 67, 72)
 """Where the key, the numbers and q of a line end; the verdict follows, and 80 columns are full."""
 ROOM = 6
@@ -133,7 +133,7 @@ def legend(comparison: Changes) -> Iterator[str]:
 
 
 def described(side: Mapping[str, Any]) -> str:
-    """Data, split, model and weights of one side, and the file it came from."""
+    """Data, split, model and weights of one side, and its name, or the file it came from."""
     split = f" ({side['split']})" if side.get("split") else ""
     model = side.get("model") or "unnamed model"
     weights = f", {side['pretrained']}" if side.get("pretrained") not in (None, "", model) else ""
@@ -263,6 +263,11 @@ def comparison_markdown(comparison: Changes) -> str:
     return "\n".join(line.replace("<", "&lt;") for line in lines).rstrip() + "\n"
 
 
+def comparison_latex(comparison: Changes) -> str:
+    """The chosen rows as a table for a paper."""
+    return comparison.to_latex()
+
+
 def comparison_csv(comparison: Changes) -> str:
     """A line a number, those of groups after those of all; numbers to the last digit."""
     text = StringIO()
@@ -320,7 +325,7 @@ def check_name(path: Path, also: tuple[str, ...] = ()) -> None:
     Raises
     ------
     InputError
-        If it ends in none of .json, .csv, .md, nor in one of those that the caller writes `also`.
+        If it ends in none of .json, .csv, .md, .tex, nor in one of those that the caller writes `also`.
     """
     known = (*SUFFIXES, *also)
     if path.suffix not in known:
@@ -336,6 +341,6 @@ def save(comparison: Changes, path: str | Path) -> Path:
     if path.suffix == ".json":
         atomic_json(path, comparison.to_dict())
     else:
-        text = comparison_csv(comparison) if path.suffix == ".csv" else comparison_markdown(comparison)
-        atomic_bytes(path, text.encode())
+        text = {".csv": comparison_csv, ".md": comparison_markdown, ".tex": comparison_latex}[path.suffix](comparison)
+        atomic_bytes(path, text.encode("utf-8", "replace"))
     return path

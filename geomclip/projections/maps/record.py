@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geomclip.machine import notebooks
 from geomclip.projections.maps import files
 
 DIMENSIONS = {"plane": 2, "sphere": 3, "space": 3}
@@ -369,6 +370,9 @@ class Map:
         texts = ("text", "text_id") if self.text is not None else ()
         names = ("image", "image_id", *texts, "image_of_text", "caption")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _repr_png_(self) -> bytes | None:
+        return notebooks.png(self)
 
     def __repr__(self) -> str:
         return f"Map({self._what()}, {self.kind})"
