@@ -18,7 +18,6 @@ from typing import Any
 import click
 
 from geomclip.cli.arguments import (
-    check_conditions,
     check_plan,
     drawn,
     logit_scale,
@@ -30,6 +29,7 @@ from geomclip.cli.arguments import (
     term_weights,
 )
 from geomclip.cli.commands import Commands, examples
+from geomclip.cli.gates import check_changes, check_values, judged, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
     CACHE,
@@ -58,7 +58,6 @@ from geomclip.cli.options import (
     WORK,
 )
 from geomclip.cli.terminal import explain, progress_bar, stdout_console
-from geomclip.machine.errors import GateError
 from geomclip.machine.outputs import check_output_file, check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.machine.words import nearest, one_line, speak_of_flags
@@ -102,6 +101,7 @@ def app(context: click.Context) -> None:
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
         "geomclip measure --embeddings vectors.npz --metrics all --json",
         "geomclip measure --data csv:pairs.csv --text-column caption --by source",
+        "geomclip measure --embeddings vectors.npz --fail-if 'image_retrieval_recall@1 < 0.3'",
     ),
 )
 @click.pass_context
@@ -119,6 +119,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     from geomclip.panels.options import NAMES
 
     measurement.metric_keys(options["metrics"])  # before the long work, since names can be mistyped
+    check_values(options)
     how = {name: options[name] for name in NAMES} | {"logit_scale": scale}
     with progress_bar(quiet=options["quiet"]) as progress:
         extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
@@ -130,6 +131,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
         click.echo(tables.panel_json(panel))
     else:
         listings.print_panel(panel, stdout_console())
+    judged(options, panel.failure).trip()
 
 
 @app.command(
@@ -211,12 +213,15 @@ def extract(**options: Any) -> None:
         "geomclip finetune --method ft --epochs 4 --out runs/ft",
         "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
         "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8",
+        "geomclip finetune --fail-if 'image_retrieval_recall@1 < -0.01 and q<0.05'",
         "geomclip finetune --resume --out runs/ft",
     ),
 )
 def finetune(**options: Any) -> None:
     """Fine-tune a model; measure the held-out split before and after."""
     options["weights"] = term_weights(options["weights"])
+    check_changes(options, measured_keys(options["metrics"], pairs=True), primary=None, nameable=False)
+    conditions = {name: options.pop(name) for name in ("fail_if", "warn_if")}
     as_json, quiet = options.pop("as_json"), options.pop("quiet")
     del options["debug"]
     for name in ("per_sample", "compile", "grad_checkpointing"):
@@ -233,10 +238,11 @@ def finetune(**options: Any) -> None:
         return
     if as_json:
         click.echo(tables.comparison_json(result.comparison))
-        return
-    listings.print_comparison(result.comparison, stdout_console())
-    for note in result.notes:
-        click.echo(note)
+    else:
+        listings.print_comparison(result.comparison, stdout_console())
+        for note in result.notes:
+            click.echo(note)
+    judged(conditions, result.comparison.failure).trip()
 
 
 @app.command(
@@ -294,7 +300,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
     page = of_page(context, options, out)
     before, after = options["before"], options["after"]
     kinds = [sources.kind(before), sources.kind(after)]
-    check_conditions(options, kinds)
+    known = None if "result" in kinds else measured_keys(options["metrics"])
+    check_changes(options, known, primary=options["primary"])
     chosen = of_sides(context, options, COMPARE)
     if page and not {"model", "file"} & set(kinds):
         sources.check_options(chosen, kinds, pictures=page["thumbnails"])
@@ -315,15 +322,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         click.echo(tables.comparison_json(result))
     else:
         listings.print_comparison(result, stdout_console())
-    sys.stdout.flush()
-    tripped = {
-        name: [line for condition in options[name] if (line := result.failure(condition))]
-        for name in ("warn_if", "fail_if")
-    }
-    for line in tripped["warn_if"]:
-        click.echo(f"geomclip: warning: --warn-if {line}", err=True)
-    if tripped["fail_if"]:
-        raise GateError(f"--fail-if {'; '.join(tripped['fail_if'])}")
+    judged(options, result.failure).trip()
 
 
 @app.command(

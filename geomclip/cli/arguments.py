@@ -100,24 +100,6 @@ def of_page(context: click.Context, options: dict[str, Any], out: Path | None) -
     return {}
 
 
-def check_conditions(options: dict[str, Any], kinds: Sequence[str]) -> None:
-    """Refuse primary keys and conditions of gates that cannot be, before the long work; ValueError says why.
-
-    Of a result the keys are not known yet: which are there is found out when it is read.
-    """
-    from geomclip.metrics import METRICS
-    from geomclip.panels.comparison import Gate
-    from geomclip.panels.comparison.verdicts import primary_keys
-    from geomclip.panels.measurement import metric_keys
-
-    known = [key for key in METRICS if key in metric_keys(options["metrics"])]
-    primary = primary_keys(options["primary"], known=None if "result" in kinds else known)
-    for condition in (*options["fail_if"], *options["warn_if"]):
-        gate = Gate.of(condition, known=None if "result" in kinds else known, primary=primary)
-        if gate.judges and not options["bootstrap"]:
-            raise InputError(f"condition {condition!r}: --bootstrap 0 leaves no intervals to judge by")
-
-
 def logit_scale(options: dict[str, Any]) -> float | None:
     """One logit scale from two ways to say it; None if neither is used, or the command has neither."""
     scale, temperature = options.get("logit_scale"), options.get("temperature")

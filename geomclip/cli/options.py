@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -105,6 +106,7 @@ MEASURE = [
     BY,
     BOOTSTRAP,
     DTYPE,
+    *gates(OF_VALUES),
     path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
 ]
@@ -128,14 +130,7 @@ COMPARE = [
         help="What the comparison is about, named before looking; default recall@1 both ways, or accuracy@1.",
     ),
     choice("--resample", ["gallery", "queries"], "Over other images as both, or other queries to this one.", "gallery"),
-    click.Option(
-        ["--fail-if"],
-        metavar="CONDITION",
-        multiple=True,
-        help="Exit 3 if 'KEY<NUMBER' (<= > >=) of the change; 'KEY worse' of a primary key, or with ' and q<0.05' of "
-        "any; may be given again.",
-    ),
-    click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
+    *gates(OF_CHANGES),
     path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
     *PAGE,
     AS_JSON,
@@ -227,6 +222,7 @@ RUN = [
     BOOTSTRAP,
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
+    *gates(OF_RUNS),
     AS_JSON,
 ]
 # those of MODEL and DATA without defaults: a resumed run has what it began with

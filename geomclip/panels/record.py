@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomclip.panels.fields import as_record
 from geomclip.panels.files import save
+from geomclip.panels.gates import value_failure
 from geomclip.panels.items import Items
 
 if TYPE_CHECKING:
@@ -73,6 +74,31 @@ class Panel:
     def replace(self, **changes: Any) -> Panel:
         """The same panel with some fields changed."""
         return replace(self, **changes)
+
+    def fails(self, condition: str) -> bool:
+        """Whether a condition on a value holds, as `geomclip measure --fail-if` has them.
+
+        Parameters
+        ----------
+        condition : str
+            'KEY<NUMBER' (or <=, >, >=).
+
+        Raises
+        ------
+        ValueError
+            If the condition cannot be read, is of changes alone ('KEY worse', 'and q<0.05'), or its key is not in this
+            panel (the nearest are named) or has no value: a gate that cannot be judged must not pass.
+
+        Examples
+        --------
+        >>> Panel({"image_retrieval_recall@1": 0.25}).fails("image_retrieval_recall@1 < 0.3")
+        True
+        """
+        return bool(self.failure(condition))
+
+    def failure(self, condition: str) -> str:
+        """A line on a condition that holds, with the value; '' for one that does not. Raises as `fails`."""
+        return value_failure(condition, self.values, ci=self.ci, notes=self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as `measure --out` writes it: JSON types only, a superset of CLIP_benchmark's."""

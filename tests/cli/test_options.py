@@ -104,7 +104,8 @@ def typed(each: click.Option, default: object) -> list[str]:
 def outcome(*arguments: str) -> tuple[str, str]:
     """What a command calls, and the error with which it ends; not what it was called with, which pages show."""
     world = MagicMock()
-    world.compare.return_value.failure.return_value = ""  # no condition of --fail-if holds
+    for judge in (world.compare.return_value, world.measure.return_value, world.finetune.return_value.comparison):
+        judge.failure.return_value = ""  # no condition of --fail-if holds
     # all modules first: one that is imported while another is patched would keep what it took from there
     called = [
         (import_module(f"geomclip.{module}"), name) for module, _, name in (each.rpartition(".") for each in CALLED)
