@@ -47,7 +47,9 @@ from geomclip.cli.options import (
     MODEL,
     PLAN,
     PLANNED,
+    PROGRESS,
     PROJECT,
+    QUIET,
     REPORT,
     RUN,
     SEED,
@@ -121,7 +123,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     measurement.metric_keys(options["metrics"])  # before the long work, since names can be mistyped
     check_values(options)
     how = {name: options[name] for name in NAMES} | {"logit_scale": scale}
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
         embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
         panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
@@ -172,7 +174,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
     else:
         how = {name: options[name] for name in ("captions", "bootstrap", "seed", "dtype", "device")}
         how |= {"logit_scale": scale, "metrics": keys or planning.DEFAULT}
-        with progress_bar(quiet=options["quiet"]) as progress:
+        with progress_bar(**picked(options, PROGRESS)) as progress:
             extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
             embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
             panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
@@ -201,7 +203,7 @@ def extract(**options: Any) -> None:
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
     encoder = load_encoder(**picked(options, MODEL, SEED, CACHE))
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE))
     click.echo(store)
 
@@ -222,7 +224,7 @@ def finetune(**options: Any) -> None:
     options["weights"] = term_weights(options["weights"])
     check_changes(options, measured_keys(options["metrics"], pairs=True), primary=None, nameable=False)
     conditions = {name: options.pop(name) for name in ("fail_if", "warn_if")}
-    as_json, quiet = options.pop("as_json"), options.pop("quiet")
+    as_json, quiet, log_every = (options.pop(name) for name in ("as_json", "quiet", "log_every"))
     del options["debug"]
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
@@ -232,7 +234,7 @@ def finetune(**options: Any) -> None:
     from geomclip.training.processes import is_follower
 
     elsewhere = is_follower()
-    with progress_bar(quiet=quiet or elsewhere) as progress:
+    with progress_bar(quiet=quiet or elsewhere, log_every=log_every) as progress:
         result = finetuning(**options, progress=progress)
     if elsewhere:
         return
@@ -246,7 +248,7 @@ def finetune(**options: Any) -> None:
 
 
 @app.command(
-    params=[click.Argument(["checkpoint"]), *EXPORT, *CACHE, *COMMON],
+    params=[click.Argument(["checkpoint"]), *EXPORT, *CACHE, *QUIET, *DEBUG],
     epilog=examples(
         "geomclip export runs/m2mix-emoji-1 --to openclip --out mine",
         "geomclip export runs/m2mix-emoji-1/model.safetensors --to hf --out mine-hf",
@@ -308,7 +310,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         page |= {name: chosen.pop(name) for name in sources.OF_IMAGES if name in chosen}
     always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "resample", "cache_dir")}
     always["primary"] = options["primary"] or None
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         result = panels.compare(before, after, **always, progress=progress, **chosen)
         if page and out is not None:
             page |= {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
@@ -355,7 +357,7 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
     always = {name: options[name] for name in ("points", "bootstrap", "seed", "cache_dir")}
     always |= {"thumbnails": not options["no_thumbnails"], "curves": not options["no_curves"]}
     chosen = of_sides(context, options, REPORT)
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         click.echo(reports.report(source, out, **always, progress=progress, command=context.obj, **chosen))
 
 
@@ -377,7 +379,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
     refuse_what_needs_two(context, options)
     how = {name: options[name] for name in ("method", "captions", "links", "intersect")}
     how |= {"random_state": options["seed"], "command": context.obj}
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         globe.plot_sphere(*drawn(context, options, progress), out=out, progress=progress, **how)
     for file in out:
         click.echo(file)
@@ -404,7 +406,7 @@ def project(context: click.Context, /, **options: Any) -> None:
     how = drawing.options_of(method, **picked(options, ESTIMATOR))
     how |= {name: options[name] for name in ("captions", "intersect")}
     how |= {"random_state": options["seed"], "command": context.obj}
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         sets = drawn(context, options, progress)
         files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress, **how)
     for file in (*files.coordinates, files.picture):
@@ -443,11 +445,11 @@ def data(context: click.Context, /, data_root: Path | None, cache_dir: Path | No
     params=[click.Argument(["name"]), *DOWNLOAD, *CACHE, *COMMON],
     epilog=examples("geomclip data download coco", "geomclip data download coco --data-root datasets"),
 )
-def download(name: str, *, quiet: bool, debug: bool, **options: Any) -> None:
+def download(name: str, *, quiet: bool, log_every: int, debug: bool, **options: Any) -> None:
     """Fetch a data set from its official address; go on where a stopped download ended."""
     from geomclip.pairs.download import download_dataset
 
-    with progress_bar(quiet=quiet, of_bytes=True) as progress:
+    with progress_bar(quiet=quiet, log_every=log_every, of_bytes=True) as progress:
         folder = download_dataset(name, **options, progress=progress)
     click.echo(folder)
 

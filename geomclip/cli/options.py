@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
+from geomclip.cli.line_progress import LOG_EVERY
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -83,7 +84,18 @@ WORK = [
 SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
-COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
+QUIET = [switch("--quiet", "No progress on stderr.")]
+PROGRESS = [
+    *QUIET,
+    click.Option(
+        ["--log-every"],
+        type=click.IntRange(min=0),
+        metavar="SECONDS",
+        default=LOG_EVERY,
+        help="Where stderr is no terminal: a line of progress as often; 0: none.",
+    ),
+]
+COMMON = [*PROGRESS, *DEBUG]
 EMBEDDINGS = path("--embeddings", "PATH", "A store, .npz or .npy in place of a model and data.")
 SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
