@@ -59,8 +59,9 @@ from geomclip.cli.options import (
     WEIGHTS,
     WORK,
 )
+from geomclip.cli.outs import check_outs, others, pages
 from geomclip.cli.terminal import explain, progress_bar, stdout_console
-from geomclip.machine.outputs import check_output_file, check_output_folder
+from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.machine.words import nearest, one_line, speak_of_flags
 
@@ -109,9 +110,9 @@ def app(context: click.Context) -> None:
 @click.pass_context
 def measure(context: click.Context, /, **options: Any) -> None:
     """Extract embeddings, or load them, and print the panel of numbers."""
-    out = options["out"]
-    if out is not None:
-        check_output_file(out, ".json")
+    from geomclip.panels import documents
+
+    check_outs(options["out"], documents.SUFFIXES)
     scale = logit_scale(options)
     if options["embeddings"] is not None:
         refuse_beside_embeddings(context, but="device")
@@ -127,8 +128,12 @@ def measure(context: click.Context, /, **options: Any) -> None:
         extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
         embeddings = sources.vectors(options["embeddings"], extraction, dtype=options["dtype"], progress=progress)
         panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
-    if out is not None:
-        panel.save(out)
+        for out in others(options["out"]):
+            panel.save(out)
+        for out in pages(options["out"]):
+            from geomclip.reports import report as write_page
+
+            write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=context.obj)
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
     else:
@@ -280,6 +285,7 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
         "geomclip compare demo runs/m2mix-emoji-1 --metrics all --out changes.md",
         "geomclip compare old-store new-store --fail-if 'image_retrieval_recall@1<-0.01'",
         "geomclip compare a.json b.json --primary alignment --fail-if 'alignment worse'",
+        "geomclip compare a.json b.json --out changes.json --out changes.html",
         "geomclip compare ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco --json",
     ),
 )
@@ -295,11 +301,10 @@ def compare(context: click.Context, /, **options: Any) -> None:
     from geomclip.panels import sources
     from geomclip.panels.comparison import tables
 
-    out: Path | None = options["out"]
-    if out is not None:
+    for out in options["out"]:
         tables.check_name(out, also=(".html",))
-        check_output_file(out)
-    page = of_page(context, options, out)
+    check_outs(options["out"], tables.SUFFIXES)
+    page = of_page(context, options)
     before, after = options["before"], options["after"]
     kinds = [sources.kind(before), sources.kind(after)]
     known = None if "result" in kinds else measured_keys(options["metrics"])
@@ -312,14 +317,14 @@ def compare(context: click.Context, /, **options: Any) -> None:
     always["primary"] = options["primary"] or None
     with progress_bar(**picked(options, PROGRESS)) as progress:
         result = panels.compare(before, after, **always, progress=progress, **chosen)
-        if page and out is not None:
-            page |= {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
-            page |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
+        for out in others(options["out"]):
+            result.save(out)
+        for out in pages(options["out"]):
+            how = page | {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
+            how |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
             from geomclip.reports import report as write_page
 
-            write_page(result, out, **page)
-        elif out is not None:
-            result.save(out)
+            write_page(result, out, **how)
     if options["as_json"]:
         click.echo(tables.comparison_json(result))
     else:

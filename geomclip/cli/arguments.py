@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from geomclip.cli.options import CACHE, DATA, MODEL, PAGE, PLANNED, SEED, WORK
+from geomclip.cli.outs import pages
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.words import option
@@ -91,9 +92,9 @@ def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -
     return sources.loaded((before, after), sources.SIDES, progress=progress, **common)
 
 
-def of_page(context: click.Context, options: dict[str, Any], out: Path | None) -> dict[str, Any]:
+def of_page(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """What is wanted of a page; InputError if something is, and no page is written."""
-    if out is not None and out.suffix == ".html":
+    if pages(options["out"]):
         return {"thumbnails": not options["no_thumbnails"], "points": options["points"]}
     if idle := list(typed(context, PAGE)):
         raise InputError(f"{flags(idle)} is of a page: --out FILE.html writes one")

@@ -10,6 +10,7 @@ import click
 
 from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
 from geomclip.cli.line_progress import LOG_EVERY
+from geomclip.cli.outs import outs
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -119,7 +120,7 @@ MEASURE = [
     BOOTSTRAP,
     DTYPE,
     *gates(OF_VALUES),
-    path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
+    *outs("Write the result: .json (FILE.items.parquet beside it), .csv, .md, or .html (a page) by its name"),
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
 ]
 PAGE = [
@@ -143,7 +144,7 @@ COMPARE = [
     ),
     choice("--resample", ["gallery", "queries"], "Over other images as both, or other queries to this one.", "gallery"),
     *gates(OF_CHANGES),
-    path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
+    *outs("Write the comparison: .json, .csv, .md, or .html (a page) by its name"),
     *PAGE,
     AS_JSON,
 ]

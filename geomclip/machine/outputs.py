@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from geomclip.machine.errors import InputError
@@ -23,6 +24,25 @@ def check_output_file(path: Path, suffix: str | None = None) -> None:
     if path.is_dir():
         raise InputError(f"{option('out', str(path))} is a folder: name a file in it")
     check_output_folder(path.parent)
+
+
+def check_output_files(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
+    """Refuse, before any long work, output files of which one could not be written at its end.
+
+    Raises
+    ------
+    InputError
+        If one has another name than those that are written, is named twice, or `check_output_file` refuses it.
+    """
+    known = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+    seen = set[Path]()
+    for path in paths:
+        if path.suffix not in suffixes:
+            raise InputError(f"{option('out', str(path))} must be a file whose name ends in {known}")
+        check_output_file(path)
+        if path.resolve() in seen:
+            raise InputError(f"{option('out', str(path))} is named twice: leave one out")
+        seen.add(path.resolve())
 
 
 def check_output_folder(folder: Path) -> None:

@@ -108,7 +108,25 @@ class Panel:
         return result
 
     def save(self, path: str | Path) -> Path:
-        """Write PATH (JSON) and beside it PATH with `.items.parquet`, each whole or not at all."""
+        """Write PATH, whole or not at all: .csv (a row a key), .md (tables), else JSON and its `.items.parquet` beside.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        InputError, GeomclipError
+            If the place cannot be written to, or the disk is full.
+        """
+        if Path(path).suffix in (".csv", ".md"):
+            from geomclip.panels import documents
+
+            return documents.save(self, Path(path))
         return save(self.to_dict(), self.items, path)
 
     def to_pandas(self) -> pandas.DataFrame:
