@@ -39,6 +39,7 @@ class Panel:
     items: Items = field(default_factory=dict)  # "image", "text": columns
     params: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)  # when: what differs between two runs alike, as seconds do
     made_from: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     n_images: int = 0

@@ -18,6 +18,8 @@ from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number, read
 
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
+TIMES = ("seconds", "written")
+"""Fields of a result that differ between two runs alike: a page does not have them, and is the same twice."""
 HEADLINE = (
     "alignment",
     "uniformity_joint",
@@ -182,16 +184,19 @@ def _scaled(start: float, end: float, low: float, high: float, value: float, mar
 
 
 def panel_files(panel: Panel) -> dict[str, str]:
-    """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without the seconds it took."""
-    kept = {key: value for key, value in panel.to_dict().items() if key != "seconds"}
-    return {"report.json": _json(kept), "report.csv": panel_csv(panel)}
+    """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without TIMES."""
+    return {"report.json": _json(_timeless(panel.to_dict())), "report.csv": panel_csv(panel)}
 
 
 def comparison_files(comparison: Comparison) -> dict[str, str]:
     """The same of a comparison."""
     from geomclip.panels.comparison.tables import comparison_csv
 
-    return {"compare.json": _json(comparison.to_dict()), "compare.csv": comparison_csv(comparison)}
+    return {"compare.json": _json(_timeless(comparison.to_dict())), "compare.csv": comparison_csv(comparison)}
+
+
+def _timeless(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in TIMES}
 
 
 def _json(result: Mapping[str, Any]) -> str:

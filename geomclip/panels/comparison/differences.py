@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.machine.clock import utc_now
 from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.panels.comparison import draws, influences, notes, verdicts
@@ -113,6 +114,7 @@ def compare(
         resample=used,
         by=str(before.params.get("by") or ""),
         groups=groups,
+        written={"created": utc_now()} if whole else {},
     )
 
 

@@ -62,6 +62,7 @@ class Comparison:
     resample: str = ""  # of RESAMPLED: what paired intervals are over; "" where there are none
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)  # when: what differs between two runs alike
     # what it is of, as long as that is in memory: a page shows it, the other files do not have it
     sides: tuple[Measured, Measured] | None = None
 
@@ -133,6 +134,7 @@ class Comparison:
                 key: {**vars(row), "ci": None if row.ci is None else list(row.ci)} for key, row in self.rows.items()
             },
             "notes": list(self.notes),
+            "written": dict(self.written),
         }
         if self.groups:
             result |= {"by": self.by, "groups": {name: group.to_dict() for name, group in self.groups.items()}}
