@@ -471,6 +471,17 @@ def doctor(cache_dir: Path | None, **_: Any) -> None:
     listings.print_findings(doctoring.examine(cache_dir=cache_dir), stdout_console())
 
 
+@app.command(
+    params=[click.Argument(["name"], required=False), *DEBUG],
+    epilog=examples("geomclip schema", "geomclip schema measure"),
+)
+def schema(name: str | None, **_: Any) -> None:
+    """Print the JSON Schema of what a command writes, by its NAME; without one, the names."""
+    from geomclip.cli import schemas
+
+    click.echo(schemas.schema(name).rstrip() if name else "\n".join(schemas.names()))
+
+
 def usage_message(error: click.ClickException) -> str:
     """One line for arguments that cannot be used, with the nearest names for an unknown option."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
