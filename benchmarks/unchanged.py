@@ -182,7 +182,11 @@ CASES = (
     Case("lists", ("models --cache-dir cache", "data --cache-dir cache")),
     Case(
         "help",
-        ("--help", "--version", *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground", "schema"))),
+        (
+            "--help",
+            "--version",
+            *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground", "schema")),
+        ),
     ),
     Case(
         "errors",

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from geomclip.cli.arguments import (
     term_weights,
 )
 from geomclip.cli.commands import Commands, examples
-from geomclip.cli.gates import check_changes, check_values, judged, measured_keys
+from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
     CACHE,
@@ -118,7 +119,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
         refuse_beside_embeddings(context, but="device")
     from geomclip import panels
     from geomclip.cli import listings
-    from geomclip.panels import measurement, sources, tables
+    from geomclip.panels import measurement, sources, summary, tables
     from geomclip.panels.options import NAMES
 
     measurement.metric_keys(options["metrics"])  # before the long work, since names can be mistyped
@@ -138,7 +139,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
         click.echo(tables.panel_json(panel))
     else:
         listings.print_panel(panel, stdout_console())
-    judged(options, panel.failure).trip()
+    conclude(options, panel.failure, partial(summary.of_panel, panel, "geomclip measure"))
 
 
 @app.command(
@@ -228,12 +229,13 @@ def finetune(**options: Any) -> None:
     """Fine-tune a model; measure the held-out split before and after."""
     options["weights"] = term_weights(options["weights"])
     check_changes(options, measured_keys(options["metrics"], pairs=True), primary=None, nameable=False)
-    conditions = {name: options.pop(name) for name in ("fail_if", "warn_if")}
+    gated = {name: options.pop(name) for name in ("fail_if", "warn_if", "summary")}
     as_json, quiet, log_every = (options.pop(name) for name in ("as_json", "quiet", "log_every"))
     del options["debug"]
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
     from geomclip.cli import listings
+    from geomclip.panels import summary
     from geomclip.panels.comparison import tables
     from geomclip.training.finetune import finetune as finetuning
     from geomclip.training.processes import is_follower
@@ -249,7 +251,8 @@ def finetune(**options: Any) -> None:
         listings.print_comparison(result.comparison, stdout_console())
         for note in result.notes:
             click.echo(note)
-    judged(conditions, result.comparison.failure).trip()
+    about = partial(summary.of_comparison, result.comparison, "geomclip finetune", notes=result.notes)
+    conclude(gated, result.comparison.failure, about)
 
 
 @app.command(
@@ -298,7 +301,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     """
     from geomclip import panels
     from geomclip.cli import listings
-    from geomclip.panels import sources
+    from geomclip.panels import sources, summary
     from geomclip.panels.comparison import tables
 
     for out in options["out"]:
@@ -329,7 +332,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         click.echo(tables.comparison_json(result))
     else:
         listings.print_comparison(result, stdout_console())
-    judged(options, result.failure).trip()
+    conclude(options, result.failure, partial(summary.of_comparison, result, "geomclip compare"))
 
 
 @app.command(

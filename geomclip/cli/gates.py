@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from geomclip.machine.errors import GateError, InputError
-from geomclip.machine.words import one_line
+from geomclip.machine.outputs import append_text, check_appending
+
+if TYPE_CHECKING:
+    from geomclip.panels.gates import Outcome
 
 OF_VALUES = "'KEY<NUMBER' (<= > >=) of the value"
 OF_CHANGES = "'KEY<NUMBER' (<= > >=) of the change; 'KEY worse' of a primary key, or with ' and q<0.05' of any"
@@ -18,7 +21,7 @@ OF_RUNS = "'KEY<NUMBER' (<= > >=) of the change; 'KEY worse' of recall@1, or wit
 
 
 def gates(of: str) -> list[click.Option]:
-    """--fail-if and --warn-if, whose conditions are of values or of changes."""
+    """--fail-if and --warn-if, of values or of changes, and --summary, which says what came of them."""
 
     def repeated(flag: str, help: str) -> click.Option:
         return click.Option([flag], metavar="CONDITION", multiple=True, help=help)
@@ -26,6 +29,12 @@ def gates(of: str) -> list[click.Option]:
     return [
         repeated("--fail-if", f"Exit 3 if {of}; may be given again."),
         repeated("--warn-if", "As --fail-if, but a line on stderr alone."),
+        click.Option(
+            ["--summary"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Append a summary in Markdown: headline, gates, ten rows, notes; as for $GITHUB_STEP_SUMMARY.",
+        ),
     ]
 
 
@@ -38,6 +47,7 @@ def check_values(options: dict[str, Any]) -> None:
     """Of one panel: refuse conditions that cannot be, before the long work; ValueError says why."""
     from geomclip.panels.gates import OF_PAPERS, Gate
 
+    check_appending(options["summary"])
     known = [*measured_keys(options["metrics"]), *(OF_PAPERS if options["paper"] else ())]
     for condition in conditions(options):
         Gate.of_value(condition, known=known)
@@ -53,6 +63,7 @@ def check_changes(
     from geomclip.panels.comparison.verdicts import primary_keys
     from geomclip.panels.gates import Gate
 
+    check_appending(options["summary"])
     keys = None if known is None else list(known)
     named = primary_keys(primary, known=keys)
     for condition in conditions(options):
@@ -70,44 +81,42 @@ def measured_keys(metrics: str, *, pairs: bool = False) -> list[str]:
     return [key for key, metric in METRICS.items() if key in wanted and not (pairs and metric.group == "zeroshot")]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What came of the conditions: lines on those that hold, and on those that could not be judged."""
-
-    failed: tuple[str, ...] = ()
-    warned: tuple[str, ...] = ()
-    unjudged: tuple[str, ...] = ()
-    passed: tuple[str, ...] = ()  # the conditions that do not hold, as they were written
-
-    def trip(self) -> None:
-        """Say what holds, after all results are out.
-
-        Raises
-        ------
-        InputError
-            If a condition could not be judged: it must not pass for one that does not hold.
-        GateError
-            If one of --fail-if holds.
-        """
-        sys.stdout.flush()
-        for line in self.warned:
-            click.echo(f"geomclip: warning: --warn-if {line}", err=True)
-        if self.unjudged:
-            tripped = f"; --fail-if {'; '.join(self.failed)}" if self.failed else ""
-            raise InputError(f"{'; '.join(self.unjudged)}{tripped}")
-        if self.failed:
-            raise GateError(f"--fail-if {'; '.join(self.failed)}")
+def conclude(
+    options: dict[str, Any], failure: Callable[[str], str], summary: Callable[[Sequence[Outcome]], str]
+) -> None:
+    """Judge the conditions, append the summary if there is to be one, and trip: after all other results are out."""
+    outcomes = judged(options, failure)
+    sys.stdout.flush()
+    if options["summary"] is not None:
+        append_text(options["summary"], summary(outcomes))
+    trip(outcomes)
 
 
-def judged(options: dict[str, Any], failure: Callable[[str], str]) -> Judged:
+def judged(options: dict[str, Any], failure: Callable[[str], str]) -> list[Outcome]:
     """Each condition judged by `failure` of a panel or comparison."""
-    found: dict[str, list[str]] = {"fail_if": [], "warn_if": [], "unjudged": [], "passed": []}
-    for name in ("fail_if", "warn_if"):
-        for condition in options[name]:
-            try:
-                line = failure(condition)
-            except ValueError as problem:
-                found["unjudged"].append(one_line(problem))
-            else:
-                found[name if line else "passed"].append(line or condition)
-    return Judged(*(tuple(found[name]) for name in ("fail_if", "warn_if", "unjudged", "passed")))
+    from geomclip.panels.gates import judge
+
+    failed = [judge(condition, failure) for condition in options["fail_if"]]
+    return failed + [judge(condition, failure, holds="warned") for condition in options["warn_if"]]
+
+
+def trip(outcomes: Sequence[Outcome]) -> None:
+    """Say on stderr what holds.
+
+    Raises
+    ------
+    InputError
+        If a condition could not be judged: it must not pass for one that does not hold.
+    GateError
+        If one of --fail-if holds.
+    """
+    lines = {
+        word: [each.line for each in outcomes if each.word == word] for word in ("warned", "not judged", "tripped")
+    }
+    for line in lines["warned"]:
+        click.echo(f"geomclip: warning: --warn-if {line}", err=True)
+    tripped = f"--fail-if {'; '.join(lines['tripped'])}" if lines["tripped"] else ""
+    if lines["not judged"]:
+        raise InputError("; ".join(filter(None, (*lines["not judged"], tripped))))
+    if tripped:
+        raise GateError(tripped)

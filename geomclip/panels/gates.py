@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from geomclip.machine.words import near, option
+from geomclip.machine.words import near, one_line, option
 from geomclip.metrics import METRICS
 from geomclip.panels.intervals import Interval
 
@@ -183,6 +183,30 @@ class Gate:
             return row.verdict == self.verdict
         assert row.difference is not None
         return self.tests(row.difference)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a condition: one of the words below, and the line that tells it."""
+
+    condition: str
+    word: str  # "tripped", "warned", "not judged" or "passed"
+    line: str = ""
+
+
+def judge(condition: str, failure: Callable[[str], str], *, holds: str = "tripped") -> Outcome:
+    """The outcome of a condition by `failure` of a panel or comparison; `holds` is the word for one that holds.
+
+    Examples
+    --------
+    >>> judge("x<1", lambda condition: "").word
+    'passed'
+    """
+    try:
+        line = failure(condition)
+    except ValueError as problem:
+        return Outcome(condition, "not judged", one_line(problem))
+    return Outcome(condition, holds, line) if line else Outcome(condition, "passed")
 
 
 def change_failure(

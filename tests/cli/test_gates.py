@@ -15,10 +15,12 @@ import pytest
 from helpers import Done, assert_one_line, class_set, run_cli, small_set
 
 from geomclip.cli import app
-from geomclip.cli.gates import Judged, judged
+from geomclip.cli.gates import judged, trip
 from geomclip.embeddings.store import save
-from geomclip.machine.errors import InputError
-from geomclip.panels.measurement import measure
+from geomclip.machine.errors import GateError, GeomclipError, InputError
+from geomclip.panels.gates import Outcome
+from geomclip.panels.record import Panel
+from geomclip.panels.summary import of_panel
 
 Cli = Callable[..., Done]
 
@@ -97,7 +99,7 @@ def test_a_full_disk_is_no_regression(run: Cli, monkeypatch: pytest.MonkeyPatch)
     assert done.code == 1
     assert "the disk is full" in done.err
     assert "--fail-if" not in done.err
-    measure(small_set(), bootstrap=0)  # the file that was to be written is not there, in whole or part
+    # the file that was to be written is not there, in whole or part
     assert sorted(path.name for path in Path().iterdir()) == ["classes.npz", "pairs.npz"]
 
 
@@ -124,12 +126,81 @@ def test_conditions_are_judged_one_by_one() -> None:
             raise ValueError("x cannot be\njudged")
         return f"{condition!r}: holds" if condition == "a" else ""
 
-    options = {"fail_if": ("a", "b"), "warn_if": ("a", "x")}
-    found = judged(options, failure)
-    assert found == Judged(("'a': holds",), ("'a': holds",), ("x cannot be judged",), ("b",))
+    found = judged({"fail_if": ("a", "b"), "warn_if": ("a", "x")}, failure)
+    words = [("a", "tripped"), ("b", "passed"), ("a", "warned"), ("x", "not judged")]
+    assert [(each.condition, each.word) for each in found] == words
     with pytest.raises(InputError, match=r"^x cannot be judged; --fail-if 'a': holds$"):
-        found.trip()
-    assert Judged(passed=("b",)).trip() is None
+        trip(found)
+    with pytest.raises(GateError, match=r"^--fail-if 'a': holds$"):
+        trip(found[:2])
+    assert trip(found[1:2]) is None
+
+
+# --- summaries
+
+
+def test_a_summary_is_appended_with_gates_and_ten_rows_before_the_gate_trips(run: Cli) -> None:
+    Path("page").write_text("# Before\n\n")
+    gates = ("--fail-if", "modality_gap > 0.1", "--warn-if", "alignment<0")
+    for _ in range(2):
+        assert run(*MEASURE, *gates, "--summary", "page").code == 3
+    before, first, second = Path("page").read_text().split("### geomclip measure: gates 1 tripped, 1 passed\n")
+    assert before == "# Before\n\n"
+    assert first == second
+    assert "| `modality_gap > 0.1` | **tripped** | modality_gap is " in first
+    assert "| `alignment<0` | passed |  |" in first
+    rows = first.split("| metric |")[1].splitlines()[2:]
+    assert len([line for line in rows if line.startswith("| `")]) == 10
+    assert rows[0].startswith("| `modality_gap` |")  # that of the gate is there, and first
+
+
+def test_a_summary_of_a_comparison_begins_with_what_came_of_it(run: Cli) -> None:
+    save(small_set(24, seed=4), "other.npz")
+    sides = ("compare", "pairs.npz", "other.npz", "--bootstrap", 0, "--metrics", "alignment,modality_gap")
+    assert run(*sides, "--summary", "s.md", "--fail-if", "alignment<-9").code == 0
+    lines = Path("s.md").read_text().splitlines()
+    assert lines[:3] == ["### geomclip compare: gates 1 passed", "", "- Nothing says how sure the changes are."]
+    assert sum(line.startswith("| `") for line in lines) == 3
+    judged = run(*sides[:3], "--metrics", "alignment", "--summary", "j.md")
+    assert judged.code == 0
+    assert re.search(r"^- [01] better and [01] worse, of 1 numbers that are judged\.$", Path("j.md").read_text(), re.M)
+
+
+def test_a_gate_that_cannot_be_judged_is_in_the_summary(run: Cli) -> None:
+    classes = ("measure", "--embeddings", "classes.npz", "--bootstrap", 0, "--summary", "s.md")
+    assert run(*classes, "--fail-if", "image_retrieval_recall@1<0.5").code == 2
+    assert "| `image_retrieval_recall@1<0.5` | **not judged** | image_retrieval_recall@1 has no value" in (
+        Path("s.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("place", ["absent/s.md", "folder"])
+def test_a_summary_that_cannot_be_written_is_refused_before_the_work(run: Cli, place: str) -> None:
+    Path("folder").mkdir()
+    for words in (("measure", "--embeddings", "absent.npz"), ("compare", "a.npz", "b.npz"), ("finetune",)):
+        assert_one_line(run(*words, "--summary", place), 2, place.split("/")[0])
+
+
+def test_a_full_disk_leaves_a_summary_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from geomclip.machine.outputs import append_text
+
+    append_text(tmp_path / "s.md", "first\n")
+    write = os.write
+    monkeypatch.setattr("geomclip.machine.outputs.os.write", lambda descriptor, content: write(descriptor, content[:3]))
+    with pytest.raises(GeomclipError, match="the disk is full"):
+        append_text(tmp_path / "s.md", "second\n")
+    assert (tmp_path / "s.md").read_text() == "first\n"
+
+
+def test_a_page_takes_nothing_of_a_summary_for_a_tag() -> None:
+    panel = Panel({"alignment": 0.5}, notes={"x": "a <b>"}, made_from={"model": "m|<i>"}, n_images=4)
+    text = of_panel(panel, "geomclip measure", [Outcome("alignment<`1`", "tripped", "'alignment<`1`': <u>")])
+    assert not re.search(r"<[biu]>", text)
+    assert "- x: a &lt;b>" in text
+    assert "| `alignment<'1'` | **tripped** | " in text
+    assert text.endswith("\n\n")
+    many = of_panel(panel.replace(notes={f"n{i}": f"note {i}" for i in range(20)}), "c")
+    assert "- 12 more notes in the result" in many
 
 
 # --- examples of every --help

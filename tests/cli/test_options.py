@@ -34,6 +34,7 @@ CALLED = (
     "panels.sources.loaded",
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
+    *("cli.gates.append_text", "panels.summary.of_panel", "panels.summary.of_comparison"),
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
     *("grounding.splits.check_splits", "grounding.splits.split_lines"),
     *("grounding.training.train", "grounding.training.load_run", "grounding.scoring.score_files"),
