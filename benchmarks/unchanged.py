@@ -185,7 +185,7 @@ CASES = (
         (
             "--help",
             "--version",
-            *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground", "schema")),
+            *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground", "schema", "cache")),
         ),
     ),
     Case(

@@ -29,6 +29,7 @@ from geomclip.cli.arguments import (
     refuse_what_needs_two,
     term_weights,
 )
+from geomclip.cli.cache_commands import cache
 from geomclip.cli.commands import Commands, examples
 from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
@@ -472,6 +473,9 @@ def doctor(cache_dir: Path | None, **_: Any) -> None:
     from geomclip.cli import listings
 
     listings.print_findings(doctoring.examine(cache_dir=cache_dir), stdout_console())
+
+
+app.add_command(cache)
 
 
 @app.command(

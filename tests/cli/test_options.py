@@ -34,6 +34,7 @@ CALLED = (
     "panels.sources.loaded",
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
+    *("cli.cache.contents", "cli.cache.prune"),
     *("cli.gates.append_text", "panels.summary.of_panel", "panels.summary.of_comparison"),
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
     *("grounding.splits.check_splits", "grounding.splits.split_lines"),
@@ -53,6 +54,7 @@ NEEDED = {
     "export": ["demo", "--to", "hf", "--out", "folder"],
     "download": ["coco"],
     "plan": ["--width", "0.1"],
+    "prune": ["--older-than", "1d", "--max-size", "1GB"],
     "check": ["annotations.json"],
     "train": ["--annotations", "scenes.jsonl", "--out", "run"],
     "score": ["--annotations", "scenes.jsonl"],
@@ -68,6 +70,8 @@ VALUES = {
     "to": "openclip",
     "method": "ft",
     "suppress": "0.25",
+    "older_than": "2d",
+    "max_size": "2GB",
     "embeddings": "toy.npz",
 }
 
