@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
+from geomclip.cli.line_progress import LOG_EVERY
+from geomclip.cli.outs import outs
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -82,7 +85,18 @@ WORK = [
 SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
-COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
+QUIET = [switch("--quiet", "No progress on stderr.")]
+PROGRESS = [
+    *QUIET,
+    click.Option(
+        ["--log-every"],
+        type=click.IntRange(min=0),
+        metavar="SECONDS",
+        default=LOG_EVERY,
+        help="Where stderr is no terminal: a line of progress as often; 0: none.",
+    ),
+]
+COMMON = [*PROGRESS, *DEBUG]
 EMBEDDINGS = path("--embeddings", "PATH", "A store, .npz or .npy in place of a model and data.")
 SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
@@ -115,7 +129,8 @@ MEASURE = [
     BY,
     BOOTSTRAP,
     DTYPE,
-    path("--out", "FILE", "Write the result: .json, and FILE.items.parquet beside it; or .tex, a table for a paper."),
+    *gates(OF_VALUES),
+    *outs("Write the result: .json (FILE.items.parquet beside it), .csv, .md, .tex, or .html (a page) by its name"),
     text("--name", "NAME", "What tables and pages call it, in place of the model."),
     FULL,
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
@@ -141,15 +156,8 @@ COMPARE = [
         help="What the comparison is about, named before looking; default recall@1 both ways, or accuracy@1.",
     ),
     choice("--resample", ["gallery", "queries"], "Over other images as both, or other queries to this one.", "gallery"),
-    click.Option(
-        ["--fail-if"],
-        metavar="CONDITION",
-        multiple=True,
-        help="Exit 3 if 'KEY<NUMBER' (<= > >=) of the change; 'KEY worse' of a primary key, or with ' and q<0.05' of "
-        "any; may be given again.",
-    ),
-    click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
-    path("--out", "FILE", "Write the comparison: .json, .csv, .md, .tex, or .html (a page) by its name."),
+    *gates(OF_CHANGES),
+    *outs("Write the comparison: .json, .csv, .md, .tex, or .html (a page) by its name"),
     *PAGE,
     FULL,
     *NAMES,
@@ -254,6 +262,7 @@ RUN = [
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
     FULL,
+    *gates(OF_RUNS),
     AS_JSON,
     *CITE,
 ]

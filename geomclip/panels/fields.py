@@ -67,6 +67,7 @@ FIELDS = (
     _same("env", _OBJECT, dict),
     _same("seed", json_files.count),
     _same("seconds", _NUMBERS, dict),
+    _same("written", _OBJECT, dict),
     _copied("data_sha256"),
     _same("features_sha256", json_files.text),
     _same("made_from", _OBJECT, lambda made: {key: value for key, value in made.items() if key != "skipped"}),

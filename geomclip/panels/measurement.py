@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
@@ -86,7 +87,8 @@ def measure(
     embeddings = embeddings.in_precision(torch.float64 if how.dtype == "float64" else torch.float32)
     nulls: Nulls = {} if null_cache is None else null_cache
     panel = _panel(embeddings, wanted, how, nulls, progress)
-    panel = panel.replace(params=how.params() | dict(panel.params), warnings=[*warnings, *panel.warnings])
+    params = how.params() | dict(panel.params)
+    panel = panel.replace(params=params, warnings=[*warnings, *panel.warnings], written={"created": utc_now()})
     if how.by is None:
         return panel
     return panel.replace(groups=dict(_groups(embeddings, wanted, how, nulls)))

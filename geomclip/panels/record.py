@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomclip.machine.files import atomic_bytes
 from geomclip.panels.fields import as_record
 from geomclip.panels.files import save
+from geomclip.panels.gates import value_failure
 from geomclip.panels.items import Items
 from geomclip.panels.lines import Printed
 
@@ -40,6 +40,7 @@ class Panel:
     items: Items = field(default_factory=dict)  # "image", "text": columns
     params: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)  # when: what differs between two runs alike, as seconds do
     made_from: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     n_images: int = 0
@@ -77,6 +78,31 @@ class Panel:
         """The same panel with some fields changed."""
         return replace(self, **changes)
 
+    def fails(self, condition: str) -> bool:
+        """Whether a condition on a value holds, as `geomclip measure --fail-if` has them.
+
+        Parameters
+        ----------
+        condition : str
+            'KEY<NUMBER' (or <=, >, >=).
+
+        Raises
+        ------
+        ValueError
+            If the condition cannot be read, is of changes alone ('KEY worse', 'and q<0.05'), or its key is not in this
+            panel (the nearest are named) or has no value: a gate that cannot be judged must not pass.
+
+        Examples
+        --------
+        >>> Panel({"image_retrieval_recall@1": 0.25}).fails("image_retrieval_recall@1 < 0.3")
+        True
+        """
+        return bool(self.failure(condition))
+
+    def failure(self, condition: str) -> str:
+        """A line on a condition that holds, with the value; '' for one that does not. Raises as `fails`."""
+        return value_failure(condition, self.values, ci=self.ci, notes=self.notes)
+
     def to_dict(self) -> dict[str, Any]:
         """The result as `measure --out` writes it: JSON types only, a superset of CLIP_benchmark's."""
         result = as_record(self)
@@ -85,10 +111,25 @@ class Panel:
         return result
 
     def save(self, path: str | Path) -> Path:
-        """Write PATH (JSON) and beside it PATH with `.items.parquet`, each whole or not at all; .tex: `to_latex()`."""
-        if Path(path).suffix == ".tex":
-            atomic_bytes(path, self.to_latex().encode("utf-8", "replace"))
-            return Path(path)
+        """Write PATH, whole or not at all: .csv (a row a key), .md, .tex (tables), else JSON and its `.items.parquet`.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        InputError, GeomclipError
+            If the place cannot be written to, or the disk is full.
+        """
+        if Path(path).suffix in (".csv", ".md", ".tex"):
+            from geomclip.panels import documents
+
+            return documents.save(self, Path(path))
         return save(self.to_dict(), self.items, path)
 
     def to_latex(

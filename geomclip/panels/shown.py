@@ -57,3 +57,6 @@ class Shown(Numbers, Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """The record that a result file holds."""
+
+    def to_latex(self) -> str:
+        """The table of a paper."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import StringIO
 from math import isfinite
 from typing import Any
 
@@ -15,11 +13,14 @@ from geomclip.panels import tables
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.comparison.record import Row as Change
 from geomclip.panels.comparison.tables import PRIMARY, chance, signed
+from geomclip.panels.documents import panel_csv
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number, read
 from geomclip.panels.short import ARROW
 
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
+TIMES = ("seconds", "written")
+"""Fields of a result that differ between two runs alike: a page does not have them, and is the same twice."""
 HEADLINE = (
     "alignment",
     "uniformity_joint",
@@ -184,41 +185,19 @@ def _scaled(start: float, end: float, low: float, high: float, value: float, mar
 
 
 def panel_files(panel: Panel) -> dict[str, str]:
-    """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without the seconds it took."""
-    kept = {key: value for key, value in panel.to_dict().items() if key != "seconds"}
-    return {"report.json": _json(kept), "report.csv": panel_csv(panel)}
+    """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without TIMES."""
+    return {"report.json": _json(_timeless(panel.to_dict())), "report.csv": panel_csv(panel)}
 
 
 def comparison_files(comparison: Comparison) -> dict[str, str]:
     """The same of a comparison."""
     from geomclip.panels.comparison.tables import comparison_csv
 
-    return {"compare.json": _json(comparison.to_dict()), "compare.csv": comparison_csv(comparison)}
+    return {"compare.json": _json(_timeless(comparison.to_dict())), "compare.csv": comparison_csv(comparison)}
 
 
-def panel_csv(panel: Panel) -> str:
-    """A line a number, those of groups after those of all; numbers to the last digit.
-
-    Examples
-    --------
-    >>> print(panel_csv(Panel({"alignment": 0.5}, ci={"alignment": (0.4, 0.6)})), end="")
-    group,metric,value,low,high,null,better,note
-    ,alignment,0.5,0.4,0.6,,lower,
-    """
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("group", "metric", "value", "low", "high", "null", "better", "note"))
-    for name, one in {"": panel, **panel.groups}.items():
-        for key, value in one.values.items():
-            low, high = one.ci.get(key, (None, None))
-            note = one.notes.get(key, "")
-            writer.writerow((_word(name), key, value, low, high, one.null.get(key), _way(key), _word(note)))
-    return text.getvalue()
-
-
-def _word(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _timeless(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in TIMES}
 
 
 def _json(result: Mapping[str, Any]) -> str:

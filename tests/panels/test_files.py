@@ -373,3 +373,23 @@ def test_a_long_string_on_every_row_stays_one_string(file: Path) -> None:
     rewrite(file, lambda columns: columns.update(image_path=["x" * 100_000] * 24))
     paths = load(file).items["image"]["image_path"]
     assert len({id(path) for path in paths}) == 1
+
+
+def test_two_runs_alike_differ_in_their_times_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from geomclip.panels.comparison import compare
+
+    def made(moment: str) -> dict[str, dict[str, Any]]:
+        for module in ("measurement", "comparison.differences"):
+            monkeypatch.setattr(f"geomclip.panels.{module}.utc_now", lambda: moment)
+        one, other = (measure(small_set(24, seed=seed), bootstrap=20, by="source") for seed in (0, 1))
+        return {"measure": one.to_dict(), "compare": compare(one, other, bootstrap=20).to_dict()}
+
+    first, second = made("2026-01-01T00:00:00Z"), made("2026-01-02T00:00:00Z")
+    for name in first:
+        assert first[name]["written"] == {"created": "2026-01-01T00:00:00Z"}
+        assert first[name] != second[name]
+        for each in (first[name], second[name]):
+            for record in (each, *each["groups"].values()):
+                del record["written"]
+                record.pop("seconds", None)
+        assert json.dumps(first[name]) == json.dumps(second[name])

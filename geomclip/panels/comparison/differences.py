@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.machine.clock import utc_now
 from geomclip.machine.errors import naming
 from geomclip.machine.words import option
 from geomclip.metrics import METRICS
@@ -187,6 +188,7 @@ def _judged(
         groups=groups,
         others=dict(others or {}),
         verdict=answered(rows, before, after, others),
+        written={"created": utc_now()} if whole else {},
     )
 
 

@@ -23,6 +23,7 @@ from geomclip.panels.lines import Line, in_blocks, plain, shortened, told_apart
 from geomclip.panels.short import NARROW, PERCENT, left_out, with_unit
 from geomclip.panels.tables import NAME, html_row
 
+SUFFIXES = (".json", ".csv", ".md")
 VALUE, RUN, CHANGE = 8, 18, 11
 """Columns of the value of the reference, of a value with its change, and of a change alone on a narrow terminal."""
 LEGEND = "* better, ! worse: beyond chance, corrected over all runs."
@@ -231,7 +232,8 @@ def check_name(path: Path) -> None:
     """Refuse a file that comparisons of several runs cannot be written to, by its name; InputError says why."""
     if path.suffix == ".html":
         raise InputError(f"{path}: a page shows two sides: compare two, or write .json, .csv or .md")
-    tables.check_name(path)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: several comparisons are written to {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
 def save(runs: Runs, path: str | Path) -> Path:

@@ -12,7 +12,8 @@ from itertools import accumulate
 
 from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
-from geomclip.panels.comparison.record import SURE, Row
+from geomclip.panels.comparison.record import Row
+from geomclip.panels.gates import SURE
 from geomclip.panels.record import Panel
 
 PRIMARY = ("text_retrieval_recall@1", "image_retrieval_recall@1", "zeroshot_acc1")

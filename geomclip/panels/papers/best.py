@@ -8,8 +8,9 @@ from dataclasses import replace
 from geomclip.machine.words import one_line
 from geomclip.metrics import METRICS
 from geomclip.panels.comparison.differences import compare
-from geomclip.panels.comparison.record import SURE, Row
+from geomclip.panels.comparison.record import Row
 from geomclip.panels.comparison.verdicts import HITS, benjamini_hochberg, is_judged, withheld
+from geomclip.panels.gates import SURE
 from geomclip.panels.record import Panel
 
 
