@@ -123,6 +123,9 @@ def test_a_finished_run_measures_what_is_new_and_nothing_else(run: Cli, copy: Pa
     again = run(*arguments)  # what it was measured on is remembered
     assert "is finished: nothing to do" in again.err
     assert again.out == done.out
+    quiet = run(*arguments, "--quiet")
+    assert (quiet.err, quiet.out) == ("", done.out.partition("\n\n")[0] + "\n")
+    assert quiet.out.startswith("verdict ")
     result = gc.finetune(out=copy, resume=True, bootstrap=20)
     assert result.also[other]["text_retrieval_recall@1"] == finished.also[other]["text_retrieval_recall@1"]
 
