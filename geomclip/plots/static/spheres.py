@@ -63,8 +63,9 @@ def sphere(
         All, or none. Left out: an even share of at most 200, and the key says so.
     title : str
     view : array of shape (3,), optional
-        The direction towards the reader. Left out: both means lie on the horizontal, the arrow goes to the right, and
-        its middle is in the middle; of means more than 110° apart each is in the middle of a view, as near as can be.
+        The direction towards the reader. Left out: 35° above the great circle of both means, the arrow goes to the
+        right, and its middle is in the middle of the width; of means more than 110° apart each is in the middle of
+        the width of a view, as near as can be.
     width : float
         Millimetres; text keeps its size.
 
