@@ -353,7 +353,7 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
     """
     from geomclip import reports
 
-    always = {name: options[name] for name in ("points", "bootstrap", "seed", "cache_dir")}
+    always = {name: options[name] for name in ("points", "color", "bootstrap", "seed", "cache_dir")}
     always |= {"thumbnails": not options["no_thumbnails"], "curves": not options["no_curves"]}
     chosen = of_sides(context, options, REPORT)
     with progress_bar(quiet=options["quiet"]) as progress:
@@ -376,7 +376,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 
     out = globe.check(options["out"] or globe.DEFAULT_OUT, options["method"])
     refuse_what_needs_two(context, options)
-    how = {name: options[name] for name in ("method", "captions", "links", "intersect")}
+    how = {name: options[name] for name in ("method", "captions", "links", "color", "intersect")}
     how |= {"random_state": options["seed"], "command": context.obj}
     with progress_bar(quiet=options["quiet"]) as progress:
         globe.plot_sphere(*drawn(context, options, progress), out=out, progress=progress, **how)
@@ -403,7 +403,7 @@ def project(context: click.Context, /, **options: Any) -> None:
     drawing.check(out, method, n_components=components, pair=options["after"] is not None)
     refuse_what_needs_two(context, options)
     how = drawing.options_of(method, **picked(options, ESTIMATOR))
-    how |= {name: options[name] for name in ("captions", "intersect")}
+    how |= {name: options[name] for name in ("captions", "color", "intersect")}
     how |= {"random_state": options["seed"], "command": context.obj}
     with progress_bar(quiet=options["quiet"]) as progress:
         sets = drawn(context, options, progress)
