@@ -375,6 +375,17 @@ def test_points_on_one_side_have_one_view() -> None:
     assert len(static.sphere(map_of([at(0), at(10)], [at(170)])).axes) == 2
 
 
+def test_a_few_points_behind_are_faded_in_one_view_and_more_have_a_view_of_their_own() -> None:
+    for behind, views in ((1, 1), (2, 2)):
+        rows = [at(0)] * (20 - behind) + [at(180, height=20)] * behind
+        figure = static.sphere(map_of(rows, [at(10)] * 10))
+        assert len(figure.axes) == views
+        assert len(list(clouds(figure))) == views
+    few = static.sphere(map_of([at(0)] * 19 + [at(180, height=20)], [at(10)] * 10))
+    faded, crisp = next(clouds(few))
+    assert (len(faded.get_offsets()), len(crisp.get_offsets())) == (1, 29)
+
+
 def link_count(figure: Figure) -> int:
     """Near-side links of the first axes."""
     found = [each for each in figure.axes[0].collections if isinstance(each, LineCollection)]

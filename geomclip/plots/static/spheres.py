@@ -42,6 +42,8 @@ GAP_BETWEEN = 3.0
 SHADES = "#e4e8ee", "#fbfcfd"
 """Of the ball, away from the light and in it."""
 
+FRINGE = 0.05
+"""Share of the points that may lie on the other side of a single view, faded: another view would be of them alone."""
 OVER = 0.02
 """Depth behind the limb from which on a point lies on the other side: nearer it is seen from both."""
 
@@ -58,8 +60,8 @@ def sphere(
 ) -> Picture:
     """Images and texts on the sphere, matched pairs joined along great circles, the gap as an arrow.
 
-    Orthographic. Where points lie on both sides there are two views, of the front and, on the way round to the
-    right, of the back; each shows its own hemisphere crisp and the other faded. What the map keeps of the full
+    Orthographic. Where more than a twentieth of the points lie on the other side there are two views, of the front
+    and, on the way round to the right, of the back; each shows its own hemisphere crisp and the other faded. What the map keeps of the full
     space is printed below.
 
     Parameters
@@ -250,8 +252,12 @@ def _check(map: Map) -> None:
 
 
 def _both_sides(maps: Sequence[Map], front: Rows) -> bool:
-    rows = [part for each in maps for part in (each.image, each.text) if part is not None]
-    return any(bool((_rows(part) @ front[2] < -OVER).any()) for part in rows)
+    """Whether more of a map lies behind than a faded fringe."""
+    depths = [
+        np.concatenate([_rows(part) @ front[2] for part in (each.image, each.text) if part is not None])
+        for each in maps
+    ]
+    return any(float((depth < -OVER).mean()) > FRINGE for depth in depths)
 
 
 def _rows(rows: Any) -> Rows:
