@@ -399,7 +399,7 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
     """
     from geomclip import reports
 
-    always = {name: options[name] for name in ("points", "bootstrap", "seed", "cache_dir")}
+    always = {name: options[name] for name in ("points", "color", "bootstrap", "seed", "cache_dir")}
     always |= {"thumbnails": not options["no_thumbnails"], "curves": not options["no_curves"]}
     chosen = of_sides(context, options, REPORT)
     with progress_bar(**picked(options, PROGRESS)) as progress:
@@ -423,7 +423,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 
     out = globe.check(options["out"] or globe.DEFAULT_OUT, options["method"])
     refuse_what_needs_two(context, options)
-    how = {name: options[name] for name in ("method", "captions", "links", "intersect", "names")}
+    how = {name: options[name] for name in ("method", "captions", "links", "color", "intersect", "names")}
     how |= {"random_state": options["seed"], "command": context.obj}
     globe.check_names(options["names"], pair=options["after"] is not None)
     with progress_bar(**picked(options, PROGRESS)) as progress:
@@ -455,7 +455,7 @@ def project(context: click.Context, /, **options: Any) -> None:
     drawing.check(out, method, n_components=components, pair=options["after"] is not None)
     refuse_what_needs_two(context, options)
     how = drawing.options_of(method, **picked(options, ESTIMATOR))
-    how |= {name: options[name] for name in ("captions", "intersect", "names")}
+    how |= {name: options[name] for name in ("captions", "color", "intersect", "names")}
     globe.check_names(options["names"], pair=options["after"] is not None)
     how |= {"random_state": options["seed"], "command": context.obj}
     with progress_bar(**picked(options, PROGRESS)) as progress:

@@ -140,6 +140,7 @@ PAGE = [
     switch("--no-thumbnails", "A page without small pictures of the images."),
     whole("--points", "Images and texts that a page draws and lists at most.", at_least=4, default=50_000),
 ]
+COLOR = text("--color", "COLUMN", "Colours by this column: label, source, or any other of the data.")
 AS_JSON = switch("--json", "Print the comparison as JSON, not as a table.", "as_json")
 COMPARE = [
     *SCALE,
@@ -167,6 +168,7 @@ COMPARE = [
 REPORT = [
     path("--out", "FILE.html", "The page.", default=Path("geomclip-report.html")),
     *PAGE,
+    COLOR,
     switch("--no-curves", "Leave the gap curves out."),
     *SCALE,
     METRICS,
@@ -201,6 +203,7 @@ SPHERE = [
     *DRAWN,
     text("--method", "NAME", "angles, dosnes or umap, on the sphere; `geomclip project` draws planes.", "angles"),
     CAPTIONS,
+    COLOR,
     click.Option(["--links/--no-links"], default=None, help="All pairs joined, or none; default an even share."),
     click.Option(
         ["--out"],
@@ -222,6 +225,7 @@ PROJECT = [
     text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, angles, dosnes or heat-geodesic.", "umap"),
     path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
     CAPTIONS,
+    COLOR,
     whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
     *NAMES,
     *CITE,

@@ -13,10 +13,12 @@ from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import nearest, option, typed
 from geomclip.panels.naming import checked
+from geomclip.plots.coloring import check_column
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from geomclip.embeddings.record import EmbeddingSet
     from geomclip.projections.maps import Map
     from geomclip.projections.maps.cloud import Drawable
 
@@ -42,6 +44,7 @@ def plot_sphere(
     method: str = "angles",
     captions: str = "all",
     links: bool | None = None,
+    color: str | None = None,
     morph: bool = False,
     intersect: bool = False,
     out: str | Path | Sequence[str | Path] | None = None,
@@ -66,6 +69,9 @@ def plot_sphere(
         "all", or "first": one text an image.
     links : bool, optional
         All, or none. Left out: an even share of at most a few hundred, and the legend says so.
+    color : str, optional
+        Column of the images, or "label" of class data, that gives the colours: groups, the most frequent by name, or
+        numbers on a scale. Images are then circles and texts diamonds. Left out: a colour a modality.
     morph : bool
         With `after`: return one globe with a slider in place of two side by side; a page has both.
     intersect : bool
@@ -93,7 +99,8 @@ def plot_sphere(
     Raises
     ------
     InputError
-        If the method or a file's extension is unknown, a file cannot be written, or a package is missing.
+        If the method or a file's extension is unknown, a file cannot be written, a package is missing, there is no
+        column `color`, or it has too many different texts.
     ValueError
         If there are too few points, names are too many, too few or the same, or both sets are not of the same items.
     """
@@ -101,13 +108,14 @@ def plot_sphere(
         raise InputError(f"{'morph' if morph else 'intersect'} is of two sets: give after, too")
     called = check_names(names, pair=after is not None)
     files = check([out] if isinstance(out, str | Path) else out or (), method)
+    check_column(color, set_of(embeddings).attributes())
     options |= {"captions": captions, "random_state": random_state, "progress": progress}
     maps = _maps(embeddings, after, ON_SPHERE[method], intersect=intersect, **options)
     title = title_of(embeddings, after, called) if title is None else title
     warn_of(maps, progress)
     for path in files:
-        _write(path, maps, called, links=links, title=title, command=command)
-    return _figure(maps, called, links=links, title=title, morph=morph)
+        _write(path, maps, called, links=links, color=color, title=title, command=command)
+    return _figure(maps, called, links=links, color=color, title=title, morph=morph)
 
 
 def check(out: Sequence[str | Path], method: str = "angles") -> list[Path]:
@@ -161,39 +169,61 @@ def _maps(embeddings: Drawable, after: Drawable | None, method: str, *, intersec
     return list(project_pair(embeddings, after, method, intersect=intersect, **options))
 
 
-def _figure(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, title: str, morph: bool) -> Figure:
+def set_of(source: Drawable) -> EmbeddingSet:
+    """The set that is drawn, also where its points are at hand."""
+    from geomclip.embeddings.record import EmbeddingSet
+
+    return source if isinstance(source, EmbeddingSet) else source.set
+
+
+def _figure(
+    maps: Sequence[Map], names: Sequence[str], *, links: bool | None, color: str | None, title: str, morph: bool
+) -> Figure:
     from geomclip.plots import interactive
 
+    how: dict[str, Any] = {"links": links, "title": title, "color": color}
     if len(maps) == 1:
-        return interactive.sphere(maps[0], links=links, title=title)
-    return interactive.sphere_pair(maps[0], maps[1], links=links, title=title, morph=morph, names=names or SIDES)
+        return interactive.sphere(maps[0], **how)
+    return interactive.sphere_pair(maps[0], maps[1], morph=morph, names=names or SIDES, **how)
 
 
 def _write(
-    path: Path, maps: Sequence[Map], names: Sequence[str], *, links: bool | None, title: str, command: str
+    path: Path,
+    maps: Sequence[Map],
+    names: Sequence[str],
+    *,
+    links: bool | None,
+    color: str | None,
+    title: str,
+    command: str,
 ) -> None:
     if path.suffix.lower() == ".html":
-        write_page(path, _figures(maps, names, links=links), maps, title=title, command=command)
+        from geomclip.plots.still import still
+
+        figures = _figures(maps, names, links=links, color=color)
+        shown = (names or SIDES) if len(maps) == 2 else ("",)
+        stills = {next(iter(figures)): still(maps, shown, links=links, color=color)}
+        write_page(path, figures, maps, title=title, command=command, stills=stills)
         return
     from geomclip.plots import static
     from geomclip.plots.static.canvas import PAGE
 
-    more: dict[str, Any] = {"links": links, "title": title, "width": PAGE}
+    more: dict[str, Any] = {"links": links, "title": title, "color": color, "width": PAGE}
     if len(maps) == 1:
         static.save(static.sphere(maps[0], **more), path)
     else:
         static.save(static.sphere_pair(maps[0], maps[1], names=names or SIDES, **more), path)
 
 
-def _figures(maps: Sequence[Map], names: Sequence[str], *, links: bool | None) -> dict[str, Figure]:
+def _figures(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, color: str | None) -> dict[str, Figure]:
     """The figures of a page by their headings."""
     if len(maps) == 1:
-        return {"": _figure(maps, names, links=links, title="", morph=False)}
+        return {"": _figure(maps, names, links=links, color=color, title="", morph=False)}
     one, other = names or SIDES
     return {
-        both_of(names): _figure(maps, names, links=links, title="", morph=False),
+        both_of(names): _figure(maps, names, links=links, color=color, title="", morph=False),
         f"The way from {one} to {other} (its ends are the maps; what lies between is only the way)": _figure(
-            maps, names, links=links, title="", morph=True
+            maps, names, links=links, color=color, title="", morph=True
         ),
     }
 
@@ -211,12 +241,20 @@ def warn_of(maps: Sequence[Map], progress: Progress) -> None:
             progress.log(f"geomclip: warning: {drawn.method}{side}: {drawn.moments()}; method angles keeps them")
 
 
-def write_page(path: Path, figures: Mapping[str, Figure], maps: Sequence[Map], *, title: str, command: str) -> None:
+def write_page(
+    path: Path,
+    figures: Mapping[str, Figure],
+    maps: Sequence[Map],
+    *,
+    title: str,
+    command: str,
+    stills: Mapping[str, str] | None = None,
+) -> None:
     """A page with these figures, what is noted of their maps, and what they were made from; whole or not at all."""
     from geomclip.plots import offline
 
     notes = list(dict.fromkeys(note for drawn in maps for note in drawn.notes))
-    page = offline.page(figures, title, notes, foot=foot_of(maps, command))
+    page = offline.page(figures, title, notes, foot=foot_of(maps, command), stills=stills)
     atomic_bytes(path, page.encode("utf-8", "surrogateescape"))
 
 
