@@ -503,7 +503,7 @@ def test_compare_writes_the_page_of_both_sides(
     words = ["compare", "a.npz", "b.npz", "--out", "c.html", "--bootstrap", "0", "--metrics", "alignment"]
     done = run_cli(capsys, *words, "--no-thumbnails")
     assert (done.code, done.err) == (0, "")
-    assert "alignment" in done.out
+    assert "Alignment" in done.out
     page = Path("c.html").read_text()
     assert f"<code>geomclip {' '.join(words)} --no-thumbnails</code>" in page
     items = carried(page)["items"]
