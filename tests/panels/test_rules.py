@@ -155,24 +155,24 @@ def test_the_gap_is_told_and_not_judged() -> None:
         assert found.headline == "no difference"
         return found.lines[1].sentence
 
-    assert gap(0.987, 0.512) == "closed: .987 → .512 (in itself neither better nor worse)"
-    assert gap(0.512, 0.987) == "widened: .512 → .987 (in itself neither better nor worse)"
-    assert gap(0.987, 0.95, by=0.001) == "kept: .987 → .950"  # told apart from none, and small
-    assert gap(0.987, 0.512, by=0.5) == "kept: .987 → .512"
+    assert gap(0.987, 0.512) == "closed: 0.987 → 0.512 (in itself neither better nor worse)"
+    assert gap(0.512, 0.987) == "widened: 0.512 → 0.987 (in itself neither better nor worse)"
+    assert gap(0.987, 0.95, by=0.001) == "kept: 0.987 → 0.950"  # told apart from none, and small
+    assert gap(0.987, 0.512, by=0.5) == "kept: 0.987 → 0.512"
 
 
 @pytest.mark.parametrize(
     ("words", "sentence", "headline"),
     [
-        (("better", "unclear"), "better: ECE image → text .123 → .087, text → image .123 → .087",
+        (("better", "unclear"), "better: ECE image → text 12.3 → 8.7 %, text → image 12.3 → 8.7 %",
          "better: retrieval level, calibration better"),
-        (("worse", "unclear"), "worse: ECE image → text .123 → .087, text → image .123 → .087",
+        (("worse", "unclear"), "worse: ECE image → text 12.3 → 8.7 %, text → image 12.3 → 8.7 %",
          "worse: retrieval level, calibration worse"),
-        (("worse", "better"), "mixed: ECE image → text .123 → .087, text → image .123 → .087",
+        (("worse", "better"), "mixed: ECE image → text 12.3 → 8.7 %, text → image 12.3 → 8.7 %",
          "mixed: retrieval level, calibration mixed"),
-        (("lower", "unclear"), "not judged, beside what recall did: ECE .123 → .087, .123 → .087",
+        (("lower", "unclear"), "not judged, beside what recall did: ECE 12.3 → 8.7 %, 12.3 → 8.7 %",
          "no difference that can be told: retrieval level"),
-        (("unclear", "unclear"), "unclear: ECE image → text .123 → .087, text → image .123 → .087",
+        (("unclear", "unclear"), "unclear: ECE image → text 12.3 → 8.7 %, text → image 12.3 → 8.7 %",
          "no difference that can be told: retrieval level"),
     ],
 )  # fmt: skip

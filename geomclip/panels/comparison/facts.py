@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from geomclip.metrics.bins import Z95
+from geomclip.panels.chosen import is_share
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.comparison.verdicts import HITS, holm, verdict
 from geomclip.panels.directions import direction_of
@@ -223,28 +224,31 @@ def guesses(rows: Mapping[str, Row], chance: Mapping[str, float]) -> str:
 
 
 def numbers(rows: Mapping[str, Row], what: str = "") -> str:
-    """Numbers before and after, by direction or by key.
+    """Numbers before and after, shares in percent, by direction or by key.
 
     Examples
     --------
     >>> numbers({"text_retrieval_ece": Row(0.1234, 0.0871)}, "ECE ")
-    'ECE image → text .123 → .087'
+    'ECE image → text 12.3 → 8.7 %'
     """
     names = {key: direction_of(key) or ("" if what else key) for key in rows}
-    parts = [f"{names[key]} {three(row.before)} → {three(row.after)}".strip() for key, row in rows.items()]
+    parts = [f"{names[key]} {_moved(key, row)}".strip() for key, row in rows.items()]
     return f"{what}{', '.join(parts)}"
 
 
 def pairs(rows: Mapping[str, Row]) -> str:
     """Numbers before and after, in the order of their keys alone."""
-    return ", ".join(f"{three(row.before)} → {three(row.after)}" for row in rows.values())
+    return ", ".join(_moved(key, row) for key, row in rows.items())
+
+
+def _moved(key: str, row: Row) -> str:
+    """A number before and after, a share in percent."""
+    return shares(row) if is_share(key) else f"{three(row.before)} → {three(row.after)}"
 
 
 def three(value: float | None) -> str:
-    """A number in three digits after the point, without a 0 before it."""
-    if value is None or abs(value) >= 10:
-        return number(value)
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    """A number in three digits after the point."""
+    return number(value) if value is None or abs(value) >= 10 else f"{value:.3f}"
 
 
 def angles(cosines: Mapping[str, Row]) -> str:
