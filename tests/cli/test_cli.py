@@ -126,7 +126,7 @@ def test_snake_case_is_kebab_case(run: Cli, calls: dict[str, dict[str, Any]]) ->
         (["mesure"], "no command 'mesure'; did you mean measure?"),
         (
             ["xyz"],
-            "no command 'xyz'; the commands are compare, data, doctor, export, extract, finetune, ground, measure, "
+            "no command 'xyz'; the commands are cache, compare, data, doctor, export, extract, finetune, ground, measure, "
             "models",
         ),
         (["data", "dowload"], "no command 'dowload'; did you mean download?"),
