@@ -204,6 +204,7 @@ def test_no_link_is_followed(run: Cli, folder: Path, tmp_path: Path) -> None:
     done = run("prune", "--max-size", "0")
     assert snapshot(outside) == before
     assert f"embeddings/{KEYS[1]} stays: text_emb in it is" in done.out
+    assert cache.contents(folder).unknown == (f"embeddings/{'d' * 32}",)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "embeddings").symlink_to(outside)
