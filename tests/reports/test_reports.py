@@ -613,3 +613,11 @@ def test_the_way_of_a_training_is_drawn_from_its_log(tmp_path: Path, monkeypatch
     assert "log.jsonl cannot be read (Permission denied)" in drawn.text
     assert len(drawn.figure["data"]) == 1
     assert path_of("demo") == path_of(panel) == []
+
+
+def test_one_pair_is_refused_in_one_line(run: Cli, tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", image=np.ones((1, 4)), text=np.ones((1, 4)))
+    done = run(str(tmp_path / "one.npz"), "--out", str(tmp_path / "r.html"))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "at least 2 images are needed, got 1" in done.err
+    assert not (tmp_path / "r.html").exists()

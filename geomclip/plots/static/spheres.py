@@ -61,9 +61,8 @@ def sphere(
     """Images and texts on the sphere, matched pairs joined along great circles, the gap as an arrow.
 
     Orthographic. Where more than a twentieth of the points lie on the other side there are two views, of the front
-    and, on the way round to the right, of the back; each shows its own hemisphere crisp and the other faded. What
-    the map keeps of the full
-    space is printed below.
+    and, on the way round to the right, of the back; each shows its own hemisphere crisp and the other faded. What the
+    map keeps of the full space is printed below.
 
     Parameters
     ----------

@@ -114,18 +114,16 @@ function placed(drawn, trace) {
 function lasso(drawn, report) {
   const bar = drawn.previousElementSibling;
   const button = element("button", { type: "button", class: "toggle area", "aria-pressed": "false", title: "Draw a line around dots: the lists then show these alone", text: "Lasso" });
-  const hint = element("span", { class: "note", text: "Draw a line around dots." });
-  hint.hidden = true;
-  bar.append(button, hint);
-  const sheet = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+  bar.append(button);
+  const [sheet, line, hint] = ["svg", "polygon", "text"].map((name) => document.createElementNS("http://www.w3.org/2000/svg", name));
   sheet.setAttribute("class", "lasso");
-  sheet.append(line);
+  for (const [name, place] of [["x", 8], ["y", 18]]) hint.setAttribute(name, place);
+  hint.textContent = "Draw a line around dots; Esc leaves.";
+  sheet.append(hint, line); // above the figure, so that nothing moves
   drawn.style.position = "relative";
   let way = null;
   const on = (wanted) => {
     button.setAttribute("aria-pressed", String(wanted));
-    hint.hidden = !wanted;
     way = null;
     line.setAttribute("points", "");
     if (wanted) drawn.append(sheet);
