@@ -78,7 +78,7 @@ def by_deletion(pairing: Pairing) -> dict[str, Tensor]:
 
 
 def effects_of(pairing: Pairing, *, seed: int = 0) -> dict[str, Tensor]:
-    return gallery_effects(pairing, found_of(pairing)[1], SCALE, COLUMNS, seed=seed)
+    return gallery_effects(pairing, found_of(pairing)[1], SCALE, COLUMNS, seed=seed).all_settled()
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ def test_effects_are_those_of_deleting_each_image(n: int, without: int, tied: bo
 def test_queries_of_some_images_stand_for_all_without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
     pairing = pairs(30, seed=1)
     _, answers = found_of(pairing)
-    whole = gallery_effects(pairing, answers, SCALE, COLUMNS, seed=0)
+    whole = gallery_effects(pairing, answers, SCALE, COLUMNS, seed=0).all_settled()
     monkeypatch.setattr(gallery, "ASKING", 10)
-    drawn = [gallery_effects(pairing, answers, SCALE, COLUMNS, seed=seed) for seed in range(300)]
+    drawn = [gallery_effects(pairing, answers, SCALE, COLUMNS, seed=seed).all_settled() for seed in range(300)]
     assert {*KINDS} - {*whole} == {"image_hit@10"}  # no text has its image at place 11
     for name in whole.keys() & {*KINDS}:
         each = torch.stack([some.get(name, torch.zeros(30, dtype=torch.float64)) for some in drawn])
@@ -124,7 +124,7 @@ def test_queries_of_some_images_stand_for_all_without_bias(monkeypatch: pytest.M
 def test_columns_that_are_not_wanted_are_left_out_and_effects_sum_to_nothing() -> None:
     pairing = pairs(20, seed=2)
     _, answers = found_of(pairing)
-    effects = gallery_effects(pairing, answers, SCALE, frozenset({"image_rank", "matched"}), seed=0)
+    effects = gallery_effects(pairing, answers, SCALE, frozenset({"image_rank", "matched"}), seed=0).all_settled()
     assert effects.keys() == {"image_rank"}
     for each in effects_of(pairing).values():
         assert abs(float(each.sum())) <= 1e-9 * float(each.abs().sum())
