@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("--d", type=int, nargs="+", default=[64, 512], help="dimensions of the populations made here")
     parser.add_argument("--samples", type=int, help="of each cell (default: 400, 400 and 100 at 60, 200 and 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples: another one draws others (default: 0)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys, and no others")
+    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys, no others (and primary ones)")
     parser.add_argument("--vectors", type=Path, metavar="FILE", help="real vectors to resample: .npz")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="at a time, of one thread each")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where every cell is written")
