@@ -70,12 +70,12 @@ def _columns(panel: Panel, rows: list[int]) -> Columns:
 def _moved(key: str, panel: Panel, rows: list[int], columns: Columns, units: Rows) -> _Moved:
     (name,) = COLUMNS[key]
     n = len(rows)
-    place = np.empty(panel.n_images, dtype=np.int64)  # of each row of the panel among the images
+    place = np.full(panel.n_images, -1)  # of each row of the panel among the images
     place[rows] = np.arange(n)
     pair = panel.items["pair"]
     asking, candidate = (place[np.asarray(pair[which], dtype=np.int64)] for which in ("asking", "candidate"))
     effect = np.asarray(pair[f"{EFFECT}{name}"], dtype=np.float64)
-    kept = (effect != 0) & (units[asking] != units[candidate])
+    kept = (effect != 0) & (asking >= 0) & (candidate >= 0) & (units[asking] != units[candidate])
     asking, candidate, effect = asking[kept], candidate[kept], effect[kept]
     total = torch.from_numpy(np.bincount(candidate, effect, n))
     both = deleted_one(columns, {name: total}, [key])[key]
