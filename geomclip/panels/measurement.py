@@ -19,7 +19,7 @@ from geomclip.metrics import METRICS
 from geomclip.metrics.bins import BINS
 from geomclip.metrics.pairing import Pairing
 from geomclip.panels import stages
-from geomclip.panels.items import Items
+from geomclip.panels.items import EFFECT, Items
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
@@ -231,5 +231,11 @@ def _items(run: Run, embeddings: EmbeddingSet) -> Items:
             "caption_id": list(embeddings.caption_id),
             "image_id": [embeddings.image_id[i] for i in embeddings.image_of_text.tolist()],
             **{name: column.tolist() for name, column in found.text_items.items()},
+        }
+    if found.pairs is not None:
+        items["pair"] = {
+            "asking": found.pairs.asking.tolist(),
+            "candidate": found.pairs.candidate.tolist(),
+            **{f"{EFFECT}{name}": effects.tolist() for name, effects in found.pairs.effects.items()},
         }
     return items

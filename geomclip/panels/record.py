@@ -37,7 +37,7 @@ class Panel:
     warnings: Sequence[str] = ()
     reliability: Mapping[str, list[dict[str, float | None]]] = field(default_factory=dict)
     curves: Mapping[str, Any] = field(default_factory=dict)
-    items: Items = field(default_factory=dict)  # "image", "text": columns
+    items: Items = field(default_factory=dict)  # "image", "text", "pair": columns
     params: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     written: Mapping[str, Any] = field(default_factory=dict)  # when: what differs between two runs alike, as seconds do

@@ -168,9 +168,11 @@ def test_a_comparison_of_files_is_that_of_panels(tmp_path: Path) -> None:
 def test_images_and_texts_are_kept_and_what_each_image_moves_a_number_by(tmp_path: Path) -> None:
     panel = measure(small_set(24, 2), bootstrap=20)
     file = panel.save(tmp_path / "r.json")
-    table = pq.read_table(items_path(file)).to_pandas()
-    assert table["kind"].value_counts().to_dict() == {"image": 24, "text": 48}
     kept = load(file).items
+    table = pq.read_table(items_path(file)).to_pandas()
+    pairs = len(kept["pair"]["asking"])
+    assert table["kind"].value_counts().to_dict() == {"image": 24, "text": 48, "pair": pairs}
+    assert pairs > 0
     moved = {name.removeprefix("influence.") for name in kept["image"] if name.startswith("influence.")}
     assert {"modality_gap", "text_retrieval_median_rank", "effective_rank_image", "linear_separability"} <= moved
     assert moved <= {key for key, value in panel.values.items() if value is not None}
