@@ -87,7 +87,7 @@ def test_a_result_from_before_nulls_had_errors_is_read(file: Path) -> None:
     panel = load(file)
     assert panel.null_error == panel.p == {}
     assert panel.null == record["null"]
-    assert "modality_gap" in str(panel)
+    assert "Modality gap" in str(panel)
 
 
 def make_earlier(file: Path, **ci: list[float]) -> Path:

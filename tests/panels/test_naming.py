@@ -79,7 +79,7 @@ def test_the_command_takes_a_name_a_side(capsys: pytest.CaptureFixture[str], tmp
     files = [measured("", rows).save(tmp_path / f"{i}.json") for i, rows in enumerate((BEFORE, AFTER))]
     done = run_cli(capsys, "compare", *files, "--name", "stock", "--name", "tuned")
     assert done.code == 0
-    assert done.out.startswith("before  stock: ")
+    assert "\nbefore  stock: " in done.out
     done = run_cli(capsys, "compare", *files, "--name", "stock")
     assert_one_line(done, 2, "--name: 2 are wanted, one a side, got 1: 'stock'")
     done = run_cli(capsys, "compare", *files, "--name", "a", "--name", "a")
@@ -95,7 +95,7 @@ def test_measure_has_a_name_and_cites_behind_its_table(capsys: pytest.CaptureFix
     assert done.code == 0
     assert "· ours (" in done.out.splitlines()[0]
     table, _, sources = done.out.partition("\n\n@")
-    assert "alignment" in table
+    assert "Alignment" in table
     assert f"@{sources}" == gc.cite("alignment", []) + "\n" + gc.cite()
     assert " & ours \\\\" in (tmp_path / "r.tex").read_text("utf-8")
     assert_one_line(run_cli(capsys, *asked, "--cite", "--json"), 2, "--cite prints BibTeX after the table")

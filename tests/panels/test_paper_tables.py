@@ -14,7 +14,7 @@ from helpers import small_set
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
-from geomclip.panels import naming
+from geomclip.panels.lines import told_apart
 from geomclip.panels.measurement import measure
 from geomclip.panels.papers import latex
 from geomclip.panels.papers.table import Cell, Table, titled
@@ -207,7 +207,7 @@ def test_bold_can_be_left_out() -> None:
 def test_columns_are_called_by_name_else_by_model_and_are_told_apart() -> None:
     plain = Panel({"alignment": 1.0}, made_from={"model": "ViT-B-32", "pretrained": "openai"})
     named = plain.replace(name="ours")
-    assert gc.table([plain, named, plain]).names == ["ViT-B-32, openai 1", "ours", "ViT-B-32, openai 2"]
+    assert gc.table([plain, named, plain]).names == ["ViT-B-32, openai", "ours", "ViT-B-32, openai (2)"]
     assert gc.table([plain, named], ["a", "b"]).names == ["a", "b"]
     assert gc.table({"x": plain, "y": named}).names == ["x", "y"]
 
@@ -228,9 +228,9 @@ def test_names_that_do_not_tell_apart_are_refused(names: list[str], message: str
 
 
 def test_names_told_apart_differ_whatever_the_others_are() -> None:
-    found = naming.told_apart(["a", "a 1", "a", "b", "a 2"])
+    found = told_apart(["a", "a (2)", "a", "b", "a (3)"])
     assert len(set(found)) == 5
-    assert found[1] == "a 1"
+    assert found[1] == "a (2)"
 
 
 def test_keys_are_those_named_in_their_order_all_or_ten() -> None:

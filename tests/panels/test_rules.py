@@ -159,6 +159,8 @@ def test_the_gap_is_told_and_not_judged() -> None:
     assert gap(0.512, 0.987) == "widened: 0.512 → 0.987 (in itself neither better nor worse)"
     assert gap(0.987, 0.95, by=0.001) == "kept: 0.987 → 0.950"  # told apart from none, and small
     assert gap(0.987, 0.512, by=0.5) == "kept: 0.987 → 0.512"
+    lone = Row(0.987, 0.512, -0.475)
+    assert answer({I2T: LEVEL, "modality_gap": lone}).lines[1].sentence == "unclear: 0.987 → 0.512, and no interval"
 
 
 @pytest.mark.parametrize(

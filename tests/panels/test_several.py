@@ -256,5 +256,5 @@ def test_files_hold_what_the_comparisons_hold(tmp_path: Path) -> None:
 def test_a_page_of_more_than_two_sides_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x.html: a page shows two sides: compare two, or write .json, .csv or .md$"):
         several().save(tmp_path / "x.html")
-    with pytest.raises(InputError, match=r"must end in .json, .csv or .md$"):
+    with pytest.raises(InputError, match=r"several comparisons are written to .json, .csv or .md$"):
         several().save(tmp_path / "x.txt")

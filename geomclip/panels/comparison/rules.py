@@ -98,6 +98,11 @@ def _gap_moved(state: State, sign: int) -> bool:
     return abs(gap.difference) > wording.GAP_MOVED * abs(gap.before or 0.0)
 
 
+def _gap_has_an_interval(state: State) -> bool:
+    gap = state.facts.gap
+    return gap is not None and (gap.ci is not None or gap.verdict == "same")
+
+
 def _settled(state: State) -> bool:
     """Whether something was judged, and nothing of it moved."""
     words = [word for about in GOOD for word in state.found.get(about, ())]
@@ -156,7 +161,8 @@ GAP = (
          "closed: {gap} (in itself neither better nor worse)", lambda s: _gap_moved(s, -1)),
     Rule("gap", "widened", "it rose by more than 5 % of it, beyond its interval; a fact, no judgement",
          "widened: {gap} (in itself neither better nor worse)", lambda s: _gap_moved(s, +1)),
-    Rule("gap", "kept", "neither", "kept: {gap}", lambda s: True),
+    Rule("gap", "kept", "it has an interval, and did neither", "kept: {gap}", _gap_has_an_interval),
+    Rule("gap", "unclear", "there is no interval", "unclear: {gap}, and no interval", lambda s: True),
 )  # fmt: skip
 CALIBRATION = (
     Rule("calibration", "muted", "retrieval is at chance",
