@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 from geomclip.metrics import METRICS
-from geomclip.panels import tables
+from geomclip.panels import short, tables
+from geomclip.panels.comparison import short as short_comparison
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.comparison.record import Row as Change
 from geomclip.panels.comparison.tables import PRIMARY, chance, signed
@@ -19,19 +20,11 @@ from geomclip.panels.sentences import number, read
 from geomclip.panels.short import ARROW
 
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
+CHANGED = ("before", "after", "change", "interval")
 TIMES = ("seconds", "written")
 """Fields of a result that differ between two runs alike: a page does not have them, and is the same twice."""
-HEADLINE = (
-    "alignment",
-    "uniformity_joint",
-    "modality_gap",
-    "image_retrieval_recall@1",
-    "text_retrieval_recall@1",
-    "text_retrieval_ece",
-    "zeroshot_acc1",
-    "zeroshot_ece",
-)
-"""The numbers at the top of a page, as far as they are there."""
+TILES = 6
+"""Numbers at the top of a page: the first of those that answer."""
 ROOM = 0.15
 """Of the scale of a bar, beyond what is shown on it."""
 
@@ -107,11 +100,22 @@ def sentence(group: str, panel: Panel) -> str:
     return " ".join(sentences).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def headline(groups: list[Group]) -> list[Line]:
-    """The few lines that stand at the top: the primary ones of a comparison, and the usual ones."""
-    known = {line.key: line for group in groups for line in group.lines}
-    first = [line.key for group in groups if group.name == "primary" for line in group.lines]
-    return [known[key] for key in dict.fromkeys((*first, *HEADLINE)) if key in known]
+def tiles_of(panel: Panel) -> list[Line]:
+    """The few lines that stand at the top, as the short table writes them."""
+    return [
+        replace(_line(panel, key), cells=dict(zip(("value", "interval", "arrow", "null"), cells, strict=True)))
+        for key in short.keys_of(panel)[:TILES]
+        for cells in [short.cells(panel, key)]
+    ]
+
+
+def tiles_of_changes(comparison: Comparison) -> list[Line]:
+    """The same of a comparison, the primary keys first."""
+    return [
+        replace(_change(key, comparison.rows[key]), cells=dict(zip(CHANGED, cells, strict=True)))
+        for key in short_comparison.keys_of(comparison)[:TILES]
+        for cells in [short_comparison.cells(key, comparison.rows[key])]
+    ]
 
 
 def _line(panel: Panel, key: str) -> Line:

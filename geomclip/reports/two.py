@@ -47,7 +47,7 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
         ),
         lines=[*sides, how],
         remarks=comparison.notes,
-        tiles=numbers.headline(groups),
+        tiles=numbers.tiles_of_changes(comparison),
         groups=groups,
         legend=list(tables.legend(comparison)),
         answer=comparison.verdict.paragraphs(),
