@@ -96,7 +96,7 @@ def before_of(name: str) -> str:
     Examples
     --------
     >>> before_of("emoji"), before_of("csv:photos/pairs.csv")
-    ('before-emoji.json', 'before-csv-photos-pairs.csv-ecc57fe8.json')
+    ('before-emoji.json', 'before-csv-photos-pairs.csv-e558e39a.json')
     """
     return _beside(BEFORE, name)
 

@@ -24,12 +24,20 @@ from geomclip.grounding.predict import predict
 from geomclip.grounding.splits import SCHEMA as CHECK
 from geomclip.panels.comparison.record import SCHEMA as COMPARE
 from geomclip.panels.comparison.record import VERDICTS
+from geomclip.panels.comparison.several import SCHEMA as COMPARISONS
 from geomclip.panels.fields import FIELDS
 from geomclip.panels.fields import SCHEMA as MEASURE
 from geomclip.panels.planning import SCHEMA as PLAN
 from geomclip.training.folder import SCHEMA as RUN
 
-NUMBERS = {"measure": MEASURE, "compare": COMPARE, "plan": PLAN, "run": RUN, "ground-check": CHECK}
+NUMBERS = {
+    "measure": MEASURE,
+    "compare": COMPARE,
+    "comparisons": COMPARISONS,
+    "plan": PLAN,
+    "run": RUN,
+    "ground-check": CHECK,
+}
 
 
 def described(name: str) -> dict[str, Any]:
@@ -75,6 +83,7 @@ def made(place: Path) -> dict[str, list[Any]]:
     found["log"] += map(json.loads, (run / "log.jsonl").read_text().splitlines())
     sides = (place / "pairs.npz", place / "pairs.npz", "--by", "source", "--bootstrap", 20)
     found["compare"].append(printed("compare", *sides, *always))
+    found["comparisons"].append(printed("compare", *sides[:2], place / "pairs.npz", *sides[2:], *always))
     found["plan"].append(printed("plan", place / "pairs.json", "--width", 0.1, "--json"))
     rows = [
         {"video": f"v{i % 3}", "text": f"thing {i}", "start": 1.0, "end": 2.0 + i, "duration": 12.0} for i in range(8)
