@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from geomclip.embeddings.record import EmbeddingSet
+    from geomclip.plots.static.canvas import Picture
     from geomclip.projections.maps import Map
     from geomclip.projections.maps.cloud import Drawable
 
@@ -94,7 +95,7 @@ def plot_sphere(
     Returns
     -------
     plotly.graph_objects.Figure
-        Shows itself in a notebook. `figure.show()` opens it elsewhere.
+        Shows itself in a notebook, with a still picture beside for exporters. `figure.show()` opens it elsewhere.
 
     Raises
     ------
@@ -115,7 +116,8 @@ def plot_sphere(
     warn_of(maps, progress)
     for path in files:
         _write(path, maps, called, links=links, color=color, title=title, command=command)
-    return _figure(maps, called, links=links, color=color, title=title, morph=morph)
+    figure = _figure(maps, called, links=links, color=color, title=title, morph=morph)
+    return _with_still(figure, maps, called, links=links, color=color, title=title)
 
 
 def check(out: Sequence[str | Path], method: str = "angles") -> list[Path]:
@@ -206,13 +208,30 @@ def _write(
         write_page(path, figures, maps, title=title, command=command, stills=stills)
         return
     from geomclip.plots import static
+
+    static.save(_picture(maps, names, links=links, color=color, title=title), path)
+
+
+def _picture(maps: Sequence[Map], names: Sequence[str], **how: Any) -> Picture:
+    """The still picture, by matplotlib."""
+    from geomclip.plots import static
     from geomclip.plots.static.canvas import PAGE
 
-    more: dict[str, Any] = {"links": links, "title": title, "color": color, "width": PAGE}
     if len(maps) == 1:
-        static.save(static.sphere(maps[0], **more), path)
-    else:
-        static.save(static.sphere_pair(maps[0], maps[1], names=names or SIDES, **more), path)
+        return static.sphere(maps[0], width=PAGE, **how)
+    return static.sphere_pair(maps[0], maps[1], names=names or SIDES, width=PAGE, **how)
+
+
+def _with_still(figure: Figure, maps: Sequence[Map], names: Sequence[str], **how: Any) -> Figure:
+    """The figure with its still picture beside, which is drawn where a notebook shows it."""
+    from geomclip.plots.notebook import WithStill
+
+    def png() -> bytes:
+        from geomclip.plots.static.canvas import rendered
+
+        return rendered(_picture(maps, names, **how), ".png")
+
+    return WithStill(figure, png)
 
 
 def _figures(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, color: str | None) -> dict[str, Figure]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from helpers import small_set
 
 import geomclip as gc
 from geomclip.machine.errors import NotAvailableError
@@ -45,3 +49,25 @@ def test_nothing_that_draws_is_loaded_before_a_notebook_asks() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "(False, False) " + repr(b"\x89PNG") + "\n", done.stderr
+
+
+# --- a still picture beside a figure to turn
+
+
+def test_a_sphere_to_turn_has_a_still_picture_beside_for_exporters(monkeypatch: pytest.MonkeyPatch) -> None:
+    import plotly.io as pio
+
+    figure = gc.plot_sphere(small_set(12), n_iter=10)
+    monkeypatch.setattr(pio.renderers, "default", "plotly_mimetype")
+    bundle = figure._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert "application/vnd.plotly.v1+json" in bundle
+    monkeypatch.setattr(pio.renderers, "default", "browser")
+    assert figure._repr_mimebundle_() == {}
+
+
+def test_a_copy_of_a_sphere_to_turn_is_the_figure() -> None:
+    figure = gc.plot_sphere(small_set(12), n_iter=10)
+    for copied in (copy.deepcopy(figure), pickle.loads(pickle.dumps(figure))):
+        assert copied.to_dict()["data"][0]["type"] == figure.to_dict()["data"][0]["type"]
+        assert len(copied.data) == len(figure.data)
