@@ -242,24 +242,33 @@ def gained(sample: Sample, generator: np.random.Generator) -> Sample:
     return image, unit(text), own, scale
 
 
-def one_comparison(population: Population, n: int, seed: int, kind: str) -> tuple[list[str], list[str], list[float]]:
+def one_comparison(
+    population: Population, n: int, seed: int, kind: str, keys: Sequence[str]
+) -> tuple[list[str], list[str], list[float]]:
     """Verdicts on the primary keys, those on other keys, and the differences of the primary ones."""
     generator = np.random.default_rng([seed, n, 1])
     first, second = population.draw(n, generator, worse=NOISIER if kind == "noisier" else 0.0)
     if kind == "gain":
         second = gained(second, generator)
-    keys = [key for key, metric in METRICS.items() if metric.default and not key.startswith("zeroshot")]
     rows = compare(*(panel_of(each, keys, RESAMPLES) for each in (first, second))).rows
     on_primary = [rows[key].verdict for key in PRIMARY]
     others = [row.verdict for key, row in rows.items() if key not in PRIMARY]
     return on_primary, others, [float(rows[key].difference or 0.0) for key in PRIMARY]
 
 
-def comparisons(job: tuple[Population, int, range, str]) -> list[tuple[list[str], list[str], list[float]]]:
+def keys_compared(only: Sequence[str]) -> tuple[str, ...]:
+    """The keys of a table of verdicts: those of a panel, or the primary ones and these."""
+    wanted = [key for key, metric in METRICS.items() if metric.default and not key.startswith("zeroshot")]
+    return tuple(key for key in wanted if not only or key in only or key in PRIMARY)
+
+
+def comparisons(
+    job: tuple[Population, int, range, str, tuple[str, ...]],
+) -> list[tuple[list[str], list[str], list[float]]]:
     """Some comparisons, in a process of its own with one thread."""
     torch.set_num_threads(1)
-    population, n, seeds, kind = job
-    return [one_comparison(population, n, seed, kind) for seed in seeds]
+    population, n, seeds, kind, keys = job
+    return [one_comparison(population, n, seed, kind, keys) for seed in seeds]
 
 
 def by_known_spread(differences: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -278,13 +287,13 @@ def verdicts(options: argparse.Namespace, pool: ProcessPoolExecutor) -> str:
     said = ("better", "worse")
     lines = ["| population | n | false on a primary key | false on any key | power, noisier | power, gain |"]
     lines.append("|---|--:|--:|--:|---|---|")
-    samples = options.samples or SIZES[200]
+    samples, keys = options.samples or SIZES[200], keys_compared(options.only)
     for population in populations(options.d, options.vectors):
         for n in options.n:
             found = {}
             for kind in ("same", "noisier", "gain"):
                 count = samples if kind == "same" else samples // 2
-                jobs = [(population, n, each, kind) for each in tens(count, options.seed)]
+                jobs = [(population, n, each, kind, keys) for each in tens(count, options.seed)]
                 found[kind] = [each for some in pool.map(comparisons, jobs) for each in some]
             primary = np.mean([any(word in said for word in on) for on, _, _ in found["same"]])
             either = np.mean([any(word in said for word in [*on, *others]) for on, others, _ in found["same"]])
@@ -308,7 +317,7 @@ def main() -> None:
     parser.add_argument("--d", type=int, nargs="+", default=[64, 512], help="dimensions of the populations made here")
     parser.add_argument("--samples", type=int, help="of each cell (default: 400, 400 and 100 at 60, 200 and 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples: another one draws others (default: 0)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys, and no others")
+    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="keys, no others (and primary ones)")
     parser.add_argument("--vectors", type=Path, metavar="FILE", help="real vectors to resample: .npz")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="at a time, of one thread each")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where every cell is written")

@@ -248,7 +248,7 @@ def as_csv(runs: Runs) -> str:
 
 
 def draw(runs: Runs, file: Path) -> None:
-    """The alignment-uniformity plane: above the way of three methods on the probe set, below all methods on test."""
+    """Above the way of three methods across the plane of both losses, below where all methods end, a line each."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -257,7 +257,11 @@ def draw(runs: Runs, file: Path) -> None:
     from geomclip.machine.files import atomic_write
 
     plt.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7})
-    figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.9), layout="constrained")
+    methods = len(runs.methods()) + 1
+    heights = 2.6, 0.7 + 0.17 * methods
+    figure = plt.figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = upper.subplots(), lower.subplots(1, 2, sharey=True)
     for method in runs.methods():
         if method not in PATHS:
             continue
@@ -270,22 +274,38 @@ def draw(runs: Runs, file: Path) -> None:
     start = runs.chosen("ft")[0]["path"][0][1]
     above.plot(start["uniformity_joint"], start["alignment"], "*", color=STYLES["base"][0], markersize=10)
     above.set_title(f"{runs.name}: while training, {len(runs.chosen('ft'))} seeds (probe set of val)")
-    for method in ["base", *runs.methods()]:
-        across, up = (runs.values(method, key) for key in ("uniformity_joint", "alignment"))
-        wide, high = (statistics.stdev(values) if len(values) > 1 else 0 for values in (across, up))
-        colour, marker = STYLES[method]
-        style = {"color": colour, "marker": marker, "markersize": 9 if marker == "*" else 5.5, "linewidth": 0.8}
-        mean = statistics.fmean(across), statistics.fmean(up)
-        below.errorbar(
-            *mean, high, wide, **style, markeredgecolor="white", markeredgewidth=0.5, label=method, linestyle=""
-        )
-    below.set_title("where all methods end (test, ± std. dev.)")
-    for axes in (above, below):
-        axes.set(xlabel="uniformity, both modalities (← more even)", ylabel="alignment (↓ closer)")
+    above.set(xlabel="uniformity, both modalities (← more even)", ylabel="alignment (↓ closer)")
+    ends(runs, below)
+    for axes in (above, *below):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        *below.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, columnspacing=1
-    )
     with atomic_write(file) as out:
         figure.savefig(out, format="png", dpi=300)
     plt.close(figure)
+
+
+def ends(runs: Runs, below: Sequence[Any]) -> None:
+    """Alignment and uniformity on test, means and standard deviations over seeds: a named line a method."""
+    methods = ["base", *runs.methods()]
+    for axes, key, label in zip(
+        below, ("alignment", "uniformity_joint"), ("alignment (← closer)", "uniformity (← even)"), strict=True
+    ):
+        for place, method in enumerate(methods):
+            values = runs.values(method, key)
+            colour, marker = STYLES[method]
+            axes.errorbar(
+                statistics.fmean(values),
+                place,
+                xerr=statistics.stdev(values) if len(values) > 1 else 0,
+                color=colour,
+                marker=marker,
+                markersize=8 if marker == "*" else 5,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+                linewidth=0.8,
+            )
+        axes.set(xlabel=label)
+        axes.grid(axis="y", color="0.9", linewidth=0.6)
+        axes.set_axisbelow(True)
+    below[0].set_yticks(range(len(methods)), methods)
+    below[0].invert_yaxis()
+    below[0].set_title("where all methods end (test, ± std. dev.)", loc="left")

@@ -84,6 +84,10 @@ SCRIPTS = {
         toy=("--dim", "16", "--width", "4", "--batch-size", "2", "--clips", "6", "--turns", "1"),
     ),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
+    "page": Script(
+        "How soon a page shows its first picture, beside an earlier commit",
+        toy=("--images", "12", "--dim", "16", "--turns", "1", "--before", str(FOLDER.parent)),
+    ),
     "sphere": Script("Maps on the sphere", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(
         "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False

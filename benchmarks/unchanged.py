@@ -65,7 +65,7 @@ CHANGES: tuple[Change, ...] = (
 VARIES = (
     r"(^|\.)seconds(\.[^.]+)?$",  # of stages, of a step
     r"(^|\.)images_per_second$",
-    r"(^|\.)written\.(host|started|finished)$",
+    r"(^|\.)written\.(host|started|finished|created)$",
     r"(^|\.)(env|versions|written)\.geomclip$",
 )
 """Names of fields whose values may differ; that the field is there may not."""
@@ -182,7 +182,11 @@ CASES = (
     Case("lists", ("models --cache-dir cache", "data --cache-dir cache")),
     Case(
         "help",
-        ("--help", "--version", *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground"))),
+        (
+            "--help",
+            "--version",
+            *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground", "schema", "cache")),
+        ),
     ),
     Case(
         "errors",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from geomclip.machine import notebooks as _notebooks
 from geomclip.machine.version import __version__ as __version__
 
 # public name: module that has it; an empty string makes the module itself public
@@ -20,7 +21,11 @@ _PUBLIC = {
     "Panel": "panels.record",
     "compare": "panels",
     "Comparison": "panels.comparison",
+    "Comparisons": "panels.comparison",
     "plan": "panels.planning",
+    "table": "panels.papers.calls",
+    "Table": "panels.papers.table",
+    "cite": "panels.papers.citations",
     "report": "reports",
     "plot_sphere": "plots.globe",
     "metrics": "",
@@ -51,6 +56,10 @@ if TYPE_CHECKING:
     from geomclip.panels import compare as compare
     from geomclip.panels import measure as measure
     from geomclip.panels.comparison import Comparison as Comparison
+    from geomclip.panels.comparison import Comparisons as Comparisons
+    from geomclip.panels.papers.calls import table as table
+    from geomclip.panels.papers.citations import cite as cite
+    from geomclip.panels.papers.table import Table as Table
     from geomclip.panels.planning import plan as plan
     from geomclip.panels.record import Panel as Panel
     from geomclip.plots.globe import plot_sphere as plot_sphere
@@ -62,11 +71,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
+    "Comparisons",
     "EmbeddingSet",
     "GeomclipError",
     "InputError",
     "Map",
     "Panel",
+    "Table",
+    "cite",
     "compare",
     "embed",
     "finetune",
@@ -83,6 +95,7 @@ __all__ = [
     "projections",
     "report",
     "save",
+    "table",
 ]
 
 
@@ -93,6 +106,16 @@ def __getattr__(name: str) -> Any:
     if not module:
         return import_module(f"geomclip.{name}")
     return getattr(import_module(f"geomclip.{module}"), name)
+
+
+def _png_of_map(map: Any) -> bytes | None:
+    from geomclip.plots.shown import png_of
+
+    return png_of(map)
+
+
+# maps lie below the plots and do not know them
+_notebooks.drawn_by("Map", _png_of_map)
 
 
 def __dir__() -> list[str]:

@@ -12,13 +12,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from geomclip.cli.arguments import (
-    check_conditions,
     check_plan,
     drawn,
     logit_scale,
@@ -27,10 +27,13 @@ from geomclip.cli.arguments import (
     of_sides,
     picked,
     refuse_beside_embeddings,
+    refuse_cite_in_json,
     refuse_what_needs_two,
     term_weights,
 )
+from geomclip.cli.cache_commands import cache
 from geomclip.cli.commands import Commands, examples
+from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
     CACHE,
@@ -48,7 +51,9 @@ from geomclip.cli.options import (
     MODEL,
     PLAN,
     PLANNED,
+    PROGRESS,
     PROJECT,
+    QUIET,
     REPORT,
     RUN,
     SEED,
@@ -58,9 +63,9 @@ from geomclip.cli.options import (
     WEIGHTS,
     WORK,
 )
+from geomclip.cli.outs import check_outs, others, pages
 from geomclip.cli.terminal import explain, progress_bar, stdout_console
-from geomclip.machine.errors import GateError
-from geomclip.machine.outputs import check_output_file, check_output_folder
+from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.machine.words import nearest, one_line, speak_of_flags
 
@@ -103,36 +108,50 @@ def app(context: click.Context) -> None:
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
         "geomclip measure --embeddings vectors.npz --metrics all --json",
         "geomclip measure --data csv:pairs.csv --text-column caption --by source",
+        "geomclip measure --embeddings vectors.npz --fail-if 'image_retrieval_recall@1 < 0.3'",
     ),
 )
 @click.pass_context
 def measure(context: click.Context, /, **options: Any) -> None:
     """Extract embeddings, or load them, and print the panel of numbers."""
-    out = options["out"]
-    if out is not None:
-        check_output_file(out, ".json")
+    from geomclip.panels import documents
+
+    check_outs(options["out"], documents.SUFFIXES)
+    refuse_cite_in_json(options)
     scale = logit_scale(options)
     if options["embeddings"] is not None:
         refuse_beside_embeddings(context, but="device")
     from geomclip import panels
     from geomclip.cli import listings
-    from geomclip.panels import measurement, sources, tables
+    from geomclip.panels import measurement, sources, summary, tables
     from geomclip.panels.options import NAMES
 
     measurement.metric_keys(options["metrics"])  # before the long work, since names can be mistyped
+    check_values(options)
     how = {name: options[name] for name in NAMES} | {"logit_scale": scale}
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
         embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
-        panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
-    if out is not None:
-        panel.save(out)
+        panel = panels.measure(
+            embeddings, name=options["name"] or "", cache_dir=options["cache_dir"], progress=progress, **how
+        )
+        for out in others(options["out"]):
+            panel.save(out)
+        for out in pages(options["out"]):
+            from geomclip.reports import report as write_page
+
+            write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=context.obj)
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
         for line in (panel.made_from.get("read") or {}).get("how") or ():  # of no use if only a program is told
             click.echo(f"geomclip: read: {line}", err=True)
+    elif options["quiet"]:
+        listings.print_standouts(panel, stdout_console())
     else:
-        listings.print_panel(panel, stdout_console())
+        listings.print_panel(panel, stdout_console(full=options["full"]), full=options["full"])
+    if options["cite"]:
+        listings.print_sources(panel)
+    conclude(options, panel.failure, partial(summary.of_panel, panel, "geomclip measure"))
 
 
 @app.command(
@@ -173,7 +192,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
     else:
         how = {name: options[name] for name in ("captions", "bootstrap", "seed", "dtype", "device")}
         how |= {"logit_scale": scale, "metrics": keys or planning.DEFAULT}
-        with progress_bar(quiet=options["quiet"]) as progress:
+        with progress_bar(**picked(options, PROGRESS)) as progress:
             extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
             embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
             panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
@@ -202,7 +221,7 @@ def extract(**options: Any) -> None:
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
     encoder = load_encoder(**picked(options, MODEL, SEED, CACHE))
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
     click.echo(store)
 
@@ -213,37 +232,53 @@ def extract(**options: Any) -> None:
         "geomclip finetune",
         "geomclip finetune --method ft --epochs 4 --out runs/ft",
         "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
-        "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8",
+        "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8 --also emoji",
+        "geomclip finetune --fail-if 'image_retrieval_recall@1 < -0.01 and q<0.05'",
         "geomclip finetune --resume --out runs/ft",
     ),
 )
 def finetune(**options: Any) -> None:
-    """Fine-tune a model; measure the held-out split before and after."""
+    """Fine-tune a model; measure the held-out split before and after.
+
+    With --quiet the verdict alone is printed.
+    """
     options["weights"] = term_weights(options["weights"])
-    as_json, quiet = options.pop("as_json"), options.pop("quiet")
+    refuse_cite_in_json(options)
+    check_changes(options, measured_keys(options["metrics"], pairs=True), primary=None, nameable=False)
+    gated = {name: options.pop(name) for name in ("fail_if", "warn_if", "summary")}
+    as_json, quiet, full, cite = (options.pop(name) for name in ("as_json", "quiet", "full", "cite"))
+    log_every = options.pop("log_every")
     del options["debug"]
+    options["also"] = options["also"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
     from geomclip.cli import listings
+    from geomclip.panels import summary
     from geomclip.panels.comparison import tables
     from geomclip.training.finetune import finetune as finetuning
     from geomclip.training.processes import is_follower
 
     elsewhere = is_follower()
-    with progress_bar(quiet=quiet or elsewhere) as progress:
+    with progress_bar(quiet=quiet or elsewhere, log_every=log_every) as progress:
         result = finetuning(**options, progress=progress)
     if elsewhere:
         return
     if as_json:
         click.echo(tables.comparison_json(result.comparison))
-        return
-    listings.print_comparison(result.comparison, stdout_console())
-    for note in result.notes:
-        click.echo(note)
+    elif quiet:
+        listings.print_verdict(result.comparison, stdout_console())
+    else:
+        listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
+        for note in result.notes:
+            click.echo(note)
+    if cite:
+        listings.print_sources(result)
+    about = partial(summary.of_comparison, result.comparison, "geomclip finetune", notes=result.notes)
+    conclude(gated, result.comparison.failure, about)
 
 
 @app.command(
-    params=[click.Argument(["checkpoint"]), *EXPORT, *CACHE, *COMMON],
+    params=[click.Argument(["checkpoint"]), *EXPORT, *CACHE, *QUIET, *DEBUG],
     epilog=examples(
         "geomclip export runs/m2mix-emoji-1 --to openclip --out mine",
         "geomclip export runs/m2mix-emoji-1/model.safetensors --to hf --out mine-hf",
@@ -262,6 +297,7 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
 @app.command(
     params=[
         *(click.Argument([side], metavar=side.upper()) for side in ("before", "after")),
+        click.Argument(["more"], nargs=-1, metavar="[MORE]..."),
         *COMPARE,
         *WEIGHTS,
         *DATA,
@@ -274,7 +310,9 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
         "geomclip compare before.json after.json",
         "geomclip compare demo runs/m2mix-emoji-1 --metrics all --out changes.md",
         "geomclip compare old-store new-store --fail-if 'image_retrieval_recall@1<-0.01'",
+        "geomclip compare stock.json ft.json m2mix.json --out runs.md",
         "geomclip compare a.json b.json --primary alignment --fail-if 'alignment worse'",
+        "geomclip compare a.json b.json --out changes.json --out changes.html",
         "geomclip compare ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco --json",
     ),
 )
@@ -283,50 +321,58 @@ def compare(context: click.Context, /, **options: Any) -> None:
     """Print what changed from BEFORE to AFTER: paired differences with intervals and verdicts.
 
     Each is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
-    Models are extracted on --data, vectors measured; images are paired by their ids.
+    Models are extracted on --data, vectors measured; images are paired by their ids. Of MORE, each is compared with
+    BEFORE too: all stand side by side, and verdicts are corrected over all. With --quiet the verdict alone is printed.
     """
     from geomclip import panels
     from geomclip.cli import listings
-    from geomclip.panels import sources
-    from geomclip.panels.comparison import tables
+    from geomclip.panels import sources, summary
+    from geomclip.panels.comparison import Comparisons, side_by_side, tables
 
-    out: Path | None = options["out"]
-    if out is not None:
-        tables.check_name(out, also=(".html",))
-        check_output_file(out)
-    page = of_page(context, options, out)
+    more: tuple[str, ...] = options["more"]
+    for out in options["out"]:
+        if more:
+            side_by_side.check_name(out)
+        else:
+            tables.check_name(out, also=(".html",))
+    check_outs(options["out"], tables.SUFFIXES)
+    page = of_page(context, options)
+    full = options["full"]
+    refuse_cite_in_json(options)
     before, after = options["before"], options["after"]
-    kinds = [sources.kind(before), sources.kind(after)]
-    check_conditions(options, kinds)
+    kinds = [sources.kind(side) for side in (before, after, *more)]
+    known = None if "result" in kinds else measured_keys(options["metrics"])
+    check_changes(options, known, primary=options["primary"])
     chosen = of_sides(context, options, COMPARE)
     if page and not {"model", "file"} & set(kinds):
         sources.check_options(chosen, kinds, pictures=page["thumbnails"])
         page |= {name: chosen.pop(name) for name in sources.OF_IMAGES if name in chosen}
     always = {name: options[name] for name in ("bootstrap", "seed", "intersect", "resample", "cache_dir")}
-    always["primary"] = options["primary"] or None
-    with progress_bar(quiet=options["quiet"]) as progress:
-        result = panels.compare(before, after, **always, progress=progress, **chosen)
-        if page and out is not None:
-            page |= {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
-            page |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
+    always |= {name: options[name] or None for name in ("primary", "names")}
+    with progress_bar(**picked(options, PROGRESS)) as progress:
+        compare: Any = panels.compare
+        result: Any = compare(before, after, *more, **always, progress=progress, **chosen)
+        for out in others(options["out"]):
+            result.save(out)
+        for out in pages(options["out"]):
+            how = page | {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
+            how |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
             from geomclip.reports import report as write_page
 
-            write_page(result, out, **page)
-        elif out is not None:
-            result.save(out)
+            write_page(result, out, **how)
+    several = isinstance(result, Comparisons)
     if options["as_json"]:
-        click.echo(tables.comparison_json(result))
+        click.echo(side_by_side.several_json(result) if several else tables.comparison_json(result))
+    elif options["quiet"]:
+        (listings.print_verdicts if several else listings.print_verdict)(result, stdout_console())
+    elif several:
+        listings.print_comparisons(result, stdout_console(full=full), full=full)
     else:
-        listings.print_comparison(result, stdout_console())
-    sys.stdout.flush()
-    tripped = {
-        name: [line for condition in options[name] if (line := result.failure(condition))]
-        for name in ("warn_if", "fail_if")
-    }
-    for line in tripped["warn_if"]:
-        click.echo(f"geomclip: warning: --warn-if {line}", err=True)
-    if tripped["fail_if"]:
-        raise GateError(f"--fail-if {'; '.join(tripped['fail_if'])}")
+        listings.print_comparison(result, stdout_console(full=full), full=full)
+    if options["cite"]:
+        listings.print_sources(result)
+    about = summary.of_comparisons if several else summary.of_comparison
+    conclude(options, result.failure, partial(about, result, "geomclip compare"))
 
 
 @app.command(
@@ -356,10 +402,10 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
     """
     from geomclip import reports
 
-    always = {name: options[name] for name in ("points", "bootstrap", "seed", "cache_dir")}
+    always = {name: options[name] for name in ("points", "color", "bootstrap", "seed", "cache_dir")}
     always |= {"thumbnails": not options["no_thumbnails"], "curves": not options["no_curves"]}
     chosen = of_sides(context, options, REPORT)
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         click.echo(reports.report(source, out, **always, progress=progress, command=context.obj, **chosen))
 
 
@@ -375,16 +421,21 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
 @click.pass_context
 def plot_sphere(context: click.Context, /, **options: Any) -> None:
     """Draw both modalities on a sphere, their pairs, mean directions and the gap: a page to turn, and a picture."""
+    from geomclip.cli import listings
     from geomclip.plots import globe
 
     out = globe.check(options["out"] or globe.DEFAULT_OUT, options["method"])
     refuse_what_needs_two(context, options)
-    how = {name: options[name] for name in ("method", "captions", "links", "intersect")}
+    how = {name: options[name] for name in ("method", "captions", "links", "color", "intersect", "names")}
     how |= {"random_state": options["seed"], "command": context.obj}
-    with progress_bar(quiet=options["quiet"]) as progress:
-        globe.plot_sphere(*drawn(context, options, progress), out=out, progress=progress, **how)
+    globe.check_names(options["names"], pair=options["after"] is not None)
+    with progress_bar(**picked(options, PROGRESS)) as progress:
+        sets = drawn(context, options, progress)
+        globe.plot_sphere(*sets, out=out, progress=progress, **how)
     for file in out:
         click.echo(file)
+    if options["cite"]:
+        listings.print_sources(globe.ON_SPHERE[options["method"]], *listings.KEPT, sets)
 
 
 @app.command(
@@ -399,20 +450,24 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 @click.pass_context
 def project(context: click.Context, /, **options: Any) -> None:
     """Draw images and texts on a plane or sphere: coordinates, and a picture that says what it keeps."""
-    from geomclip.plots import drawing
+    from geomclip.cli import listings
+    from geomclip.plots import drawing, globe
 
     method, components = options["method"], options["components"]
     out = options["out"] or drawing.DEFAULT_OUT
     drawing.check(out, method, n_components=components, pair=options["after"] is not None)
     refuse_what_needs_two(context, options)
     how = drawing.options_of(method, **picked(options, ESTIMATOR))
-    how |= {name: options[name] for name in ("captions", "intersect")}
+    how |= {name: options[name] for name in ("captions", "color", "intersect", "names")}
+    globe.check_names(options["names"], pair=options["after"] is not None)
     how |= {"random_state": options["seed"], "command": context.obj}
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         sets = drawn(context, options, progress)
         files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress, **how)
     for file in (*files.coordinates, files.picture):
         click.echo(file)
+    if options["cite"]:
+        listings.print_sources(method, *listings.KEPT, sets)
 
 
 @app.command(params=[*CACHE, *DEBUG], epilog=examples("geomclip models"))
@@ -447,11 +502,11 @@ def data(context: click.Context, /, data_root: Path | None, cache_dir: Path | No
     params=[click.Argument(["name"]), *DOWNLOAD, *CACHE, *COMMON],
     epilog=examples("geomclip data download coco", "geomclip data download coco --data-root datasets"),
 )
-def download(name: str, *, quiet: bool, debug: bool, **options: Any) -> None:
+def download(name: str, *, quiet: bool, log_every: int, debug: bool, **options: Any) -> None:
     """Fetch a data set from its official address; go on where a stopped download ended."""
     from geomclip.pairs.download import download_dataset
 
-    with progress_bar(quiet=quiet, of_bytes=True) as progress:
+    with progress_bar(quiet=quiet, log_every=log_every, of_bytes=True) as progress:
         folder = download_dataset(name, **options, progress=progress)
     click.echo(folder)
 
@@ -466,6 +521,20 @@ def doctor(cache_dir: Path | None, **_: Any) -> None:
     from geomclip.cli import listings
 
     listings.print_findings(doctoring.examine(cache_dir=cache_dir), stdout_console())
+
+
+app.add_command(cache)
+
+
+@app.command(
+    params=[click.Argument(["name"], required=False), *DEBUG],
+    epilog=examples("geomclip schema", "geomclip schema measure"),
+)
+def schema(name: str | None, **_: Any) -> None:
+    """Print the JSON Schema of what a command writes, by its NAME; without one, the names."""
+    from geomclip.cli import schemas
+
+    click.echo(schemas.schema(name).rstrip() if name else "\n".join(schemas.names()))
 
 
 def usage_message(error: click.ClickException) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from geomclip.cli.options import CACHE, DATA, MODEL, PAGE, PLANNED, SEED, WORK
+from geomclip.cli.outs import pages
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.words import option
@@ -98,31 +99,19 @@ def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -
     return sources.loaded((before, after), sources.SIDES, progress=progress, **common)
 
 
-def of_page(context: click.Context, options: dict[str, Any], out: Path | None) -> dict[str, Any]:
+def refuse_cite_in_json(options: dict[str, Any]) -> None:
+    """BibTeX behind a result in JSON would be no JSON."""
+    if options["cite"] and options["as_json"]:
+        raise InputError("--cite prints BibTeX after the table, and --json prints no table: leave one out")
+
+
+def of_page(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """What is wanted of a page; InputError if something is, and no page is written."""
-    if out is not None and out.suffix == ".html":
+    if pages(options["out"]):
         return {"thumbnails": not options["no_thumbnails"], "points": options["points"]}
     if idle := list(typed(context, PAGE)):
         raise InputError(f"{flags(idle)} is of a page: --out FILE.html writes one")
     return {}
-
-
-def check_conditions(options: dict[str, Any], kinds: Sequence[str]) -> None:
-    """Refuse primary keys and conditions of gates that cannot be, before the long work; ValueError says why.
-
-    Of a result the keys are not known yet: which are there is found out when it is read.
-    """
-    from geomclip.metrics import METRICS
-    from geomclip.panels.comparison import Gate
-    from geomclip.panels.comparison.verdicts import primary_keys
-    from geomclip.panels.measurement import metric_keys
-
-    known = [key for key in METRICS if key in metric_keys(options["metrics"])]
-    primary = primary_keys(options["primary"], known=None if "result" in kinds else known)
-    for condition in (*options["fail_if"], *options["warn_if"]):
-        gate = Gate.of(condition, known=None if "result" in kinds else known, primary=primary)
-        if gate.judges and not options["bootstrap"]:
-            raise InputError(f"condition {condition!r}: --bootstrap 0 leaves no intervals to judge by")
 
 
 def logit_scale(options: dict[str, Any]) -> float | None:

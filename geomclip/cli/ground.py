@@ -19,6 +19,7 @@ from geomclip.cli.options import (
     DEBUG,
     MODEL,
     PRETRAINED,
+    PROGRESS,
     SEED,
     number,
     path,
@@ -94,7 +95,7 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
     from geomclip.grounding.predict import prediction_json
 
     page = out is not None and out.suffix == ".html"
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         prediction = calls.ground(videos, options["query"], **how, page=page, progress=progress)
     if out is not None and page:
         from geomclip.reports import grounding
@@ -191,11 +192,11 @@ LEARNING = [setting(each, GroundingSettings()) for each in fields(GroundingSetti
         "geomclip ground train --annotations train.jsonl --videos films/ --out runs/mine --resume",
     ),
 )
-def train(*, quiet: bool, debug: bool, as_json: bool, **options: Any) -> None:
+def train(*, quiet: bool, log_every: int, debug: bool, as_json: bool, **options: Any) -> None:
     """Train a model that finds moments, and score it on held-out videos before and after."""
     from geomclip.grounding.training import train as training
 
-    with progress_bar(quiet=quiet) as progress:
+    with progress_bar(quiet=quiet, log_every=log_every) as progress:
         result = training(**options, progress=progress)
     click.echo(result.to_json() if as_json else str(result))
 
@@ -217,13 +218,13 @@ SCORE = [
         "geomclip ground score --annotations charades_sta_test.txt --predictions found.json --train train.txt",
     ),
 )
-def score(*, quiet: bool, debug: bool, as_json: bool, out: Path | None, **options: Any) -> None:
+def score(*, quiet: bool, log_every: int, debug: bool, as_json: bool, out: Path | None, **options: Any) -> None:
     """Score moments that were found against annotations, beside what guesses reach."""
     if out is not None:
         check_output_file(out, ".json")
     from geomclip.grounding.scoring import score_files
 
-    with progress_bar(quiet=quiet) as progress:
+    with progress_bar(quiet=quiet, log_every=log_every) as progress:
         scored = score_files(**options, progress=progress)
     if out is not None:
         scored.save(out)
@@ -279,7 +280,7 @@ def bench(**options: Any) -> None:
     how = {"seeds": options["seeds"], "rows": rows, "sizes": sizes, "seed": options["seed"]}
     plan = Plan(tuple(options["dose"]), device=options["device"], **how)
     out = options["out"] or Path("runs") / f"bench-{options['source'].partition(':')[0]}"
-    with progress_bar(quiet=options["quiet"]) as progress:
+    with progress_bar(**picked(options, PROGRESS)) as progress:
         extraction = picked(options, MODEL, [DATA_ROOT], SEED, CACHE)
         bank = bank_of(options["source"], vectors_file=options["vectors"], progress=progress, **extraction)
         table = running(bank, out, plan, processes=options["processes"], progress=progress)

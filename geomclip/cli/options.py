@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
+from geomclip.cli.line_progress import LOG_EVERY
+from geomclip.cli.outs import outs
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -84,13 +87,25 @@ WORK = [
 SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
-COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
+QUIET = [switch("--quiet", "No progress on stderr.")]
+PROGRESS = [
+    *QUIET,
+    click.Option(
+        ["--log-every"],
+        type=click.IntRange(min=0),
+        metavar="SECONDS",
+        default=LOG_EVERY,
+        help="Where stderr is no terminal: a line of progress as often; 0: none.",
+    ),
+]
+COMMON = [*PROGRESS, *DEBUG]
 EMBEDDINGS = text("--embeddings", "PATH", "A store, .npz, .npy, .parquet, .pt, .h5, ... in place of a model and data.")
 COLUMNS = text("--columns", "ROLES", "What is what in such a file: image=NAME,text=NAME,caption=NAME,...")
 SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
     positive("--temperature", "T", "The same as --logit-scale 1/T."),
 ]
+FULL = switch("--full", "Print every number, not the ten that answer.")
 METRICS = measured(text("--metrics", "NAMES", "default, all, or names with commas between."))
 CAPTIONS = measured(choice("--captions", ["all", "first"], "first: one text an image."))
 BY = measured(text("--by", "COLUMN", "A panel for each value of this column too (label, source)."))
@@ -98,6 +113,15 @@ BOOTSTRAP = measured(
     whole("--bootstrap", "Draws where an interval takes them, as of ECE; 0: no intervals.", at_least=0)
 )
 DTYPE = measured(choice("--dtype", ["float32", "float64"], "Of the arithmetic."))
+NAMES = [
+    click.Option(
+        ["--name", "names"],
+        metavar="NAME",
+        multiple=True,
+        help="What a side is called in place of its model or file: give it once a side, in order.",
+    )
+]
+CITE = [switch("--cite", "Then print BibTeX of what all of it comes from.")]
 MEASURE = [
     EMBEDDINGS,
     COLUMNS,
@@ -109,13 +133,18 @@ MEASURE = [
     BY,
     BOOTSTRAP,
     DTYPE,
-    path("--out", "FILE.json", "Write the result, and FILE.items.parquet beside it."),
+    *gates(OF_VALUES),
+    *outs("Write the result: .json (FILE.items.parquet beside it), .csv, .md, .tex, or .html (a page) by its name"),
+    text("--name", "NAME", "What tables and pages call it, in place of the model."),
+    FULL,
     switch("--json", "Print the result as JSON, not as a table.", "as_json"),
+    *CITE,
 ]
 PAGE = [
     switch("--no-thumbnails", "A page without small pictures of the images."),
     whole("--points", "Images and texts that a page draws and lists at most.", at_least=4, default=50_000),
 ]
+COLOR = text("--color", "COLUMN", "Colours by this column: label, source, or any other of the data.")
 AS_JSON = switch("--json", "Print the comparison as JSON, not as a table.", "as_json")
 COMPARE = [
     *SCALE,
@@ -132,21 +161,18 @@ COMPARE = [
         help="What the comparison is about, named before looking; default recall@1 both ways, or accuracy@1.",
     ),
     choice("--resample", ["gallery", "queries"], "Over other images as both, or other queries to this one.", "gallery"),
-    click.Option(
-        ["--fail-if"],
-        metavar="CONDITION",
-        multiple=True,
-        help="Exit 3 if 'KEY<NUMBER' (<= > >=) of the change; 'KEY worse' of a primary key, or with ' and q<0.05' of "
-        "any; may be given again.",
-    ),
-    click.Option(["--warn-if"], metavar="CONDITION", multiple=True, help="As --fail-if, but a line on stderr alone."),
-    path("--out", "FILE", "Write the comparison: .json, .csv, .md, or .html (a page) by its name."),
+    *gates(OF_CHANGES),
+    *outs("Write the comparison: .json, .csv, .md, .tex, or .html (a page) by its name"),
     *PAGE,
+    FULL,
+    *NAMES,
     AS_JSON,
+    *CITE,
 ]
 REPORT = [
     path("--out", "FILE.html", "The page.", default=Path("geomclip-report.html")),
     *PAGE,
+    COLOR,
     switch("--no-curves", "Leave the gap curves out."),
     *SCALE,
     METRICS,
@@ -182,6 +208,7 @@ SPHERE = [
     *DRAWN,
     text("--method", "NAME", "angles, dosnes or umap, on the sphere; `geomclip project` draws planes.", "angles"),
     CAPTIONS,
+    COLOR,
     click.Option(["--links/--no-links"], default=None, help="All pairs joined, or none; default an even share."),
     click.Option(
         ["--out"],
@@ -190,6 +217,8 @@ SPHERE = [
         multiple=True,
         help=".html, .png, .svg or .pdf; may be given again. Default geomclip-sphere.html and .png.",
     ),
+    *NAMES,
+    *CITE,
 ]
 ESTIMATOR = [
     whole("--neighbors", "Of umap and heat-geodesic: how many each point is joined to.", at_least=1),
@@ -201,7 +230,10 @@ PROJECT = [
     text("--method", "NAME", "svd, pca, umap, umap-sphere, tsne, angles, dosnes or heat-geodesic.", "umap"),
     path("--out", "FILE", ".csv, .parquet, .npz or .json, picture beside; or .png, .svg, .pdf, .html, .csv beside."),
     CAPTIONS,
+    COLOR,
     whole("--components", "2, a plane, or 3, a space; default 2.", at_least=2),
+    *NAMES,
+    *CITE,
     *ESTIMATOR,
 ]
 STORE = [
@@ -230,9 +262,18 @@ RUN = [
     switch("--override", "With --resume: go on although settings differ."),
     measured(text("--metrics", "NAMES", "Of before and after: default, all, or names.")),
     BOOTSTRAP,
+    click.Option(
+        ["--also"],
+        metavar="NAME",
+        multiple=True,
+        help="Data that are not trained on, measured before and after; may be given again.",
+    ),
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
+    FULL,
+    *gates(OF_RUNS),
     AS_JSON,
+    *CITE,
 ]
 # those of MODEL and DATA without defaults: a resumed run has what it began with
 FINETUNE_DATA = [

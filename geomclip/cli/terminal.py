@@ -7,13 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from geomclip.cli.line_progress import LOG_EVERY, LineProgress
 from geomclip.machine.errors import GeomclipError
+from geomclip.machine.progress import SILENT
+from geomclip.machine.progress import Progress as Reports
 from geomclip.machine.words import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+WIDTH = 80
+"""Columns that a full table takes."""
+NARROWEST = 40
+"""Columns that a short table takes at least."""
 MAX_WIDTH = 110
 """A line of prose much longer than this is hard to read, however wide the terminal."""
 
@@ -32,8 +39,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     return one_line(f"{type(error).__name__}: {error} (--debug shows where)"), 1
 
 
-def stdout_console() -> Console:
-    """A console for results: at least 80 columns, colour only on a terminal without NO_COLOR."""
+def stdout_console(*, full: bool = True) -> Console:
+    """A console for results: at least 80 columns, of short tables 40, colour only on a terminal without NO_COLOR."""
     from rich.console import Console
 
     class Results(Console):
@@ -41,43 +48,41 @@ def stdout_console() -> Console:
             """Leave it to `main`, which exits with 0: whoever reads has seen enough."""
             raise BrokenPipeError
 
-    width = max(80, min(Console().width, MAX_WIDTH))
+    width = max(WIDTH if full else NARROWEST, min(Console().width, MAX_WIDTH))
     return Results(width=width, highlight=False, markup=False, emoji=False)
 
 
 class Report:
-    """What long work reports, on stderr; without bars (quiet, no terminal) only its lines, if any."""
+    """What long work reports, as bars on stderr."""
 
-    def __init__(self, bars: Progress | None, *, quiet: bool) -> None:
+    def __init__(self, bars: Progress) -> None:
         self.bars = bars
-        self.quiet = quiet
         self.tasks: dict[str, TaskID] = {}
 
     def stage(self, name: str, done: int, total: int | None, note: str = "") -> None:
         """A bar for each name; the note is shown beside it."""
-        self._show(name, ", ".join(filter(None, (name, note))), done, total)
+        what = ", ".join(filter(None, (name, note)))
+        if name not in self.tasks:
+            # what an earlier run had done counts, but not as done in no time
+            self.tasks[name] = self.bars.add_task(what, total=total, completed=done)
+        self.bars.update(self.tasks[name], description=what, completed=done, total=total)
 
     def log(self, line: str) -> None:
         """A line that stays, above the bars."""
-        if self.bars is not None:
-            self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        elif not self.quiet:
-            sys.stderr.write(f"{line}\n")
-
-    def _show(self, key: str, what: str, done: int, total: int | None) -> None:
-        if self.bars is None:
-            return
-        if key not in self.tasks:
-            # what an earlier run had done counts, but not as done in no time
-            self.tasks[key] = self.bars.add_task(what, total=total, completed=done)
-        self.bars.update(self.tasks[key], description=what, completed=done, total=total)
+        self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def progress_bar(*, quiet: bool, of_bytes: bool = False) -> Iterator[Report]:
-    """A report whose bars, with rate and remaining time, are on stderr while the block runs."""
-    if quiet or not sys.stderr.isatty():
-        yield Report(None, quiet=quiet)
+def progress_bar(*, quiet: bool, log_every: float = LOG_EVERY, of_bytes: bool = False) -> Iterator[Reports]:
+    """What long work reports to while the block runs: bars with rate and remaining time, where stderr is a terminal.
+
+    Where it is none, lines, one in so many seconds; nothing where it is to be quiet.
+    """
+    if quiet:
+        yield SILENT
+        return
+    if not sys.stderr.isatty():
+        yield LineProgress(log_every, of_bytes=of_bytes)
         return
     from rich import progress
     from rich.console import Console
@@ -96,4 +101,4 @@ def progress_bar(*, quiet: bool, of_bytes: bool = False) -> Iterator[Report]:
     columns = (progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), *counts)
     console = Console(stderr=True)
     with progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True) as bars:
-        yield Report(bars, quiet=quiet)
+        yield Report(bars)

@@ -272,6 +272,19 @@ class EmbeddingSet:
             changes["truncated"] = None if self.truncated is None else self.truncated[texts]
         return self.replace(**changes)
 
+    def attributes(self) -> dict[str, tuple[str, ...]]:
+        """What is known of each image, by name: the columns, and of class data the `label`, unless a column is that.
+
+        Examples
+        --------
+        >>> EmbeddingSet(np.eye(2), labels=[1, 0], class_text=np.eye(2), classes=["cat", "dog"]).attributes()
+        {'label': ('dog', 'cat')}
+        """
+        if self.labels is None:
+            return dict(self.columns)
+        labels = self.labels.tolist()
+        return {"label": tuple(str(i) if self.classes is None else self.classes[i] for i in labels), **self.columns}
+
     def duplicate_text_share(self) -> float:
         """Share of texts that also occur, to the letter, under another image; by rows where there are no captions."""
         assert self.image_of_text is not None

@@ -13,7 +13,7 @@ from geomclip.encoders import towers
 from geomclip.encoders.checkpoint import SUFFIXES
 from geomclip.encoders.configuration import CONFIG_FILE
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.machine.words import near, option
+from geomclip.machine.words import near, option, typed
 
 DEMO = "demo"
 RANDOM = "random"
@@ -151,10 +151,9 @@ def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, ope
         best = [path / name for name in ("best.safetensors", "model.safetensors") if (path / name).is_file()]
         if open_clip_layout or not best or (path / "tokenizer_config.json").is_file():
             if (path / "checkpoints").is_dir() and not best:
-                raise InputError(
-                    f"{path}: is a finetune run that has no weights yet: "
-                    f"go on with geomclip finetune --out {path} --resume"
-                )
+                call = f"geomclip.finetune(out={str(path)!r}, resume=True)"
+                on = typed(f"geomclip finetune --out {path} --resume", call)
+                raise InputError(f"{path}: is a finetune run that has no weights yet: go on with {on}")
             hint = " (a folder of transformers is not one)" if (path / "config.json").is_file() else ""
             raise InputError(
                 f"{path}: has no {CONFIG_FILE}{hint}, and is no finetune run with best.safetensors or model.safetensors"

@@ -7,6 +7,7 @@ from pathlib import Path
 from geomclip.encoders import towers
 from geomclip.encoders.clip import Encoder
 from geomclip.encoders.configuration import complete, usual_preprocessing
+from geomclip.machine.words import option
 
 
 def open_clip_name(encoder: Encoder) -> str | None:
@@ -34,7 +35,7 @@ def how_to_load(encoder: Encoder, file: Path) -> str:
     open_clip's default; for others, the export that makes a folder of it.
     """
     if encoder.shift is not None:
-        return f"the shift of method es is applied by geomclip alone: --model {file}"
+        return f"the shift of method es is applied by geomclip alone: {option('model', str(file))}"
     arch, usual = open_clip_name(encoder), usual_preprocessing()
     padded = encoder.preprocessing["resize_mode"] == "longest"
     if arch is None or (padded and encoder.preprocessing["fill_color"] != usual["fill_color"]):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class GeomclipError(Exception):
     """Something failed while running; the message is one line that says what, where, and the way out."""
@@ -23,3 +26,23 @@ class InputError(GeomclipError, ValueError):
 
 class NotAvailableError(InputError):
     """Something is not on this machine and cannot be fetched: weights, data, an optional package."""
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put a name before the message of what cannot be used, to say which of several things it is; '' changes nothing.
+
+    Examples
+    --------
+    >>> with naming("b.json"):
+    ...     raise ValueError("the two sets differ")
+    Traceback (most recent call last):
+    ValueError: b.json: the two sets differ
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not name:
+            raise
+        kind = InputError if isinstance(error, InputError) else ValueError
+        raise kind(f"{name}: {error}") from error

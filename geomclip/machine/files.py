@@ -23,7 +23,7 @@ def cache_dir(explicit: str | Path | None = None) -> Path:
     """The folder for weights, data and embeddings; it need not exist yet.
 
     The first that is set: `explicit`, the variable GEOMCLIP_CACHE, `geomclip` under XDG_CACHE_HOME,
-    `~/.cache/geomclip`. Nothing in it is ever deleted by geomclip: all of it can be made again.
+    `~/.cache/geomclip`. Nothing in it is deleted but by `geomclip cache prune`: all of it can be made again.
 
     Examples
     --------

@@ -34,8 +34,8 @@ class Lock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> Lock:
-        make_folder(self.folder)
         while self._descriptor is None:
+            make_folder(self.folder)  # each time: who held it may have removed the folder
             self._descriptor = self._claim()
         holder = {
             "pid": os.getpid(),
@@ -101,6 +101,25 @@ class Lock:
             (self.folder / LOCK_NAME).unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def holder_of(folder: str | Path) -> str:
+    """Who holds the lock of a folder, as `Lock` names it; '' if nobody does. Nothing is made or changed."""
+    try:
+        import fcntl
+    except ImportError:
+        return ""
+    try:
+        descriptor = os.open(Path(folder) / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _holder(descriptor)
+    finally:
+        os.close(descriptor)
+    return ""
 
 
 def _holder(descriptor: int) -> str:

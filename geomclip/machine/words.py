@@ -50,6 +50,17 @@ def option(name: str, value: object = None) -> str:
     return flag if value is None or isinstance(value, bool) else f"{flag} {value}"
 
 
+def typed(command: str, call: str) -> str:
+    """What to type, as who called types it: the command for a terminal, the call for Python.
+
+    Examples
+    --------
+    >>> typed("geomclip measure --model demo", "geomclip.embed('demo')")
+    "geomclip.embed('demo')"
+    """
+    return command if _on_the_command_line else call
+
+
 def near(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> list[str]:
     """Up to three of the known names that are most like this word, upper and lower case alike; the best first.
 

@@ -58,6 +58,7 @@ class Hardest:
 @on_unit_rows
 def alignment(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """Mean squared distance between a text and its image: 0 (one point) to 4 (opposite); lower is closer.
+    Rows are normalised.
 
     The mean over texts j of ‖x_own(j) − y_j‖² = 2 − 2 cos.
 
@@ -87,7 +88,7 @@ def alignment(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) 
 
 @on_unit_rows
 def relative_alignment_text_to_image(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Tensor:
-    """How much closer the nearest wrong image is than the right one: −4 to 4; lower is better.
+    """How much closer the nearest wrong image is than the right one: −4 to 4; lower is better. Rows are normalised.
 
     The mean over texts j of ‖x_own(j) − y_j‖² − min over i ≠ own(j) of ‖x_i − y_j‖², negative where the own
     image wins on average.
@@ -118,6 +119,7 @@ def relative_alignment_text_to_image(image: Tensor, text: Tensor, image_of_text:
 @on_unit_rows
 def relative_alignment_image_to_text(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> Tensor:
     """The same from the images: 2 mean_i (best unmatched score − mean matched score); −4 to 4; lower is better.
+    Rows are normalised.
 
     Images without text are left out, and so is an image that owns every text.
 

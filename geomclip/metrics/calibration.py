@@ -232,7 +232,7 @@ def _exact_posterior(
 def retrieval_posterior(
     image: Tensor, text: Tensor, image_of_text: Tensor | None = None, *, logit_scale: float
 ) -> dict[str, Tensor]:
-    """Confidence (0 to 1), hit (0 or 1) and negative log-likelihood of every query, both ways.
+    """Confidence (0 to 1), hit (0 or 1) and negative log-likelihood of every query, both ways. Rows are normalised.
 
     Parameters
     ----------

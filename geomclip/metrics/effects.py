@@ -8,6 +8,7 @@ jackknife estimate of variance", Annals of Statistics 9.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +21,7 @@ class Effect:
 
     total: Tensor  # (n,) float64
     chance: float = 0.0  # Σ over pairs (image that asks, image found) of the squared effect
+    single: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # pairs added one by one, and their effects
 
     def settled(self) -> Tensor:
         """The effects less their mean, shrunk to the spread that the chance of single pairs does not explain."""
@@ -28,6 +30,15 @@ class Effect:
         if spread <= 0:
             return torch.zeros_like(centred)
         return centred * max(0.0, 1 - self.chance / spread) ** 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Single pairs (image that asks, image found) that have an effect, and their effects by column."""
+
+    asking: Tensor  # (p,) int64
+    candidate: Tensor  # (p,) int64
+    effects: dict[str, Tensor]  # column -> (p,) float64
 
 
 @dataclass(eq=False)
@@ -56,7 +67,24 @@ class Effects:
         effect = self._of(name)
         effect.total.index_add_(0, pair % self.n, self.scale * together)
         effect.chance += self.scale**2 * float(together.square().sum())
+        effect.single.append((pair, self.scale * together))
 
     def settled(self, name: str) -> Tensor:
         """`Effect.settled` of one name: (n,); zeros where nothing was added."""
         return self._of(name).settled()
+
+    def all_settled(self) -> dict[str, Tensor]:
+        """`Effect.settled` of each name to which something was added."""
+        return {name: effect.settled() for name, effect in self.found.items()}
+
+    def pairs(self, names: Collection[str]) -> Pairs:
+        """The single pairs of some names, of which all effects were added pair by pair."""
+        single = {name: self.found[name].single if name in self.found else [] for name in names}
+        pair = torch.cat([torch.zeros(0, dtype=torch.int64), *(ids for each in single.values() for ids, _ in each)])
+        pair = pair.unique()
+        effects = {}
+        for name, each in single.items():
+            effects[name] = torch.zeros(len(pair), dtype=torch.float64)
+            for ids, effect in each:
+                effects[name].index_add_(0, torch.searchsorted(pair, ids), effect)
+        return Pairs(pair // self.n, pair % self.n, effects)

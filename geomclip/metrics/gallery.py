@@ -115,11 +115,13 @@ class _Direction:
 
 
 DIRECTIONS = (_Direction("text", "image"), _Direction("image", "text"))
+HITS = frozenset(names.hit(k) for names in DIRECTIONS for k in RECALLS)
+"""Columns in which few candidates have an effect on a query: only those without which it finds its own."""
 
 
 def gallery_effects(
     pairing: Pairing, answers: Mapping[str, Answers], logit_scale: float, columns: Set[str], *, seed: int
-) -> dict[str, Tensor]:
+) -> Effects:
     """What each image adds as a candidate to the sums of some columns of `geomclip.metrics.contributions`.
 
     Parameters
@@ -135,8 +137,8 @@ def gallery_effects(
 
     Returns
     -------
-    dict of column to (n,) float64
-        Settled effects (`Effect.settled`), which sum to 0.
+    Effects
+        By column; those of a hit (`HITS`) are all pair by pair.
     """
     described = (pairing.texts_of_image > 0).nonzero()[:, 0]
     asking = described
@@ -151,7 +153,8 @@ def gallery_effects(
             for look in _looks(pairing, names.axis, asking):
                 _of_ranks(effects, pairing, answers[names.axis], names, columns, look)
                 _of_masses(effects, own, answers[names.axis], names, columns, look, logit_scale)
-    return {name: effect.settled() for name, effect in effects.found.items() if name in columns}
+    effects.found = {name: effect for name, effect in effects.found.items() if name in columns}
+    return effects
 
 
 def _columns(names: _Direction) -> set[str]:

@@ -17,7 +17,7 @@ CANCELLED = 1e-4
 
 @on_unit_rows
 def modality_gap(x: Tensor, y: Tensor) -> Tensor:
-    """Distance between the mean image and the mean text: 0 (same centre) to 2 (opposite points).
+    """Distance between the mean image and the mean text: 0 (same centre) to 2 (opposite points). Rows are normalised.
 
     ‖mean x − mean y‖ over all rows of both. No better direction: a smaller gap is not a better model. Clouds
     without structure have a gap of about √(1/n + 1/m).
@@ -47,6 +47,7 @@ def modality_gap(x: Tensor, y: Tensor) -> Tensor:
 @on_unit_rows
 def mean_cosine(x: Tensor) -> Tensor:
     """Mean cosine over pairs of different rows: 1 (one point), about 0 (no cone), at least −1/(n − 1).
+    Rows are normalised.
 
     (‖Σz‖² − n) / (n(n − 1)), without the pair matrix. How narrow the cone is in which the cloud lies.
 
@@ -82,7 +83,7 @@ def mean_cosine(x: Tensor) -> Tensor:
 
 @on_unit_rows
 def mean_cosine_matched(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
-    """Mean cosine of the texts with their own images: −1 to 1, higher is closer.
+    """Mean cosine of the texts with their own images: −1 to 1, higher is closer. Rows are normalised.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def mean_cosine_matched(x: Tensor, y: Tensor, image_of_text: Tensor | None = Non
 
 @on_unit_rows
 def mean_cosine_unmatched(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
-    """Mean cosine of the texts with all images but their own: −1 to 1; 0 where nothing ties them.
+    """Mean cosine of the texts with all images but their own: −1 to 1; 0 where nothing ties them. Rows are normalised.
 
     (Σx · Σy − sum over matched pairs) / (nm − m), without the pair matrix.
 
@@ -140,7 +141,7 @@ def mean_cosine_unmatched(x: Tensor, y: Tensor, image_of_text: Tensor | None = N
 
 @on_unit_rows
 def relative_modality_gap(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> Tensor:
-    """Distance of matched pairs against the spread within each modality: 0 (pairs coincide) to 1.
+    """Distance of matched pairs against the spread within each modality: 0 (pairs coincide) to 1. Rows are normalised.
 
     m / (m + (I + T)/2): m is the mean of (1 − cos)/2 over matched pairs, I and T the same over pairs of
     different images, of different texts. About ½ where a pair is as far apart as two images are.
@@ -181,6 +182,7 @@ def relative_modality_gap(x: Tensor, y: Tensor, image_of_text: Tensor | None = N
 @on_unit_rows
 def gap_after_centering(x: Tensor, y: Tensor) -> Tensor:
     """Distance between the shapes of the two clouds once both means are taken away: 0 (same shape) to 2.
+    Rows are normalised.
 
     √(tr A + tr B − 2 tr (A^½ B A^½)^½), A and B the covariances (1/n): the Wasserstein-2 distance of two
     Gaussians with one mean. A gap that a shift cannot close.

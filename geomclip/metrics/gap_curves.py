@@ -22,6 +22,7 @@ def gap_shift_curve(
     x: Tensor, y: Tensor, image_of_text: Tensor | None = None, *, shifts: Sequence[float] = SHIFTS
 ) -> dict[str, Tensor]:
     """Gap, recall and uniformity as both clouds are shifted along the gap and put back on the sphere.
+    Rows are normalised.
 
     With Δ = mean x − mean y and shift λ: x' = norm(x − λΔ/2), y' = norm(y + λΔ/2). The embedding-shift
     baseline is one point of this curve.
@@ -70,7 +71,7 @@ def gap_shift_curve(
 
 @on_unit_rows
 def gap_ablation_curve(x: Tensor, y: Tensor, image_of_text: Tensor | None = None) -> dict[str, Tensor]:
-    """Gap, recall and uniformity as the dimensions in which the means differ most are removed.
+    """Gap, recall and uniformity as the dimensions in which the means differ most are removed. Rows are normalised.
 
     The k dimensions of largest |mean x − mean y| are set to 0 in both clouds and the rows put back on the
     sphere, k = 0, 1, 2, 4, 8, ... below d; the curve ends where a row has nothing left.

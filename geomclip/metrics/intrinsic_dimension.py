@@ -33,6 +33,7 @@ CANDIDATES = 6
 @on_unit_rows
 def twonn(x: Tensor) -> Tensor:
     """Intrinsic dimension from the two nearest neighbours of each row: 1 for a curve, 2 for a surface, ...
+    Rows are normalised.
 
     Locally uniform rows have ratios μ = r₂/r₁ with −log(1 − F(μ)) = dimension · log μ; the slope of that line
     through the origin is fitted to all but the tenth with the largest ratios. Distances are Euclidean on unit

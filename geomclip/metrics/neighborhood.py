@@ -21,6 +21,7 @@ from geomclip.metrics.sweep import FLOAT32_DOUBT, TIE
 @on_unit_rows
 def k_occurrence(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
     """How often each row of y is among the k nearest rows of y to a row of x: mean nk/m, at most n.
+    Rows are normalised.
 
     Items within 1e-9 of the k-th score share the places that are left in equal fractions, so duplicates get
     the same count and the order of rows does not matter.

@@ -15,6 +15,7 @@ BLOCK = 8_000_000
 @on_rows_as_they_are
 def trustworthiness(x: Tensor, projected: Tensor, *, k: int = 5) -> Tensor:
     """Are neighbours in the projection near in x too: 0 to 1; higher means fewer false neighbours.
+    Rows are taken as they are.
 
     1 − 2/(nk(2n − 3k − 1)) Σ_i Σ_j (r(i, j) − k), over the j among the k nearest to i in the projection but
     not in x; r(i, j) is the rank of j by distance from i in x, 1 + the number of rows strictly nearer.
@@ -53,7 +54,7 @@ def trustworthiness(x: Tensor, projected: Tensor, *, k: int = 5) -> Tensor:
 
 @on_rows_as_they_are
 def continuity(x: Tensor, projected: Tensor, *, k: int = 5) -> Tensor:
-    """Do neighbours in x stay near in the projection: 0 to 1; higher means fewer tears.
+    """Do neighbours in x stay near in the projection: 0 to 1; higher means fewer tears. Rows are taken as they are.
 
     `trustworthiness` with the roles of the two spaces exchanged; arguments as there.
 

@@ -117,6 +117,7 @@ def retrieval_scores(ranks: Tensor) -> dict[str, Tensor]:
 @on_unit_rows
 def retrieval(image: Tensor, text: Tensor, image_of_text: Tensor | None = None) -> dict[str, Tensor]:
     """Recall@K (hit rate) and ranks both ways; recalls 0 to 1, higher is better; ranks from 1, lower is better.
+    Rows are normalised.
 
     `text_retrieval_*`: the query is an image, and it hits if any of its texts is among the K best.
     `image_retrieval_*`: the query is a text. Rank = 1 + number of unmatched items with a score of at least

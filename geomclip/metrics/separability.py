@@ -29,6 +29,7 @@ SERVED = 10
 @on_unit_rows
 def linear_separability(x: Tensor, y: Tensor, image_of_text: Tensor | None = None, *, seed: int) -> Tensor:
     """Held-out accuracy of logistic regression, image against text: ½ (overlapping) to 1 (separated).
+    Rows are normalised.
 
     Logistic regression with L2 (C = 1) and a free intercept on the unit rows as they are, the first text of
     each image; 5 folds (a seeded permutation of the images, mod 5), an image and its text in one fold; mean

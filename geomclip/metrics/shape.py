@@ -16,7 +16,7 @@ RANKME_EPSILON = 1e-7
 
 @on_unit_rows
 def effective_rank(x: Tensor) -> Tensor:
-    """Number of directions that the rows of x really use: 1 (a line) to min(n, d) (all alike).
+    """Number of directions that the rows of x really use: 1 (a line) to min(n, d) (all alike). Rows are normalised.
 
     The exponential of the entropy of the singular values, normalised to sum to 1. Not centred: the mean
     direction counts as one, and in CLIP it is the largest; `effective_rank_centered` leaves it out.
@@ -44,13 +44,16 @@ def effective_rank(x: Tensor) -> Tensor:
 
 @on_unit_rows
 def effective_rank_centered(x: Tensor) -> Tensor:
-    """`effective_rank` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point."""
+    """`effective_rank` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point.
+    Rows are normalised.
+    """
     return _entropy_rank(_some_spread(Spectrum.of(x)))
 
 
 @on_unit_rows
 def participation_ratio(x: Tensor) -> Tensor:
     """Number of directions that carry the squared length of the rows: 1 (a line) to min(n, d) (all alike).
+    Rows are normalised.
 
     (Σλ)² / Σλ², λ the squared singular values. Not centred. Squares weigh the strongest directions more than
     `effective_rank` does: in CLIP the mean direction alone holds it near 3.
@@ -77,13 +80,16 @@ def participation_ratio(x: Tensor) -> Tensor:
 
 @on_unit_rows
 def participation_ratio_centered(x: Tensor) -> Tensor:
-    """`participation_ratio` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point."""
+    """`participation_ratio` of the rows less their mean: 1 to min(n − 1, d); undefined for a single point.
+    Rows are normalised.
+    """
     return _square_ratio(_some_spread(Spectrum.of(x)))
 
 
 @on_unit_rows
 def rankme(x: Tensor) -> Tensor:
     """`effective_rank` with 1e-7 added to each share of the singular values, as RankMe is published.
+    Rows are normalised.
 
     exp(−Σ p log p), p = σ/Σσ + 1e-7: above `effective_rank` by about 2e-6 of itself for each zero direction.
 
@@ -111,6 +117,7 @@ def rankme(x: Tensor) -> Tensor:
 @on_unit_rows
 def isoscore(x: Tensor) -> Tensor:
     """How evenly the cloud fills its space about its mean: 0 (one direction) to 1 (all variances alike).
+    Rows are normalised.
 
     The variances λ along the principal axes are scaled to length √d; δ = ‖λ − 1‖ / √(2(d − √d)) is the
     isotropy defect, φ = (d − δ²(d − √d))² / d² the share of dimensions used, and (dφ − 1)/(d − 1) the score.
@@ -147,6 +154,7 @@ def isoscore(x: Tensor) -> Tensor:
 @on_unit_rows
 def w2_uniformity(x: Tensor) -> Tensor:
     """Wasserstein-2 distance of the cloud to the normal with variance 1/d: lower is more uniform, 0 to √2.
+    Rows are normalised.
 
     √(‖μ‖² + 1 + tr Σ − (2/√d) tr Σ^½), μ the mean and Σ the covariance (1/n). Sees collapsed dimensions that
     `uniformity` does not. Biased at small n: even uniform rows give about 0.37 at n = 1,000, d = 512, so

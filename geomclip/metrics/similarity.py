@@ -12,6 +12,7 @@ from geomclip.metrics.neighborhood import NearestBlock, neighbors
 @on_unit_rows
 def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     """Linear CKA, unbiased: 1 (same up to rotation and scale), about 0 (unrelated); higher is closer.
+    Rows are normalised.
 
     HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) with the unbiased estimator of HSIC, K = XXᵀ, L = YYᵀ; never n x n.
     Slightly negative by chance.
@@ -53,6 +54,7 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
 @on_unit_rows
 def linear_cka_biased(x: Tensor, y: Tensor) -> Tensor:
     """Linear CKA as first published: 0 to 1, higher is closer; far above 0 for unrelated clouds where n < d.
+    Rows are normalised.
 
     ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖) of the centred rows. Arguments as in `linear_cka`; 2 rows are enough.
 
@@ -74,6 +76,7 @@ def linear_cka_biased(x: Tensor, y: Tensor) -> Tensor:
 @on_unit_rows
 def mutual_knn(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
     """Share of the k nearest neighbours in one space that are so in the other too: 0 to 1; higher is closer.
+    Rows are normalised.
 
     An item is no neighbour of itself. Where several tie for the last places they share them in equal
     fractions, and an item counts with the smaller of its two shares. By chance: k/(n − 1).
@@ -129,7 +132,7 @@ def mutual_knn_chance(n: int, k: int = 10) -> float:
 
 @on_unit_rows
 def procrustes_distance(x: Tensor, y: Tensor) -> Tensor:
-    """What no rotation of one cloud onto the other removes: 0 (same shape) to 1; lower is closer.
+    """What no rotation of one cloud onto the other removes: 0 (same shape) to 1; lower is closer. Rows are normalised.
 
     1 − (Σ singular values of XᵀY)² of the centred clouds at Frobenius norm 1: the squared residual once y is
     turned, mirrored and scaled onto x. Spaces of different dimensions are padded with zeros.

@@ -56,6 +56,7 @@ class GaussianSums:
 @on_unit_rows
 def uniformity(x: Tensor, *, t: float = 2.0) -> Tensor:
     """Log mean Gaussian potential over all pairs of rows: −4t (two poles) to 0 (one point); lower is more even.
+    Rows are normalised.
 
     log mean over pairs p < q of exp(−t‖z_p − z_q‖²). Rows spread evenly over a sphere of many dimensions
     come near −2t: −4 for t = 2.
@@ -94,6 +95,7 @@ def uniformity(x: Tensor, *, t: float = 2.0) -> Tensor:
 @on_unit_rows
 def uniformity_cross(image: Tensor, text: Tensor, image_of_text: Tensor | None = None, *, t: float = 2.0) -> Tensor:
     """Log mean Gaussian potential over unmatched image-text pairs: −4t to 0; lower is further apart.
+    Rows are normalised.
 
     Parameters
     ----------
@@ -130,6 +132,7 @@ def uniformity_cross(image: Tensor, text: Tensor, image_of_text: Tensor | None =
 @on_unit_rows
 def uniformity_joint(image: Tensor, text: Tensor, *, t: float = 2.0) -> Tensor:
     """`uniformity` of the stacked set [image; text], every text counted: −4t to 0; lower is more even.
+    Rows are normalised.
 
     Parameters
     ----------

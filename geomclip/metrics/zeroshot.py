@@ -18,7 +18,7 @@ CELLS = 4_000_000
 
 @on_unit_rows
 def zeroshot(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float) -> dict[str, Tensor]:
-    """Accuracy and calibration of classifying images by their nearest class text.
+    """Accuracy and calibration of classifying images by their nearest class text. Rows are normalised.
 
     The rank of the right class is 1 + the number of other classes with a score no lower than its own − 1e-9
     (a tie counts against the image); probabilities are the softmax of logit_scale · cosine.
@@ -88,7 +88,7 @@ def zeroshot_whole(
 
 @on_unit_rows
 def zeroshot_queries(image: Tensor, labels: Tensor, class_text: Tensor, *, logit_scale: float) -> dict[str, Tensor]:
-    """What `zeroshot` adds up, image by image; arguments as there.
+    """What `zeroshot` adds up, image by image; arguments as there. Rows are normalised.
 
     Returns
     -------

@@ -46,6 +46,7 @@ OF_DATA = {"read": _OBJECT, "skipped": json_files.listed(_OBJECT)}
 """What of `made_from` stands beside it, with what each is checked by."""
 
 FIELDS = (
+    _same("name", json_files.text),
     *(_copied(name) for name in ("dataset", "model", "pretrained", "language", "split")),
     _same("task", json_files.text),
     _same("n_images", json_files.count),
@@ -70,6 +71,7 @@ FIELDS = (
     _same("env", _OBJECT, dict),
     _same("seed", json_files.count),
     _same("seconds", _NUMBERS, dict),
+    _same("written", _OBJECT, dict),
     _copied("data_sha256"),
     _same("features_sha256", json_files.text),
     _same("made_from", _OBJECT, lambda made: {key: value for key, value in made.items() if key not in OF_DATA}),

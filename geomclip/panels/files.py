@@ -15,7 +15,8 @@ def save(record: Mapping[str, Any], items: Items, path: str | Path) -> Path:
     """Write `path` (JSON) and, beside it, the items; each whole or not at all.
 
     The items of `r.json` are `r.items.parquet`: a row an image and a row a text (column `kind`), with ids,
-    ranks, confidences, in `sum.*` what each image adds to every number, and in `influence.*` what it moves it by.
+    ranks, confidences, in `sum.*` what each image adds to every number, in `influence.*` what it moves it by; and
+    a row a pair of images of which one hides what the other looks for, in `effect.*` how much.
 
     Returns
     -------

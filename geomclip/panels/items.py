@@ -1,4 +1,4 @@
-"""The items of a panel on disk: a row an image or a text, in parquet; read from strangers within bounds."""
+"""The items of a panel on disk: a row an image, a text or a pair, in parquet; read from strangers within bounds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from geomclip.machine.words import one_line
 
 Items = Mapping[str, Mapping[str, Sequence[Any]]]
 """Columns of each kind: name of the column to a value a row."""
-KINDS = ("image", "text")
+KINDS = ("image", "text", "pair")
 """What a row of the items is of; rows of other kinds, which earlier versions wrote, are passed over."""
+EFFECT = "effect."
+"""Start of the columns of pairs: what a candidate does to the queries of the image that asks."""
 STRINGS = ["kind", "image_id", "image_path", "caption_id"]
 
 
@@ -48,7 +50,10 @@ def parquet(items: Items) -> bytes:
     tables = []
     for kind, columns in items.items():
         if columns:
-            table = pyarrow.table({name: list(column) for name, column in columns.items()})
+            # of no pairs the columns are numbers still: that there are none is known
+            table = pyarrow.table(
+                {name: list(column) or pyarrow.array([], "float64") for name, column in columns.items()}
+            )
             tables.append(table.add_column(0, "kind", [[kind] * len(table)]))
     joined = pyarrow.concat_tables(tables, promote_options="permissive")
     buffer = io.BytesIO()
@@ -92,7 +97,11 @@ def _columns_by_kind(path: Path) -> dict[str, dict[str, list[Any]]]:
                 raise InputError(f"{path} is no file of items: {why}")
             table = file.read()
         kinds = [kind for kind in KINDS if kind in table["kind"].unique().to_pylist()]
-        return {kind: _of_kind(table, kind) for kind in kinds}
+        found = {kind: _of_kind(table, kind) for kind in kinds}
+        known = [name for name in table.column_names if name.startswith(EFFECT)]
+        if known and "pair" not in found:
+            found["pair"] = {name: [] for name in ("asking", "candidate", *known)}
+        return found
     except InputError:
         raise
     except Exception as problem:
@@ -148,12 +157,23 @@ def _check(items: Mapping[str, Mapping[str, list[Any]]], panel: Counted) -> None
         ranks = items.get(kind, {}).get("rank", [])
         if not (json_files.is_finite(ranks) and all(rank >= 0 for rank in ranks)):
             raise ValueError(f"{kind}: rank holds what is no rank")
+    _check_pairs(items.get("pair", {}), panel.n_images)
     columns = _sums(image)
     for key in FORMULAS:
         value, sums = panel.values.get(key), value_of(key, columns)
         # sums of float64 in one order or another, and a value kept in its range, far from what another set would give
         if value is not None and sums is not None and not math.isclose(value, sums, rel_tol=1e-5, abs_tol=3e-6):
             raise ValueError(f"its sums give {key} {sums:.6g}, the result says {value:.6g}")
+
+
+def _check_pairs(pair: Mapping[str, list[Any]], images: int) -> None:
+    for name in ("asking", "candidate") if pair else ():
+        rows = pair.get(name, [None])
+        if not all(isinstance(row, int) and 0 <= row < images for row in rows):
+            raise ValueError(f"pair: {name} holds what is no row of its {images} images")
+    for name, column in pair.items():
+        if name.startswith(EFFECT) and not json_files.is_finite(column):
+            raise ValueError(f"pair: {name} holds what is no finite number")
 
 
 def _sums(image: Mapping[str, list[Any]]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,23 @@ class Line(NamedTuple):
     style: str = ""
     end: str = ""
     end_style: str = ""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table as text, for print and the prompt, and as HTML, for a notebook."""
+
+    text: str
+    html: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
 
 
 def show(lines: Iterable[Line], console: Console) -> None:
@@ -36,3 +54,46 @@ def plain(lines: Iterable[Line], width: int) -> str:
     text = StringIO()
     show(lines, Console(file=text, width=width, highlight=False, markup=False, emoji=False))
     return text.getvalue()
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, its end replaced by … where it is longer.
+
+    Examples
+    --------
+    >>> shortened("Animals & Nature", 10), shortened("flags", 10)
+    ('Animals &…', 'flags')
+    """
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def told_apart(names: Sequence[str], length: int | None = None) -> list[str]:
+    """Names, all different, in so few characters if need be: cut at the end, else in the middle, or counted.
+
+    Examples
+    --------
+    >>> told_apart(["emoji", "Animals & Nature"], 10), told_apart(["model-large-1", "model-large-2"], 8)
+    (['emoji', 'Animals &…'], ['mode…e-1', 'mode…e-2'])
+    >>> told_apart(["demo", "demo", "demo"], 8)
+    ['demo', 'demo (2)', 'demo (3)']
+    """
+    if length is None:
+        length = max(map(len, names), default=0) + len(" (99)")
+    cut = [shortened(name, length) for name in names]
+    half = length // 2
+    middle = [name if len(name) <= length else f"{name[:half]}…{name[half + 1 - length :]}" for name in names]
+    found: list[str] = []
+    for at_end, inside in zip(cut, middle, strict=True):
+        name = at_end if cut.count(at_end) == 1 else inside
+        count, told = 1, name
+        while told in found:
+            count += 1
+            told = f"{name[: length - len(f' ({count})')]} ({count})"
+        found.append(told)
+    return found
+
+
+def in_blocks(names: Sequence[str], fit: int) -> Iterator[list[str]]:
+    """The names, so many at a time, at least one."""
+    for start in range(0, len(names), max(1, fit)):
+        yield list(names[start : start + max(1, fit)])

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.tally import Read
 from geomclip.machine.version import __version__
-from geomclip.machine.words import near, option
+from geomclip.machine.words import near, option, typed
 from geomclip.metrics import METRICS
 from geomclip.metrics.bins import BINS
 from geomclip.metrics.pairing import Pairing
 from geomclip.panels import stages
-from geomclip.panels.items import Items
+from geomclip.panels.items import EFFECT, Items
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
@@ -90,7 +91,8 @@ def measure(
     embeddings = embeddings.in_precision(torch.float64 if how.dtype == "float64" else torch.float32)
     nulls: Nulls = {} if null_cache is None else null_cache
     panel = _panel(embeddings, wanted, how, nulls, progress)
-    panel = panel.replace(params=how.params() | dict(panel.params), warnings=[*warnings, *panel.warnings])
+    params = how.params() | dict(panel.params)
+    panel = panel.replace(params=params, warnings=[*warnings, *panel.warnings], written={"created": utc_now()})
     if how.by is None:
         return panel
     return panel.replace(groups=dict(_groups(embeddings, wanted, how, nulls)))
@@ -111,8 +113,12 @@ def metric_keys(metrics: str | Sequence[str]) -> set[str]:
             wanted.add(key)
         else:
             close = near(key, METRICS)
-            hint = f"; nearest: {', '.join(close)}" if close else "; `geomclip measure --metrics all` shows all keys"
-            raise ValueError(f"unknown metric {key!r}{hint}")
+            hint = (
+                f"nearest: {', '.join(close)}"
+                if close
+                else typed("`geomclip measure --metrics all` shows all keys", "geomclip.metrics.METRICS has all keys")
+            )
+            raise ValueError(f"unknown metric {key!r}; {hint}")
     if not wanted:
         raise ValueError("no metric is named; give default, all, or keys")
     return wanted
@@ -246,5 +252,11 @@ def _items(run: Run, embeddings: EmbeddingSet) -> Items:
             "caption_id": list(embeddings.caption_id),
             "image_id": [embeddings.image_id[i] for i in embeddings.image_of_text.tolist()],
             **{name: column.tolist() for name, column in found.text_items.items()},
+        }
+    if found.pairs is not None:
+        items["pair"] = {
+            "asking": found.pairs.asking.tolist(),
+            "candidate": found.pairs.candidate.tolist(),
+            **{f"{EFFECT}{name}": effects.tolist() for name, effects in found.pairs.effects.items()},
         }
     return items

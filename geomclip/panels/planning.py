@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomclip.machine.words import near, option
+from geomclip.machine.words import near, option, typed
 from geomclip.metrics import AT_FIXED_SIZE, METRICS
 from geomclip.panels.intervals import LEAST, LEVEL
 from geomclip.panels.lines import Line, plain
@@ -166,8 +166,12 @@ def keys_of(metrics: str | Sequence[str], *, also: Mapping[str, object] | None =
     for key in keys:
         if key not in known:
             close = near(key, known)
-            nearest = f"; nearest: {', '.join(close)}" if close else "; `geomclip measure --metrics all` shows all keys"
-            raise ValueError(f"unknown metric {key!r}{nearest}")
+            nearest = (
+                f"nearest: {', '.join(close)}"
+                if close
+                else typed("`geomclip measure --metrics all` shows all keys", "geomclip.metrics.METRICS has all keys")
+            )
+            raise ValueError(f"unknown metric {key!r}; {nearest}")
         if key not in METRICS or not METRICS[key].interval:
             why = f" ({METRICS[key].why})" if key in METRICS else ""
             raise ValueError(f"{key} has no interval to plan from{why}: docs/metrics.md says how it is read")

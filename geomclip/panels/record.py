@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from geomclip.panels.fields import as_record
 from geomclip.panels.files import save
+from geomclip.panels.gates import value_failure
 from geomclip.panels.items import Items
+from geomclip.panels.lines import Printed
 
 if TYPE_CHECKING:
     import pandas
@@ -22,7 +24,7 @@ class Panel:
     `geomclip.panels.fields` says how each field is written to a result file, and read back.
 
     Behaves like a mapping from key to value (`panel["modality_gap"]`); a key that is undefined for this set is
-    None, with its reason in `notes`. Shows as a table in a notebook.
+    None, with its reason in `notes`. Shows as a table of ten numbers in a notebook; `table(full=True)` has all.
     """
 
     values: Mapping[str, float | None]
@@ -35,9 +37,10 @@ class Panel:
     warnings: Sequence[str] = ()
     reliability: Mapping[str, list[dict[str, float | None]]] = field(default_factory=dict)
     curves: Mapping[str, Any] = field(default_factory=dict)
-    items: Items = field(default_factory=dict)  # "image", "text": columns
+    items: Items = field(default_factory=dict)  # "image", "text", "pair": columns
     params: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict)  # when: what differs between two runs alike, as seconds do
     made_from: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     n_images: int = 0
@@ -49,6 +52,7 @@ class Panel:
     seed: int = 0
     features_sha256: str = ""
     groups: Mapping[str, Panel] = field(default_factory=dict)
+    name: str = ""  # what tables and pages call it, in place of its model
 
     def __getitem__(self, key: str) -> float | None:
         try:
@@ -74,6 +78,31 @@ class Panel:
         """The same panel with some fields changed."""
         return replace(self, **changes)
 
+    def fails(self, condition: str) -> bool:
+        """Whether a condition on a value holds, as `geomclip measure --fail-if` has them.
+
+        Parameters
+        ----------
+        condition : str
+            'KEY<NUMBER' (or <=, >, >=).
+
+        Raises
+        ------
+        ValueError
+            If the condition cannot be read, is of changes alone ('KEY worse', 'and q<0.05'), or its key is not in this
+            panel (the nearest are named) or has no value: a gate that cannot be judged must not pass.
+
+        Examples
+        --------
+        >>> Panel({"image_retrieval_recall@1": 0.25}).fails("image_retrieval_recall@1 < 0.3")
+        True
+        """
+        return bool(self.failure(condition))
+
+    def failure(self, condition: str) -> str:
+        """A line on a condition that holds, with the value; '' for one that does not. Raises as `fails`."""
+        return value_failure(condition, self.values, ci=self.ci, notes=self.notes)
+
     def to_dict(self) -> dict[str, Any]:
         """The result as `measure --out` writes it: JSON types only, a superset of CLIP_benchmark's."""
         result = as_record(self)
@@ -82,8 +111,51 @@ class Panel:
         return result
 
     def save(self, path: str | Path) -> Path:
-        """Write PATH (JSON) and beside it PATH with `.items.parquet`, each whole or not at all."""
+        """Write PATH, whole or not at all: .csv (a row a key), .md, .tex (tables), else JSON and its `.items.parquet`.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        InputError, GeomclipError
+            If the place cannot be written to, or the disk is full.
+        """
+        if Path(path).suffix in (".csv", ".md", ".tex"):
+            from geomclip.panels import documents
+
+            return documents.save(self, Path(path))
         return save(self.to_dict(), self.items, path)
+
+    def to_latex(
+        self, keys: str | Sequence[str] | None = None, *, interval: str | None = "±", caption: str = "", label: str = ""
+    ) -> str:
+        """The numbers as a LaTeX table that needs the package booktabs; `geomclip.table` puts several side by side.
+
+        Parameters
+        ----------
+        keys : str or sequence of str, optional
+            In their order; "all" for every number. Left out: ten that answer most.
+        interval : "±", "range" or None
+            Half the width of the 95 % interval behind each number, its ends in brackets, or none.
+        caption, label : str
+            With one of them the table floats.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, or `interval` is another.
+        """
+        from geomclip.panels.naming import name_of
+        from geomclip.panels.papers.table import of_panels
+
+        table = of_panels([self], [name_of(self.made_from, self.name)], keys, interval=interval)
+        return table.to_latex(caption, label)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a key: value, interval, null, its error where it is simulated, p, direction, note."""
@@ -105,6 +177,22 @@ class Panel:
             for key, value in self.values.items()
         }
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+    def table(self, *, full: bool = False) -> Printed:
+        """The table that print and notebooks show: ten numbers that answer, or all of them with a sentence a group.
+
+        Parameters
+        ----------
+        full : bool
+
+        Returns
+        -------
+        Printed
+            Text to print, and HTML in a notebook.
+        """
+        from geomclip.panels.tables import panel_html, panel_text
+
+        return Printed(panel_text(self, full=full), panel_html(self, full=full))
 
     def __str__(self) -> str:
         from geomclip.panels.tables import panel_text

@@ -15,6 +15,7 @@ from torch import Tensor
 from geomclip.machine.progress import Progress
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
+from geomclip.metrics.effects import Pairs
 from geomclip.metrics.folds import Fold
 from geomclip.metrics.null_draws import Means
 from geomclip.metrics.pairing import Pairing
@@ -61,8 +62,8 @@ class Found:
     """What the stages of a run put down.
 
     `columns` holds what each image adds (`geomclip.metrics.contributions`), `gallery` what it adds to them as a
-    candidate, `influence` what it moves a number by, `squared` the squared lengths that numbers are roots of,
-    `units` which images are copies of one another.
+    candidate, `pairs` which image does so to the queries of which, `influence` what it moves a number by, `squared` the
+    squared lengths that numbers are roots of, `units` which images are copies of one another.
     """
 
     values: dict[str, float | None] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Found:
     ci: dict[str, Interval] = field(default_factory=dict)
     columns: parts.Columns = field(default_factory=dict)
     gallery: parts.Columns = field(default_factory=dict)
+    pairs: Pairs | None = None
     influence: dict[str, Tensor] = field(default_factory=dict)
     squared: dict[str, SquaredLength] = field(default_factory=dict)
     units: Tensor | None = None  # (n,)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from geomclip.metrics.bins import wilson_interval
+from geomclip.panels.directions import DIRECTIONS
 
 QUERIES = {"image_retrieval": ("a text", "its image"), "text_retrieval": ("an image", "one of its texts")}
 """Prefix of the keys: who asks, and what it looks for."""
@@ -138,8 +140,8 @@ def beside_chance(panel: Numbers, key: str, value: float) -> str:
 def calibration(panel: Numbers) -> str | None:
     """Whether the confidence is above or below the accuracy, and its error above that of honest confidences."""
     statements = []
-    for prefix, (who, _) in QUERIES.items():
-        statements += trust(panel, prefix, f"queries by {who.split()[-1]}")
+    for prefix in QUERIES:
+        statements += trust(panel, prefix, f"queries {DIRECTIONS[prefix]}")
     return sentence(statements)
 
 
@@ -157,8 +159,18 @@ def trust(panel: Numbers, prefix: str, who: str) -> list[str]:
     return statements
 
 
-def confidence(panel: Numbers, prefix: str, who: str) -> str | None:
-    """Mean confidence and accuracy of one kind of query, from its reliability diagram."""
+@dataclass(frozen=True)
+class Sureness:
+    """How sure answers are and how often they are right; `side` is 1 if they are surer beyond chance, -1 if less."""
+
+    confidence: float
+    accuracy: float
+    side: int
+    beyond: bool  # whether it is outside the interval of the accuracy, though perhaps by chance
+
+
+def sureness(panel: Numbers, prefix: str) -> Sureness | None:
+    """Mean confidence and accuracy of one kind of query, from its reliability diagram; None without one."""
     bins = panel.reliability.get(prefix, [])
     total = sum(one["count"] or 0 for one in bins)
     if not total:
@@ -170,14 +182,21 @@ def confidence(panel: Numbers, prefix: str, who: str) -> str | None:
     # texts of one image are right together, so there are no more independent cases than images
     count = min(round(total), panel.n_images)
     low, high = wilson_interval(min(right, 1.0) * count, count)
-    shown = f"confidence {percent(sure)}, accuracy {percent(right)}"
-    if not low <= sure <= high and panel.p.get(f"{prefix}_ece", 0.0) >= DOUBT:  # of few right answers it is too short
+    beyond = not low <= sure <= high
+    by_chance = panel.p.get(f"{prefix}_ece", 0.0) >= DOUBT  # of few right answers the interval is too short
+    return Sureness(sure, right, 0 if by_chance else 1 if sure > high else -1 if sure < low else 0, beyond)
+
+
+def confidence(panel: Numbers, prefix: str, who: str) -> str | None:
+    """Whether one kind of query is surer than it is right, or less."""
+    found = sureness(panel, prefix)
+    if found is None:
+        return None
+    shown = f"confidence {percent(found.confidence)}, accuracy {percent(found.accuracy)}"
+    if found.beyond and not found.side:
         return f"{who} are neither over- nor underconfident beyond chance ({shown})"
-    if sure > high:
-        return f"{who} are overconfident ({shown})"
-    if sure < low:
-        return f"{who} are underconfident ({shown})"
-    return f"{who} are, on the whole, as sure as they are right ({shown})"
+    words = {1: "overconfident", -1: "underconfident", 0: "on the whole, as sure as they are right"}
+    return f"{who} are{',' if not found.side else ''} {words[found.side]} ({shown})"
 
 
 def shape(panel: Numbers) -> str | None:

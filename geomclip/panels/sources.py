@@ -12,10 +12,11 @@ import torch
 from geomclip.embeddings.files.gather import are_vectors
 from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import InputError, naming
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import nearest, option
 from geomclip.pairs import Source, load_pairs
+from geomclip.panels.lines import told_apart
 from geomclip.panels.measurement import Measured, measure, metric_keys
 from geomclip.panels.record import Panel
 
@@ -34,6 +35,8 @@ OF_WORK = ("batch_size", "workers", "precision", "device")
 OF_MEASURE = ("metrics", "captions", "logit_scale", "dtype", "by")
 OPTIONS = (*OF_MODELS, *OF_FILES, *OF_DATA, *OF_WORK, *OF_MEASURE)
 SIDES = ("before", "after")
+WORDS = {1: ("the source is not", "it is a result"), 2: ("neither side is", "both sides are results")}
+"""Of one side and of two: how to say that an option has nothing to do with them."""
 
 
 def kind(side: Side) -> str:
@@ -57,8 +60,8 @@ def kind(side: Side) -> str:
 
 
 def panels(
-    before: Side,
-    after: Side,
+    sides: Sequence[Side],
+    names: Sequence[str] = SIDES,
     *,
     intersect: bool,
     bootstrap: int,
@@ -67,20 +70,61 @@ def panels(
     null_cache: Any,
     progress: Progress,
     options: Mapping[str, Any],
-) -> tuple[Measured, Measured, list[str]]:
-    """Both sides measured, and lines on what was done to compare them; see `geomclip.panels.compare`.
+) -> list[tuple[Measured, Measured, list[str]]]:
+    """The first side and each other one measured, and lines on what was done to compare them; see `panels.compare`.
 
-    Two sets of vectors are cut to what they share, and put in one order, before they are measured.
+    Two sets of vectors are cut to what they share, and put in one order, before they are measured. `names` are what
+    progress calls the sides, and errors where they are more than two.
     """
     common: dict[str, Any] = {"seed": seed, "options": options}
-    found = loaded((before, after), SIDES, cache_dir=cache_dir, progress=progress, **common)
-    notes = []
-    if isinstance(found[0], EmbeddingSet) and isinstance(found[1], EmbeddingSet):
-        *found, note = cut(found[0], found[1], intersect=intersect)
-        notes = [note] if note else []
+    found = loaded(sides, names, cache_dir=cache_dir, progress=progress, **common)
     common |= {"bootstrap": bootstrap, "null_cache": null_cache, "progress": progress}
-    one, other = (measured(side, name, **common) for side, name in zip(found, SIDES, strict=True))
-    return one, other, notes
+    pairs: list[tuple[Measured, Measured, list[str]]] = []
+    for side, name in zip(found[1:], names[1:], strict=True):
+        with naming(name if len(sides) > 2 else ""):
+            first, note = found[0], ""
+            if isinstance(first, EmbeddingSet) and isinstance(side, EmbeddingSet):
+                first, side, note = cut(first, side, intersect=intersect)
+            known = next((one for one, _, _ in pairs if _same(first, one)), None)
+            one = known or measured(first, names[0], **common)
+            pairs.append((one, measured(side, name, **common), [note] if note else []))
+    return pairs
+
+
+def _same(side: Panel | EmbeddingSet, known: Measured) -> bool:
+    """Whether a side has been measured before: the same rows in the same order."""
+    if isinstance(side, Panel):
+        return known.panel is side
+    other = known.embeddings
+    if other is None:
+        return False
+    return other is side or (other.image_id, other.caption_id) == (side.image_id, side.caption_id)
+
+
+def names_of(sides: Sequence[Side]) -> list[str]:
+    """A name for each side, all different: of a path as many of its last parts as tell it from the others.
+
+    Examples
+    --------
+    >>> names_of(["runs/a/after.json", "runs/b/after.json", "demo", "demo"])
+    ['a/after.json', 'b/after.json', 'demo', 'demo (2)']
+    """
+    parts = [_parts_of(side) for side in sides]
+    named = []
+    for each in parts:
+        others = [other for other in parts if other != each]
+        depth = next((n for n in range(1, len(each)) if all(other[-n:] != each[-n:] for other in others)), len(each))
+        named.append("/".join(each[-depth:]))
+    return told_apart(named)
+
+
+def _parts_of(side: Side) -> list[str]:
+    """The parts of a path; what else a side is called, in one."""
+    if isinstance(side, str | Path):
+        name = str(side).rstrip("/")
+        return name.split("/") if kind(side) != "model" or Path(name).expanduser().exists() else [name]
+    made = side.made_from() if callable(side.made_from) else side.made_from
+    return [str(made.get("model") or "unnamed")]
 
 
 def loaded(
@@ -164,10 +208,7 @@ def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures:
         if name not in OPTIONS:
             raise InputError(f"no option {name!r}{nearest(name, list(OPTIONS))}")
     extracted = {"model", "file"}
-    alone = len(kinds) == 1
-    neither, results = (
-        ("the source is not", "it is a result") if alone else ("neither side is", "both sides are results")
-    )
+    neither, results = ("no side is", "all sides are results") if len(kinds) > 2 else WORDS[len(kinds)]
     of_images = OF_IMAGES if pictures else ()
     of_work = [name for name in (*OF_DATA, *OF_WORK) if name not in of_images]
     for group, needs, why in (

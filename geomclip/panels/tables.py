@@ -6,13 +6,18 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from textwrap import fill
-from typing import Any, Protocol
+from typing import Any
 
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
-from geomclip.panels.lines import Line, plain
-from geomclip.panels.sentences import Numbers, number, read
+from geomclip.panels import short
+from geomclip.panels.chosen import label, short_label
+from geomclip.panels.lines import Line, plain, shortened
+from geomclip.panels.naming import name_of
+from geomclip.panels.sentences import number, read
+from geomclip.panels.short import ARROW
+from geomclip.panels.shown import Shown
+from geomclip.panels.standouts import standout_lines
 
-ARROW = {"lower": "↓", "higher": "↑", "": ""}
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
 HONEST = "p: how often answers that are right as often as they say err as much."
 SKIPS_SHOWN = 3
@@ -25,14 +30,8 @@ CURVES = {
     "gap_shift_curve": "Both clouds shifted together, in units of the gap",
     "gap_ablation_curve": "The dimensions that differ most removed",
 }
-SHORT = {
-    "modality_gap": "gap",
-    "text_retrieval_recall@1": "R@1 image→text",
-    "image_retrieval_recall@1": "R@1 text→image",
-    "uniformity_joint": "uniformity",
-}
-"""Names of a curve's quantities that fit its columns."""
-CURVE_COLUMN = 16
+CURVE_COLUMNS = 10, 17
+"""Columns of a curve: where on it, and each number there."""
 
 RANKS_AT = ("effective_rank", "effective_rank_centered", "rankme")
 """Numbers of directions of a cloud that are measured at a fixed size too."""
@@ -41,64 +40,36 @@ RANKS = (*RANKS_AT, "participation_ratio", "participation_ratio_centered")
 
 COLUMN = 12
 """Width of a group's column under --by."""
+HTML_WIDTH = 110
+"""Columns of a notebook's table of groups."""
 
 
-class Shown(Numbers, Protocol):
-    """What a table shows of a panel: its numbers, and what was measured."""
-
-    @property
-    def task(self) -> str:
-        """What it is a panel of: "retrieval", "classification" or "cloud"."""
-
-    @property
-    def logit_scale(self) -> float:
-        """1/temperature."""
-
-    @property
-    def logit_scale_source(self) -> str:
-        """Where the scale is from."""
-
-    @property
-    def made_from(self) -> Mapping[str, Any]:
-        """Model, data, precision."""
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """How it was measured."""
-
-    @property
-    def curves(self) -> Mapping[str, Mapping[str, Sequence[float]]]:
-        """Name of a curve to its points."""
-
-    @property
-    def no_interval(self) -> Mapping[str, str]:
-        """Key to the reason why it has no interval."""
-
-    @property
-    def notes(self) -> Mapping[str, str]:
-        """Why values are undefined."""
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What the reader must not miss."""
-
-    @property
-    def groups(self) -> Mapping[str, Shown]:
-        """Panels of --by."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record that a result file holds."""
-
-
-def panel_text(panel: Shown, width: int = 80) -> str:
+def panel_text(panel: Shown, width: int = 80, *, full: bool = False) -> str:
     """The panel as plain text."""
-    return plain(panel_lines(panel, width), width)
+    return plain(panel_lines(panel, width, full=full), width)
 
 
-def panel_lines(panel: Shown, width: int) -> Iterator[Line]:
-    """Header, the groups of numbers each with its sentence, notes, and the groups of --by side by side."""
+def panel_lines(panel: Shown, width: int, *, full: bool = False) -> Iterator[Line]:
+    """Header, the ten numbers that answer, curves, notes on them, and the groups of --by in one table.
+
+    In `full` every number with the sentence of its group, and each group of --by as a panel of its own.
+    """
     yield from map(Line, header(panel))
     yield Line()
+    yield from _full_lines(panel, width) if full else _short_lines(panel, width)
+    yield from (Line(), *standout_lines(panel, width))
+
+
+def _short_lines(panel: Shown, width: int) -> Iterator[Line]:
+    yield from short.rows(panel, width)
+    yield Line()
+    yield from _curves(panel)
+    yield from (Line(line, "dim") for line in legend(panel, full=False))
+    yield from map(Line, footnotes(panel, short.keys_of(panel)))
+    yield from short.by_group(panel, width)
+
+
+def _full_lines(panel: Shown, width: int) -> Iterator[Line]:
     yield Line(columns("", "value", "95 % interval" if panel.ci or panel.no_interval else "", "", "null"), "dim")
     for group, keys in grouped(panel):
         yield Line(heading(group), "bold")
@@ -109,25 +80,36 @@ def panel_lines(panel: Shown, width: int) -> Iterator[Line]:
             yield Line(indented(reading, width), "italic")
         yield from (Line(indented(limit, width), "dim") for limit in limits(group, panel))
         yield Line()
+    yield from _curves(panel)
+    yield from (Line(line, "dim") for line in legend(panel))
+    yield from map(Line, footnotes(panel))
+    for name, group_panel in panel.groups.items():
+        yield Line()
+        yield Line(f"by {panel.params.get('by', 'group')}: {name} · {group_panel.n_images:,} images", "bold")
+        yield Line()
+        yield from _full_lines(group_panel, width)
+
+
+def _curves(panel: Shown) -> Iterator[Line]:
     for name, points in panel.curves.items():
         yield Line(CURVES.get(name, name), "bold")
         yield from map(Line, curve_lines(points))
         yield Line()
-    yield from (Line(line, "dim") for line in legend(panel))
-    yield from map(Line, footnotes(panel))
-    yield from map(Line, by_group(panel, width))
 
 
 def curve_lines(points: Mapping[str, Sequence[float]]) -> Iterator[str]:
     """A curve as a table: a column a quantity, a row a point."""
-    cells = [[SHORT.get(name, name) for name in points]]
+    cells = [[short_label(name) for name in points]]
     cells += [[f"{place:g}", *map(number, values)] for place, *values in zip(*points.values(), strict=True)]
-    return ("".join(f"{cell:>{CURVE_COLUMN}}" for cell in line) for line in cells)
+    first, others = CURVE_COLUMNS
+    return (f"{line[0]:>{first}}{''.join(f'{cell:>{others}}' for cell in line[1:])}" for line in cells)
 
 
-def legend(panel: Shown) -> list[str]:
-    """What the signs of a table mean, of those that it has."""
-    return [LEGEND, HONEST] if panel.p else [LEGEND]
+def legend(panel: Shown, *, full: bool = True) -> list[str]:
+    """What the signs of a table mean, of those that it has, and what a short one leaves out."""
+    if full:
+        return [LEGEND, HONEST] if panel.p else [LEGEND]
+    return [LEGEND, *filter(None, [short.more(panel)])]
 
 
 def columns(key: str, value: str, interval: str, arrow: str, null: str) -> str:
@@ -145,9 +127,8 @@ def header(panel: Shown) -> Iterator[str]:
     made = panel.made_from
     data = made.get("dataset") or "unnamed data"
     split = f" ({made['split']})" if made.get("split") else ""
-    model = made.get("model") or "unnamed model"
-    weights = f", {made['pretrained']}" if made.get("pretrained") not in (None, "", model) else ""
-    yield f"{data}{split} · {model}{weights}"
+    model = name_of(made)
+    yield f"{data}{split} · {f'{panel.name} ({model})' if panel.name else model}"
     counts = [f"{panel.n_images:,} images"]
     if panel.task != "cloud":
         counts.append(f"{panel.n_texts:,} {'classes' if 'class' in panel.task else 'texts'}")
@@ -170,11 +151,13 @@ def skipped(items: Sequence[Any]) -> Iterator[str]:
     yield f"{len(items)} {noun} skipped: {'; '.join(named[:SKIPS_SHOWN])}{more}"
 
 
-def footnotes(panel: Shown) -> Iterator[str]:
-    """The notes of the panel, mostly why a value is undefined; keys with the same note share a line."""
+def footnotes(panel: Shown, shown: Iterable[str] | None = None) -> Iterator[str]:
+    """The notes of the panel, or of the keys that are shown of it; keys with the same note share a line."""
+    known = None if shown is None else set(shown)
     keys_of: dict[str, list[str]] = {}
     for key, note in panel.notes.items():
-        keys_of.setdefault(note, []).append(key)
+        if known is None or key in known or (key not in panel.values and key not in METRICS):
+            keys_of.setdefault(note, []).append(key)
     for note, keys in keys_of.items():
         more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
         yield f"{', '.join(keys[:KEYS_SHOWN])}{more}: {note}"
@@ -233,34 +216,9 @@ def _has(panel: Shown, keys: Iterable[str]) -> bool:
     return any(panel.values.get(key) is not None for key in keys)
 
 
-def by_group(panel: Shown, width: int) -> Iterator[str]:
-    """The panels of --by side by side, a column each, in as many blocks as the width asks for."""
-    names = list(panel.groups)
-    keys = [key for _, keys in grouped(panel) for key in keys]
-    fit = max(1, (width - NAME) // COLUMN - 1)  # "all" takes one
-    for start in range(0, len(names), fit):
-        some = {"all": panel} | {name: panel.groups[name] for name in names[start : start + fit]}
-        yield ""
-        yield side_by_side(f"by {panel.params.get('by', 'group')}", some)
-        yield side_by_side("images", (f"{one.n_images:,}" for one in some.values()))
-        for key in keys:
-            yield side_by_side(key, (number(one.values.get(key)) for one in some.values()))
-
-
 def side_by_side(name: str, cells: Iterable[str]) -> str:
     """One line of the groups of --by."""
     return f"{name:<{NAME}}{''.join(f'{shortened(cell, COLUMN - 2):>{COLUMN}}' for cell in cells)}"
-
-
-def shortened(text: str, length: int) -> str:
-    """The text, its end replaced by … where it is longer.
-
-    Examples
-    --------
-    >>> shortened("Animals & Nature", 10), shortened("flags", 10)
-    ('Animals &…', 'flags')
-    """
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def panel_json(panel: Shown) -> str:
@@ -268,26 +226,41 @@ def panel_json(panel: Shown) -> str:
     return json.dumps(panel.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def panel_html(panel: Shown) -> str:
+def panel_html(panel: Shown, *, full: bool = False) -> str:
     """The panel as an HTML table for a notebook; every text from outside is escaped."""
     parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(panel))]
     parts.append('<table style="font-variant-numeric: tabular-nums">')
     heads = ("metric", "value", "95 % interval", "", "null")
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
-    for group, keys in grouped(panel):
-        parts.append(f'<tr><th colspan="5" style="text-align: left">{escape(heading(group))}</th></tr>')
-        parts.extend(html_row(row(panel, key), 2 if no_interval(panel, key) else None) for key in keys)
-        reading = read(group, panel)
-        if reading:
-            parts.append(f'<tr><td colspan="5" style="text-align: left"><em>{escape(reading)}</em></td></tr>')
-        for limit in limits(group, panel):
-            parts.append(f'<tr><td colspan="5" style="text-align: left">{escape(limit)}</td></tr>')
+    parts.extend(_full_rows(panel) if full else _short_rows(panel))
     parts.append("</tbody></table>")
     for name, points in panel.curves.items():
         lines = escape("\n".join(curve_lines(points)))
         parts.append(f"<div><strong>{escape(CURVES.get(name, name))}</strong></div><pre>{lines}</pre>")
-    parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(panel), *footnotes(panel)))
+    notes = footnotes(panel, None if full else short.keys_of(panel))
+    parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(panel, full=full), *notes))
+    if panel.groups and not full:
+        lines = escape("\n".join(line.text for line in short.by_group(panel, HTML_WIDTH)))
+        parts.append(f"<pre>{lines}</pre>")
+    parts.extend(f"<div>{escape(line.text)}</div>" for line in standout_lines(panel, HTML_WIDTH))
     return "".join((*parts, "</div>"))
+
+
+def _short_rows(panel: Shown) -> Iterator[str]:
+    for key in short.keys_of(panel):
+        yield html_row((label(key), *short.cells(panel, key)), 2 if no_interval(panel, key) else None)
+
+
+def _full_rows(panel: Shown) -> Iterator[str]:
+    for group, keys in grouped(panel):
+        yield f'<tr><th colspan="5" style="text-align: left">{escape(heading(group))}</th></tr>'
+        for key in keys:
+            yield html_row(row(panel, key), 2 if no_interval(panel, key) else None)
+        reading = read(group, panel)
+        if reading:
+            yield f'<tr><td colspan="5" style="text-align: left"><em>{escape(reading)}</em></td></tr>'
+        for limit in limits(group, panel):
+            yield f'<tr><td colspan="5" style="text-align: left">{escape(limit)}</td></tr>'
 
 
 def html_row(cells: Iterable[str], dim: int | None = None) -> str:

@@ -14,6 +14,22 @@ FINEST, COARSEST = np.radians(5.0), np.radians(45.0)
 """Of the pieces of an arc: at 5 degrees a chord leaves the sphere by a thousandth of the radius, less than a line is
 wide; at 45, where very many arcs ask for few points, by an eighth."""
 MOST_POINTS = 400_000
+MOST_LINKS = 300
+"""Links that a page draws unless all are asked for: more hide what they link."""
+
+
+def linked_rows(count: int, shown: bool | None = None) -> NDArray[np.int64]:
+    """Of so many texts those whose link is drawn: all, none, or, left out, an even share of at most MOST_LINKS.
+
+    The share depends on the number alone, so that before and after the same pairs are joined.
+
+    Examples
+    --------
+    >>> linked_rows(4).tolist(), len(linked_rows(1000)), len(linked_rows(1000, True)), len(linked_rows(1000, False))
+    ([0, 1, 2, 3], 300, 1000, 0)
+    """
+    drawn = 0 if shown is False else count if shown else min(count, MOST_LINKS)
+    return np.arange(drawn, dtype=np.int64) * count // max(1, drawn)
 
 
 def great_circles(start: Rows, end: Rows, *, most_points: int = MOST_POINTS) -> Rows:

@@ -16,8 +16,9 @@ Rows = NDArray[np.float64]
 APART = math.radians(110)
 """Means that are further from each other are shown in a view each."""
 
-LOOK_DOWN, DISTANCE = np.radians(20), 1.3
-"""Plotly's camera is above the great circle of the means, and so far from the centre, in plotly's units."""
+LOOK_DOWN, DISTANCE = math.radians(35), 1.3
+"""Cameras are so far above the great circle of the means, which is then seen as a ring and not as a line; plotly's is
+so far from the centre, in plotly's units."""
 
 
 def front_view(map: Map, view: ArrayLike | None = None) -> Rows:
@@ -27,8 +28,9 @@ def front_view(map: Map, view: ArrayLike | None = None) -> Rows:
     ----------
     map : Map
     view : array of shape (3,), optional
-        The direction towards the reader. Left out: both means lie on the horizontal, that of the images left of
-        the middle; of means more than 110° apart each is in the middle of a view, as near as can be.
+        The direction towards the reader. Left out: both means lie on one ring about the upright axis, which is leant
+        35° towards the reader, that of the images left of the middle; of means more than 110° apart each is in the
+        middle of the width of a view, as near as can be.
 
     Raises
     ------
@@ -56,7 +58,9 @@ def front_view(map: Map, view: ArrayLike | None = None) -> Rows:
     angle = (between if between <= APART else between - math.pi) / 2  # of the mean image, left of the middle
     toward = math.cos(angle) * image + math.sin(angle) * leaving
     right = math.cos(angle) * leaving - math.sin(angle) * image
-    return np.stack([right, np.cross(toward, right), toward])
+    up = np.cross(toward, right)
+    eye = math.cos(LOOK_DOWN) * toward + math.sin(LOOK_DOWN) * up
+    return np.stack([right, np.cross(eye, right), eye])
 
 
 def back_view(front: Rows) -> Rows:

@@ -11,7 +11,8 @@ from geomclip.machine.extras import optional
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import nearest, option
-from geomclip.plots.globe import STATIC, title_of, warn_of, write_page
+from geomclip.plots.coloring import check_column
+from geomclip.plots.globe import SIDES, STATIC, both_of, check_names, set_of, title_of, warn_of, write_page
 from geomclip.projections import PROJECTIONS
 from geomclip.projections.maps.files import SUFFIXES as COORDINATES
 
@@ -46,6 +47,8 @@ def draw(
     n_components: int | None = None,
     out: str | Path = DEFAULT_OUT,
     intersect: bool = False,
+    color: str | None = None,
+    names: Sequence[str] | None = None,
     command: str = "",
     progress: Progress = SILENT,
     **options: Any,
@@ -63,6 +66,10 @@ def draw(
         two files of coordinates, STEM-before and STEM-after.
     intersect : bool
         With `after`: draw what both have where the sets differ; else they are refused.
+    names : sequence of str, optional
+        What the set, or the sets before and after, are called in the picture in place of their models.
+    color : str, optional
+        As in `plot_sphere`.
     command : str
         What the foot of a page says that it was made with.
 
@@ -73,12 +80,14 @@ def draw(
     Raises
     ------
     InputError, ValueError, NotAvailableError
-        As `geomclip.projections.maps.project`; InputError also for a file that cannot be written, before anything
-        is drawn.
+        As `geomclip.projections.maps.project`; InputError also for a file that cannot be written and for a column that
+        cannot colour, before anything is drawn.
     """
     from geomclip.projections.maps import project, project_pair
 
+    called = check_names(names, pair=after is not None)
     files = check(out, method, n_components=n_components, pair=after is not None)
+    check_column(color, set_of(embeddings).attributes())
     options |= {"n_components": n_components, "progress": progress}
     if after is None:
         maps: tuple[Map, ...] = (project(embeddings, method, **options),)
@@ -87,7 +96,7 @@ def draw(
     warn_of(maps, progress)
     for drawn, path in zip(maps, files.coordinates, strict=True):
         drawn.save(path)
-    _picture(files.picture, maps, title_of(embeddings, after), command)
+    _picture(files.picture, maps, title_of(embeddings, after, called), called, command, color)
     return files
 
 
@@ -147,19 +156,24 @@ def _listed() -> str:
     return ", ".join(PROJECTIONS)
 
 
-def _picture(path: Path, maps: Sequence[Map], title: str, command: str) -> None:
+def _picture(
+    path: Path, maps: Sequence[Map], title: str, names: Sequence[str], command: str, color: str | None
+) -> None:
     kind, pair = maps[0].kind, len(maps) == 2
+    more: dict[str, Any] = {"names": names or SIDES} if pair else {}
     if path.suffix.lower() == ".html":
         from geomclip.plots import interactive
 
         drawer: Any = getattr(interactive, kind)
         if pair and kind != "space":
-            figures = {"Before and after": getattr(interactive, f"{kind}_pair")(*maps)}
+            figures = {both_of(names): getattr(interactive, f"{kind}_pair")(*maps, color=color, **more)}
         else:
-            figures = dict(zip(("Before", "After") if pair else ("",), map(drawer, maps), strict=True))
+            headings = (names or ("Before", "After")) if pair else ("",)
+            figures = {name: drawer(each, color=color) for name, each in zip(headings, maps, strict=True)}
         write_page(path, figures, maps, title=title, command=command)
         return
     from geomclip.plots import static
     from geomclip.plots.static.canvas import PAGE
 
-    static.save(getattr(static, f"{kind}_pair" if pair else kind)(*maps, title=title, width=PAGE), path)
+    more |= {"title": title, "color": color, "width": PAGE}
+    static.save(getattr(static, f"{kind}_pair" if pair else kind)(*maps, **more), path)

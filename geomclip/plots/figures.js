@@ -10,10 +10,24 @@ window.geomclip = (() => {
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleHover", "resetCameraLastSave3d"],
     toImageButtonOptions: { format: "png", scale: 2, filename: "geomclip" },
   };
+  const SHEET = 670; // pixels that fit between the margins of A4 and of Letter
   const templates = JSON.parse(document.getElementById("geomclip-themes").textContent);
   const preferred = window.matchMedia("(prefers-color-scheme: dark)");
+  const all = [];
   const drawn = [];
   const waiting = [];
+  const begun = [];
+
+  /** Resolves when the page has been painted once. */
+  const painted = new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve));
+    setTimeout(resolve, 300); // a tab at the back is not painted
+  });
+  const frame = () => new Promise((resolve) => {
+    requestAnimationFrame(resolve);
+    setTimeout(resolve, 300);
+  });
+  const idle = () => new Promise((resolve) => (window.requestIdleCallback || setTimeout)(resolve));
 
   const mode = () => document.documentElement.dataset.theme || (preferred.matches ? "dark" : "light");
 
@@ -31,14 +45,17 @@ window.geomclip = (() => {
     line.setAttribute("role", "alert");
     line.textContent = `${error.message || error}`;
     element.replaceChildren(line);
+    element.dataset.failed = "yes";
   }
 
   /** Draw a figure ({data, layout, frames}) into an element once it is about to be seen; a promise of the element. */
   function draw(element, figure) {
+    all.push(element);
     const { layout } = figure;
     const legend = element.dataset.controls !== "none";
     const sliders = layout.sliders;
     if (legend) {
+      for (const { meta, marker } of figure.data) if (meta === "key") marker.showscale = false; // the key has it
       layout.showlegend = false;
       delete layout.sliders; // both come as elements that a keyboard reaches
       delete layout.updatemenus;
@@ -70,10 +87,14 @@ window.geomclip = (() => {
           const dots = [...sizes.keys()].filter((index) => sizes[index]);
           if (dots.length) Plotly.restyle(element, { "marker.size": dots.map((i) => sizes[i] * finer(element)) }, dots);
         }).observe(element);
+        if (element.previousElementSibling?.matches(".controls") && element.closest(".stage")?.querySelector(".still")) {
+          await frame(); // WebGL paints a frame later: until then the still picture stays
+        }
         element.dataset.drawn = "yes";
         return element;
       });
     begin.catch((error) => tell(element, error));
+    begun.push(begin);
     return begin;
   }
 
@@ -105,7 +126,30 @@ window.geomclip = (() => {
       waiting.push(resolve); // printing waits for no one to scroll
     });
   }
-  window.addEventListener("beforeprint", () => waiting.forEach((resolve) => resolve()));
+
+  /** What nobody has scrolled to is drawn when there is nothing else to do: for prints and pictures of the page. */
+  async function drawTheRest() {
+    await window.plotlyReady;
+    for (const resolve of waiting) {
+      await idle();
+      resolve();
+      await frame();
+    }
+    await Promise.allSettled(begun);
+    document.documentElement.dataset.complete = "yes"; // for who takes a picture of the page
+  }
+
+  /** On paper all is drawn, and no wider than the sheet; its colours are the style's. */
+  function print(begin) {
+    if (begin) waiting.forEach((resolve) => resolve());
+    for (const element of all) {
+      const wide = element.clientWidth;
+      element.style.width = begin && wide > SHEET ? `${wide}px` : "";
+      element.style.zoom = begin && wide > SHEET ? SHEET / wide : "";
+    }
+  }
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
 
   /** Buttons for what the legend would list, and a slider where there are frames, above the figure. */
   function controls(element, sliders) {
@@ -113,7 +157,7 @@ window.geomclip = (() => {
     bar.className = "controls";
     const groups = new Map();
     element.data.forEach((trace, index) => {
-      if (trace.meta === "globe") return;
+      if (trace.meta === "globe" || trace.meta === "key") return;
       const key = trace.legendgroup || trace.name;
       if (!key) return;
       if (!groups.has(key)) groups.set(key, { traces: [], first: null });
@@ -123,6 +167,7 @@ window.geomclip = (() => {
     const listed = [...groups.values()].filter(({ first }) => first);
     listed.sort((a, b) => (a.first.legendrank ?? 1000) - (b.first.legendrank ?? 1000));
     for (const { traces, first } of listed) bar.append(toggle(element, traces, first));
+    for (const trace of element.data) if (trace.meta === "key") bar.append(entry(trace));
     if (sliders && sliders.length) bar.append(...morph(element, sliders[0]));
     if (bar.childElementCount) element.before(bar);
   }
@@ -132,12 +177,11 @@ window.geomclip = (() => {
     button.type = "button";
     button.className = "toggle";
     const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = (first.marker && first.marker.color) || (first.line && first.line.color) || "gray";
-    const name = document.createElement("span");
-    // the legend's own text is markup, in which < and & are written out
-    name.textContent = first.name.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
-    button.append(swatch, name);
+    const color = (first.marker && first.marker.color) || (first.line && first.line.color) || "gray";
+    const line = first.mode === "lines" || first.meta === "link";
+    swatch.className = `swatch ${line ? "line" : (first.marker || {}).symbol === "diamond" ? "turned" : "round"}`;
+    swatch.style.background = typeof color === "string" ? color : "currentColor"; // where a column gives the colours
+    button.append(swatch, named(first));
     const show = (on) => button.setAttribute("aria-pressed", String(on));
     show(first.visible !== "legendonly");
     button.addEventListener("click", () => {
@@ -146,6 +190,25 @@ window.geomclip = (() => {
       window.Plotly.restyle(element, { visible: on ? true : "legendonly" }, traces);
     });
     return button;
+  }
+
+  function named(trace) {
+    const name = document.createElement("span");
+    // the legend's own text is markup, in which < and & are written out
+    name.textContent = trace.name.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+    return name;
+  }
+
+  /** What a colour means: a group, or a scale. */
+  function entry(trace) {
+    const item = document.createElement("span");
+    item.className = "entry";
+    const swatch = document.createElement("span");
+    const { color, colorscale } = trace.marker;
+    swatch.className = colorscale ? "swatch scale" : "swatch";
+    swatch.style.background = colorscale ? `linear-gradient(90deg, ${colorscale.map((stop) => stop[1]).join(", ")})` : color;
+    item.append(swatch, named(trace));
+    return item;
   }
 
   /** A range input in place of plotly's slider, and a button that runs through it. */
@@ -244,6 +307,41 @@ window.geomclip = (() => {
   }
   const scaled = (from, factor) => ({ ...from, eye: point(vector(from.eye).map((value) => value * factor)) });
 
+  /** Turn all scenes so far that the middle of these points is within an angle of this cosine to the eye. */
+  function reveal(element, points, cosine) {
+    const middle = [0, 1, 2].map((axis) => points.reduce((sum, at) => sum + at[axis], 0));
+    if (dot(middle, middle) < 1e-6) return;
+    const [scene] = scenes(element);
+    const from = camera(element, scene);
+    const [eye, target] = [vector(from.eye), unit(middle)];
+    const apart = Math.acos(Math.min(1, Math.max(-1, dot(unit(eye), target))));
+    const turn = apart - Math.acos(cosine);
+    if (turn <= 0) return;
+    let axis = cross(eye, target);
+    if (dot(axis, axis) < 1e-9) axis = vector(from.up); // behind: any way round
+    const [round, up] = [eye, vector(from.up)].map((a) => about(a, unit(axis), turn));
+    const seen = { ...from, eye: point(round), up: point(up) };
+    window.Plotly.relayout(element, Object.fromEntries(scenes(element).map((each) => [`${each}.camera`, seen])));
+  }
+
+  /** Of a scene with a globe: from a point to where in the element it is seen, [NaN, NaN] behind the globe. */
+  function projection(element, scene) {
+    const { _scene, domain } = element._fullLayout[scene];
+    const { model, view, projection: lens } = _scene.glplot.cameraParams;
+    const { l, t, w, h } = element._fullLayout._size;
+    const times = (matrix, a) => [0, 1, 2, 3].map((row) => a.reduce((sum, value, i) => sum + matrix[4 * i + row] * value, 0));
+    const eye = vector(camera(element, scene).eye);
+    const rim = 1 / (Math.sqrt(dot(eye, eye)) * GLOBE);
+    return (at) => {
+      if (dot(unit(eye), at) < rim) return [NaN, NaN];
+      const [x, y, , share] = times(lens, times(view, times(model, [...at.map((value, i) => value * _scene.dataScale[i]), 1])));
+      const across = domain.x[0] + (domain.x[1] - domain.x[0]) * (0.5 + x / share / 2);
+      const upright = domain.y[0] + (domain.y[1] - domain.y[0]) * (0.5 + y / share / 2);
+      return [l + w * across, t + h * (1 - upright)];
+    };
+  }
+  const GLOBE = 2.2; // side of the box that a scene shows, in radii; it is 1 in the units of the camera
+
   /** Scenes named in layout.meta.linked are seen from one place: who turns one turns all. */
   function link(element, linked) {
     if (linked.length < 2) return;
@@ -265,9 +363,13 @@ window.geomclip = (() => {
 
   /** Every figure of a page: <div class="figure" data-figure="ID of its JSON block">; and the theme button. */
   function start() {
-    for (const element of document.querySelectorAll("[data-figure]")) {
-      draw(element, JSON.parse(document.getElementById(element.dataset.figure).textContent));
-    }
+    const elements = [...document.querySelectorAll("[data-figure]")];
+    painted.then(() => {
+      for (const element of elements) {
+        draw(element, JSON.parse(document.getElementById(element.dataset.figure).textContent));
+      }
+      if (elements.length) drawTheRest().catch(() => {}); // whoever draws tells it
+    });
     for (const button of document.querySelectorAll("button[data-theme-switch]")) {
       const say = () => (button.textContent = mode() === "dark" ? "Light" : "Dark");
       say();
@@ -276,5 +378,5 @@ window.geomclip = (() => {
     }
   }
 
-  return { draw, theme, mode, start };
+  return { draw, drawTheRest, theme, mode, start, painted, reveal, projection };
 })();

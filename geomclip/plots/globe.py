@@ -11,11 +11,15 @@ from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
-from geomclip.machine.words import nearest, option
+from geomclip.machine.words import nearest, option, typed
+from geomclip.panels.naming import checked
+from geomclip.plots.coloring import check_column
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from geomclip.embeddings.record import EmbeddingSet
+    from geomclip.plots.static.canvas import Picture
     from geomclip.projections.maps import Map
     from geomclip.projections.maps.cloud import Drawable
 
@@ -26,6 +30,9 @@ STATIC = (".png", ".svg", ".pdf")
 WRITTEN = (".html", *STATIC)
 DEFAULT_OUT = (Path("geomclip-sphere.html"), Path("geomclip-sphere.png"))
 """What `geomclip plot-sphere` writes where no --out says otherwise."""
+
+SIDES = ("before", "after")
+"""What two sets are called that have no names."""
 
 MADE_FROM = ("model", "pretrained", "weights_sha256", "dataset", "split", "precision")
 """What of a set the foot of the page says, where it is known."""
@@ -38,10 +45,12 @@ def plot_sphere(
     method: str = "angles",
     captions: str = "all",
     links: bool | None = None,
+    color: str | None = None,
     morph: bool = False,
     intersect: bool = False,
     out: str | Path | Sequence[str | Path] | None = None,
     title: str | None = None,
+    names: Sequence[str] | None = None,
     random_state: int = 0,
     command: str = "",
     progress: Progress = SILENT,
@@ -61,6 +70,9 @@ def plot_sphere(
         "all", or "first": one text an image.
     links : bool, optional
         All, or none. Left out: an even share of at most a few hundred, and the legend says so.
+    color : str, optional
+        Column of the images, or "label" of class data, that gives the colours: groups, the most frequent by name, or
+        numbers on a scale. Images are then circles and texts diamonds. Left out: a colour a modality.
     morph : bool
         With `after`: return one globe with a slider in place of two side by side; a page has both.
     intersect : bool
@@ -69,6 +81,8 @@ def plot_sphere(
         Files to write too: .html (a page that needs no network), .png, .svg, .pdf. Each whole or not at all.
     title : str, optional
         Left out: model and data.
+    names : sequence of str, optional
+        What the set, or the sets before and after, are called in place of their models.
     random_state : int
         Same seed, same machine: same picture.
     command : str
@@ -81,25 +95,29 @@ def plot_sphere(
     Returns
     -------
     plotly.graph_objects.Figure
-        Shows itself in a notebook. `figure.show()` opens it elsewhere.
+        Shows itself in a notebook, with a still picture beside for exporters. `figure.show()` opens it elsewhere.
 
     Raises
     ------
     InputError
-        If the method or a file's extension is unknown, a file cannot be written, or a package is missing.
+        If the method or a file's extension is unknown, a file cannot be written, a package is missing, there is no
+        column `color`, or it has too many different texts.
     ValueError
-        If there are too few points, or both sets are not of the same items.
+        If there are too few points, names are too many, too few or the same, or both sets are not of the same items.
     """
     if after is None and (morph or intersect):
         raise InputError(f"{'morph' if morph else 'intersect'} is of two sets: give after, too")
+    called = check_names(names, pair=after is not None)
     files = check([out] if isinstance(out, str | Path) else out or (), method)
+    check_column(color, set_of(embeddings).attributes())
     options |= {"captions": captions, "random_state": random_state, "progress": progress}
     maps = _maps(embeddings, after, ON_SPHERE[method], intersect=intersect, **options)
-    title = title_of(embeddings, after) if title is None else title
+    title = title_of(embeddings, after, called) if title is None else title
     warn_of(maps, progress)
     for path in files:
-        _write(path, maps, links=links, title=title, command=command)
-    return _figure(maps, links=links, title=title, morph=morph)
+        _write(path, maps, called, links=links, color=color, title=title, command=command)
+    figure = _figure(maps, called, links=links, color=color, title=title, morph=morph)
+    return _with_still(figure, maps, called, links=links, color=color, title=title)
 
 
 def check(out: Sequence[str | Path], method: str = "angles") -> list[Path]:
@@ -127,13 +145,19 @@ def check(out: Sequence[str | Path], method: str = "angles") -> list[Path]:
     return files
 
 
+def check_names(names: Sequence[str] | None, *, pair: bool) -> list[str]:
+    """The names of the set that is drawn, or of two; ValueError if they are too many, too few or the same."""
+    return checked(names, 2 if pair else 1)
+
+
 def _no_sphere(method: str) -> str:
     from geomclip.projections import PROJECTIONS
 
     there = "angles, dosnes or umap"
     if method in PROJECTIONS:
         # directions of its coordinates could be drawn, but they are no longer what the method is for
-        plane = f"geomclip project --method {method} draws it"
+        call = f"geomclip.project(embeddings, {method!r}) draws it"
+        plane = typed(f"geomclip project --method {method} draws it", call)
         return f"{method} places points on a plane, not on a sphere: {plane}; here {there}"
     return f"no method {method!r}{nearest(method, list(ON_SPHERE)) or f'; for a sphere {there}'}"
 
@@ -147,35 +171,85 @@ def _maps(embeddings: Drawable, after: Drawable | None, method: str, *, intersec
     return list(project_pair(embeddings, after, method, intersect=intersect, **options))
 
 
-def _figure(maps: Sequence[Map], *, links: bool | None, title: str, morph: bool) -> Figure:
+def set_of(source: Drawable) -> EmbeddingSet:
+    """The set that is drawn, also where its points are at hand."""
+    from geomclip.embeddings.record import EmbeddingSet
+
+    return source if isinstance(source, EmbeddingSet) else source.set
+
+
+def _figure(
+    maps: Sequence[Map], names: Sequence[str], *, links: bool | None, color: str | None, title: str, morph: bool
+) -> Figure:
     from geomclip.plots import interactive
 
+    how: dict[str, Any] = {"links": links, "title": title, "color": color}
     if len(maps) == 1:
-        return interactive.sphere(maps[0], links=links, title=title)
-    return interactive.sphere_pair(maps[0], maps[1], links=links, title=title, morph=morph)
+        return interactive.sphere(maps[0], **how)
+    return interactive.sphere_pair(maps[0], maps[1], morph=morph, names=names or SIDES, **how)
 
 
-def _write(path: Path, maps: Sequence[Map], *, links: bool | None, title: str, command: str) -> None:
+def _write(
+    path: Path,
+    maps: Sequence[Map],
+    names: Sequence[str],
+    *,
+    links: bool | None,
+    color: str | None,
+    title: str,
+    command: str,
+) -> None:
     if path.suffix.lower() == ".html":
-        write_page(path, _figures(maps, links=links), maps, title=title, command=command)
+        from geomclip.plots.still import still
+
+        figures = _figures(maps, names, links=links, color=color)
+        shown = (names or SIDES) if len(maps) == 2 else ("",)
+        stills = {next(iter(figures)): still(maps, shown, links=links, color=color)}
+        write_page(path, figures, maps, title=title, command=command, stills=stills)
         return
+    from geomclip.plots import static
+
+    static.save(_picture(maps, names, links=links, color=color, title=title), path)
+
+
+def _picture(maps: Sequence[Map], names: Sequence[str], **how: Any) -> Picture:
+    """The still picture, by matplotlib."""
     from geomclip.plots import static
     from geomclip.plots.static.canvas import PAGE
 
-    draw = static.sphere if len(maps) == 1 else static.sphere_pair
-    static.save(draw(*maps, links=links, title=title, width=PAGE), path)
+    if len(maps) == 1:
+        return static.sphere(maps[0], width=PAGE, **how)
+    return static.sphere_pair(maps[0], maps[1], names=names or SIDES, width=PAGE, **how)
 
 
-def _figures(maps: Sequence[Map], *, links: bool | None) -> dict[str, Figure]:
+def _with_still(figure: Figure, maps: Sequence[Map], names: Sequence[str], **how: Any) -> Figure:
+    """The figure with its still picture beside, which is drawn where a notebook shows it."""
+    from geomclip.plots.notebook import WithStill
+
+    def png() -> bytes:
+        from geomclip.plots.static.canvas import rendered
+
+        return rendered(_picture(maps, names, **how), ".png")
+
+    return WithStill(figure, png)
+
+
+def _figures(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, color: str | None) -> dict[str, Figure]:
     """The figures of a page by their headings."""
     if len(maps) == 1:
-        return {"": _figure(maps, links=links, title="", morph=False)}
+        return {"": _figure(maps, names, links=links, color=color, title="", morph=False)}
+    one, other = names or SIDES
     return {
-        "Before and after": _figure(maps, links=links, title="", morph=False),
-        "The way from before to after (its ends are the maps; what lies between is only the way)": _figure(
-            maps, links=links, title="", morph=True
+        both_of(names): _figure(maps, names, links=links, color=color, title="", morph=False),
+        f"The way from {one} to {other} (its ends are the maps; what lies between is only the way)": _figure(
+            maps, names, links=links, color=color, title="", morph=True
         ),
     }
+
+
+def both_of(names: Sequence[str]) -> str:
+    """The heading of a picture of two sets."""
+    return " and ".join(names) if names else "Before and after"
 
 
 def warn_of(maps: Sequence[Map], progress: Progress) -> None:
@@ -186,12 +260,20 @@ def warn_of(maps: Sequence[Map], progress: Progress) -> None:
             progress.log(f"geomclip: warning: {drawn.method}{side}: {drawn.moments()}; method angles keeps them")
 
 
-def write_page(path: Path, figures: Mapping[str, Figure], maps: Sequence[Map], *, title: str, command: str) -> None:
+def write_page(
+    path: Path,
+    figures: Mapping[str, Figure],
+    maps: Sequence[Map],
+    *,
+    title: str,
+    command: str,
+    stills: Mapping[str, str] | None = None,
+) -> None:
     """A page with these figures, what is noted of their maps, and what they were made from; whole or not at all."""
     from geomclip.plots import offline
 
     notes = list(dict.fromkeys(note for drawn in maps for note in drawn.notes))
-    page = offline.page(figures, title, notes, foot=foot_of(maps, command))
+    page = offline.page(figures, title, notes, foot=foot_of(maps, command), stills=stills)
     atomic_bytes(path, page.encode("utf-8", "surrogateescape"))
 
 
@@ -210,10 +292,10 @@ def foot_of(maps: Sequence[Map], command: str) -> dict[str, str]:
     return foot | ({"command": command} if command else {})
 
 
-def title_of(embeddings: Drawable, after: Drawable | None) -> str:
-    """Model and data, as far as they are known."""
+def title_of(embeddings: Drawable, after: Drawable | None, names: Sequence[str] = ()) -> str:
+    """Names, else models, and data, as far as they are known."""
     sets = [each.made_from for each in (embeddings, after) if each is not None]
-    models = [_known(made, "model") or _known(made, "file") for made in sets]
+    models = names or [_known(made, "model") or _known(made, "file") for made in sets]
     model = " → ".join(dict.fromkeys(name for name in models if name)) or "Images and texts"
     data, split = (_known(embeddings.made_from, key) for key in ("dataset", "split"))
     return model + (f" on {data}" if data else "") + (f" ({split})" if data and split else "")

@@ -52,7 +52,7 @@ def plotly_script() -> str:
     (2, True, False)
     """
     code: str = optional("plotly.offline", "an interactive page").get_plotlyjs()
-    packed = base64.b64encode(zlib.compress(code.encode("utf-8"), 9)).decode("ascii")
+    packed = base64.b64encode(zlib.compress(code.encode("utf-8"), 6)).decode("ascii")
     # a data block, as its type is none that is run
     return f'<script type="text/plain" id="plotly-packed">{packed}</script>\n<script>{_asset("unpack.js")}</script>'
 
@@ -99,6 +99,7 @@ def page(
     facts: Sequence[str] = (),
     *,
     foot: Mapping[str, str] | None = None,
+    stills: Mapping[str, str] | None = None,
 ) -> str:
     """One HTML page that holds its figures and all that draws them: nothing is fetched when it is opened.
 
@@ -111,6 +112,8 @@ def page(
         Lines below the title.
     foot : mapping of name to value, optional
         What the page was made from, at its end.
+    stills : mapping of heading to HTML, optional
+        What `still` gives: seen until the figure is drawn, and printed in its place.
 
     Returns
     -------
@@ -127,7 +130,13 @@ def page(
     whole = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_asset("page.html"))
     headed = list(figures.items()) if isinstance(figures, Mapping) else [("", figure) for figure in figures]
     pictures = [
-        {"heading": heading, "label": heading or title, "json": figure_json(figure)} for heading, figure in headed
+        {
+            "heading": heading,
+            "label": heading or title,
+            "json": figure_json(figure),
+            "still": (stills or {}).get(heading, ""),
+        }
+        for heading, figure in headed
     ]
     html: str = whole.render(
         title=title,

@@ -1,6 +1,11 @@
 "use strict";
 // window.plotlyReady: a promise of Plotly, unpacked from this page; its errors are sentences for the reader
+// once the page itself has been seen: 4 MB of script would keep it waiting
 window.plotlyReady = (async () => {
+  await new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve)); // after a frame
+    setTimeout(resolve, 300); // in a tab at the back there are none
+  });
   if (typeof DecompressionStream === "undefined") {
     throw new Error(
       "This browser cannot unpack the pictures (it has no DecompressionStream): " +

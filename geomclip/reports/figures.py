@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from geomclip.machine.errors import NotAvailableError
 from geomclip.machine.progress import Progress
+from geomclip.panels.directions import DIRECTIONS
 from geomclip.panels.record import Panel
 from geomclip.reports.course import KEYS, path_of
+from geomclip.reports.signs import plain
 from geomclip.reports.spaces import Space
 
 if TYPE_CHECKING:
     from plotly import graph_objects as go
 
+    from geomclip.projections.maps import Map
+
 QUERIES = {
-    "image_retrieval": "texts looking for their image",
-    "text_retrieval": "images looking for their texts",
+    "image_retrieval": f"queries {DIRECTIONS['image_retrieval']}",
+    "text_retrieval": f"queries {DIRECTIONS['text_retrieval']}",
     "zeroshot": "images looking for their class",
 }
 SPHERE = (
@@ -39,28 +43,41 @@ class Figure:
     figure: Any = None  # as JSON has it
     absent: str = ""
     wide: bool = False
+    still: str = ""  # HTML that is seen until the figure is drawn, and printed in its place
+    of_items: bool = False  # it stands with the pairs and hubs, not with the other pictures
 
 
-def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress) -> list[Figure]:
-    """The sphere and the plane of one space, or of two side by side."""
+def maps_of(spaces: Sequence[Space], *, seed: int, progress: Progress, color: str | None = None) -> list[Figure]:
+    """The sphere and the plane of one space, or of two side by side; `color` is a column of the images."""
     from geomclip.plots import interactive
+    from geomclip.plots.still import still
     from geomclip.projections.maps import PointSet, project, project_pair
 
     # the same points for both maps: neighbours and distances in full dimension are found once
     points = [PointSet.of(space.embeddings) for space in spaces]
 
-    def drawn(method: str, one: str, two: str) -> go.Figure:
-        # the page itself shows thumbnail and words at the pointer
-        if len(points) == 1:
-            map = project(points[0], method, random_state=seed, progress=progress)
-            return getattr(interactive, one)(map, hover=False)
-        pair = project_pair(points[0], points[1], method, random_state=seed, progress=progress)
-        return getattr(interactive, two)(*pair, names=[space.name for space in spaces], hover=False)
+    names = [space.name for space in spaces]
+    stills: dict[str, str] = {}
 
-    return [
-        _tried("sphere", "On the sphere", SPHERE, drawn, "angles", "sphere", "sphere_pair", wide=True),
-        _tried("plane", "On a plane", PLANE, drawn, "svd", "plane", "plane_pair", wide=True),
-    ]
+    def drawn(method: str, one: str, two: str) -> go.Figure:
+        maps: Sequence[Map]
+        if len(points) == 1:
+            maps = [project(points[0], method, random_state=seed, progress=progress)]
+        else:
+            maps = project_pair(points[0], points[1], method, random_state=seed, progress=progress)
+        # the page itself shows thumbnail and words at the pointer
+        more: dict[str, Any] = {"names": names} if len(maps) == 2 else {}
+        figure: go.Figure = getattr(interactive, one if len(maps) == 1 else two)(
+            *maps, hover=False, color=color, **more
+        )
+        if one == "sphere":
+            stills[one] = plain(still(maps, names, color=color))
+        return figure
+
+    by = f" Colours: {color}, of each text that of its image; round dots are images." if color else ""
+    sphere = _tried("sphere", "On the sphere", SPHERE + by, drawn, "angles", "sphere", "sphere_pair", wide=True)
+    plane = _tried("plane", "On a plane", PLANE + by, drawn, "svd", "plane", "plane_pair", wide=True)
+    return [replace(sphere, still=stills.get("sphere", "")), plane]
 
 
 def figures_of(sides: Mapping[str, Panel], spaces: Sequence[Space], source: object = None) -> list[Figure]:
@@ -84,6 +101,7 @@ def of_spaces(spaces: Sequence[Space]) -> Iterator[Figure]:
             interactive.similarities,
             details.edges,
             details.similarities,
+            of_items=True,
         )
     if spaces:
         curves = {
@@ -109,6 +127,7 @@ def of_spaces(spaces: Sequence[Space]) -> Iterator[Figure]:
                 details.k_occurrence.get("image"),
                 details.k_occurrence.get("text"),
                 details.k,
+                of_items=True,
             )
 
 
@@ -151,7 +170,7 @@ def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Fig
     for side, panel in sides.items():
         alignment, uniformity = (panel.values.get(key) for key in KEYS)
         if alignment is not None and uniformity is not None:
-            points[side or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
+            points[side or panel.name or str(panel.made_from.get("model") or "this set")] = (alignment, uniformity)
     text = "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020)."
     try:
         path = path_of(source)
@@ -171,7 +190,13 @@ def named(name: str, side: str) -> str:
 
 
 def _tried(
-    name: str, heading: str, text: str, make: Callable[..., go.Figure], *values: Any, wide: bool = False
+    name: str,
+    heading: str,
+    text: str,
+    make: Callable[..., go.Figure],
+    *values: Any,
+    wide: bool = False,
+    of_items: bool = False,
 ) -> Figure:
     """The figure that `make` draws of the values; the reason in its place where they cannot be drawn."""
     try:
@@ -179,5 +204,5 @@ def _tried(
     except NotAvailableError:
         raise  # a missing package is no property of the set
     except ValueError as reason:  # too few points, all alike
-        return Figure(name, heading, text, absent=f"Not drawn: {reason}.", wide=wide)
-    return Figure(name, heading, text, figure, wide=wide)
+        return Figure(name, heading, text, absent=f"Not drawn: {reason}.", wide=wide, of_items=of_items)
+    return Figure(name, heading, text, figure, wide=wide, of_items=of_items)

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 from geomclip.metrics import METRICS
-from geomclip.panels import tables
+from geomclip.panels import short, tables
+from geomclip.panels.comparison import short as short_comparison
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.comparison.record import Row as Change
 from geomclip.panels.comparison.tables import PRIMARY, chance, signed
+from geomclip.panels.documents import panel_csv
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number, read
+from geomclip.panels.short import ARROW
 
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
-HEADLINE = (
-    "alignment",
-    "uniformity_joint",
-    "modality_gap",
-    "image_retrieval_recall@1",
-    "text_retrieval_recall@1",
-    "text_retrieval_ece",
-    "zeroshot_acc1",
-    "zeroshot_ece",
-)
-"""The numbers at the top of a page, as far as they are there."""
+CHANGED = ("before", "after", "change", "interval")
+TIMES = ("seconds", "written")
+"""Fields of a result that differ between two runs alike: a page does not have them, and is the same twice."""
+TILES = 6
+"""Numbers at the top of a page: the first of those that answer."""
 ROOM = 0.15
 """Of the scale of a bar, beyond what is shown on it."""
 
@@ -105,11 +100,22 @@ def sentence(group: str, panel: Panel) -> str:
     return " ".join(sentences).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def headline(groups: list[Group]) -> list[Line]:
-    """The few lines that stand at the top: the primary ones of a comparison, and the usual ones."""
-    known = {line.key: line for group in groups for line in group.lines}
-    first = [line.key for group in groups if group.name == "primary" for line in group.lines]
-    return [known[key] for key in dict.fromkeys((*first, *HEADLINE)) if key in known]
+def tiles_of(panel: Panel) -> list[Line]:
+    """The few lines that stand at the top, as the short table writes them."""
+    return [
+        replace(_line(panel, key), cells=dict(zip(("value", "interval", "arrow", "null"), cells, strict=True)))
+        for key in short.keys_of(panel)[:TILES]
+        for cells in [short.cells(panel, key)]
+    ]
+
+
+def tiles_of_changes(comparison: Comparison) -> list[Line]:
+    """The same of a comparison, the primary keys first."""
+    return [
+        replace(_change(key, comparison.rows[key]), cells=dict(zip(CHANGED, cells, strict=True)))
+        for key in short_comparison.keys_of(comparison)[:TILES]
+        for cells in [short_comparison.cells(key, comparison.rows[key])]
+    ]
 
 
 def _line(panel: Panel, key: str) -> Line:
@@ -132,7 +138,7 @@ def _change(key: str, row: Change) -> Line:
     cells = {"before": number(row.before), "after": number(row.after), "change": change, "interval": between}
     cells["q"] = chance(row.q)
     note = "" if row.ci is None or row.paired else "unpaired interval"
-    return Line(key, title(key), cells, better(key), tables.ARROW[_way(key)], _bar_of_change(row), note, row.verdict)
+    return Line(key, title(key), cells, better(key), ARROW[_way(key)], _bar_of_change(row), note, row.verdict)
 
 
 def title(key: str) -> str:
@@ -183,41 +189,19 @@ def _scaled(start: float, end: float, low: float, high: float, value: float, mar
 
 
 def panel_files(panel: Panel) -> dict[str, str]:
-    """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without the seconds it took."""
-    kept = {key: value for key, value in panel.to_dict().items() if key != "seconds"}
-    return {"report.json": _json(kept), "report.csv": panel_csv(panel)}
+    """What the page of a panel gives to download: JSON as `measure --out`, and a table. Without TIMES."""
+    return {"report.json": _json(_timeless(panel.to_dict())), "report.csv": panel_csv(panel)}
 
 
 def comparison_files(comparison: Comparison) -> dict[str, str]:
     """The same of a comparison."""
     from geomclip.panels.comparison.tables import comparison_csv
 
-    return {"compare.json": _json(comparison.to_dict()), "compare.csv": comparison_csv(comparison)}
+    return {"compare.json": _json(_timeless(comparison.to_dict())), "compare.csv": comparison_csv(comparison)}
 
 
-def panel_csv(panel: Panel) -> str:
-    """A line a number, those of groups after those of all; numbers to the last digit.
-
-    Examples
-    --------
-    >>> print(panel_csv(Panel({"alignment": 0.5}, ci={"alignment": (0.4, 0.6)})), end="")
-    group,metric,value,low,high,null,better,note
-    ,alignment,0.5,0.4,0.6,,lower,
-    """
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("group", "metric", "value", "low", "high", "null", "better", "note"))
-    for name, one in {"": panel, **panel.groups}.items():
-        for key, value in one.values.items():
-            low, high = one.ci.get(key, (None, None))
-            note = one.notes.get(key, "")
-            writer.writerow((_word(name), key, value, low, high, one.null.get(key), _way(key), _word(note)))
-    return text.getvalue()
-
-
-def _word(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _timeless(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in TIMES}
 
 
 def _json(result: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.errors import InputError
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
@@ -20,6 +21,7 @@ from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number
 from geomclip.panels.sources import Side
+from geomclip.plots.coloring import check_column
 from geomclip.reports import commands, numbers, two
 from geomclip.reports.cards import galleries
 from geomclip.reports.figures import figures_of
@@ -36,6 +38,7 @@ def report(
     *,
     thumbnails: bool = True,
     points: int = POINTS,
+    color: str | None = None,
     curves: bool = True,
     bootstrap: int = Measuring.bootstrap,
     seed: int = 0,
@@ -59,6 +62,9 @@ def report(
     points : int
         Images and texts that are drawn and listed at most: of a larger set a sample of the images. The numbers are
         of all.
+    color : str, optional
+        Column of the images, or "label" of class data, that gives the dots their colours, as in `plot_sphere`. Left
+        out: a colour a modality.
     curves : bool
         Measure the gap curves too, if the source is measured.
     bootstrap, seed : int
@@ -99,7 +105,7 @@ def report(
     check_output_file(out, ".html")
     cache = None if cache_dir is None else Path(cache_dir)
     of_data = {name: options[name] for name in sources.OF_IMAGES if options.get(name) is not None}
-    shown = PageOptions(of_data if thumbnails else None, points, seed, cache, progress)
+    shown = PageOptions(of_data if thumbnails else None, points, color, seed, cache, progress)
     if isinstance(source, Comparison):
         _refuse_all_but_data(options)
         return write(two.page_of(source, shown, command or two.call_of(source, out)), out)
@@ -107,11 +113,20 @@ def report(
     (side,) = sources.loaded([source], [""], cache_dir=cache, pictures=thumbnails, **common)
     if isinstance(side, Panel) and not thumbnails:
         raise InputError(f"{option('thumbnails', False)}: a result has no images: leave it out")
+    _check_color(color, side)
     common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache), "curves": curves}
     measured = sources.measured(side, "", **common)
     view = view_of({"": measured}, shown)
     command = command or commands.called("report", source, out, seed=seed, **options)
     return write(page_of(measured, view, command, source), out)
+
+
+def _check_color(color: str | None, side: object) -> None:
+    """Refuse a column before anything is measured."""
+    if color is not None and isinstance(side, Panel):
+        raise InputError(f"{option('color', color)}: a result has no dots to colour: leave it out")
+    if isinstance(side, EmbeddingSet):
+        check_column(color, side.attributes())
 
 
 def _refuse_all_but_data(options: dict[str, Any]) -> None:
@@ -134,7 +149,7 @@ def page_of(measured: Measured, view: View, command: str, source: object = None)
         title=title,
         lines=[counts],
         warnings=[line.removeprefix("! ") for line in warnings],
-        tiles=numbers.headline(groups),
+        tiles=numbers.tiles_of(panel),
         groups=groups,
         files=numbers.panel_files(panel),
         made=[("", made_of(panel))],

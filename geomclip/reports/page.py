@@ -61,6 +61,9 @@ class Page:
     tiles: Sequence[Line]
     groups: Sequence[Group]
     legend: Sequence[str] = ()  # of a comparison: what its words mean
+    answer: Sequence[tuple[str, str]] = ()  # of a comparison: subjects and sentences of its verdict
+    muted: bool = False  # of a comparison: both sides are at chance, so no number is to look like a judgement
+    elsewhere: Table | None = None  # of a comparison: the primary numbers on other data
     files: Mapping[str, str]  # to download: name and content
     made: Sequence[tuple[str, Mapping[str, str]]]
     command: str
@@ -96,11 +99,13 @@ def html(page: Page) -> str:
 
     safe = optional("markupsafe", "a report").Markup
     drawn = {each.name: each.figure for each in (*page.maps, *page.pictures) if each.figure is not None}
+    of_items = [each for each in page.pictures if each.of_items]
+    pictures = [each for each in page.pictures if not each.of_items]
     sections = [
         ("explore", "Explore", page.maps),
+        ("pairs", "Pairs and hubs", page.galleries or of_items),
         ("numbers", NUMBERS[page.kind], True),
-        ("pictures", "Pictures", page.pictures),
-        ("pairs", "Pairs and hubs", page.galleries),
+        ("pictures", "Pictures", pictures),
         ("made", "Made from", True),
     ]
     classes = page.items is not None and page.items["classes"]
@@ -109,10 +114,11 @@ def html(page: Page) -> str:
         _environment()
         .get_template(f"{page.kind}.html")
         .render(
-            **shown,
+            **shown | {"pictures": pictures, "of_items": of_items},
             version=__version__,
             sections=[(id, name) for id, name, there in sections if there],
             others="images or classes" if classes else "texts or images",
+            stills={each.name: safe(each.still) for each in page.maps if each.still},
             captions="classes" if classes else "captions",
             drawn=drawn,
             policy=offline.CONTENT_POLICY,

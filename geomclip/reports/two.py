@@ -9,7 +9,9 @@ from pathlib import Path
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
+from geomclip.panels.comparison.blocks import HEADS
 from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.naming import side_of
 from geomclip.panels.sources import SIDES
 from geomclip.reports import commands, numbers
 from geomclip.reports.cards import Card, galleries, moves
@@ -40,18 +42,23 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
     return Page(
         kind="compare",
         kicker="Before and after",
-        title=" → ".join(str(side.get("model") or "unnamed model") for side in (comparison.before, comparison.after)),
+        title=" → ".join(
+            side_of(side, str(side.get("model") or "unnamed model")) for side in (comparison.before, comparison.after)
+        ),
         lines=[*sides, how],
         remarks=comparison.notes,
-        tiles=numbers.headline(groups),
+        tiles=numbers.tiles_of_changes(comparison),
         groups=groups,
         legend=list(tables.legend(comparison)),
+        answer=comparison.verdict.paragraphs(),
+        muted=comparison.verdict.is_muted,
+        elsewhere=_elsewhere(comparison),
         files=numbers.comparison_files(comparison),
         made=[(side, made_of(panels[side]) if panels else lines_of(getattr(comparison, side))) for side in SIDES],
         command=command,
         missing=None if view.spaces else _missing(comparison),
         maps=view.maps,
-        pictures=figures_of(panels, view.spaces, comparison.after.get("name")),
+        pictures=figures_of(panels, view.spaces, comparison.after.get("source")),
         galleries=_galleries(view.spaces) if view.spaces else {},
         items=view.items,
         by=_by(comparison),
@@ -75,9 +82,16 @@ def _missing(comparison: Comparison) -> Missing:
 
 def call_of(comparison: Comparison, out: Path) -> str:
     """The calls in Python that make the page, as far as the names of both sides are known."""
-    sides = [comparison.before.get("name"), comparison.after.get("name")]
+    sides = [comparison.before.get("source"), comparison.after.get("source")]
     named = commands.called("compare", *sides) if all(sides) else "geomclip.compare(before, after)"
     return f"geomclip.report({named}, {str(out)!r})"
+
+
+def _elsewhere(comparison: Comparison) -> Table | None:
+    if not comparison.others:
+        return None
+    rows = [[name, *cells] for name, other in comparison.others.items() for cells in tables.primary_cells(other)]
+    return Table("data", HEADS, rows)
 
 
 def _by(comparison: Comparison) -> Table | None:

@@ -11,6 +11,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.panels.details import details_of
 from geomclip.panels.measurement import Measured
+from geomclip.plots.coloring import check_column
 from geomclip.reports.cards import GALLERY, items
 from geomclip.reports.figures import Figure, maps_of
 from geomclip.reports.spaces import Space, as_measured, sampled
@@ -22,10 +23,14 @@ POINTS = 50_000
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What a page is to show; `of_data` says where images lie, None that there are to be no thumbnails."""
+    """What a page is to show.
+
+    `of_data` says where images lie, None that there are to be no thumbnails; `color` is a column of the images.
+    """
 
     of_data: Mapping[str, Any] | None
     points: int = POINTS
+    color: str | None = None
     seed: int = 0
     cache_dir: Path | None = None
     progress: Progress = SILENT
@@ -54,13 +59,14 @@ def view_of(sides: Mapping[str, Measured], options: PageOptions) -> View:
     whole = [each for each in sets if each is not None]
     if any((each.image_id, each.caption_id) != (whole[0].image_id, whole[0].caption_id) for each in whole):
         return View(notes=["no maps: the two sides do not have the same images and texts in one order"])
+    check_column(options.color, whole[0].attributes())
     drawn, note = sampled(whole, options.points, options.seed)
     spaces = []
     for (name, side), embeddings in zip(sides.items(), drawn, strict=True):
         details = details_of(embeddings, pairs=GALLERY, progress=Named(options.progress, name))
         spaces.append(Space(name, embeddings, details, side.panel))
     found = _thumbnails(spaces[0], options)
-    maps = maps_of(spaces, seed=options.seed, progress=options.progress)
+    maps = maps_of(spaces, seed=options.seed, progress=options.progress, color=options.color)
     notes = [*([note] if note else []), *found.notes, *_details(spaces)]
     return View(spaces, maps, items(spaces, found.webp), notes, found.licence)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from geomclip.pairs import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.folder import CONFIG, RunFolder, begin, completed, folder_for, read_config
 from geomclip.training.methods import Method, method_named
+from geomclip.training.others import load_others, names_of, refuse_changed
 from geomclip.training.processes import Processes
 from geomclip.training.result import Result
 from geomclip.training.settings import DEMO, Settings, preset
@@ -57,6 +58,7 @@ def finetune(
     override: bool = False,
     bootstrap: int = Measuring.bootstrap,
     metrics: str = "default",
+    also: str | Sequence[str] | None = None,
     tensorboard: bool = False,
     wandb: bool = False,
     progress: Progress = SILENT,
@@ -87,6 +89,9 @@ def finetune(
         Go on although settings differ from those the run began with.
     bootstrap, metrics
         Of the panels before and after, as `geomclip.measure` takes them.
+    also : str or sequence of str, optional
+        Other data, by names as `data` has them, that are not trained on and measured before and after: what is
+        forgotten there stands in the verdict and in `Result.also`. A finished run measures what is new.
     tensorboard, wandb : bool
         Log there too.
     progress : Progress, optional
@@ -129,6 +134,9 @@ def finetune(
     base, tuned = models_of(chosen, call, cache_dir=cache_dir, seed=own.seed)
     source = Source(**{each.name: call[each.name] for each in fields(Source)})
     splits = load_splits(source, holdout=call["holdout"], cache_dir=cache_dir)
+    named_others = names_of(also, began)
+    others = load_others(named_others, source, splits, cache_dir=cache_dir)
+    refuse_changed(folder, began, others)
     work = Work(
         method=chosen,
         settings=own,
@@ -138,7 +146,8 @@ def finetune(
         place=place,
         processes=processes,
         measuring={"bootstrap": bootstrap, "metrics": metrics},
-        call=call,
+        call={**call, "also": named_others} if named_others else call,
+        others=others,
         cache_dir=cache_dir,
         progress=progress,
     )

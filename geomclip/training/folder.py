@@ -75,6 +75,7 @@ class Config:
     data: Mapping[str, Any]
     schema: str = SCHEMA
     command: str = "finetune"  # whose runs these are
+    also: Mapping[str, Any] = field(default_factory=dict)  # other data that are measured before and after
 
     def to_dict(self) -> dict[str, Any]:
         """As config.json has it."""
@@ -84,6 +85,7 @@ class Config:
             "settings": self.settings.to_dict(),
             "base": dict(self.base),
             "data": dict(self.data),
+            **({"also": dict(self.also)} if self.also else {}),
             "versions": {
                 "geomclip": __version__,
                 "open_clip": towers.version(),

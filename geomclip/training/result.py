@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.encoders import Encoder, how_to_load
+from geomclip.machine.words import typed
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.record import Panel
 from geomclip.training.folder import best_weights
@@ -25,6 +26,7 @@ class Result:
     comparison: Comparison
     chosen: Mapping[str, Any] = field(default_factory=dict)  # step or alpha or amount, and its score on val
     notes: tuple[str, ...] = ()
+    also: Mapping[str, Comparison] = field(default_factory=dict)  # of data that were not trained on, by their names
 
     @property
     def weights(self) -> Path:
@@ -47,4 +49,5 @@ def about(chosen: Mapping[str, Any]) -> str:
 
 def how_to_use(folder: Path, encoder: Encoder) -> str:
     """The line that says what to do with the weights of a run; the encoder is used as they are."""
-    return f"use it: geomclip measure --model {folder}; {how_to_load(encoder, best_weights(folder))}"
+    use = typed(f"geomclip measure --model {folder}", f"geomclip.embed({str(folder)!r})")
+    return f"use it: {use}; {how_to_load(encoder, best_weights(folder))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,33 @@ from torch import Tensor, nn
 from geomclip.encoders import Encoder, load_encoder, save_checkpoint
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import atomic_json
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
+from geomclip.pairs.record import Pairs
 from geomclip.panels import loading, measure
 from geomclip.panels.comparison import compare
 from geomclip.panels.record import Panel
 from geomclip.training import snapshots
 from geomclip.training.batches import Order, PairBatches
-from geomclip.training.folder import AFTER, BEFORE, BEST, LAST, Config, Kept, RunFolder, chosen_of, finish, read_config
+from geomclip.training.folder import (
+    AFTER,
+    BEFORE,
+    BEST,
+    CONFIG,
+    LAST,
+    Config,
+    Kept,
+    RunFolder,
+    chosen_of,
+    finish,
+    read_config,
+)
 from geomclip.training.held_out import HeldOut, deciding
 from geomclip.training.loop import Course, course_of, train
 from geomclip.training.methods import Method
 from geomclip.training.objective import method_objective
+from geomclip.training.others import after_of, before_of, described
 from geomclip.training.parameters import trained
 from geomclip.training.pictures import Pictures
 from geomclip.training.post_hoc import sweep_es, sweep_wise_ft
@@ -51,6 +66,7 @@ class Work:
     measuring: Mapping[str, Any]  # bootstrap and metrics of the panels before and after
     call: Mapping[str, Any]  # names of method, model and data, for config.json
     tuned: Encoder | None = None  # what is interpolated with its base
+    others: Mapping[str, Pairs] = field(default_factory=dict)  # measured too, and not trained on
     cache_dir: Path | None = None
     progress: Progress = SILENT
 
@@ -66,6 +82,7 @@ class Work:
             settings=self.settings,
             base=dict(self.base.made_from()),
             data=self.data,
+            also=described(self.others),
         )
 
     @cached_property
@@ -104,14 +121,16 @@ class Work:
         for note in self.splits.notes:
             self.progress.log(note)
         if kept.finished:
-            self.progress.log(f"{self.folder} is finished: nothing to do")
+            self.measure_new_others()
             self.processes.wait()
             return self.result(kept.chosen)
-        if not (self.folder / BEFORE).is_file():
-            self.measured(self.base).save(self.folder / BEFORE)
+        for name, pairs in self.measured_before.items():
+            if not (self.folder / name).is_file():
+                self.measured(self.base, pairs).save(self.folder / name)
         chosen = self.trained(kept.snapshot) if self.method.stage == "train" else self.swept()
         after = load_encoder(str(self.folder), cache_dir=self.cache_dir)
-        self.measured(after).save(self.folder / AFTER)
+        for name, pairs in self.measured_after.items():
+            self.measured(after, pairs).save(self.folder / name)
         finish(self.folder, chosen)
         self.processes.wait()
         return self.result(chosen)
@@ -128,10 +147,41 @@ class Work:
         self.processes.wait()
         return self.result(chosen_of(self.folder))
 
-    def measured(self, encoder: Encoder) -> Panel:
-        """The panel of the split that is reported on."""
+    @property
+    def measured_before(self) -> dict[str, Pairs]:
+        """File of each panel of the model before: the split that is reported on, and other data."""
+        return {BEFORE: self.splits.report} | {before_of(name): pairs for name, pairs in self.others.items()}
+
+    @property
+    def measured_after(self) -> dict[str, Pairs]:
+        """The same after."""
+        return {AFTER: self.splits.report} | {after_of(name): pairs for name, pairs in self.others.items()}
+
+    def measure_new_others(self) -> None:
+        """Of a finished run: the panels of other data that it has not yet, and nothing else."""
+        files = self.measured_before | self.measured_after
+        new = {name: pairs for name, pairs in files.items() if not (self.folder / name).is_file()}
+        if not new:
+            self.progress.log(f"{self.folder} is finished: nothing to do")
+            return
+        self.progress.log(
+            f"{self.folder} is finished: measuring {', '.join(dict.fromkeys(pairs.title for pairs in new.values()))}"
+        )
+        for name, pairs in self.measured_before.items():
+            if name in new:
+                self.measured(self.base, pairs).save(self.folder / name)
+        after = load_encoder(str(self.folder), cache_dir=self.cache_dir)
+        for name, pairs in self.measured_after.items():
+            if name in new:
+                self.measured(after, pairs).save(self.folder / name)
+        config = read_config(self.folder)
+        call = {**config.get("call", {}), "also": list(self.others)}
+        atomic_json(self.folder / CONFIG, {**config, "call": call, "also": described(self.others)})
+
+    def measured(self, encoder: Encoder, pairs: Pairs) -> Panel:
+        """The panel of these pairs."""
         return measure(
-            embed(self.placed(encoder), self.splits.report, **self.embedding),
+            embed(self.placed(encoder), pairs, **self.embedding),
             **self.measuring,
             seed=self.settings.seed,
             cache_dir=self.cache_dir,
@@ -150,13 +200,19 @@ class Work:
 
     def result(self, chosen: Mapping[str, Any]) -> Result:
         """Before, after and their difference, as the run folder has them."""
-        before, after = (loading.load(self.folder / name) for name in (BEFORE, AFTER))
-        difference = compare(before, after, bootstrap=self.measuring["bootstrap"], seed=self.settings.seed)
+        how: dict[str, Any] = {"bootstrap": self.measuring["bootstrap"], "seed": self.settings.seed}
+        also = {name: compare(*self.kept(before_of(name), after_of(name)), **how) for name in self.others}
+        before, after = self.kept(BEFORE, AFTER)
+        difference = compare(before, after, **how, others=also)
         # only a shift makes the model in the folder one that is used in another way than its base
         is_shifted = self.method.stage == "without"
         encoder = load_encoder(str(self.folder), cache_dir=self.cache_dir) if is_shifted else self.base
         notes = (about(chosen), *self.splits.notes, how_to_use(self.folder, encoder))
-        return Result(self.folder, self.settings, before, after, difference, dict(chosen), notes)
+        return Result(self.folder, self.settings, before, after, difference, dict(chosen), notes, also)
+
+    def kept(self, before: str, after: str) -> tuple[Panel, Panel]:
+        """Two panels of the folder."""
+        return loading.load(self.folder / before), loading.load(self.folder / after)
 
     # ------------------------------------------------------------------------------------------- training
 

@@ -126,8 +126,8 @@ def test_snake_case_is_kebab_case(run: Cli, calls: dict[str, dict[str, Any]]) ->
         (["mesure"], "no command 'mesure'; did you mean measure?"),
         (
             ["xyz"],
-            "no command 'xyz'; the commands are compare, data, doctor, export, extract, finetune, ground, measure, "
-            "models",
+            "no command 'xyz'; the commands are cache, compare, data, doctor, export, extract, finetune, ground, "
+            "measure, models",
         ),
         (["data", "dowload"], "no command 'dowload'; did you mean download?"),
         (["measure", "--bach-size", "3"], "no option --bach-size; did you mean --batch-size?"),
@@ -167,8 +167,28 @@ def test_a_table_goes_to_stdout_and_nothing_to_stderr(run: Cli, vectors: Path) -
     done = run("measure", "--embeddings", vectors, "--bootstrap", 0)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("toy (test) · none\n12 images · 36 texts · 16 dimensions · logit scale 20")
-    assert "\nmodality_gap " in done.out
+    assert "\nModality gap " in done.out
+    assert "more: --full\n" in done.out
     assert "\x1b" not in done.out
+
+
+def test_full_prints_every_number_and_json_is_whole_with_it_or_without(run: Cli, vectors: Path) -> None:
+    at = ["measure", "--embeddings", vectors, "--bootstrap", 0]
+    done = run(*at, "--full")
+    assert "\nmodality_gap " in done.out
+    assert "--full" not in done.out
+    assert len(done.out.splitlines()) > 2 * len(run(*at).out.splitlines())
+    whole, other = (json.loads(run(*at, "--json", *more).out) for more in ([], ["--full"]))
+    assert whole["metrics"] == other["metrics"]
+
+
+def test_a_terminal_of_40_columns_gets_a_table_that_fits(
+    run: Cli, vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = run("measure", "--embeddings", vectors, "--bootstrap", 0).out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert sum(line.startswith(("R@1 image → text ", "modality gap ")) for line in lines) == 2
 
 
 def test_json_is_the_result_and_out_holds_the_same(run: Cli, vectors: Path, tmp_path: Path) -> None:

@@ -49,12 +49,21 @@ def test_two_results_give_a_table(run: Cli, place: Path) -> None:
     done = run(*sides)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
+    block = lines[: lines.index("")]
+    assert block[0].startswith("verdict  ")
+    assert lines[-len(block) :] == block  # it begins and ends with it
+    lines = lines[len(block) + 1 :]
     assert lines[0].startswith("before  ")
     assert "a.json: toy (test) · none" in " ".join("".join(lines[:3]).split())  # a long folder wraps its line
     assert "paired intervals, for other images of their kind" in done.out
     assert "paired intervals of 1,000 resamples, for this gallery" in run(*sides, "--resample", "queries").out
-    assert sum(line.split()[:1] == ["modality_gap"] for line in lines) == 1
+    assert sum(line.startswith("Modality gap  ") for line in lines) == 1
     assert max(map(len, lines[6:])) <= 80
+    assert ": --full" in done.out
+    full = run(*sides, "--full").out
+    assert sum(line.split()[:1] == ["modality_gap"] for line in full.splitlines()) == 1
+    assert "--full" not in full
+    assert json.loads(run(*sides, "--full", "--json").out) == json.loads(run(*sides, "--json").out)
 
 
 @pytest.mark.parametrize("pair", [("a.npz", "b.npz"), ("store", "b.npz"), ("a.json", "b.npz"), ("store", "b.json")])
@@ -170,6 +179,54 @@ def test_quiet_says_nothing_on_stderr(run: Cli, place: Path) -> None:
     assert run(place / "a.json", place / "b.json", "--quiet").err == ""
 
 
+def test_quiet_leaves_the_verdict_alone(run: Cli, place: Path) -> None:
+    done = run(place / "a.json", place / "b.json", "--quiet")
+    whole = run(place / "a.json", place / "b.json").out.splitlines()
+    assert done.out.splitlines() == whole[: whole.index("")]
+    assert 2 <= len(done.out.splitlines()) <= 8
+    assert json.loads(run(place / "a.json", place / "b.json", "--quiet", "--json").out)["verdict"]["headline"]
+
+
+# --- more than two sides
+
+
+def test_three_results_stand_side_by_side(run: Cli, place: Path) -> None:
+    done = run(place / "a.json", place / "b.json", place / "a.npz", "--bootstrap", 100)
+    assert done.code == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["a.json", "b.json", "a.npz"] in lines
+    assert sum(line[:3] == ["R@1", "image", "→"] for line in lines) == 1
+    assert "more: --full\n" in done.out
+    assert done.out.startswith("verdict      b.json: ")
+    full = run(place / "a.json", place / "b.json", place / "a.json", "--full").out.splitlines()
+    assert ["a.json", "b.json", "a.json", "(2)"] in [line.split() for line in full]
+    assert sum(line.split()[:1] == ["modality_gap"] for line in full) == 1
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.csv", "x.md"])
+def test_three_results_are_written_as_the_name_says(run: Cli, place: Path, tmp_path: Path, name: str) -> None:
+    sides = place / "a.json", place / "b.json", place / "a.json"
+    done = run(*sides, "--json", "--out", tmp_path / name)
+    assert done.code == 0, done.err
+    printed = json.loads(done.out)
+    assert list(printed["comparisons"]) == ["b.json", "a.json (2)"]
+    assert printed["comparisons"]["b.json"]["before"]["name"].endswith("a.json")
+    if name == "x.json":
+        assert json.loads((tmp_path / name).read_text()) == printed
+    assert "b.json" in (tmp_path / name).read_text()
+
+
+def test_a_gate_on_several_sides_trips_for_any_and_names_it(run: Cli, place: Path) -> None:
+    sides = place / "a.json", place / "a.json", place / "b.json"
+    done = run(*sides, "--fail-if", "alignment>0.001", "--warn-if", "alignment>-1")
+    assert done.code == 3
+    warning, error = done.err.splitlines()
+    assert error.startswith("geomclip: error: --fail-if b.json: 'alignment>0.001': the change of alignment is ")
+    assert warning.startswith("geomclip: warning: --warn-if a.json (2): 'alignment>-1'")
+    assert "; b.json: 'alignment>-1'" in warning
+    assert run(*sides, "--fail-if", "alignment<-0.1").code == 0
+
+
 # --- gates
 
 
@@ -188,7 +245,7 @@ def test_a_gate_that_holds_exits_with_3_after_the_table_and_the_file(run: Cli, p
     assert f"'alignment>0.001': the change of alignment is {change:.6g} (" in done.err
     assert "; 'alignment worse and q < 0.05': " in done.err
     assert "alignment<0'" not in done.err
-    assert "modality_gap" in done.out
+    assert "Modality gap" in done.out
 
 
 def test_a_warning_is_a_line_on_stderr_and_no_failure(run: Cli, place: Path) -> None:
@@ -226,10 +283,14 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         ([], "BEFORE"),
         (["a.json"], "AFTER"),
         (["a.json", "c.json"], "c.json cannot be read (No such file"),
+        (["a.json", "b.json", "c.json"], "c.json cannot be read (No such file"),
+        (["a.json", "b.json", "a.json", "--out", "x.html"], "x.html: a page shows two sides: compare two, or"),
+        (["a.npz", "b.npz", "classes.npz"], "classes.npz: one side has pairs, the other classes"),
+        (["a.json", "b.json", "a.json", "--metrics", "all"], "--metrics says how to measure, and all sides are"),
         (["a.json", "c.npz"], "c.npz: no such file"),
         (["a.json", "empty"], "empty is a folder, but no store of embeddings, no run of finetune and no model"),
         (["a.json", "deno"], "deno"),
-        (["a.json", "b.json", "--out", "x"], "x must end in .json, .csv, .md or .html"),
+        (["a.json", "b.json", "--out", "x"], "x must end in .json, .csv, .md, .tex or .html"),
         (["a.npz", "b.npz", "--no-thumbnails"], "--no-thumbnails is of a page: --out FILE.html writes one"),
         (["a.json", "b.json", "--out", "x.html", "--data", "emoji"], "--data says where images lie, and both sides"),
         (["a.npz", "b.npz", "--out", "x.html", "--limit", "3"], "--limit says how to extract"),
@@ -265,7 +326,7 @@ def test_a_gate_on_a_number_without_a_difference_is_no_pass(run: Cli, place: Pat
         (["a.json", "b.json", "--resample", "images"], "--resample"),
         (["a.npz", "classes.npz"], "one side has pairs, the other classes"),
         (["a.json", "b.json", "--bootstrap", "-1"], "--bootstrap"),
-        (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points?"),
+        (["a.json", "b.json", "--intersec"], "did you mean --intersect or --points or --cite?"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(

@@ -34,6 +34,8 @@ CALLED = (
     "panels.sources.loaded",
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
+    *("cli.cache.contents", "cli.cache.prune"),
+    *("cli.gates.append_text", "panels.summary.of_panel", "panels.summary.of_comparison"),
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
     *("grounding.splits.check_splits", "grounding.splits.split_lines"),
     *("grounding.training.train", "grounding.training.load_run", "grounding.scoring.score_files"),
@@ -52,12 +54,14 @@ NEEDED = {
     "export": ["demo", "--to", "hf", "--out", "folder"],
     "download": ["coco"],
     "plan": ["--width", "0.1"],
+    "prune": ["--older-than", "1d", "--max-size", "1GB"],
     "check": ["annotations.json"],
     "train": ["--annotations", "scenes.jsonl", "--out", "run"],
     "score": ["--annotations", "scenes.jsonl"],
     "predict": ["video.mp4", "--query", "a dog"],
 }
 VALUES = {
+    "also": "coco",
     "metrics": "alignment",
     "metric": "alignment",
     "fail_if": "alignment<0",
@@ -67,6 +71,8 @@ VALUES = {
     "to": "openclip",
     "method": "ft",
     "suppress": "0.25",
+    "older_than": "2d",
+    "max_size": "2GB",
     "embeddings": "toy.npz",
 }
 
@@ -104,7 +110,8 @@ def typed(each: click.Option, default: object) -> list[str]:
 def outcome(*arguments: str) -> tuple[str, str]:
     """What a command calls, and the error with which it ends; not what it was called with, which pages show."""
     world = MagicMock()
-    world.compare.return_value.failure.return_value = ""  # no condition of --fail-if holds
+    for judge in (world.compare.return_value, world.measure.return_value, world.finetune.return_value.comparison):
+        judge.failure.return_value = ""  # no condition of --fail-if holds
     # all modules first: one that is imported while another is patched would keep what it took from there
     called = [
         (import_module(f"geomclip.{module}"), name) for module, _, name in (each.rpartition(".") for each in CALLED)

@@ -242,7 +242,7 @@ def test_measuring_vectors_imports_nothing_beyond_what_it_uses(tmp_path: Path) -
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "modality_gap" in done.stdout
+    assert done.stdout.startswith("nothing stands out")
 
 
 @pytest.mark.parametrize("d", [1, 2, 7, 128, 4096])

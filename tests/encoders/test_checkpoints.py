@@ -271,7 +271,10 @@ def test_a_run_folder_is_a_model_whatever_else_is_in_it(encoder: Encoder, tmp_pa
     (run / "checkpoints" / "step-000300").mkdir(parents=True)
     (run / "config.json").write_text("{}")
     (run / "log.jsonl").write_text("{}\n")
-    with pytest.raises(InputError, match=r"is a finetune run that has no weights yet: go on with .* --resume$"):
+    with pytest.raises(
+        InputError,
+        match=r"is a finetune run that has no weights yet: go on with geomclip.finetune\(out=.*, resume=True\)$",
+    ):
         load_encoder(str(run))
     save_checkpoint(encoder, tuned(encoder, seed=1), run / "model.safetensors", made=MADE)
     assert load_encoder(str(run)).pretrained == "model.safetensors"

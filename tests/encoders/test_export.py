@@ -154,7 +154,7 @@ def test_the_line_for_other_models_names_the_export_that_works(tmp_path: Path) -
     forget_architectures(towers)
     shifted = dataclasses.replace(encoder, shift=torch.zeros(128))
     assert how_to_load(shifted, Path("run/best.safetensors")) == (
-        "the shift of method es is applied by geomclip alone: --model run/best.safetensors"
+        "the shift of method es is applied by geomclip alone: model='run/best.safetensors'"
     )
 
 

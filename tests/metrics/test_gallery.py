@@ -14,7 +14,7 @@ from geomclip.metrics.bins import BINS
 from geomclip.metrics.calibration import Masses
 from geomclip.metrics.calibration_scores import brier_of
 from geomclip.metrics.effects import Effect, Effects
-from geomclip.metrics.gallery import DIRECTIONS, Answers, gallery_effects
+from geomclip.metrics.gallery import DIRECTIONS, HITS, Answers, gallery_effects
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.sweep import sweep
@@ -78,7 +78,7 @@ def by_deletion(pairing: Pairing) -> dict[str, Tensor]:
 
 
 def effects_of(pairing: Pairing, *, seed: int = 0) -> dict[str, Tensor]:
-    return gallery_effects(pairing, found_of(pairing)[1], SCALE, COLUMNS, seed=seed)
+    return gallery_effects(pairing, found_of(pairing)[1], SCALE, COLUMNS, seed=seed).all_settled()
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ def test_effects_are_those_of_deleting_each_image(n: int, without: int, tied: bo
 def test_queries_of_some_images_stand_for_all_without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
     pairing = pairs(30, seed=1)
     _, answers = found_of(pairing)
-    whole = gallery_effects(pairing, answers, SCALE, COLUMNS, seed=0)
+    whole = gallery_effects(pairing, answers, SCALE, COLUMNS, seed=0).all_settled()
     monkeypatch.setattr(gallery, "ASKING", 10)
-    drawn = [gallery_effects(pairing, answers, SCALE, COLUMNS, seed=seed) for seed in range(300)]
+    drawn = [gallery_effects(pairing, answers, SCALE, COLUMNS, seed=seed).all_settled() for seed in range(300)]
     assert {*KINDS} - {*whole} == {"image_hit@10"}  # no text has its image at place 11
     for name in whole.keys() & {*KINDS}:
         each = torch.stack([some.get(name, torch.zeros(30, dtype=torch.float64)) for some in drawn])
@@ -124,7 +124,7 @@ def test_queries_of_some_images_stand_for_all_without_bias(monkeypatch: pytest.M
 def test_columns_that_are_not_wanted_are_left_out_and_effects_sum_to_nothing() -> None:
     pairing = pairs(20, seed=2)
     _, answers = found_of(pairing)
-    effects = gallery_effects(pairing, answers, SCALE, frozenset({"image_rank", "matched"}), seed=0)
+    effects = gallery_effects(pairing, answers, SCALE, frozenset({"image_rank", "matched"}), seed=0).all_settled()
     assert effects.keys() == {"image_rank"}
     for each in effects_of(pairing).values():
         assert abs(float(each.sum())) <= 1e-9 * float(each.abs().sum())
@@ -144,6 +144,22 @@ def test_effects_of_chance_alone_are_settled_to_little_and_those_of_a_hub_stay()
     of_pairs[:, 7] += 3
     hub.add("pairs", of_pairs)
     assert hub.settled("pairs")[7] == pytest.approx(3 * n, rel=0.15)
+
+
+@pytest.mark.parametrize(("tied", "asking"), [(False, 40), (True, 40), (False, 15)])
+def test_effects_on_hits_are_kept_pair_by_pair(tied: bool, asking: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "ASKING", asking)
+    pairing = pairs(40, seed=3, without=2, tied=tied)
+    effects = gallery_effects(pairing, found_of(pairing)[1], SCALE, COLUMNS, seed=0)
+    single = effects.pairs(HITS)
+    assert len(torch.stack([single.asking, single.candidate], 1).unique(dim=0)) == len(single.asking) > 0
+    assert (single.asking != single.candidate).all()
+    for name in HITS & effects.found.keys():
+        each, whole = single.effects[name], effects.found[name]
+        total = torch.zeros(40, dtype=torch.float64).index_add_(0, single.candidate, each)
+        assert torch.allclose(total, whole.total, rtol=1e-12), name
+        assert float(each.square().sum()) == pytest.approx(whole.chance), name
+    assert Effects(3).pairs(["none"]).effects["none"].tolist() == []
 
 
 def test_pairs_of_one_asking_image_count_together() -> None:

@@ -365,7 +365,7 @@ def test_groups_of_both_are_compared() -> None:
     alone = compare(sides[0].groups["a"], sides[1].groups["a"])
     assert comparison.groups["a"]["alignment"] == alone["alignment"]
     assert comparison.groups["a"]["alignment"].paired
-    lines = str(comparison).splitlines()
+    lines = str(comparison.table(full=True)).splitlines()
     assert ["by", "source", "all", "a", "b"] in [line.split() for line in lines]
     assert comparison.to_dict()["groups"]["b"]["metrics"]["alignment"]["before"] is not None
 
@@ -606,7 +606,7 @@ def test_every_line_fits_80_columns_and_every_key_stands_whole() -> None:
         for key, each in METRICS.items()
     }
     for comparison in (both(), Comparison(big)):
-        lines = str(comparison).splitlines()
+        lines = str(comparison.table(full=True)).splitlines()
         assert max(map(len, lines)) <= 80
         lines = lines[: next(i for i, line in enumerate(lines) if line.startswith("change: after - before"))]
         starts = [line.split()[0] for line in lines if line.split()]
@@ -628,10 +628,11 @@ def test_better_is_green_and_worse_red_only_where_there_is_colour() -> None:
         "text_retrieval_nll": Row(0, 1, 1, (1, 1), "worse"),
     }
     console = Console(file=StringIO(), width=80, force_terminal=True, color_system="standard", highlight=False)
-    show(tables.comparison_lines(Comparison(rows), console.width), console)
-    assert isinstance(console.file, StringIO)
-    assert "\x1b[32mbetter" in console.file.getvalue()
-    assert "\x1b[31mworse" in console.file.getvalue()
+    for full in (True, False):
+        show(tables.comparison_lines(Comparison(rows), console.width, full=full), console)
+        assert isinstance(console.file, StringIO)
+        assert console.file.getvalue().count("\x1b[32mbetter") == 1 + (not full)
+        assert console.file.getvalue().count("\x1b[31mworse") == 1 + (not full)
     assert "\x1b" not in str(Comparison(rows))
 
 
@@ -658,7 +659,7 @@ def test_files_hold_what_the_comparison_holds(tmp_path: Path) -> None:
 
 
 def test_other_names_and_pages_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"must end in .json, .csv or .md$"):
+    with pytest.raises(InputError, match=r"must end in .json, .csv, .md or .tex$"):
         both().save(tmp_path / "x.txt")
     with pytest.raises(InputError, match=r"x.html: a page of a comparison is made by geomclip.report\(comparison, "):
         both().save(tmp_path / "x.html")
@@ -668,7 +669,8 @@ def test_other_names_and_pages_are_refused(tmp_path: Path) -> None:
 def test_what_comes_from_outside_is_escaped() -> None:
     evil = "<script>alert(1)</script>|"
     comparison = Comparison({evil: Row(1, 2, 1)}, notes=[evil], before={"model": evil}, after={"dataset": evil})
-    for shown in (tables.comparison_html(comparison), tables.comparison_markdown(comparison)):
+    html = [tables.comparison_html(comparison, full=full) for full in (True, False)]
+    for shown in (*html, tables.comparison_markdown(comparison)):
         assert "<script" not in shown
         assert "&lt;script" in shown
     table = [line for line in tables.comparison_markdown(comparison).splitlines() if line.startswith("|")]

@@ -87,7 +87,7 @@ def test_a_result_from_before_nulls_had_errors_is_read(file: Path) -> None:
     panel = load(file)
     assert panel.null_error == panel.p == {}
     assert panel.null == record["null"]
-    assert "modality_gap" in str(panel)
+    assert "Modality gap" in str(panel)
 
 
 def make_earlier(file: Path, **ci: list[float]) -> Path:
@@ -168,9 +168,11 @@ def test_a_comparison_of_files_is_that_of_panels(tmp_path: Path) -> None:
 def test_images_and_texts_are_kept_and_what_each_image_moves_a_number_by(tmp_path: Path) -> None:
     panel = measure(small_set(24, 2), bootstrap=20)
     file = panel.save(tmp_path / "r.json")
-    table = pq.read_table(items_path(file)).to_pandas()
-    assert table["kind"].value_counts().to_dict() == {"image": 24, "text": 48}
     kept = load(file).items
+    table = pq.read_table(items_path(file)).to_pandas()
+    pairs = len(kept["pair"]["asking"])
+    assert table["kind"].value_counts().to_dict() == {"image": 24, "text": 48, "pair": pairs}
+    assert pairs > 0
     moved = {name.removeprefix("influence.") for name in kept["image"] if name.startswith("influence.")}
     assert {"modality_gap", "text_retrieval_median_rank", "effective_rank_image", "linear_separability"} <= moved
     assert moved <= {key for key, value in panel.values.items() if value is not None}
@@ -373,3 +375,23 @@ def test_a_long_string_on_every_row_stays_one_string(file: Path) -> None:
     rewrite(file, lambda columns: columns.update(image_path=["x" * 100_000] * 24))
     paths = load(file).items["image"]["image_path"]
     assert len({id(path) for path in paths}) == 1
+
+
+def test_two_runs_alike_differ_in_their_times_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from geomclip.panels.comparison import compare
+
+    def made(moment: str) -> dict[str, dict[str, Any]]:
+        for module in ("measurement", "comparison.differences"):
+            monkeypatch.setattr(f"geomclip.panels.{module}.utc_now", lambda: moment)
+        one, other = (measure(small_set(24, seed=seed), bootstrap=20, by="source") for seed in (0, 1))
+        return {"measure": one.to_dict(), "compare": compare(one, other, bootstrap=20).to_dict()}
+
+    first, second = made("2026-01-01T00:00:00Z"), made("2026-01-02T00:00:00Z")
+    for name in first:
+        assert first[name]["written"] == {"created": "2026-01-01T00:00:00Z"}
+        assert first[name] != second[name]
+        for each in (first[name], second[name]):
+            for record in (each, *each["groups"].values()):
+                del record["written"]
+                record.pop("seconds", None)
+        assert json.dumps(first[name]) == json.dumps(second[name])

@@ -153,7 +153,7 @@ def test_a_width_that_cannot_be_wanted_is_refused(width: float) -> None:
     ("metrics", "message"),
     [
         ("image_retrieval_recal@1", "unknown metric 'image_retrieval_recal@1'; nearest: image_retrieval_recall@1"),
-        ("qqqqqqqq", "unknown metric 'qqqqqqqq'; `geomclip measure --metrics all` shows"),
+        ("qqqqqqqq", "unknown metric 'qqqqqqqq'; geomclip.metrics.METRICS has all keys"),
         ("linear_cka", "linear_cka has no interval to plan from"),
         ("text_hubness", r"text_hubness has no interval to plan from \(a few hubs decide it\)"),
         ("effective_rank_image@500", "effective_rank_image@500 has no interval to plan from"),

@@ -149,7 +149,7 @@ def reliability(confidence: float, accuracy: float, count: int = 200) -> dict[st
 def test_confidence_is_held_against_the_interval_of_accuracy(confidence: float, expected: str) -> None:
     panel = Panel({}, reliability=reliability(confidence, 0.5), n_images=200)  # Wilson: 0.431 to 0.569
     shown = f"confidence {percent(confidence)}, accuracy 50 %"
-    assert read("calibration", panel) == f"Queries by text {expected} ({shown})."
+    assert read("calibration", panel) == f"Queries text → image {expected} ({shown})."
 
 
 def test_five_texts_of_one_image_are_one_case() -> None:
@@ -173,16 +173,18 @@ def test_no_queries_no_sentence_of_confidence() -> None:
 )
 def test_a_calibration_error_is_held_against_that_of_honest_confidences(p: float, expected: str) -> None:
     panel = Panel({}, p={"image_retrieval_ece": p, "text_retrieval_mce": 0.0})
-    assert read("calibration", panel) == f"The calibration error of queries by text is {expected}."
+    assert read("calibration", panel) == f"The calibration error of queries text → image is {expected}."
     sure = panel.replace(reliability=reliability(0.55, 0.5), n_images=200)
     assert (read("calibration", sure) or "").endswith(f"; their calibration error is {expected}.")
 
 
 def test_confidence_is_not_called_too_high_where_honest_ones_err_as_much() -> None:
     panel = Panel({}, reliability=reliability(0.9, 0.5), n_images=200, p={"image_retrieval_ece": 0.2})
-    assert (read("calibration", panel) or "").startswith("Queries by text are neither over- nor underconfident beyond")
+    assert (read("calibration", panel) or "").startswith(
+        "Queries text → image are neither over- nor underconfident beyond"
+    )
     sure = read("calibration", panel.replace(p={"image_retrieval_ece": 0.001})) or ""
-    assert sure.startswith("Queries by text are overconfident")
+    assert sure.startswith("Queries text → image are overconfident")
 
 
 def test_shape_counts_directions_and_local_dimensions() -> None:

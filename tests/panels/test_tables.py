@@ -11,7 +11,7 @@ from helpers import small_set
 from rich.console import Console
 
 from geomclip.metrics import METRICS
-from geomclip.panels import tables
+from geomclip.panels import chosen, short, tables
 from geomclip.panels.lines import show
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
@@ -35,11 +35,11 @@ def full_panel(**changes: object) -> Panel:
     return panel.replace(**changes)
 
 
-def shown(panel: Panel, width: int = 80, *, colour: bool = False) -> str:
+def shown(panel: Panel, width: int = 80, *, colour: bool = False, full: bool = True) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=colour, highlight=False, markup=False, emoji=False
     )
-    show(tables.panel_lines(panel, width), console)
+    show(tables.panel_lines(panel, width, full=full), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -65,7 +65,7 @@ def test_p_is_explained_where_there_is_one() -> None:
     assert tables.HONEST not in shown(full_panel())
     panel = full_panel(p={"image_retrieval_ece": 0.25})
     assert tables.HONEST in shown(panel)
-    assert tables.HONEST in tables.panel_html(panel)
+    assert tables.HONEST in tables.panel_html(panel, full=True)
 
 
 def test_no_line_breaks_inside_a_row() -> None:
@@ -129,30 +129,67 @@ def test_without_a_terminal_there_are_no_escapes() -> None:
     assert "\x1b" not in shown(full_panel())
 
 
+def grouped_panel(**groups: Panel) -> Panel:
+    return Panel({"modality_gap": 0.5}, n_images=50, params={"by": "label"}, groups=groups)
+
+
 def test_groups_stand_side_by_side_and_go_on_in_a_second_table() -> None:
-    names = [f"group {i}" for i in range(5)]
-    one = Panel({"modality_gap": 0.25}, n_images=10)
-    panel = Panel(
-        {"modality_gap": 0.5},
-        n_images=50,
-        params={"by": "label"},
-        groups={name: one for name in names},
-    )
-    text = shown(panel)
+    names = [f"group {i}" for i in range(7)]
+    panel = grouped_panel(**dict.fromkeys(names, Panel({"modality_gap": 0.25}, n_images=10)))
+    text = shown(panel, full=False)
     assert max(map(len, text.splitlines())) <= 80
     assert all(text.count(name) == 1 for name in names)
-    blocks = [line for line in text.splitlines() if line.startswith("by label")]
-    assert len(blocks) == 3  # two groups of 12 columns beside "all" fit into 80
+    blocks = [line.split() for line in text.splitlines() if line.startswith("by label")]
+    assert [len(block) for block in blocks] == [2 + 1 + 2 * 5, 2 + 1 + 2 * 2]  # five groups beside "all", then two
     assert [line.split()[1:] for line in text.splitlines() if line.startswith("images ")] == [
+        ["50", "10", "10", "10", "10", "10"],
         ["50", "10", "10"],
-        ["50", "10", "10"],
-        ["50", "10"],
     ]
 
 
 def test_a_group_without_numbers_has_dashes() -> None:
-    panel = Panel({"modality_gap": 0.5}, n_images=3, groups={"lone": Panel({}, n_images=1)})
-    assert [line.split() for line in shown(panel).splitlines()][-1] == ["modality_gap", "0.5000", "—"]
+    lines = shown(grouped_panel(lone=Panel({}, n_images=1)), full=False).splitlines()
+    assert ["modality", "gap", "0.5000", "—"] in [line.split() for line in lines]
+
+
+def test_names_of_groups_that_are_cut_alike_are_told_apart() -> None:
+    long = {f"a very long name of a {end}": Panel({"modality_gap": 0.25}, n_images=10) for end in ("cat", "dog")}
+    (head,) = [line for line in shown(grouped_panel(**long), full=False).splitlines() if line.startswith("by label")]
+    assert head.split()[2] == "all"
+    assert "cat" in head
+    assert "dog" in head
+
+
+def test_full_has_a_panel_of_each_group() -> None:
+    panel = grouped_panel(**{f"group {i}": Panel({"modality_gap": 0.25}, n_images=10) for i in range(2)})
+    lines = [line.rstrip() for line in shown(panel).splitlines()]
+    for name in panel.groups:
+        start = lines.index(f"by label: {name} · 10 images")
+        assert "modality_gap                           0.2500" in lines[start:]
+
+
+@pytest.mark.parametrize(
+    ("key", "judging", "star"),
+    [
+        ("alignment", "alignment", True),
+        ("mean_cosine_text", "mean_cosine_text", True),
+        ("modality_gap", "modality_gap_debiased", True),
+        ("modality_gap", "modality_gap", False),  # it is higher in small groups
+        ("text_retrieval_recall@1", "text_retrieval_recall@1", False),  # it is higher in small groups
+        ("text_robin_hood", "text_robin_hood", False),
+    ],
+)
+def test_a_star_marks_a_group_that_is_unlike_all_but_not_one_that_is_only_smaller(
+    key: str, judging: str, star: bool
+) -> None:
+    group = Panel({key: 0.25, judging: 0.25}, ci={judging: (0.2, 0.3)}, n_images=10)
+    near = group.replace(ci={judging: (0.2, 0.6)})
+    whole = Panel({key: 0.5, judging: 0.5}, n_images=50, params={"by": "label"}, groups={"far": group, "near": near})
+    text = shown(whole, full=False)
+    table = text[text.index("by label") :].splitlines()
+    (line,) = [line for line in table if line.startswith(f"{chosen.short_label(key)} ")]
+    assert line.count("*") == int(star)
+    assert (short.GROUPS_LEGEND.split(";")[0] in " ".join(text.split())) == star
 
 
 def test_json_is_what_the_result_file_holds() -> None:
@@ -165,7 +202,8 @@ def test_nan_never_becomes_json() -> None:
         tables.panel_json(Panel({"modality_gap": float("nan")}))
 
 
-def test_html_escapes_what_comes_from_outside() -> None:
+@pytest.mark.parametrize("full", [True, False])
+def test_html_escapes_what_comes_from_outside(full: bool) -> None:
     evil = "<script>alert(1)</script>"
     panel = full_panel(
         made_from={
@@ -178,13 +216,13 @@ def test_html_escapes_what_comes_from_outside() -> None:
         notes={evil: evil},
         logit_scale_source=evil,
     )
-    html = tables.panel_html(panel.replace(values={**ALL_KEYS, evil: 1.0}))
+    html = tables.panel_html(panel.replace(values={**ALL_KEYS, evil: 1.0}), full=full)
     assert "<script" not in html
     assert html.count("&lt;script&gt;") >= 8
 
 
 def test_html_has_every_key_and_the_reading() -> None:
-    html = tables.panel_html(full_panel())
+    html = tables.panel_html(full_panel(), full=True)
     assert all(f">{key}</td>" in html for key in METRICS)
     assert "<em>The gap " in html
     assert html.count("<tr>") == html.count("</tr>")
@@ -193,11 +231,12 @@ def test_html_has_every_key_and_the_reading() -> None:
 def test_curves_that_were_asked_for_are_shown() -> None:
     panel = measure(small_set(20, 2), curves=True, bootstrap=0)
     text = tables.panel_text(panel)
+    assert "in units of the gap" in tables.panel_text(panel, full=True)
     assert all(len(line) <= 80 for line in text.splitlines())
     at_rest = text.split("in units of the gap\n")[1].splitlines()[3].split()  # heads, -0.5, -0.25, 0
     assert at_rest[0] == "0"
     assert at_rest[1] == tables.number(panel["modality_gap"])
-    assert "<pre>" in tables.panel_html(panel)
+    assert "<pre>" in tables.panel_html(panel, full=True)
 
 
 # --- numbers without an interval
@@ -247,7 +286,7 @@ def test_without_resamples_no_reason_is_shown() -> None:
 
 
 def test_html_shows_the_reason_in_the_background() -> None:
-    html = tables.panel_html(without_intervals())
+    html = tables.panel_html(without_intervals(), full=True)
     assert '<td style="opacity: 0.6">a few hubs decide it</td>' in html
     assert html.count("opacity") == 1
     assert "<td>0.9000 to 1.1000</td>" in html
@@ -282,7 +321,7 @@ def test_ranks_of_fewer_rows_than_dimensions_are_said_to_be_of_at_most_so_many(
 ) -> None:
     panel = few(n, m, 512)
     assert list(tables.limits("shape", panel)) == expected
-    text, html = " ".join(shown(panel).split()), tables.panel_html(panel)
+    text, html = " ".join(shown(panel).split()), tables.panel_html(panel, full=True)
     assert all(line in text and line in html for line in expected)
     assert text.count("are of at most") == html.count("are of at most") == len(expected)
 
@@ -313,3 +352,83 @@ def test_no_rank_of_real_rows_is_above_its_bound() -> None:
         assert panel[f"effective_rank_{cloud}"] <= rows + 1e-9
         assert panel[f"effective_rank_centered_{cloud}"] <= rows - 1 + 1e-9
         assert any(f"{cloud}s are of at most {rows} " in line for line in tables.limits("shape", panel))
+
+
+# --- ten numbers that answer
+
+
+@pytest.mark.parametrize("width", [80, 100, 110])
+def test_a_short_table_has_ten_lines_that_fit_and_says_how_to_see_the_others(width: int) -> None:
+    lines = shown(full_panel(), width, full=False).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= 24 - 1  # and a prompt
+    for line, each in zip(lines[4:14], chosen.CLASSES, strict=True):
+        assert line.startswith(f"{each.label}  ")
+    assert f"{len(ALL_KEYS) - 10} more: .table(full=True)" in lines
+
+
+def test_a_short_table_of_pairs_names_the_ten_in_their_order() -> None:
+    panel = measure(small_set(30, 2), bootstrap=50)
+    lines = shown(panel, full=False).splitlines()
+    start = next(i for i, line in enumerate(lines) if "95 % interval" in line) + 1
+    for line, each in zip(lines[start : start + 10], chosen.PAIRS, strict=True):
+        assert line.startswith(f"{each.label} "), line
+        assert line.split("  ")[1:], line
+    assert f"{len(panel) - 10} more: .table(full=True)" in lines
+
+
+def test_numbers_have_the_digits_of_their_interval_and_shares_are_in_percent() -> None:
+    panel = Panel(
+        {"text_retrieval_recall@1": 0.10383, "alignment": 1.26121},
+        ci={"text_retrieval_recall@1": (0.0737, 0.1389), "alignment": (1.2515, 1.2709)},
+        null={"text_retrieval_recall@1": 0.00273, "alignment": 2.0},
+    )
+    lines = [line.split() for line in shown(panel, full=False).splitlines()]
+    assert ["Recall@1,", "image", "→", "text", *["10.4", "%", "7.4", "to", "13.9", "↑", "0.27", "%"]] in lines
+    assert ["Alignment", *["1.261", "1.252", "to", "1.271", "↓", "2.0000"]] in lines
+
+
+def test_numbers_that_were_named_are_shown_however_many_they_are() -> None:
+    keys = list(METRICS)[:15]
+    panel = Panel(dict.fromkeys(keys, 0.5), params={"metrics": keys})
+    assert sorted(short.keys_of(panel)) == sorted(keys)
+    assert "more:" not in shown(panel, full=False)
+    paper = full_panel(params={"metrics": "all"}).replace(values={**ALL_KEYS, "oh2023_alignment": 0.5})
+    assert short.keys_of(paper)[10:] == ["oh2023_alignment"]
+
+
+def test_40_columns_hold_name_value_and_half_width() -> None:
+    panel = measure(small_set(30, 2), bootstrap=50)
+    lines = shown(panel, 40, full=False).splitlines()
+    assert max(map(len, lines)) <= 40
+    start = next(i for i, line in enumerate(lines) if line.split() == ["value", "±"]) + 1
+    for line, each in zip(lines[start : start + 10], chosen.PAIRS, strict=True):
+        assert line.startswith(each.short)
+        assert "±" in line or panel.ci.get(each.key) is None
+    assert max(map(len, shown(grouped_panel(a=Panel({}), b=Panel({})), 40, full=False).splitlines())) <= 40
+
+
+def test_a_number_too_long_for_its_column_is_written_as_usual() -> None:
+    panel = Panel({"modality_gap": 1e6 + 0.125}, ci={"modality_gap": (1e6, 1e6 + 0.25)})
+    assert max(map(len, shown(panel, full=False).splitlines())) <= 80
+    assert "1,000,000 " in shown(panel, full=False)
+
+
+def test_notes_of_numbers_that_are_not_shown_stay_with_the_full_table() -> None:
+    panel = full_panel(notes={"twonn_text": "merged", "text_retrieval_recall@1": "tied", "whole": "odd"}).replace(
+        values={key: value for key, value in ALL_KEYS.items() if not key.startswith("zeroshot")}
+    )
+    assert "merged" not in shown(panel, full=False)
+    assert "tied" in shown(panel, full=False)
+    assert "whole: odd" in shown(panel, full=False)
+    assert "merged" in shown(panel)
+
+
+def test_print_and_a_notebook_show_the_short_table_or_on_demand_the_full_one() -> None:
+    panel = full_panel()
+    assert str(panel) == str(panel.table()) == repr(panel.table()) == shown(panel, full=False)
+    assert str(panel.table(full=True)) == shown(panel)
+    assert panel._repr_html_() == panel.table()._repr_html_() == tables.panel_html(panel)
+    assert panel.table(full=True)._repr_html_() == tables.panel_html(panel, full=True)
+    assert tables.panel_html(panel).count("<tr>") == 1 + 10
+    assert ".table(full=True)" in tables.panel_html(panel)

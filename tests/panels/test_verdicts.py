@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from geomclip.metrics import AT_FIXED_SIZE, METRICS
-from geomclip.panels.comparison import Comparison, compare, tables
+from geomclip.panels.comparison import Comparison, Row, compare, differences, tables, verdicts
 from geomclip.panels.comparison.verdicts import CALIBRATION_ERRORS, PRIMARY, benjamini_hochberg, holm, primary_keys
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
@@ -191,11 +191,11 @@ def test_a_primary_key_that_cannot_be_judged_is_refused(primary: str, message: s
 
 def test_primary_keys_stand_first_and_once_wherever_they_are_shown() -> None:
     comparison = both()
-    lines = str(comparison).splitlines()
+    lines = str(comparison.table(full=True)).splitlines()
     start = lines.index("Primary, named before looking")
     assert [line.split()[0] for line in lines[start + 1 : start + 3]] == list(FIRST)
     assert sum(line.startswith(f"{FIRST[0]} ") for line in lines) == 1
-    page, html = tables.comparison_markdown(comparison), tables.comparison_html(comparison)
+    page, html = tables.comparison_markdown(comparison), tables.comparison_html(comparison, full=True)
     assert page.index("**Primary, named before looking**") < page.index(FIRST[0]) < page.index("**All others**")
     assert html.index("Primary, named before looking") < html.index(FIRST[0]) < html.index("alignment")
     assert html.count(f">{FIRST[0]}<") == 1
@@ -209,7 +209,8 @@ def test_groups_are_corrected_each_by_itself() -> None:
         sides.append(of_contributions({FIRST[0]: rng.normal(0.5, 0.1, 60)}, groups=groups))
     comparison = compare(*sides)
     assert comparison.groups["x"][FIRST[0]].q == comparison.groups["x"][FIRST[0]].p
-    assert "* better or worse, by a correction within that group alone" in str(comparison)
+    assert "* better or worse, by a correction within that group alone" in str(comparison.table(full=True))
+    assert "* better, ! worse, by a correction within that group alone" in " ".join(str(comparison).split())
     small = [each.replace(groups={"z": of_contributions({"alignment": unequal(8)[0]})}) for each in sides]
     assert "groups of fewer than 20 images have no intervals and no verdicts: z" in compare(*small).notes
 
@@ -435,3 +436,31 @@ def test_a_true_difference_is_found_nearly_as_often_as_by_who_knows_the_spread()
         oracle += [each < 0.05 for each in holm(list(p))]
     assert (oracle / trials > 0.5).all()
     assert (found >= 0.9 * oracle).all(), (found / trials, oracle / trials)
+
+
+def test_several_tables_share_one_correction_of_primary_keys_and_one_of_the_others() -> None:
+    p = {FIRST[0]: 0.02, FIRST[1]: 0.03, "alignment": 0.01, "text_retrieval_nll": 0.04, "modality_gap": 0.001}
+    tables_ = [{key: Row(1, 2, 1, p=value * scale) for key, value in p.items()} for scale in (1, 0.5, 0.1)]
+    alone = verdicts.corrected(tables_[:1], [FIRST])[0]
+    together = verdicts.corrected(tables_, [FIRST] * 3)
+    firsts = verdicts.holm([row.p for rows in tables_ for key, row in rows.items() if key in FIRST])
+    others = verdicts.benjamini_hochberg(
+        [rows[key].p for rows in tables_ for key in ("alignment", "text_retrieval_nll")]
+    )
+    assert [q[key] for q in together for key in FIRST] == firsts
+    assert [q[key] for q in together for key in ("alignment", "text_retrieval_nll")] == others
+    assert together[0][FIRST[0]] > alone[FIRST[0]]
+    assert all("modality_gap" not in q for q in together)  # a change of it is neither better nor worse
+
+
+def test_compared_together_fewer_primary_keys_are_called_better() -> None:
+    rng = np.random.default_rng(5)
+    base, moved = rng.normal(0.5, 0.1, 40), rng.normal(0.0, 0.1, 40)
+    before = of_contributions({FIRST[0]: base})
+    after = of_contributions({FIRST[0]: base + moved - moved.mean() + 2.2 * moved.std() / 40**0.5})
+    alone = compare(before, after)[FIRST[0]]
+    several = [each[FIRST[0]] for each in differences.compare_all([(before, after)] * 5)]
+    assert alone.verdict == "better"
+    assert {each.verdict for each in several} == {"unclear"}
+    assert several[0].q == pytest.approx(5 * alone.q)
+    assert (several[0].ci, several[0].p) == (alone.ci, alone.p)

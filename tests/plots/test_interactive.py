@@ -158,6 +158,9 @@ def test_the_first_view_has_both_means_in_front_and_the_images_on_the_left() -> 
     assert min(eye @ drawn.image_mean, eye @ drawn.text_mean) > 0
     right = np.cross(up, eye)
     assert right @ drawn.image_mean < 0 < right @ drawn.text_mean
+    above = np.cross(drawn.image_mean, drawn.text_mean)
+    height = float(eye @ above / np.linalg.norm(eye) / np.linalg.norm(above))
+    assert np.degrees(np.arcsin(abs(height))) == pytest.approx(35, abs=0.01)
 
 
 def test_means_on_opposite_sides_are_lifted_above_the_rim() -> None:
@@ -228,6 +231,24 @@ def test_side_by_side_are_two_linked_scenes_from_one_camera() -> None:
     for scene, drawn in (("scene", before), ("scene2", after)):
         (dots,) = [trace for trace in traces(figure, "image") if (trace.scene or "scene") == scene]
         np.testing.assert_array_equal(rows_of(dots), drawn.image)
+
+
+def test_the_same_pairs_are_joined_before_and_after_and_on_the_way() -> None:
+    before, after = sphere_map(n=400), sphere_map(n=400, seed=1)
+    pair = traces(interactive.sphere_pair(before, after), "link")
+    assert [trace.name for trace in pair] == ["300 of 800 pairs"] * 2
+    assert before.text is not None
+    rows = np.arange(300) * 800 // 300
+    for trace, drawn in zip(pair, (before, after), strict=True):
+        line = rows_of(trace)
+        first = np.flatnonzero(np.isnan(np.concatenate([[[np.nan] * 3], line[:-1]])[:, 0]))
+        assert drawn.image_of_text is not None
+        np.testing.assert_allclose(line[first], drawn.image[drawn.image_of_text[rows]], atol=1e-6)
+    morph = interactive.sphere_pair(before, after, morph=True)
+    place = [trace.meta for trace in morph.data].index("link")
+    for frame in morph.frames:
+        gaps = np.isnan(np.asarray(frame.data[frame.traces.index(place)].x))
+        assert gaps.sum() == 300
 
 
 def test_a_morph_starts_before_ends_after_and_moves_on_great_circles() -> None:

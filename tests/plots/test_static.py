@@ -292,20 +292,25 @@ def test_a_sheet_narrower_than_its_text_is_refused() -> None:
 
 
 @pytest.mark.parametrize("turn", [np.eye(3), np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]])
-def test_near_means_lie_left_and_right_of_the_middle_of_one_view(turn: np.ndarray) -> None:
+def test_near_means_lie_left_and_right_of_the_middle_and_are_seen_from_35_degrees_above(turn: np.ndarray) -> None:
     seen = front_view(map_of([at(20)] @ turn, [at(80)] @ turn))
     image, text = (np.array([at(20), at(80)]) @ turn @ seen.T).tolist()
-    half = math.radians(30)
-    assert image == pytest.approx([-math.sin(half), 0, math.cos(half)], abs=1e-6)
-    assert text == pytest.approx([math.sin(half), 0, math.cos(half)], abs=1e-6)
+    half, above = math.radians(30), math.radians(35)
+    low, near = -math.cos(half) * math.sin(above), math.cos(half) * math.cos(above)
+    assert image == pytest.approx([-math.sin(half), low, near], abs=1e-6)
+    assert text == pytest.approx([math.sin(half), low, near], abs=1e-6)
+    # the equator of the net goes through both
+    equator = net()[np.abs(net() @ [0, math.cos(above), math.sin(above)]).max(axis=1).argmin()]
+    assert np.abs(equator @ np.cross(image, text)).max() < 1e-6
 
 
 def test_far_means_lie_near_the_middle_of_a_view_each_and_the_arrow_goes_round_to_the_right() -> None:
     front = front_view(map_of([at(0)], [at(160)]))
     image, text = np.array([at(0)]) @ front.T, np.array([at(160)]) @ back_view(front).T
-    ten = math.radians(10)
-    assert image[0] == pytest.approx([math.sin(ten), 0, math.cos(ten)], abs=1e-6)
-    assert text[0] == pytest.approx([-math.sin(ten), 0, math.cos(ten)], abs=1e-6)
+    ten, above = math.radians(10), math.radians(35)
+    low, near = math.cos(ten) * math.sin(above), math.cos(ten) * math.cos(above)
+    assert image[0] == pytest.approx([math.sin(ten), -low, near], abs=1e-6)
+    assert text[0] == pytest.approx([-math.sin(ten), low, near], abs=1e-6)
     # what leaves the front view at its right edge comes into the back view at its left edge, at the same height
     limb = np.array([[math.cos(0.4), math.sin(0.4), 0.0]]) @ front
     assert (limb @ back_view(front).T)[0] == pytest.approx([-math.cos(0.4), math.sin(0.4), 0], abs=1e-6)
@@ -370,6 +375,17 @@ def test_points_on_one_side_have_one_view() -> None:
     assert len(static.sphere(map_of([at(0), at(10)], [at(170)])).axes) == 2
 
 
+def test_a_few_points_behind_are_faded_in_one_view_and_more_have_a_view_of_their_own() -> None:
+    for behind, views in ((1, 1), (2, 2)):
+        rows = [at(0)] * (20 - behind) + [at(180, height=20)] * behind
+        figure = static.sphere(map_of(rows, [at(10)] * 10))
+        assert len(figure.axes) == views
+        assert len(list(clouds(figure))) == views
+    few = static.sphere(map_of([at(0)] * 19 + [at(180, height=20)], [at(10)] * 10))
+    faded, crisp = next(clouds(few))
+    assert (len(faded.get_offsets()), len(crisp.get_offsets())) == (1, 29)
+
+
 def link_count(figure: Figure) -> int:
     """Near-side links of the first axes."""
     found = [each for each in figure.axes[0].collections if isinstance(each, LineCollection)]
@@ -430,6 +446,19 @@ def test_maps_of_another_kind_are_refused_with_what_draws_them() -> None:
     for pair, kind in ((static.sphere_pair, "sphere"), (static.plane_pair, "plane")):
         with pytest.raises(ValueError, match="before has 5 images and 5 texts, after 6 images and 6 texts"):
             pair(a_map(5, kind=kind), a_map(6, kind=kind))  # type: ignore[operator]
+
+
+def test_the_same_pairs_are_joined_before_and_after() -> None:
+    before, after = a_map(450, apart=0.2), a_map(450, apart=3.0, seed=2)
+    figure = static.sphere_pair(before, after)
+    seen, rows = front_view(before), np.arange(200) * 450 // 200
+    fronts = [axes for axes in figure.axes if any("front" in text.get_text() for text in axes.texts)]
+    for axes, drawn in zip(fronts, (before, after), strict=True):
+        near = [each for each in axes.collections if isinstance(each, LineCollection)][-1]
+        starts = (drawn.image[rows] @ seen.T)[:, :2]
+        for path, start, depth in zip(near.get_paths(), starts, drawn.image[rows] @ seen[2], strict=True):
+            if depth > 0.1:
+                assert path.vertices[0] == pytest.approx(start, abs=1e-5)
 
 
 def test_a_pair_is_seen_from_one_direction_and_at_one_scale() -> None:

@@ -311,6 +311,198 @@ def test_before_and_after_have_their_neighbours_side_by_side(chromium: Any, plac
     opened.close()
 
 
+# --- an area of a map
+
+
+def around(opened: Opened, picture: str, middle: tuple[float, float], reach: float) -> None:
+    """Press the button of the map and draw a line around this place in the window."""
+    view = opened.view
+    view.locator(f"[data-picture={picture}]").evaluate(
+        "(element) => element.previousElementSibling.querySelector('.area').click()"
+    )
+    x, y = middle
+    view.mouse.move(x - reach, y - reach)
+    view.mouse.down()
+    for at in ((x + reach, y - reach), (x + reach, y + reach), (x - reach, y + reach)):
+        view.mouse.move(*at, steps=4)
+    view.mouse.up()
+
+
+def shown_cards(opened: Opened) -> list[tuple[str, int]]:
+    found = opened.view.locator("button.card:not([hidden])").evaluate_all(
+        "all => all.map((card) => [card.dataset.kind, Number(card.dataset.row)])"
+    )
+    return [(kind, row) for kind, row in found]
+
+
+def marked(opened: Opened, picture: str) -> list[int]:
+    """How many images and texts a map marks."""
+    found: list[int] = opened.view.locator(f"[data-picture={picture}]").evaluate(
+        "(element) => element.data.filter((each) => each.meta === 'mark').map((each) => each.x.length)"
+    )
+    return found
+
+
+def test_an_area_of_a_map_filters_all_lists_until_it_is_cleared(chromium: Any, place: Path) -> None:
+    opened = Opened(chromium, place / "report.html", width=1280, height=900)
+    view = opened.view
+    row = free_row(opened, "plane", "text")
+    before = shown_cards(opened)
+    around(opened, "plane", dot(opened, "plane", "text", row), 9)
+    view.wait_for_selector("#area:not([hidden])")
+    images, texts = (int(word) for word in view.inner_text("#area").split() if word.isdigit())
+    assert (images, texts) == (0, 1)
+    assert view.inner_text("#found") == f"1 of {2 * COUNT} texts in the area"
+    assert view.locator("#hits .words").all_inner_texts() == [items_of(place / "report.html")["texts"][row]]
+    own = {("text", row), ("image", row // 2)}
+    assert shown_cards(opened) == [card for card in before if card in own]
+    assert view.locator(".gallery.empty").count() > 0
+    assert marked(opened, "plane") == [0, 1]
+    dim = view.locator("[data-picture=plane]").evaluate(
+        "(element) => element.data.map((each) => [each.meta, each.marker?.opacity])"
+    )
+    assert {opacity for meta, opacity in dim if meta in ("image", "text")} == {0.22}
+    # a search is within the area
+    view.fill("#search", "noise")
+    view.wait_for_function("document.querySelectorAll('#hits button').length === 1")
+    view.fill("#search", "")
+    view.click("#area button")
+    assert view.is_hidden("#area")
+    assert shown_cards(opened) == before
+    assert view.inner_text("#found") == f"{2 * COUNT} texts"
+    assert marked(opened, "plane") == [0, 0]
+    assert opened.troubles == []
+    opened.close()
+
+
+def test_an_area_of_the_sphere_is_what_is_seen_there(chromium: Any, place: Path) -> None:
+    opened = Opened(chromium, place / "report.html", width=1280, height=900)
+    sphere = drawn(opened, "sphere")
+    opened.view.wait_for_selector("[data-picture=sphere][data-marked]")
+    sphere.evaluate("(element) => element.scrollIntoView({ behavior: 'instant', block: 'center' })")
+    box = sphere.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + 0.5 * sphere.evaluate("(e) => e._fullLayout._size.h")
+    around(opened, "sphere", middle, 212)
+    opened.view.wait_for_selector("#area:not([hidden])")
+    images, texts = marked(opened, "sphere")
+    # all of the near side, and nothing behind: the perspective's rim is at a depth of 1 / distance
+    near = sphere.evaluate(
+        """(element) => {
+          const { x, y, z } = element._fullLayout.scene._scene.getCamera().eye;
+          const away = Math.hypot(x, y, z);
+          return ["image", "text"].map((kind) => {
+            const trace = element.data.find((each) => each.meta === kind);
+            const depth = (i) => (trace.x[i] * x + trace.y[i] * y + trace.z[i] * z) / away;
+            return Array.from(trace.customdata.keys()).filter((i) => depth(i) >= 1 / (2.2 * away)).length;
+          });
+        }"""
+    )
+    assert [images, texts] == near
+    assert 0 < texts < 2 * COUNT
+    assert opened.troubles == []
+    opened.close()
+
+
+def test_what_is_chosen_has_a_halo_and_is_turned_into_view(chromium: Any, place: Path) -> None:
+    opened = Opened(chromium, place / "report.html", width=1280, height=900)
+    sphere = drawn(opened, "sphere")
+    opened.view.wait_for_selector("[data-picture=sphere][data-marked]")
+    depth = """(element, row) => {
+      const trace = element.data.find((each) => each.meta === "text");
+      const { x, y, z } = element._fullLayout.scene._scene.getCamera().eye;
+      return (trace.x[row] * x + trace.y[row] * y + trace.z[row] * z) / Math.hypot(x, y, z);
+    }"""
+    depths = [sphere.evaluate(depth, row) for row in range(2 * COUNT)]
+    behind = min(range(2 * COUNT), key=depths.__getitem__)
+    assert depths[behind] < 0.7
+    caption = items_of(place / "report.html")["texts"][behind]
+    opened.view.locator("#hits button", has_text=caption).first.click()
+    opened.view.wait_for_function("document.querySelector('#chosen .caption')")
+    opened.view.wait_for_timeout(300)
+    assert sphere.evaluate(depth, behind) == pytest.approx(0.75, abs=0.01)
+    halo = sphere.evaluate("(e) => e.data.filter((each) => each.meta === 'halo').map((each) => each.marker.size)")
+    assert halo == [[], [34]]
+    assert opened.troubles == []
+    opened.close()
+
+
+# --- the still picture, and paper
+
+
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_the_sphere_is_seen_without_scripts_at_the_place_and_size_of_the_drawn_one(
+    chromium: Any, place: Path, name: str
+) -> None:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
+    still = context.new_page()
+    still.goto((place / f"{name}.html").as_uri())
+    balls = [each.bounding_box() for each in still.locator(".still .ball").all()]
+    dots = still.locator(".still path.image, .still path.text")
+    count = sum(each.get_attribute("d").count("h0") for each in dots.all())
+    assert (len(balls), count) == {"report": (1, 3 * COUNT), "compare": (2, 6 * COUNT)}[name]
+    context.close()
+    opened = Opened(chromium, place / f"{name}.html", width=1280, height=900)
+    sphere = drawn(opened, "sphere")
+    assert opened.view.locator(".still").is_hidden()
+    scenes = sphere.evaluate(
+        """(e) => ["scene", "scene2"].filter((name) => e._fullLayout[name]).map((name) => {
+          const { domain, _scene } = e._fullLayout[name];
+          const { l, t, w, h } = e._fullLayout._size;
+          const eye = _scene.getCamera().eye;
+          const away = Math.hypot(eye.x, eye.y, eye.z) * 2.2;
+          const high = h * (domain.y[1] - domain.y[0]);
+          return [w * (domain.x[1] - domain.x[0]), high, high / Math.tan(Math.PI / 8) / Math.sqrt(away ** 2 - 1)];
+        })"""
+    )
+    for ball, (_, _, across) in zip(balls, scenes, strict=True):
+        assert ball["width"] == pytest.approx(across, rel=0.02)
+    opened.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_all_is_drawn_in_light_and_nothing_is_wider_than_the_sheet(
+    chromium: Any, place: Path, scheme: str
+) -> None:
+    opened = Opened(chromium, place / "report.html", width=1440, height=900, scheme=scheme)
+    view = opened.view
+    view.wait_for_selector("html[data-complete]")
+    assert view.locator("[data-picture]").count() == view.locator("[data-picture][data-drawn]").count()
+    # what a print dialog does, at the width of A4 between our margins
+    view.evaluate("dispatchEvent(new Event('beforeprint'))")
+    view.emulate_media(media="print")
+    view.set_viewport_size({"width": 688, "height": 970})
+    assert view.evaluate("document.documentElement.scrollWidth") <= 688
+    for figure in view.locator(".figure .main-svg").all():
+        if figure.is_visible():
+            box = figure.bounding_box()
+            assert box["x"] + box["width"] <= 689
+    assert view.locator(".still").is_visible()
+    assert view.locator("[data-picture=sphere]").is_hidden()
+    assert view.locator("[data-picture=similarities] .main-svg").first.is_visible()
+    assert view.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    ink = view.locator("[data-picture=similarities] .xtick text").first.evaluate("(e) => getComputedStyle(e).fill")
+    assert ink == "rgb(27, 31, 36)"
+    for name in ("nav", "#search", "header button", ".modebar-container >> nth=0"):
+        assert view.locator(name).first.is_hidden()
+    assert view.locator(".card .thumb[src]").evaluate_all("all => all.every((one) => one.complete && one.naturalWidth)")
+    view.evaluate("dispatchEvent(new Event('afterprint'))")
+    view.emulate_media(media="screen")
+    assert view.locator("[data-picture=sphere]").is_visible()
+    assert len(view.pdf(format="A4")) > 50_000
+    assert opened.troubles == []
+    opened.close()
+
+
+def test_what_is_notable_stands_before_the_numbers(report: Opened) -> None:
+    sections = report.view.locator("nav a").all_inner_texts()
+    assert sections == ["Explore", "Pairs and hubs", "Numbers", "Pictures", "Made from"]
+    tops = [
+        report.view.locator(each).first.bounding_box()["y"]
+        for each in ("#explore", "[data-picture=similarities]", ".gallery", "#numbers")
+    ]
+    assert tops == sorted(tops)
+
+
 # --- how it looks
 
 

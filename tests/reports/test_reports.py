@@ -26,6 +26,7 @@ from geomclip.metrics import METRICS
 from geomclip.pairs import Pair, Pairs
 from geomclip.panels.comparison import Comparison, Row, tables
 from geomclip.panels.details import Details, Neighborhood
+from geomclip.panels.documents import panel_csv
 from geomclip.panels.measurement import Measured, measure
 from geomclip.panels.record import Panel
 from geomclip.projections.maps import Map, PointSet
@@ -256,11 +257,34 @@ def test_files_to_download_have_the_numbers_to_the_last_digit(written: str, pane
     lines = files["report.csv"].splitlines()
     assert len(lines) == 1 + len(panel) + sum(len(group) for group in panel.groups.values())
     assert f",alignment,{panel['alignment']!r},{panel.ci['alignment'][0]!r}," in files["report.csv"]
-    tricky = numbers.panel_csv(Panel({}, groups={"=1+1": Panel({"alignment": 1.0})}))
+    tricky = panel_csv(Panel({}, groups={"=1+1": Panel({"alignment": 1.0})}))
     assert "\n'=1+1,alignment" in tricky
 
 
 # --- comparisons
+
+
+def test_the_page_of_a_comparison_begins_with_the_verdict_and_mutes_what_is_of_guesses(tmp_path: Path) -> None:
+    made = small_set(24, 2)
+    assert made.text is not None
+    after = made.replace(text=made.text + 0.4 * random_rows(48, 16, seed=9))
+    there = gc.compare(made, after, bootstrap=50, metrics=FEW)
+    comparison = gc.compare(made, after, bootstrap=50, metrics=FEW, others={"<other>": there})
+    page = gc.report(comparison, tmp_path / "c.html").read_text()
+    card = page.index('<section class="answer" aria-label="Verdict">')
+    assert card < page.index('<dl class="tiles">') < page.index('id="numbers"')
+    for about, sentence in comparison.verdict.paragraphs():
+        assert f"<div><dt>{about}</dt><dd>{sentence.replace('<other>', '&lt;other&gt;')}</dd></div>" in page
+    assert "<h3>Other data, not trained on</h3>" in page
+    assert '<th scope="row"><bdi>&lt;other&gt;</bdi></th><td>image_retrieval_recall@1</td>' in page
+    assert "muted" not in page.partition("</style>")[2].partition("<script")[0]
+
+    guesses = [made.replace(text=random_rows(48, 16, seed=seed)) for seed in (5, 6)]
+    comparison = gc.compare(*guesses, bootstrap=50, metrics=FEW)
+    assert comparison.verdict.headline == "at chance"
+    page = gc.report(comparison, tmp_path / "d.html").read_text()
+    for muted in ('<section class="answer muted"', '<dl class="tiles muted">', '<table class="numbers changes muted">'):
+        assert muted in page
 
 
 def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) -> None:
@@ -285,7 +309,9 @@ def test_the_page_of_a_comparison_has_changes_and_both_spaces(tmp_path: Path) ->
     content = carried(page)
     assert [space["name"] for space in content["items"]["spaces"]] == ["before", "after"]
     assert {"sphere", "plane", "similarities-before", "similarities-after"} <= set(carried(page, "geomclip-pictures"))
-    assert json.loads(content["files"]["compare.json"]) == json.loads(json.dumps(comparison.to_dict()))
+    assert json.loads(content["files"]["compare.json"]) == json.loads(
+        json.dumps({key: value for key, value in comparison.to_dict().items() if key != "written"})
+    )
     assert "Found later" in page
 
 
@@ -477,7 +503,7 @@ def test_compare_writes_the_page_of_both_sides(
     words = ["compare", "a.npz", "b.npz", "--out", "c.html", "--bootstrap", "0", "--metrics", "alignment"]
     done = run_cli(capsys, *words, "--no-thumbnails")
     assert (done.code, done.err) == (0, "")
-    assert "alignment" in done.out
+    assert "Alignment" in done.out
     page = Path("c.html").read_text()
     assert f"<code>geomclip {' '.join(words)} --no-thumbnails</code>" in page
     items = carried(page)["items"]
@@ -587,3 +613,11 @@ def test_the_way_of_a_training_is_drawn_from_its_log(tmp_path: Path, monkeypatch
     assert "log.jsonl cannot be read (Permission denied)" in drawn.text
     assert len(drawn.figure["data"]) == 1
     assert path_of("demo") == path_of(panel) == []
+
+
+def test_one_pair_is_refused_in_one_line(run: Cli, tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", image=np.ones((1, 4)), text=np.ones((1, 4)))
+    done = run(str(tmp_path / "one.npz"), "--out", str(tmp_path / "r.html"))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "at least 2 images are needed, got 1" in done.err
+    assert not (tmp_path / "r.html").exists()

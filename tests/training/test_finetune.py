@@ -109,7 +109,7 @@ def test_a_run_leaves_everything_the_interface_names(finished):
     assert names >= {"model.safetensors", "best.safetensors", "config.json", "log.jsonl", "before.json", "after.json"}
     assert [folder.name for folder in (out / "checkpoints").iterdir()] == ["step-000006"]
     assert ".geomclip.lock" not in names
-    for word in ("modality_gap", "before", "after", "use it: geomclip measure --model"):
+    for word in ("Modality gap", "before", "after", "use it: geomclip measure --model"):
         assert word in shown
     config = json.loads((out / "config.json").read_text())
     assert config["finished"] is True
@@ -196,7 +196,7 @@ def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(run, model, da
     code, shown, errors = run(*arguments, "--resume")
     assert code == 0
     assert "is finished: nothing to do" in errors
-    assert "modality_gap" in shown
+    assert "Modality gap" in shown
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
     code, _, errors = run(*arguments, "--resume", "--epochs=3")
     assert code == 0

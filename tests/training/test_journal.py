@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from geomclip.cli.terminal import Report, progress_bar
+from geomclip.cli.line_progress import LineProgress
+from geomclip.cli.terminal import progress_bar
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.training.watching.journal import Journal, read_log, scalars, summary
 
@@ -155,7 +156,7 @@ def test_tensors_and_numpy_numbers_are_logged_so_that_float32_comes_back(tmp_pat
 
 
 def test_a_step_costs_far_less_than_a_millisecond(tmp_path: Path) -> None:
-    with Journal(tmp_path, progress=Report(None, quiet=False)) as journal:
+    with Journal(tmp_path, progress=LineProgress(0)) as journal:
         spent = []
         for step in range(1, 301):
             began = time.perf_counter()

@@ -78,6 +78,13 @@ def test_it_runs_and_its_table_has_every_key_that_has_an_interval(
         assert not each.printed or 0 <= each.coverage <= 1
 
 
+def test_verdicts_of_some_keys_are_of_the_primary_ones_too(study: ModuleType) -> None:
+    assert study.keys_compared(["alignment"]) == ("alignment", *study.PRIMARY)
+    every = study.keys_compared([])
+    assert {*study.PRIMARY, "text_robin_hood"} <= set(every)
+    assert not any(key.startswith("zeroshot") for key in every)
+
+
 def test_a_module_named_coverage_is_refused() -> None:
     spec = importlib.util.spec_from_file_location("coverage", ROOT / "analyses" / "coverage.py")
     assert spec is not None

@@ -28,7 +28,7 @@ def take_the_tour(out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Non
 
 def check_tour(out: Path, said: str) -> None:
     assert sorted(each.stem for each in out.glob("*.png")) == sorted(TOUR)
-    for told in ("Modality gap", "Both clouds shifted together", "better, worse: q is below 0.05"):
+    for told in ("Modality gap", "Both clouds shifted together", "better, worse: beyond chance"):
         assert told in said
 
 

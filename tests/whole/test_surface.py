@@ -46,7 +46,7 @@ def test_a_change_is_shown_as_a_line_and_says_what_to_do(monkeypatch: pytest.Mon
     monkeypatch.setattr("geomclip.panels.measure", lambda embeddings, *, cache_dir="x", **options: None)
     told = changes("python", surface.python_surface())
     assert "make surface" in told
-    assert '- "measure": "(embeddings, *, cache_dir=None, progress=a Silent, **options)",' in told
+    assert '- "measure": "(embeddings, *, name=\'\', cache_dir=None, progress=a Silent, **options)",' in told
     assert '+ "measure": "(embeddings, *, cache_dir=\'x\', **options)",' in told
 
 

@@ -21,7 +21,12 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import unchanged
 from unchanged import CASES, CHANGES, Change, Difference, chosen, compared, differences, explains, shown
 
-RESULT = {"metrics": {"alignment": 0.1234}, "seconds": {"sweep": 0.5}, "env": {"geomclip": "0.1.0", "torch": "2"}}
+RESULT = {
+    "metrics": {"alignment": 0.1234},
+    "seconds": {"sweep": 0.5},
+    "env": {"geomclip": "0.1.0", "torch": "2"},
+    "written": {"created": "2026-01-01T00:00:00Z"},
+}
 
 
 def written(value: Any, **options: Any) -> bytes:
@@ -34,6 +39,7 @@ def fields_of(found: list[Difference]) -> list[str]:
 
 def test_times_and_versions_may_differ_and_digits_may_not() -> None:
     later = RESULT | {"seconds": {"sweep": 0.7}, "env": {"geomclip": "0.2.0", "torch": "2"}}
+    later |= {"written": {"created": "2026-01-02T03:04:05Z"}}
     assert differences("a/r.json", written(RESULT), written(later)) == []
     digit = RESULT | {"metrics": {"alignment": 0.1235}}
     assert differences("a/r.json", written(RESULT), written(digit)) == [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.machine.clock import utc_now
+from geomclip.machine.errors import naming
 from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.panels.comparison import draws, influences, notes, verdicts
@@ -16,6 +19,7 @@ from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_i
 from geomclip.panels.comparison.estimates import Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
+from geomclip.panels.comparison.rules import answered
 from geomclip.panels.intervals import LEAST
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
@@ -30,6 +34,7 @@ def compare(
     intersect: bool = False,
     resample: str = "gallery",
     primary: str | Sequence[str] | None = None,
+    others: Mapping[str, Comparison] | None = None,
 ) -> Comparison:
     """The differences after - before of two panels of the same images, with 95 % intervals and verdicts.
 
@@ -54,6 +59,8 @@ def compare(
     primary : str or sequence of str, optional
         The keys that the comparison is about, named before looking: as a list, or with commas between. Left out:
         recall@1 both ways, or accuracy of classes.
+    others : mapping of name to Comparison, optional
+        Of the same two sides on other data, for `verdict`: what was forgotten there, or kept.
 
     Returns
     -------
@@ -70,8 +77,60 @@ def compare(
     >>> print(compare(Panel({"alignment": 1.0}), Panel({"alignment": 1.0}))["alignment"].verdict)
     same
     """
-    how = Measuring(bootstrap=bootstrap, seed=seed)
+    options: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "intersect": intersect, "resample": resample}
+    return compare_all([(before, after)], **options, primary=primary, others=others)[0]
+
+
+def compare_all(
+    pairs: Sequence[tuple[Panel, Panel]],
+    *,
+    bootstrap: int = Measuring.bootstrap,
+    seed: int = Measuring.seed,
+    intersect: bool = False,
+    resample: str = "gallery",
+    primary: str | Sequence[str] | None = None,
+    others: Mapping[str, Comparison] | None = None,
+    names: Sequence[str] = (),
+) -> list[Comparison]:
+    """The comparison of each pair of panels, as `compare` makes one; verdicts are corrected over all of them.
+
+    Groups are corrected each by itself. `names`, one a pair, say in errors which it is; `others` are on other data.
+    """
     check_options(resample, primary)
+    how = Measuring(bootstrap=bootstrap, seed=seed)
+    drafts = []
+    for pair, name in zip(pairs, names or [""] * len(pairs), strict=True):
+        with naming(name):
+            drafts.append(_draft(*pair, how, primary, intersect=intersect, resample=resample))
+    corrected = verdicts.corrected([draft.rows for draft in drafts], [draft.primary for draft in drafts])
+    return [_judged(draft, q, how, resample, others) for draft, q in zip(drafts, corrected, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Two panels and their differences, before it is said which of these are sure."""
+
+    before: Panel
+    after: Panel
+    sides: tuple[Panel, Panel]  # the two with their numbers on what is compared
+    images: Matched | None  # None where nothing says which images are shared
+    whole: bool  # all images of both are compared
+    n: int  # units
+    primary: tuple[str, ...]
+    used: str  # of RESAMPLED
+    rows: dict[str, Row]
+    alike: list[str]  # keys that moved alike with every image
+
+
+def _draft(
+    before: Panel,
+    after: Panel,
+    how: Measuring,
+    primary: str | Sequence[str] | None,
+    *,
+    intersect: bool,
+    resample: str,
+) -> _Draft:
     _check(before, after)
     keys = _keys(before, after)
     primary = verdicts.primary_keys(primary, known=keys)
@@ -85,34 +144,51 @@ def compare(
     units = None if images is None else influences.joint_units(before, after, images)
     n = before.n_images if units is None else int(units.max()) + 1
     used, found = "", dict[str, Estimate]()
-    if bootstrap and n >= LEAST:
+    if how.bootstrap and n >= LEAST:
         used, found = _estimates(keys, *sides, images, units, how, resample if whole else "queries")
     rows = {key: _row(*sides, key, found.get(key)) for key in keys}
-    withheld = verdicts.withheld(rows, before, after)
     alike = [key for key, estimate in found.items() if not estimate.spread]
-    rows = verdicts.judged(rows, primary, withheld=withheld, alike=alike)
-    groups, unlike = _groups(before, after, how, resample, primary) if whole else ({}, [])
+    return _Draft(before, after, sides, images, whole, n, primary, used, rows, alike)
+
+
+def _judged(
+    draft: _Draft,
+    q: Mapping[str, float],
+    how: Measuring,
+    resample: str,
+    others: Mapping[str, Comparison] | None = None,
+) -> Comparison:
+    """The comparison of a draft, its verdicts by these q."""
+    before, after, images, whole = draft.before, draft.after, draft.images, draft.whole
+    withheld = verdicts.withheld(draft.rows, before, after)
+    rows = verdicts.judged(draft.rows, draft.primary, withheld=withheld, alike=draft.alike, q=q)
+    groups, unlike = _groups(before, after, how, resample, draft.primary) if whole else ({}, [])
     return Comparison(
         rows,
         paired=images is not None,
         notes=[
             *notes.of_sets(before, after, images, whole=whole),
             *notes.of_settings(before, after),
-            *notes.of_intervals(before, after, n, bootstrap > 0, wanted=resample if whole else "", used=used),
+            *notes.of_intervals(
+                before, after, draft.n, how.bootstrap > 0, wanted=resample if whole else "", used=draft.used
+            ),
             *notes.of_sizes(rows, before, after),
-            *notes.of_rows(rows, *sides, paired=images is not None),
-            *notes.of_verdicts(rows, withheld, alike),
+            *notes.of_rows(rows, *draft.sides, paired=images is not None),
+            *notes.of_verdicts(rows, withheld, draft.alike),
             *notes.of_groups(groups),
             *unlike,
         ],
         before=_identity(before),
         after=_identity(after),
         n_images=len(images) if images is not None else before.n_images if whole else 0,
-        bootstrap=bootstrap,
-        seed=seed,
-        resample=used,
+        bootstrap=how.bootstrap,
+        seed=how.seed,
+        resample=draft.used,
         by=str(before.params.get("by") or ""),
         groups=groups,
+        others=dict(others or {}),
+        verdict=answered(rows, before, after, others),
+        written={"created": utc_now()} if whole else {},
     )
 
 
@@ -231,4 +307,4 @@ def _identity(panel: Panel) -> dict[str, Any]:
     record = panel.to_dict()
     names = ("dataset", "split", "model", "pretrained", "precision", "task", "n_images", "n_texts", "dim")
     more = ("logit_scale", "logit_scale_source", "seed", "data_sha256", "features_sha256", "warnings")
-    return {name: record[name] for name in (*names, *more)}
+    return {name: record[name] for name in (*names, *more)} | ({"name": panel.name} if panel.name else {})

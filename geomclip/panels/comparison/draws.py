@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -24,13 +24,13 @@ def defined(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-def columns_of(panel: Panel, rows: Sequence[int]) -> Columns:
-    """What each of these images adds, from the items of a panel."""
+def columns_of(panel: Panel, rows: Sequence[int], *, names: Collection[str] | None = None) -> Columns:
+    """What each of these images adds, from the items of a panel: all columns, or those of these names."""
     chosen = torch.tensor(rows)
     return {
         name.removeprefix("sum."): torch.tensor(column, dtype=torch.float64)[chosen]
         for name, column in panel.items["image"].items()
-        if name.startswith("sum.")
+        if name.startswith("sum.") and (names is None or name.removeprefix("sum.") in names)
     }
 
 

@@ -3,7 +3,8 @@
 A panel keeps of each number how far it moves with each image (`influence.KEY`): what is left of the number without
 an image differs by that, as a query it no longer asks and as a candidate that no longer stands in the way. Of two
 panels of the same images the influences on a difference are the differences of the influences, so what makes an
-image easy or hard on both sides cancels.
+image easy or hard on both sides cancels. Of recalls the panels keep single pairs too, and the variance is that without
+their chance (`geomclip.panels.comparison.single_pairs`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.panels.comparison import single_pairs
 from geomclip.panels.comparison.draws import defined
 from geomclip.panels.comparison.estimates import ROUNDING, Estimate, by_t
 from geomclip.panels.record import Panel
@@ -51,9 +53,11 @@ def joint_units(before: Panel, after: Panel, images: Matched) -> NDArray[np.int6
 def estimates(before: Panel, after: Panel, images: Matched, units: NDArray[np.int64]) -> dict[str, Estimate]:
     """Of each key of which both panels keep influences: the estimate of its difference after - before.
 
-    The squared standard error is the sum over units of the squared sum of the influences within each.
+    The squared standard error is the sum over units of the squared sum of the influences within each, and of recalls
+    whose pairs are known less what that counts twice.
     """
     found = {}
+    variances = single_pairs.variances(before, after, images, units)
     size = int(units.max()) + 1
     for key in before.values:
         values = [defined(panel.values.get(key)) for panel in (before, after)]
@@ -64,7 +68,10 @@ def estimates(before: Panel, after: Panel, images: Matched, units: NDArray[np.in
         other = np.asarray(columns[1], dtype=np.float64)[images.after]
         if not (np.isfinite(one).all() and np.isfinite(other).all()):
             continue
-        error = float(np.sqrt(np.square(np.bincount(units, other - one, size)).sum()))
+        variance = variances.get(key)
+        if variance is None:
+            variance = float(np.square(np.bincount(units, other - one, size)).sum())
+        error = variance**0.5
         if error <= ROUNDING * float(np.hypot(np.linalg.norm(one), np.linalg.norm(other))):
             error = 0.0
         found[key] = by_t(values[1] - values[0], error, size - 1, key)

@@ -1,17 +1,16 @@
-"""The record: a row a number, what changed and whether it is better; and conditions on the rows."""
+"""The record: a row a number, what changed and whether it is better."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomclip.machine.words import near, option
-from geomclip.metrics import METRICS
+from geomclip.panels.comparison.answer import Answer
+from geomclip.panels.gates import change_failure, nearest_keys
 from geomclip.panels.intervals import LEVEL, Interval
+from geomclip.panels.lines import Printed
 
 if TYPE_CHECKING:
     import pandas
@@ -22,15 +21,6 @@ SCHEMA = "geomclip.compare/1"
 VERDICTS = ("better", "worse", "unclear", "same", "lower")
 RESAMPLED = ("gallery", "queries")
 """What intervals of differences are over: other images as queries and gallery, or as queries alone."""
-CONDITION = re.compile(
-    r"\s*([^\s<>=]+)\s*"
-    r"(?:(<=|>=|<|>)\s*(\S+)(?:\s+and\s+q\s*<\s*(\S+))?"
-    r"|(?<=\s)(?:(better|worse)(?:\s+and\s+q\s*<\s*(\S+))?|(unclear|same)))\s*"
-)
-GATED = ("better", "worse", "unclear", "same")
-"""Verdicts that a condition may ask for."""
-SURE = 0.05
-"""A verdict is given where q is below this."""
 
 
 @dataclass(frozen=True)
@@ -55,116 +45,12 @@ class Row:
     primary: bool = False
 
 
-@dataclass(frozen=True)
-class Gate:
-    """A condition on one row: its difference against a bound, or its verdict; and that its q is below a bound."""
-
-    key: str
-    operator: str  # <, <=, >, >=; "" for a verdict
-    bound: float = 0.0
-    verdict: str = ""
-    q: float | None = None
-
-    @classmethod
-    def of(cls, condition: str, *, known: Iterable[str] | None = None, primary: Collection[str] | None = None) -> Gate:
-        """The gate that a condition such as 'alignment>0.1' or 'alignment worse and q<0.05' states.
-
-        Parameters
-        ----------
-        condition : str
-        known : keys, optional
-            Those that a condition may be on.
-        primary : keys, optional
-            Those whose verdict a condition may ask for without q.
-
-        Raises
-        ------
-        ValueError
-            If it cannot be read, its key is not among the known ones (the nearest are named), or it asks whether a
-            key is better or worse that never is, or that is not primary, without a bound of q.
-
-        Examples
-        --------
-        >>> Gate.of("modality_gap >= 0.1")
-        Gate(key='modality_gap', operator='>=', bound=0.1, verdict='', q=None)
-        >>> Gate.of("alignment worse and q < 0.01").q
-        0.01
-        """
-        gate = cls._read(condition)
-        if known is not None and gate.key not in (keys := list(known)):
-            raise ValueError(f"condition {condition!r}: unknown metric {gate.key!r}{_nearest(gate.key, keys)}")
-        if not gate.judges or (known is None and gate.key not in METRICS):
-            return gate
-        if not (gate.key in METRICS and METRICS[gate.key].judged):
-            raise ValueError(
-                f"condition {condition!r}: {gate.key} has no verdict and no q, since a change of it is neither better "
-                f"nor worse: test the change alone, as in '{gate.key}<NUMBER'"
-            )
-        if primary is not None and gate.q is None and gate.key not in primary:
-            raise ValueError(
-                f"condition {condition!r}: {gate.key} is no primary key, and of many numbers some get "
-                f"{gate.verdict} by chance: add 'and q<{SURE:g}', or name it before looking by "
-                f"{option('primary', gate.key)}"
-            )
-        return gate
-
-    @classmethod
-    def _read(cls, condition: str) -> Gate:
-        found = CONDITION.fullmatch(condition)
-        if found:
-            key, operator, bound, below, verdict, sure, other = found.groups()
-            q = _number(below or sure)
-            if verdict and (q is None or 0 < q <= SURE):
-                return cls(key, "", verdict=verdict, q=q)
-            if other:
-                return cls(key, "", verdict=other)
-            if verdict and q is not None and q > SURE:
-                raise ValueError(f"condition {condition!r}: nothing is called {verdict} unless q<{SURE:g}: write less")
-            value = _number(bound)
-            if value is not None and math.isfinite(value) and (q is None or 0 < q < 1):
-                return cls(key, operator, value, q=q)
-        raise ValueError(
-            f"condition {condition!r}: write KEY<NUMBER (or <=, >, >=; it is after - before that is tested), or KEY "
-            f"and one of {', '.join(GATED)}; 'and q<{SURE:g}' may follow a number, better and worse"
-        )
-
-    @property
-    def judges(self) -> bool:
-        """Whether it is on what is said of how sure a change is."""
-        return self.verdict in ("better", "worse") or self.q is not None
-
-    def holds(self, row: Row) -> bool:
-        """Whether the condition is true of a row that has a difference."""
-        difference = row.difference
-        assert difference is not None
-        if self.q is not None and (row.q is None or row.q >= self.q):
-            return False
-        if not self.operator:
-            return row.verdict == self.verdict
-        return {
-            "<": difference < self.bound,
-            "<=": difference <= self.bound,
-            ">": difference > self.bound,
-            ">=": difference >= self.bound,
-        }[self.operator]
-
-
-def _number(text: str | None) -> float | None:
-    """The number that a text writes, NaN if it writes none; None without text."""
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """What changed from one panel to another: a row a key, in the order of the panel.
 
-    Behaves like a mapping from key to `Row` (`comparison["modality_gap"].difference`). Shows as a table in a
-    notebook.
+    Behaves like a mapping from key to `Row` (`comparison["modality_gap"].difference`). Shows as a table of ten numbers
+    in a notebook; `table(full=True)` has all.
     """
 
     rows: Mapping[str, Row]
@@ -178,6 +64,9 @@ class Comparison:
     resample: str = ""  # of RESAMPLED: what paired intervals are over; "" where there are none
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
+    others: Mapping[str, Comparison] = field(default_factory=dict)  # of the same sides on other data, by name
+    verdict: Answer = field(default_factory=Answer)  # what it comes to
+    written: Mapping[str, Any] = field(default_factory=dict)  # when: what differs between two runs alike
     # what it is of, as long as that is in memory: a page shows it, the other files do not have it
     sides: tuple[Measured, Measured] | None = None
 
@@ -185,7 +74,7 @@ class Comparison:
         try:
             return self.rows[key]
         except KeyError:
-            raise KeyError(f"{key} is not in this comparison{_nearest(key, self.rows)}") from None
+            raise KeyError(f"{key} is not in this comparison{nearest_keys(key, self.rows)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.rows)
@@ -228,21 +117,7 @@ class Comparison:
 
     def failure(self, condition: str) -> str:
         """A line on a condition that holds, with the difference; '' for one that does not. Raises as `fails`."""
-        gate = Gate.of(condition, known=self.rows, primary=self.primary)
-        row = self.rows[gate.key]
-        if row.difference is None:
-            why = next((f" ({note})" for note in self.notes if gate.key in note), "")
-            raise ValueError(f"condition {condition!r}: {gate.key} has no difference here{why}")
-        if gate.judges and row.q is None and row.verdict != "same":
-            raise ValueError(
-                f"condition {condition!r}: nothing says how sure the change of {gate.key} is, {row.difference:.6g}: "
-                "it has no interval here"
-            )
-        if not gate.holds(row):
-            return ""
-        between = "" if row.ci is None else f" ({row.ci[0]:.4g} to {row.ci[1]:.4g})"
-        sure = f", q {row.q:.2g}" if gate.judges and row.q is not None else ""
-        return f"{condition!r}: the change of {gate.key} is {row.difference:.6g}{between}{sure}"
+        return change_failure(condition, self.rows, primary=self.primary, notes=self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as `compare --out x.json` writes it: JSON types only."""
@@ -263,13 +138,18 @@ class Comparison:
                 key: {**vars(row), "ci": None if row.ci is None else list(row.ci)} for key, row in self.rows.items()
             },
             "notes": list(self.notes),
+            "written": dict(self.written),
         }
+        if self.verdict.headline:
+            result["verdict"] = self.verdict.to_dict()
+        if self.others:
+            result["others"] = {name: other.to_dict() for name, other in self.others.items()}
         if self.groups:
             result |= {"by": self.by, "groups": {name: group.to_dict() for name, group in self.groups.items()}}
         return result
 
     def save(self, path: str | Path) -> Path:
-        """Write PATH whole or not at all: .json, .csv (a row a key) or .md (a table); `geomclip.report` makes a page.
+        """Write PATH whole or not at all: .json, .csv (a row a key), .md or .tex; `geomclip.report` makes a page.
 
         Parameters
         ----------
@@ -287,6 +167,31 @@ class Comparison:
         from geomclip.panels.comparison.tables import save
 
         return save(self, path)
+
+    def to_latex(
+        self, keys: str | Sequence[str] | None = None, *, interval: str | None = "±", caption: str = "", label: str = ""
+    ) -> str:
+        """Before, after and change as a LaTeX table that needs the package booktabs; what is better is in bold.
+
+        Parameters
+        ----------
+        keys : str or sequence of str, optional
+            In their order; "all" for every number. Left out: the primary ones, and up to ten that answer most.
+        interval : "±", "range" or None
+            Half the width of the 95 % interval behind each change, its ends in brackets, or none.
+        caption, label : str
+            With one of them the table floats.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, or `interval` is another.
+        """
+        from geomclip.panels.naming import side_of
+        from geomclip.panels.papers.table import of_changes
+
+        names = [side_of(side, which) for which, side in (("before", self.before), ("after", self.after))]
+        return of_changes(self.rows, names, keys, interval=interval).to_latex(caption, label)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row a key: before, after, difference, the ends of its interval, verdict, p and q."""
@@ -309,6 +214,22 @@ class Comparison:
         }
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
+    def table(self, *, full: bool = False) -> Printed:
+        """The table that print and notebooks show: ten numbers that answer, or all of them.
+
+        Parameters
+        ----------
+        full : bool
+
+        Returns
+        -------
+        Printed
+            Text to print, and HTML in a notebook.
+        """
+        from geomclip.panels.comparison.tables import comparison_html, comparison_text
+
+        return Printed(comparison_text(self, full=full), comparison_html(self, full=full))
+
     def __str__(self) -> str:
         from geomclip.panels.comparison.tables import comparison_text
 
@@ -322,9 +243,3 @@ class Comparison:
         from geomclip.panels.comparison.tables import comparison_html
 
         return comparison_html(self)
-
-
-def _nearest(key: str, known: Iterable[str]) -> str:
-    """'; nearest: a, b' with up to three known keys like this one, '' if none is."""
-    close = near(key, known)
-    return f"; nearest: {', '.join(close)}" if close else ""

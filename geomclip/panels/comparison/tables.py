@@ -8,25 +8,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
-from geomclip.panels.intervals import Interval
+from geomclip.panels.chosen import label
+from geomclip.panels.comparison import blocks as forms
+from geomclip.panels.comparison import short
+from geomclip.panels.comparison.short import STYLES
+from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, plain
 from geomclip.panels.sentences import number
-from geomclip.panels.tables import ARROW, COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
+from geomclip.panels.short import ARROW
+from geomclip.panels.tables import COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
 
-SUFFIXES = (".json", ".csv", ".md")
+SUFFIXES = (".json", ".csv", ".md", ".tex")
 ENDS = (32, 39, 46, 53, 60, 67, 72)
 """Where the key, the numbers and q of a line end; the verdict follows, and 80 columns are full."""
 ROOM = 6
 """Characters of a number in a line."""
 HEADS = ("before", "after", "change", "", "95 % interval", "q")
-BAR = "\\|"
-"""A bar inside a cell of Markdown."""
-STYLES = {"better": "green", "worse": "red", "unclear": "dim", "same": "dim", "lower": "dim", "": ""}
 PRIMARY = "Primary, named before looking"
 """The heading of the keys that a comparison is about."""
 LEGEND = (
@@ -40,112 +42,66 @@ LOWER = "lower: a calibration error fell, which is not called better where the r
 GROUPS_LEGEND = "change in each group; * better or worse, by a correction within that group alone"
 
 
-class Change(Protocol):
-    """What a table shows of one number."""
-
-    @property
-    def before(self) -> float | None:
-        """The number before."""
-
-    @property
-    def after(self) -> float | None:
-        """The number after."""
-
-    @property
-    def difference(self) -> float | None:
-        """After - before."""
-
-    @property
-    def ci(self) -> Interval | None:
-        """Of the difference."""
-
-    @property
-    def verdict(self) -> str:
-        """Whether it is better."""
-
-    @property
-    def paired(self) -> bool:
-        """Whether the interval is one of paired differences."""
-
-    @property
-    def p(self) -> float | None:
-        """Two-sided, of no difference."""
-
-    @property
-    def q(self) -> float | None:
-        """That p corrected for all that are judged."""
-
-    @property
-    def primary(self) -> bool:
-        """Whether its key was named before looking."""
-
-
-class Changes(Protocol):
-    """What a table shows of a comparison."""
-
-    @property
-    def rows(self) -> Mapping[str, Change]:
-        """Key to its change."""
-
-    @property
-    def before(self) -> Mapping[str, Any]:
-        """What one side is."""
-
-    @property
-    def after(self) -> Mapping[str, Any]:
-        """What the other side is."""
-
-    @property
-    def paired(self) -> bool:
-        """Whether the same images are on both sides."""
-
-    @property
-    def bootstrap(self) -> int:
-        """Resamples."""
-
-    @property
-    def resample(self) -> str:
-        """What paired intervals are over: "gallery" or "queries"; "" where there are none."""
-
-    @property
-    def n_images(self) -> int:
-        """Images that are on both sides."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What a reader must know."""
-
-    @property
-    def by(self) -> str:
-        """What the groups are values of."""
-
-    @property
-    def groups(self) -> Mapping[str, Changes]:
-        """Comparisons by group."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record that a file holds."""
-
-
-def comparison_text(comparison: Changes, width: int = 80) -> str:
+def comparison_text(comparison: Changes, width: int = 80, *, full: bool = False) -> str:
     """The comparison as plain text."""
-    return plain(comparison_lines(comparison, width), width)
+    return plain(comparison_lines(comparison, width, full=full), width)
 
 
-def comparison_lines(comparison: Changes, width: int) -> Iterator[Line]:
-    """What was compared, a line a number, notes, and the changes of the groups side by side."""
+def comparison_lines(comparison: Changes, width: int, *, full: bool = False) -> Iterator[Line]:
+    """The verdict, what was compared, the ten numbers that answer, or in `full` all, the groups, the verdict again.
+
+    Notes stand above the ten, so that a terminal of 24 lines shows the answer.
+    """
+    block = list(forms.verdict_lines(comparison.verdict, width))
+    yield from (*block, *([Line()] if block else []))
     yield from map(Line, header(comparison))
+    yield from _full_lines(comparison, width) if full else _short_lines(comparison, width)
+    yield from (*([Line()] if block else []), *block)
+
+
+def _short_lines(comparison: Changes, width: int) -> Iterator[Line]:
+    yield from (Line(f"! {note}") for note in comparison.notes)
+    yield Line()
+    yield from short.rows(comparison, width)
+    yield Line()
+    yield from _other_lines(comparison)
+    yield from (Line(line, "dim") for line in short.legend(comparison))
+    yield from short.by_group(comparison, width)
+
+
+def _full_lines(comparison: Changes, width: int) -> Iterator[Line]:
     yield Line()
     yield Line(flowed(("", *HEADS)), "dim")
     for name, keys in blocks(comparison):
         yield Line(name, "bold")
         for key in keys:
             row = comparison.rows[key]
-            yield Line(f"{flowed(cells(key, row, short))} ", end=row.verdict, end_style=STYLES[row.verdict])
+            yield Line(f"{flowed(cells(key, row, brief))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
+    yield from _other_lines(comparison)
     yield from (Line(line, "dim") for line in legend(comparison))
     yield from (Line(f"! {note}") for note in comparison.notes)
     yield from map(Line, by_group(comparison, width))
+
+
+def _other_lines(comparison: Changes) -> Iterator[Line]:
+    found = {name: (other.n_images, primary_lines(other)) for name, other in comparison.others.items()}
+    return forms.other_lines(found)
+
+
+def primary_lines(comparison: Changes) -> list[str]:
+    """The primary numbers, a line each, without the q of their table."""
+    return [flowed(cells(key, row, brief)[:-1]) for key, row in comparison.rows.items() if row.primary]
+
+
+def primary_cells(comparison: Changes) -> list[list[str]]:
+    """Of each primary number its key, before, after, change and interval."""
+    found = []
+    for key, row in comparison.rows.items():
+        if row.primary:
+            _, before, after, change, low, high, _ = cells(key, row)
+            found.append([key, before, after, change, f"{low} to {high}" if low else ""])
+    return found
 
 
 def header(comparison: Changes) -> Iterator[str]:
@@ -177,7 +133,7 @@ def legend(comparison: Changes) -> Iterator[str]:
 
 
 def described(side: Mapping[str, Any]) -> str:
-    """Data, split, model and weights of one side, and the file it came from."""
+    """Data, split, model and weights of one side, and its name, or the file it came from."""
     split = f" ({side['split']})" if side.get("split") else ""
     model = side.get("model") or "unnamed model"
     weights = f", {side['pretrained']}" if side.get("pretrained") not in (None, "", model) else ""
@@ -192,12 +148,12 @@ def cells(key: str, row: Change, shown: Callable[[float | None], str] = number) 
     return key, shown(row.before), shown(row.after), change, low, high, chance(row.q)
 
 
-def short(value: float | None) -> str:
+def brief(value: float | None) -> str:
     """A number in as many of its digits as 6 characters hold.
 
     Examples
     --------
-    >>> [short(value) for value in (0.832, -0.0123, -1.38, 71.7547, -227.19, 12345.6, -2.34e-5, 0.0, None)]
+    >>> [brief(value) for value in (0.832, -0.0123, -1.38, 71.7547, -227.19, 12345.6, -2.34e-5, 0.0, None)]
     ['.8320', '-.0123', '-1.380', '71.755', '-227.2', '12,346', '-2e-05', '0', '—']
     """
     text = number(value)
@@ -215,7 +171,7 @@ def signed(value: float, shown: Callable[[float | None], str] = number) -> str:
 
     Examples
     --------
-    >>> signed(0.0123), signed(-2.0), signed(0.0), signed(0.0123, short), signed(1.2345, short)
+    >>> signed(0.0123), signed(-2.0), signed(0.0), signed(0.0123, brief), signed(1.2345, brief)
     ('+0.0123', '-2.0000', '0', '+.0123', '+1.234')
     """
     if value <= 0:
@@ -285,7 +241,8 @@ def comparison_json(comparison: Changes) -> str:
 
 def comparison_markdown(comparison: Changes) -> str:
     """Tables in Markdown, for a pull request: the primary keys, and the others."""
-    lines = [f"- {line.strip()}" for line in header(comparison)]
+    lines = forms.verdict_markdown(comparison.verdict)
+    lines += [f"- {line.strip()}" for line in header(comparison)]
     first = [key for key, row in comparison.rows.items() if row.primary]
     others = [key for key in comparison.rows if key not in first]
     for name, keys in ((PRIMARY, first), ("All others" if first else "", others)):
@@ -298,11 +255,17 @@ def comparison_markdown(comparison: Changes) -> str:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
             texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", q, row.verdict)
-            lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in texts)} |")
+            lines.append(f"| {' | '.join(cell.replace('|', forms.BAR) for cell in texts)} |")
+    lines += forms.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
     lines += ["", " ".join(legend(comparison)), "", *(f"- {note}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
         lines += ["", f"## {comparison.by or 'group'}: {name}", "", comparison_markdown(group).rstrip()]
     return "\n".join(line.replace("<", "&lt;") for line in lines).rstrip() + "\n"
+
+
+def comparison_latex(comparison: Changes) -> str:
+    """The chosen rows as a table for a paper."""
+    return comparison.to_latex()
 
 
 def comparison_csv(comparison: Changes) -> str:
@@ -320,22 +283,35 @@ def comparison_csv(comparison: Changes) -> str:
     return text.getvalue()
 
 
-def comparison_html(comparison: Changes) -> str:
+def comparison_html(comparison: Changes, *, full: bool = False) -> str:
     """The comparison as an HTML table for a notebook; every text from outside is escaped."""
-    parts = ["<div>", *(f"<div>{escape(line)}</div>" for line in header(comparison))]
-    heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
+    parts = ["<div>", forms.verdict_html(comparison.verdict)]
+    parts += [f"<div>{escape(line)}</div>" for line in header(comparison)]
+    heads = ("metric", "better", "before", "after", "change", "95 % interval", *(["q"] if full else []), "")
     parts.append('<table style="font-variant-numeric: tabular-nums">')
     parts.append(f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>")
+    parts.extend(_full_rows(comparison) if full else _short_rows(comparison))
+    parts.append("</tbody></table>")
+    parts.append(forms.other_html({name: primary_cells(other) for name, other in comparison.others.items()}))
+    lines = legend(comparison) if full else short.legend(comparison)
+    parts.extend(f"<div>{escape(line)}</div>" for line in (*lines, *comparison.notes))
+    return "".join((*parts, "</div>"))
+
+
+def _short_rows(comparison: Changes) -> Iterator[str]:
+    for key in short.keys_of(comparison):
+        row = comparison.rows[key]
+        yield html_row((label(key), arrow(key), *short.cells(key, row), row.verdict))
+
+
+def _full_rows(comparison: Changes) -> Iterator[str]:
     for name, keys in blocks(comparison):
-        parts.append(f'<tr><th colspan="8" style="text-align: left">{escape(name)}</th></tr>')
+        yield f'<tr><th colspan="8" style="text-align: left">{escape(name)}</th></tr>'
         for key in keys:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
             between = f"{low} to {high}" if low else ""
-            parts.append(html_row((key, arrow(key), before, after, change, between, q, row.verdict)))
-    parts.append("</tbody></table>")
-    parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(comparison), *comparison.notes))
-    return "".join((*parts, "</div>"))
+            yield html_row((key, arrow(key), before, after, change, between, q, row.verdict))
 
 
 def arrow(key: str) -> str:
@@ -349,7 +325,7 @@ def check_name(path: Path, also: tuple[str, ...] = ()) -> None:
     Raises
     ------
     InputError
-        If it ends in none of .json, .csv, .md, nor in one of those that the caller writes `also`.
+        If it ends in none of .json, .csv, .md, .tex, nor in one of those that the caller writes `also`.
     """
     known = (*SUFFIXES, *also)
     if path.suffix not in known:
@@ -365,6 +341,6 @@ def save(comparison: Changes, path: str | Path) -> Path:
     if path.suffix == ".json":
         atomic_json(path, comparison.to_dict())
     else:
-        text = comparison_csv(comparison) if path.suffix == ".csv" else comparison_markdown(comparison)
-        atomic_bytes(path, text.encode())
+        text = {".csv": comparison_csv, ".md": comparison_markdown, ".tex": comparison_latex}[path.suffix](comparison)
+        atomic_bytes(path, text.encode("utf-8", "replace"))
     return path

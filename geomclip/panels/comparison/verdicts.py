@@ -12,7 +12,8 @@ from itertools import accumulate
 
 from geomclip.machine.words import near, option
 from geomclip.metrics import METRICS
-from geomclip.panels.comparison.record import SURE, Row
+from geomclip.panels.comparison.record import Row
+from geomclip.panels.gates import SURE
 from geomclip.panels.record import Panel
 
 PRIMARY = ("text_retrieval_recall@1", "image_retrieval_recall@1", "zeroshot_acc1")
@@ -108,8 +109,34 @@ def _placed(order: Sequence[int], values: Iterable[float]) -> list[float]:
     return [value for _, value in sorted(zip(order, values, strict=True))]
 
 
+def corrected(tables: Sequence[Mapping[str, Row]], primary: Sequence[Collection[str]]) -> list[dict[str, float]]:
+    """Of each table of rows the q of its keys, corrected over all tables: primary keys by Holm, the others by BH.
+
+    Examples
+    --------
+    >>> rows = {"alignment": Row(1, 2, 1, p=0.01), "text_retrieval_recall@1": Row(1, 2, 1, p=0.04)}
+    >>> corrected([rows], [["alignment"]]), corrected([rows, rows], [["alignment"], ["alignment"]])[1]["alignment"]
+    ([{'alignment': 0.01, 'text_retrieval_recall@1': 0.04}], 0.02)
+    """
+    found: list[dict[str, float]] = [{} for _ in tables]
+    families: tuple[dict[tuple[int, str], float], dict[tuple[int, str], float]] = ({}, {})
+    for place, (rows, first) in enumerate(zip(tables, primary, strict=True)):
+        for key, row in rows.items():
+            if row.p is not None and (key in first or is_judged(key)):
+                families[key not in first][place, key] = row.p
+    for p, correct in zip(families, (holm, benjamini_hochberg), strict=True):
+        for (place, key), q in zip(p, correct(list(p.values())), strict=True):
+            found[place][key] = q
+    return found
+
+
 def judged(
-    rows: Mapping[str, Row], primary: Iterable[str], *, withheld: Collection[str] = (), alike: Collection[str] = ()
+    rows: Mapping[str, Row],
+    primary: Iterable[str],
+    *,
+    withheld: Collection[str] = (),
+    alike: Collection[str] = (),
+    q: Mapping[str, float] | None = None,
 ) -> dict[str, Row]:
     """The rows with q and verdict.
 
@@ -122,16 +149,14 @@ def judged(
         Those that may not be called better.
     alike : keys
         Those that moved alike with every image, so that nothing says how sure their change is.
+    q : mapping of key to q, optional
+        Left out: those of `corrected` over these rows alone.
     """
     first = [key for key in primary if key in rows]
-    others = [key for key in rows if is_judged(key) and key not in first]
-    q: dict[str, float] = {}
-    for keys, corrected in ((first, holm), (others, benjamini_hochberg)):
-        p = {key: each for key in keys if (each := rows[key].p) is not None}
-        q |= zip(p, corrected(list(p.values())), strict=True)
+    sure = corrected([rows], [first])[0] if q is None else q
     found = {}
     for key, row in rows.items():
-        row = replace(row, q=q.get(key), primary=key in first)
+        row = replace(row, q=sure.get(key), primary=key in first)
         better = METRICS[key].better if is_judged(key) else ""
         word = "" if row.difference is None else verdict(row.difference, row.q, better, row.ci)
         if word == "better" and key in withheld:

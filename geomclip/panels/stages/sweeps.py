@@ -17,7 +17,7 @@ from geomclip.metrics.calibration import Masses, Posterior
 from geomclip.metrics.calibration_scores import ace, brier_of, debiased_square, smece
 from geomclip.metrics.copies import first_copies, rows_once
 from geomclip.metrics.folds import Fold
-from geomclip.metrics.gallery import Answers, gallery_effects
+from geomclip.metrics.gallery import HITS, Answers, gallery_effects
 from geomclip.metrics.intrinsic_dimension import twonn_from_neighbors, twonn_influence
 from geomclip.metrics.nearest import Nearest, k_occurrence_of_candidates, two_nearest_of_candidates
 from geomclip.metrics.neighborhood import OF_COUNTS, robin_hood_influence
@@ -146,7 +146,10 @@ def gallery(run: Run, found: dict[str, Any]) -> None:
         )
         for axis in ("text", "image")
     }
-    run.found.gallery |= gallery_effects(run.pairs(), answers, run.logit_scale, wanted, seed=run.options.seed)
+    effects = gallery_effects(run.pairs(), answers, run.logit_scale, wanted, seed=run.options.seed)
+    run.found.gallery |= effects.all_settled()
+    if hits := sorted(wanted & HITS):
+        run.found.pairs = effects.pairs(hits)
 
 
 def ranks(run: Run, ranks: dict[str, Tensor]) -> None:

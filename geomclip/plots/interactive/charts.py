@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.panels.details import Details
+from geomclip.panels.record import Panel
 from geomclip.plots.interactive.layouts import arrange_chart, typed
 from geomclip.plots.interactive.traces import go, plain
+from geomclip.plots.records import Bins, Counts, counts_of, diagram_of
 from geomclip.plots.theme import AFTER, GAP, IMAGE, TEXT
 
 if TYPE_CHECKING:
@@ -18,14 +22,15 @@ if TYPE_CHECKING:
 SIMILARITY_COLORS = {"matched": GAP, "unmatched": "#7a818c", "within images": IMAGE, "within texts": TEXT}
 
 
-def similarities(edges: ArrayLike, counts: Mapping[str, ArrayLike], title: str = "") -> Figure:
+def similarities(edges: EmbeddingSet | Details | ArrayLike, counts: Counts | None = None, title: str = "") -> Figure:
     """How cosines are spread, a curve a kind of pair, each of area 1.
 
     Parameters
     ----------
-    edges : array of shape (b + 1,)
-        Of the bins.
-    counts : mapping of name to array of shape (b,)
+    edges : EmbeddingSet, Details, or array of shape (b + 1,)
+        A set, or what `details_of` found of it; or the edges of bins.
+    counts : mapping of name to array of shape (b,), optional
+        Left out beside a set. Else in each bin:
         "matched", "unmatched", "within images", "within texts", or names of your own.
     title : str
 
@@ -36,8 +41,9 @@ def similarities(edges: ArrayLike, counts: Mapping[str, ArrayLike], title: str =
     Raises
     ------
     ValueError
-        If an array has not as many entries as there are bins.
+        If an array has not as many entries as there are bins, or a panel is given, which has no vectors.
     """
+    edges, counts = counts_of(edges, counts)
     edges = np.asarray(edges, dtype=np.float64)
     width = np.diff(edges)
     figure = go.Figure()
@@ -69,26 +75,37 @@ def similarities(edges: ArrayLike, counts: Mapping[str, ArrayLike], title: str =
 
 
 def reliability(
-    bins: Sequence[Mapping[str, float | None]],
+    bins: Panel | Bins,
     ece: float | None = None,
-    ci: tuple[float, float] | None = None,
+    ci: Sequence[float] | None = None,
     title: str = "",
+    *,
+    queries: str | None = None,
 ) -> Figure:
     """Accuracy against confidence with intervals and counts; on the diagonal is a calibrated model.
 
     Parameters
     ----------
-    bins : sequence of mappings
-        As in `Panel.reliability`: low, high, count, accuracy, confidence, accuracy_low, accuracy_high.
+    bins : Panel or sequence of mappings
+        A panel; or as in `Panel.reliability`: low, high, count, accuracy, confidence, accuracy_low, accuracy_high.
     ece : float, optional
-        Expected calibration error, printed with its interval.
+        Expected calibration error, printed with its interval. Left out: the panel's.
     ci : (float, float), optional
     title : str
+        Left out: the direction, of a panel.
+    queries : str, optional
+        Which diagram of a panel: "text_retrieval" (image → text), "image_retrieval" or "zeroshot". Left out: the first.
 
     Returns
     -------
     plotly.graph_objects.Figure
+
+    Raises
+    ------
+    ValueError
+        If the panel has no such diagram.
     """
+    bins, ece, ci, title = diagram_of(bins, queries, ece, ci, title)
     figure = go.Figure()
     filled = [row for row in bins if row.get("count")]
     figure.add_scatter(

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geomclip.panels.directions import DIRECTIONS
+from geomclip.panels.record import Panel
 from geomclip.plots.interactive.layouts import LEGEND, TITLE, arrange_chart, place, typed
 from geomclip.plots.interactive.traces import go, plain
+from geomclip.plots.records import Curve, curves_of
 from geomclip.plots.theme import AFTER, GAP, IMAGE, TEXT
 
 if TYPE_CHECKING:
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 CURVES = {
     "gap": {"modality_gap": ("modality gap", GAP)},
     "Recall@1": {
-        "text_retrieval_recall@1": ("Recall@1, image to text", IMAGE),
-        "image_retrieval_recall@1": ("Recall@1, text to image", TEXT),
+        f"{prefix}_recall@1": (f"Recall@1, {direction}", {"text_retrieval": IMAGE, "image_retrieval": TEXT}[prefix])
+        for prefix, direction in DIRECTIONS.items()
     },
     "uniformity": {"uniformity_joint": ("uniformity", AFTER)},
 }
@@ -99,15 +102,13 @@ def k_occurrence(images: ArrayLike | None, texts: ArrayLike | None, k: int, titl
     return figure
 
 
-def gap_curves(
-    shift: Mapping[str, ArrayLike] | None, ablation: Mapping[str, ArrayLike] | None, title: str = ""
-) -> Figure:
+def gap_curves(shift: Panel | Curve | None, ablation: Curve | None = None, title: str = "") -> Figure:
     """What closing the gap does to gap, recall and uniformity: both clouds shifted together, or dimensions removed.
 
     Parameters
     ----------
     shift, ablation : mapping, optional
-        `Panel.curves["gap_shift_curve"]` and `["gap_ablation_curve"]`; one may be absent.
+        A panel in place of both; or `Panel.curves["gap_shift_curve"]` and `["gap_ablation_curve"]`; one may be absent.
     title : str
 
     Returns
@@ -119,6 +120,7 @@ def gap_curves(
     ValueError
         If both are absent.
     """
+    shift, ablation = curves_of(shift, ablation)
     curves = ((shift, "shift", "shift, in units of the gap"), (ablation, "removed", "dimensions removed"))
     columns = [each for each in curves if each[0]]
     if not columns:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geomclip.plots.coloring import Coloring, coloring_of
 from geomclip.plots.interactive.layouts import arrange, check_kind, check_same_rows
-from geomclip.plots.interactive.traces import HoverText, directions, facts, gap_arrow, go, links, means, points
+from geomclip.plots.interactive.traces import HoverText, directions, facts, gap_arrow, go, keys, links, means, points
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from geomclip.projections.maps import Map
 
 
-def plane(map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None) -> Figure:
+def plane(
+    map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None, color: str | None = None
+) -> Figure:
     """Both modalities on a plane of equal axes, with links, means and the gap; arguments as `sphere`.
 
     Raises
@@ -25,7 +28,7 @@ def plane(map: Map, *, links: bool | None = None, title: str = "", hover: HoverT
         If the map is not of a plane.
     """
     check_kind(map, "plane")
-    figure = go.Figure(on_plane(map, links, hover))
+    figure = go.Figure(on_plane(map, links, hover, coloring_of(map, color)))
     arrange_planes(figure, title, [facts(map)])
     return figure
 
@@ -38,6 +41,7 @@ def plane_pair(
     title: str = "",
     hover: HoverText = None,
     names: Sequence[str] = ("before", "after"),
+    color: str | None = None,
 ) -> Figure:
     """The same pairs before and after, side by side: both planes have one scale and move together.
 
@@ -49,21 +53,25 @@ def plane_pair(
     for map in (before, after):
         check_kind(map, "plane")
     check_same_rows(before, after)
-    parts = on_plane(before, links, hover)
-    for part in on_plane(after, links, hover):
+    colors = coloring_of(before, color)
+    parts = on_plane(before, links, hover, colors)
+    for part in on_plane(after, links, hover, colors, key=False):
         parts.append(part.update(xaxis="x2", yaxis="y2", showlegend=False))
     figure = go.Figure(parts)
     arrange_planes(figure, title, [facts(map, name) for map, name in zip((before, after), names, strict=True)])
     return figure
 
 
-def on_plane(map: Map, shown: bool | None, hover: HoverText) -> list[Any]:
-    """The traces of a map on its plane: links below, dots, arrow, means."""
-    parts = [links(map, shown), points(map, "image", hover=hover), points(map, "text", hover=hover)]
+def on_plane(
+    map: Map, shown: bool | None, hover: HoverText, color: Coloring | None = None, *, key: bool = True
+) -> list[Any]:
+    """The traces of a map on its plane: links below, dots, arrow, means; and a key of the colours."""
+    parts = [links(map, shown), *(points(map, meta, hover=hover, color=color) for meta in ("image", "text"))]
     ends = directions(map)
     if len(ends) == 2:
         parts += gap_arrow(np.stack([ends["image"], ends["text"]]))
-    return [part for part in [*parts, *means(map)] if part is not None]
+    parts += [*means(map), *(keys(color, flat=True) if key else [])]
+    return [part for part in parts if part is not None]
 
 
 def arrange_planes(figure: Figure, title: str, annotations: list[dict[str, Any]]) -> None:

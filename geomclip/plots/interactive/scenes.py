@@ -5,8 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from geomclip.plots.arcs import ball, graticule, great_circles
+from geomclip.plots.coloring import Coloring
 from geomclip.plots.interactive.layouts import arrange
-from geomclip.plots.interactive.traces import HoverText, coordinates, directions, gap_arrow, go, links, means, points
+from geomclip.plots.interactive.traces import (
+    HoverText,
+    coordinates,
+    directions,
+    gap_arrow,
+    go,
+    keys,
+    links,
+    means,
+    points,
+)
 from geomclip.plots.theme import LINK
 
 if TYPE_CHECKING:
@@ -48,17 +59,18 @@ def globe() -> list[Any]:
     ]
 
 
-def on_sphere(map: Map, shown: bool | None, hover: HoverText) -> list[Any]:
-    """The traces of a map on its globe: dots, links, means, arrow."""
+def on_sphere(map: Map, shown: bool | None, hover: HoverText, color: Coloring | None = None) -> list[Any]:
+    """The traces of a map on its globe: dots, links, means, arrow; and a key of the colours."""
     parts = [
-        points(map, "image", hover=hover),
-        points(map, "text", hover=hover),
+        points(map, "image", hover=hover, color=color),
+        points(map, "text", hover=hover, color=color),
         links(map, shown),
         *means(map, lift=LIFT),
     ]
     ends = directions(map)
     if len(ends) == 2:
         parts += gap_arrow(LIFT * great_circles(ends["image"][None], ends["text"][None])[:-1])
+    parts += keys(color, flat=False)
     return [part for part in parts if part is not None]
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from geomclip.plots.arcs import along
 from geomclip.plots.camera import plotly_camera
+from geomclip.plots.coloring import Coloring, coloring_of
 from geomclip.plots.interactive import traces
 from geomclip.plots.interactive.layouts import check_kind, check_same_rows
 from geomclip.plots.interactive.scenes import arrange_scenes, globe, on_sphere
-from geomclip.plots.interactive.traces import HoverText, directions, facts, gap_arrow, go, means, plain, points
+from geomclip.plots.interactive.traces import HoverText, directions, facts, gap_arrow, go, keys, means, plain, points
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -24,7 +25,9 @@ MOST_VALUES = 2_000_000
 FRAMES = (6, 25)
 
 
-def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None) -> Figure:
+def sphere(
+    map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None, color: str | None = None
+) -> Figure:
     """Both modalities on a globe that can be turned: pairs joined on great circles, mean directions, the gap's arrow.
 
     Parameters
@@ -37,6 +40,9 @@ def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: Hover
     hover : mapping or False, optional
         "image" and "text" to one str a row, shown at the pointer as it is; long ones are cut. False: none is made.
         Left out: ids and captions.
+    color : str, optional
+        Column of the images (a name in `Map.attributes`) that gives the colours; images and texts are then told apart
+        by their signs. Left out: a colour a modality.
 
     Returns
     -------
@@ -46,17 +52,23 @@ def sphere(map: Map, *, links: bool | None = None, title: str = "", hover: Hover
     ------
     ValueError
         If the map is not of a sphere.
+    InputError
+        If there is no such column, or it has too many different texts.
     """
     check_kind(map, "sphere")
-    figure = go.Figure([*globe(), *on_sphere(map, links, hover)])
+    figure = go.Figure([*globe(), *on_sphere(map, links, hover, coloring_of(map, color))])
     arrange_scenes(figure, title, cameras={"scene": plotly_camera(map)}, annotations=[facts(map)])
     return figure
 
 
-def space(map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None) -> Figure:
+def space(
+    map: Map, *, links: bool | None = None, title: str = "", hover: HoverText = None, color: str | None = None
+) -> Figure:
     """A map of three coordinates without a globe, with links and means; arguments as `sphere`."""
     check_kind(map, "space")
-    parts = [points(map, "image", hover=hover), points(map, "text", hover=hover), traces.links(map, links), *means(map)]
+    colors = coloring_of(map, color)
+    dots = [points(map, meta, hover=hover, color=colors) for meta in ("image", "text")]
+    parts = [*dots, traces.links(map, links), *means(map), *keys(colors, flat=False)]
     ends = directions(map)
     if len(ends) == 2:
         parts += gap_arrow(np.stack([ends["image"], ends["text"]]))
@@ -77,6 +89,7 @@ def sphere_pair(
     hover: HoverText = None,
     names: Sequence[str] = ("before", "after"),
     morph: bool = False,
+    color: str | None = None,
 ) -> Figure:
     """The same pairs before and after: two globes side by side, or one that goes over from one to the other.
 
@@ -84,8 +97,8 @@ def sphere_pair(
     ----------
     before, after : Map
         Of kind "sphere", row i of both the same item.
-    links, title, hover
-        As `sphere`.
+    links, title, hover, color
+        As `sphere`; the column is that of `before`.
     names : sequence of two str
         How both are called.
     morph : bool
@@ -105,12 +118,15 @@ def sphere_pair(
     for map in (before, after):
         check_kind(map, "sphere")
     check_same_rows(before, after)
+    colors = coloring_of(before, color)
     if morph:
-        return _morph(before, after, links, title, hover, names)
+        return _morph(before, after, links, title, hover, names, colors)
     parts = []
     for map, scene in ((before, "scene"), (after, "scene2")):
-        own = [*globe(), *on_sphere(map, links, hover)]
-        parts += [part.update(scene=scene, showlegend=part.showlegend if scene == "scene" else False) for part in own]
+        own = [*globe(), *on_sphere(map, links, hover, colors)]
+        if scene == "scene2":
+            own = [part.update(showlegend=False) for part in own if part.meta != "key"]
+        parts += [part.update(scene=scene) for part in own]
     figure = go.Figure(parts)
     seen = plotly_camera(before)
     annotations = [facts(map, name) for map, name in zip((before, after), names, strict=True)]
@@ -118,9 +134,19 @@ def sphere_pair(
     return figure
 
 
-def _morph(before: Map, after: Map, links: bool | None, title: str, hover: HoverText, names: Sequence[str]) -> Figure:
-    still = globe()
-    moving = on_sphere(before, links, hover)
+def _morph(
+    before: Map,
+    after: Map,
+    links: bool | None,
+    title: str,
+    hover: HoverText,
+    names: Sequence[str],
+    color: Coloring | None,
+) -> Figure:
+    key = keys(color, flat=False)
+    moving = on_sphere(before, links, hover, color)
+    moving = moving[: len(moving) - len(key)]
+    still = [*globe(), *key]
     figure = go.Figure([*still, *moving])
     values = sum(part.x.size for part in moving) * 3
     shares = np.linspace(0, 1, int(np.clip(MOST_VALUES // max(values, 1), *FRAMES)))

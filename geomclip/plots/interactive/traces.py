@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.machine.extras import optional
-from geomclip.plots.arcs import great_circles
+from geomclip.plots.arcs import great_circles, linked_rows
+from geomclip.plots.coloring import SCALE, Coloring
 from geomclip.plots.theme import GAP, IMAGE, LINK, TEXT
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ Hover = Mapping[str, Sequence[str]]
 HoverText: TypeAlias = "Hover | Literal[False] | None"
 """What is shown at the pointer: these lines; nothing (False); or the labels of the map (None)."""
 
-MOST_LINKS = 300
-"""Links that are drawn unless all are asked for: more hide what they link."""
 HOVER_WIDTH, HOVER_LINES = 48, 4
 RANKS = ("image", "text", "link", "mean")
 """The order of the legend; links are drawn first on a plane."""
 COLORS = {"image": IMAGE, "text": TEXT}
+SYMBOLS = {"image": "circle", "text": "diamond"}
+"""What tells images and texts apart where a column gives the colours."""
 
 
 def plain(text: object, *, width: int = 0) -> str:
@@ -52,13 +53,15 @@ def dot_size(count: int, *, flat: bool) -> float:
     return float(np.clip(45 / max(count, 1) ** 0.4, 1.2, 5)) * (1.6 if flat else 1)
 
 
-def points(map: Map, meta: str, *, hover: HoverText = None) -> Any:
+def points(map: Map, meta: str, *, hover: HoverText = None, color: Coloring | None = None) -> Any:
     """The dots of a modality: scattergl on a plane, scatter3d else; None if the map has none of it.
 
     Parameters
     ----------
     hover : mapping or False, optional
         Left out: the labels of the map. Of a modality that it has not the number of the row is shown; False: nothing.
+    color : Coloring, optional
+        Left out: a colour a modality.
     """
     rows = map.image if meta == "image" else map.text
     if rows is None or len(rows) == 0:
@@ -67,7 +70,7 @@ def points(map: Map, meta: str, *, hover: HoverText = None) -> Any:
     size = dot_size(total, flat=rows.shape[1] == 2)
     options = {
         "mode": "markers",
-        "marker": {"size": size, "color": COLORS[meta], "opacity": 1, "line": {"width": 0}},
+        "marker": {"size": size, "opacity": 1, "line": {"width": 0}, **_looks(meta, color)},
         "customdata": np.arange(len(rows), dtype=np.int32),
         "meta": meta,
         "name": f"{len(rows):,} {kind_of(map, meta)}",
@@ -76,6 +79,34 @@ def points(map: Map, meta: str, *, hover: HoverText = None) -> Any:
         **_at_pointer(map, meta, hover),
     }
     return (go.Scattergl if rows.shape[1] == 2 else go.Scatter3d)(**coordinates(rows), **options)
+
+
+def _looks(meta: str, color: Coloring | None) -> dict[str, Any]:
+    if color is None:
+        return {"color": COLORS[meta]}
+    return {"color": color.colors(meta).tolist(), "symbol": SYMBOLS[meta]}
+
+
+def keys(color: Coloring | None, *, flat: bool) -> list[Any]:
+    """What the colours mean, for the legend alone: an entry a group, or one with a bar of colours; meta "key"."""
+    if color is None:
+        return []
+    make = go.Scatter if flat else go.Scatter3d
+    nowhere = {"x": [None], "y": [None], **({} if flat else {"z": [None]})}
+    common = {**nowhere, "mode": "markers", "meta": "key", "hoverinfo": "skip", "legendrank": len(RANKS)}
+    found = [
+        make(
+            **common, marker={"size": 8, "color": code, "symbol": "square"}, name=plain(name), legendgroup=f"key {name}"
+        )
+        for name, code in color.palette()
+    ]
+    if color.groups:
+        return found
+    bar = {"title": {"text": plain(color.column)}, "thickness": 12, "len": 0.6}
+    scale = [[place / (len(SCALE) - 1), code] for place, code in enumerate(SCALE)]
+    ends = {"color": [color.low], "cmin": color.low, "cmax": color.high, "colorscale": scale}
+    name = f"{plain(color.column)}, {color.low:g} to {color.high:g}"
+    return [make(**common, marker={**ends, "showscale": True, "colorbar": bar}, name=name, showlegend=False), *found]
 
 
 def _at_pointer(map: Map, meta: str, hover: HoverText) -> dict[str, Any]:
@@ -105,13 +136,13 @@ def links(map: Map, shown: bool | None) -> Any:
     Parameters
     ----------
     shown : bool, optional
-        All, or none. Left out: an even share of at most MOST_LINKS, and the name says so.
+        All, or none. Left out: an even share of at most `arcs.MOST_LINKS`, and the name says so.
     """
     if map.text is None or map.image_of_text is None or shown is False or len(map.text) == 0:
         return None
     count = len(map.text)
-    drawn = count if shown else min(count, MOST_LINKS)
-    rows = np.arange(drawn, dtype=np.int64) * count // drawn
+    rows = linked_rows(count, shown)
+    drawn = len(rows)
     line = link_line(map.image[map.image_of_text[rows]], map.text[rows], round=map.kind == "sphere")
     flat = line.shape[1] == 2
     options = {

@@ -11,6 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.panels.details import Details
+from geomclip.plots.records import Counts, counts_of
 from geomclip.plots.static.canvas import COLUMN, Picture, drawn, finished, sheet
 from geomclip.plots.theme import AFTER, GAP, IMAGE, TEXT
 
@@ -28,15 +31,16 @@ SERIES = (IMAGE, TEXT, GAP, AFTER, "#b8860b")
 
 @drawn
 def similarities(
-    edges: ArrayLike, counts: Mapping[str, ArrayLike], title: str = "", *, width: float = COLUMN
+    edges: EmbeddingSet | Details | ArrayLike, counts: Counts | None = None, title: str = "", *, width: float = COLUMN
 ) -> Picture:
     """Densities of the cosines of matched and unmatched pairs, and of pairs within each modality.
 
     Parameters
     ----------
-    edges : array of shape (b + 1,)
-        Of the bins, rising.
-    counts : mapping of name to array of shape (b,)
+    edges : EmbeddingSet, Details, or array of shape (b + 1,)
+        A set, or what `details_of` found of it; or the edges of bins, rising.
+    counts : mapping of name to array of shape (b,), optional
+        Left out beside a set. Else in each bin,
         As `geomclip.panels.details.Details.similarities`; a name that is not known there gets a colour
         of its own. An empty one is in the key, and not drawn.
     title : str
@@ -51,12 +55,13 @@ def similarities(
     Raises
     ------
     ValueError
-        If there is nothing to draw, or bins and counts differ in number.
+        If there is nothing to draw, bins and counts differ in number, or a panel is given, which has no vectors.
 
     Examples
     --------
     >>> figure = similarities([0, 0.5, 1], {"matched": [1, 3], "unmatched": [12, 0]})
     """
+    edges, counts = counts_of(edges, counts)
     places = np.asarray(edges, dtype=np.float64)
     _some(counts, "similarities")
     looks = {name: _look(place, name) for place, name in enumerate(counts)}

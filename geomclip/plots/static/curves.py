@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from geomclip.panels.directions import DIRECTIONS
+from geomclip.panels.record import Panel
+from geomclip.plots.records import Bins, Curve, curves_of, diagram_of
 from geomclip.plots.static.canvas import COLUMN, QUIET, Picture, drawn, finished, sheet
 from geomclip.plots.theme import AFTER, GAP, IMAGE, TEXT
-
-Curve = Mapping[str, Sequence[float]]
 
 SERIES = (IMAGE, TEXT, GAP, AFTER, "#b8860b", "#3a9bd9", "#1b1f24")
 SIGNS = "oDs^vPX"
@@ -27,32 +28,38 @@ OVER, UNDER = "#c6302b", "#3a9bd9"
 
 @drawn
 def reliability(
-    bins: Sequence[Mapping[str, float | None]],
+    bins: Panel | Bins,
     ece: float | None = None,
     ci: Sequence[float] | None = None,
     title: str = "",
     *,
+    queries: str | None = None,
     width: float = COLUMN,
 ) -> Picture:
     """The reliability diagram: accuracy against confidence with 95 % intervals, and how many queries each bin has.
 
     Parameters
     ----------
-    bins : sequence of mappings
-        One direction of `Panel.reliability`: low, high, count, accuracy, confidence, accuracy_low, accuracy_high.
+    bins : Panel or sequence of mappings
+        A panel; or one direction of `Panel.reliability`: low, high, count, accuracy, confidence, accuracy_low,
+        accuracy_high.
     ece : float, optional
-        Expected calibration error, printed.
+        Expected calibration error, printed. Left out: the panel's.
     ci : (low, high), optional
         Its interval.
     title : str
+        Left out: the direction, of a panel.
+    queries : str, optional
+        Which diagram of a panel: "text_retrieval" (image → text), "image_retrieval" or "zeroshot". Left out: the first.
     width : float
         Millimetres.
 
     Raises
     ------
     ValueError
-        If no bin holds a query.
+        If no bin holds a query, or the panel has no such diagram.
     """
+    bins, ece, ci, title = diagram_of(bins, queries, ece, ci, title)
     filled = [one for one in bins if one["count"]]
     if not filled:
         raise ValueError("no bin of the reliability diagram holds a query")
@@ -163,13 +170,16 @@ def _heads(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
 
 
 @drawn
-def gap_curves(shift: Curve | None, ablation: Curve | None, title: str = "", *, width: float = COLUMN) -> Picture:
+def gap_curves(
+    shift: Panel | Curve | None, ablation: Curve | None = None, title: str = "", *, width: float = COLUMN
+) -> Picture:
     """What closing the gap does to retrieval, gap and uniformity: clouds shifted together, or cut in dimensions.
 
     Parameters
     ----------
     shift, ablation : mapping of str to sequence, optional
-        `Panel.curves["gap_shift_curve"]` and `Panel.curves["gap_ablation_curve"]`; one may be absent.
+        A panel in place of both; or `Panel.curves["gap_shift_curve"]` and `Panel.curves["gap_ablation_curve"]`; one may
+        be absent.
     title : str
     width : float
         Millimetres.
@@ -179,6 +189,7 @@ def gap_curves(shift: Curve | None, ablation: Curve | None, title: str = "", *, 
     ValueError
         If both are absent.
     """
+    shift, ablation = curves_of(shift, ablation)
     columns = [
         (each, name, label)
         for each, name, label in (
@@ -190,8 +201,11 @@ def gap_curves(shift: Curve | None, ablation: Curve | None, title: str = "", *, 
     if not columns:
         raise ValueError("there is no curve to draw: measure with curves=True")
     ways: dict[str, tuple[str, dict[str, Any]]] = {
-        "text_retrieval_recall@1": ("image → text", {"color": IMAGE, "linestyle": "-", "marker": "o"}),
-        "image_retrieval_recall@1": ("text → image", {"color": TEXT, "linestyle": (0, (4, 1.2)), "marker": "D"}),
+        "text_retrieval_recall@1": (DIRECTIONS["text_retrieval"], {"color": IMAGE, "linestyle": "-", "marker": "o"}),
+        "image_retrieval_recall@1": (
+            DIRECTIONS["image_retrieval"],
+            {"color": TEXT, "linestyle": (0, (4, 1.2)), "marker": "D"},
+        ),
     }
     figure, rect = sheet(
         width,

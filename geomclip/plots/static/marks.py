@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import LinearSegmentedColormap, to_rgba_array
 from matplotlib.markers import MarkerStyle
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import Stroke
 from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 
+from geomclip.plots.coloring import SCALE, Coloring
+from geomclip.plots.static.canvas import KEY, MARGIN, QUIET, Picture, width_of, wrapped
 from geomclip.plots.theme import GAP, IMAGE, TEXT
 
 if TYPE_CHECKING:
@@ -37,16 +39,23 @@ MOST_LINKS = 200
 DENSE = 2000
 """Points from which on a cloud is kept as pixels in .svg and .pdf: as shapes they would take megabytes."""
 
+BAR, BAR_WIDTH = 5.0, 30.0
+"""Millimetres: of the line with the scale of colours, and of the scale itself."""
+
 _DIAMOND = 0.85  # of the circle's size: looks as large
 
 
-def key_of(map: Map, links: int, *, mean: bool) -> list[tuple[str, Mapping[str, Any]]]:
+def key_of(map: Map, links: int, *, mean: bool, color: Coloring | None = None) -> list[tuple[str, Mapping[str, Any]]]:
     """The key of a map of which so many links are drawn."""
-    key: list[tuple[str, Mapping[str, Any]]] = [(_counted(len(map.image), "image"), LOOKS["image"])]
+    looks = LOOKS if color is None else {name: {**look, "color": QUIET} for name, look in LOOKS.items()}
+    groups: list[tuple[str, Mapping[str, Any]]] = [
+        (name, {"color": code, "marker": "s"}) for name, code in ([] if color is None else color.palette())
+    ]
+    key: list[tuple[str, Mapping[str, Any]]] = [(_counted(len(map.image), "image"), looks["image"])]
     if map.text is None:
-        return key
+        return key + groups
     count = len(map.text)
-    key.append((_counted(count, "class" if map.image_of_text is None else "text"), LOOKS["text"]))
+    key.append((_counted(count, "class" if map.image_of_text is None else "text"), looks["text"]))
     if links:
         name = _counted(count, "matched pair") if links == count else f"matched pairs, {links:,} of {count:,}"
         key.append((name, {"color": LINK, "linestyle": "-", "linewidth": 0.8}))
@@ -54,7 +63,32 @@ def key_of(map: Map, links: int, *, mean: bool) -> list[tuple[str, Mapping[str, 
         # on a sphere they are directions: apart by as much as they say even where both means lie near its middle
         name = "mean directions, images to texts" if map.kind == "sphere" else "from mean image to mean text"
         key.append((name, {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
-    return key
+    return key + groups
+
+
+def room_of(color: Coloring | None) -> float:
+    """Millimetres that a scale of colours takes above the drawing."""
+    return 0.0 if color is None or color.groups else BAR
+
+
+def scale(figure: Picture, color: Coloring | None, top: float) -> None:
+    """The scale of colours with its ends and what it is of, below the height `top` in mm; groups have none."""
+    if color is None or color.groups:
+        return
+    width, height = (inches * 25.4 for inches in figure.get_size_inches())
+    middle = (top - BAR / 2) / height
+    low, high = f"{color.low:g}", f"{color.high:g}"
+    room = width - 2 * MARGIN - BAR_WIDTH - width_of(low, KEY) - width_of(high, KEY) - 6
+    name = " ".join(wrapped(color.column, room, KEY, lines=1))
+    x = MARGIN
+    for text in (name, low):
+        figure.text(x / width, middle, text, size=KEY, va="center_baseline")
+        x += width_of(text, KEY) + 2
+    axes = figure.add_axes((x / width, middle - 1 / height, BAR_WIDTH / width, 2 / height))
+    shades = LinearSegmentedColormap.from_list("scale", SCALE)
+    axes.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap=shades)
+    axes.axis("off")
+    figure.text((x + BAR_WIDTH + 2) / width, middle, high, size=KEY, va="center_baseline")
 
 
 def _counted(count: int, what: str) -> str:
@@ -98,12 +132,19 @@ def points(
     size: float,
     opacity: float,
     zorder: float,
+    color: Coloring | None = None,
 ) -> None:
     """Images and texts (·, 2) in one cloud, drawn in `order` (n + m,), so that neither hides the other."""
     if not len(order):
         return
     is_text = order >= len(image)
-    colors = to_rgba_array([IMAGE, TEXT])[is_text.astype(np.intp)]  # numbers: matplotlib reads a name at a time
+    if color is None:
+        named, place = np.array([IMAGE, TEXT]), is_text.astype(np.intp)
+    else:
+        named, place = np.unique(
+            np.concatenate([color.colors("image"), color.colors("text")])[order], return_inverse=True
+        )
+    colors = to_rgba_array(named.tolist())[place]  # numbers: matplotlib reads a name at a time
     paths = []
     for sign in ("o", "D"):
         marker = MarkerStyle(sign)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geomclip.plots.arcs import along, graticule
-from geomclip.plots.camera import Rows, unit
+from geomclip.plots.camera import LOOK_DOWN, Rows, unit
 
 if TYPE_CHECKING:
     from geomclip.projections.maps import Map
@@ -37,11 +37,11 @@ def broken(arcs: Rows, *, near: bool) -> Rows:
 def net() -> Rows:
     """Meridians and parallels every 30° as a camera sees them: (l, s, 3).
 
-    They belong to the view, not to the data, whose axes mean nothing: upright, and leant a little towards the reader,
-    so that parallels are seen as rings.
+    They belong to the view, not to the data, whose axes mean nothing: the equator is the great circle of both means,
+    seen from as far above it as the camera is.
     """
-    lean = math.radians(18)
-    leant = np.array([[1, 0, 0], [0, math.cos(lean), -math.sin(lean)], [0, math.sin(lean), math.cos(lean)]])
+    c, s = math.cos(LOOK_DOWN), math.sin(LOOK_DOWN)
+    leant = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
     circles = graticule().astype(np.float64)  # about its z axis, with a row of NaN after each circle
     length = int(np.flatnonzero(np.isnan(circles[:, 0]))[0]) + 1
     upright: Rows = circles.reshape(-1, length, 3)[:, :-1][:, :, [1, 2, 0]] @ leant.T

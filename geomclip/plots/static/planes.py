@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from geomclip.plots.coloring import Coloring, coloring_of
 from geomclip.plots.static import marks
 from geomclip.plots.static.canvas import (
     COLUMN,
@@ -37,7 +38,9 @@ ROOM = 0.04
 
 
 @drawn
-def plane(map: Map, *, links: bool | None = None, title: str = "", width: float = COLUMN) -> Picture:
+def plane(
+    map: Map, *, links: bool | None = None, title: str = "", color: str | None = None, width: float = COLUMN
+) -> Picture:
     """Images and texts on the plane, matched pairs joined, the gap as an arrow; what the map keeps below.
 
     Both axes have one scale and no ticks: of most maps neither the directions nor the unit mean anything.
@@ -49,6 +52,9 @@ def plane(map: Map, *, links: bool | None = None, title: str = "", width: float 
     links : bool, optional
         All, or none. Left out: an even share of at most 200, and the key says so.
     title : str
+    color : str, optional
+        Column of the images (a name in `Map.attributes`) that gives the colours; images and texts are told apart by
+        their signs. Left out: a colour a modality.
     width : float
         Millimetres; text keeps its size.
 
@@ -61,8 +67,10 @@ def plane(map: Map, *, links: bool | None = None, title: str = "", width: float 
     ------
     ValueError
         If the map is not on the plane.
+    InputError
+        If there is no such column, or it has too many different texts.
     """
-    return _planes([map], [""], links=links, title=title, width=width)
+    return _planes([map], [""], links=links, title=title, width=width, color=color)
 
 
 @drawn
@@ -73,6 +81,7 @@ def plane_pair(
     links: bool | None = None,
     title: str = "",
     names: Sequence[str] = ("before", "after"),
+    color: str | None = None,
     width: float = PAGE,
 ) -> Picture:
     """Two maps of the same items side by side, at one scale and with the same limits; as `plane` otherwise.
@@ -83,10 +92,12 @@ def plane_pair(
         If a map is not on the plane, or the rows of both are not the same items.
     """
     marks.check_same_rows(before, after)
-    return _planes([before, after], names, links=links, title=title, width=width)
+    return _planes([before, after], names, links=links, title=title, width=width, color=color)
 
 
-def _planes(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, title: str, width: float) -> Picture:
+def _planes(
+    maps: Sequence[Map], names: Sequence[str], *, links: bool | None, title: str, width: float, color: str | None
+) -> Picture:
     for each in maps:
         if each.kind != "plane":
             raise ValueError(
@@ -99,14 +110,17 @@ def _planes(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, ti
     low, high = _limits(maps)
     tall = side * float((high - low)[1] / (high - low)[0])
     head = HEADING if any(names) else 0.0
+    colors = coloring_of(first, color)
     figure, (_, bottom, _, share) = sheet(
         width,
-        tall + head,
+        tall + head + marks.room_of(colors),
         title=title,
-        key=marks.key_of(first, len(shown[0]), mean=first.text is not None),
+        key=marks.key_of(first, len(shown[0]), mean=first.text is not None, color=colors),
         facts=in_columns(first.facts(), width) if len(maps) == 1 else [each.facts() for each in maps],
     )
     whole = figure.get_figheight() * INCH
+    marks.scale(figure, colors, (bottom + share) * whole)
+    share -= marks.room_of(colors) / whole
     for place, (each, name) in enumerate(zip(maps, names, strict=True)):
         x = MARGIN + place * (side + BETWEEN)
         if name:
@@ -118,11 +132,11 @@ def _planes(maps: Sequence[Map], names: Sequence[str], *, links: bool | None, ti
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color("#d3d8de")
         unit = side / float((high - low)[0]) / POINT
-        _cloud(axes, each, shown[place], area=0.6 * side * tall / POINT**2, unit=unit)
+        _cloud(axes, each, shown[place], area=0.6 * side * tall / POINT**2, unit=unit, color=colors)
     return finished(figure)
 
 
-def _cloud(axes: Axes, map: Map, shown: NDArray[np.int64], *, area: float, unit: float) -> None:
+def _cloud(axes: Axes, map: Map, shown: NDArray[np.int64], *, area: float, unit: float, color: Coloring | None) -> None:
     image = np.asarray(map.image, dtype=np.float64)
     text = np.zeros((0, 2)) if map.text is None else np.asarray(map.text, dtype=np.float64)
     if len(shown):
@@ -132,7 +146,8 @@ def _cloud(axes: Axes, map: Map, shown: NDArray[np.int64], *, area: float, unit:
     turns = np.concatenate([(np.arange(len(part)) + 0.5) / max(1, len(part)) for part in (image, text)])
     order = np.argsort(turns, kind="stable")
     count = len(order)
-    marks.points(axes, image, text, order, size=marks.size_of(count, area), opacity=marks.opacity_of(count), zorder=3)
+    look: dict[str, Any] = {"size": marks.size_of(count, area), "opacity": marks.opacity_of(count), "color": color}
+    marks.points(axes, image, text, order, zorder=3, **look)
     if map.text is not None:
         means = {"image": np.asarray(map.image_mean, float), "text": np.asarray(map.text_mean, float)}
         marks.arrow(axes, np.stack(list(means.values())), unit=unit, zorder=4)

@@ -13,6 +13,7 @@ from matplotlib.patches import Circle
 from numpy.typing import ArrayLike, NDArray
 
 from geomclip.plots.camera import Rows, back_view, front_view
+from geomclip.plots.coloring import Coloring, coloring_of
 from geomclip.plots.static import marks
 from geomclip.plots.static.canvas import (
     COLUMN,
@@ -41,19 +42,27 @@ GAP_BETWEEN = 3.0
 SHADES = "#e4e8ee", "#fbfcfd"
 """Of the ball, away from the light and in it."""
 
+FRINGE = 0.05
+"""Share of the points that may lie on the other side of a single view, faded: another view would be of them alone."""
 OVER = 0.02
 """Depth behind the limb from which on a point lies on the other side: nearer it is seen from both."""
 
 
 @drawn
 def sphere(
-    map: Map, *, links: bool | None = None, title: str = "", view: ArrayLike | None = None, width: float = COLUMN
+    map: Map,
+    *,
+    links: bool | None = None,
+    title: str = "",
+    color: str | None = None,
+    view: ArrayLike | None = None,
+    width: float = COLUMN,
 ) -> Picture:
     """Images and texts on the sphere, matched pairs joined along great circles, the gap as an arrow.
 
-    Orthographic. Where points lie on both sides there are two views, of the front and, on the way round to the
-    right, of the back; each shows its own hemisphere crisp and the other faded. What the map keeps of the full
-    space is printed below.
+    Orthographic. Where more than a twentieth of the points lie on the other side there are two views, of the front
+    and, on the way round to the right, of the back; each shows its own hemisphere crisp and the other faded. What the
+    map keeps of the full space is printed below.
 
     Parameters
     ----------
@@ -62,9 +71,13 @@ def sphere(
     links : bool, optional
         All, or none. Left out: an even share of at most 200, and the key says so.
     title : str
+    color : str, optional
+        Column of the images (a name in `Map.attributes`) that gives the colours; images and texts are told apart by
+        their signs. Left out: a colour a modality.
     view : array of shape (3,), optional
-        The direction towards the reader. Left out: both means lie on the horizontal, the arrow goes to the right, and
-        its middle is in the middle; of means more than 110° apart each is in the middle of a view, as near as can be.
+        The direction towards the reader. Left out: 35° above the great circle of both means, the arrow goes to the
+        right, and its middle is in the middle of the width; of means more than 110° apart each is in the middle of
+        the width of a view, as near as can be.
     width : float
         Millimetres; text keeps its size.
 
@@ -77,23 +90,27 @@ def sphere(
     ------
     ValueError
         If the map is not on the sphere, or `view` has no direction.
+    InputError
+        If there is no such column, or it has too many different texts.
     """
     _check(map)
+    colors = coloring_of(map, color)
     front = front_view(map, view)
     cameras = [front, back_view(front)] if _both_sides([map], front) else [front]
     size = min(LARGEST, (width - 2 * MARGIN - (len(cameras) - 1) * GAP_BETWEEN) / len(cameras))
     shown = marks.linked(map, links)
     figure, (_, bottom, _, high) = sheet(
         width,
-        size + (_CAPTION if len(cameras) > 1 else 0),
+        size + (_CAPTION if len(cameras) > 1 else 0) + marks.room_of(colors),
         title=title,
-        key=marks.key_of(map, len(shown), mean=len(ends(map)) > 0),
+        key=marks.key_of(map, len(shown), mean=len(ends(map)) > 0, color=colors),
         facts=in_columns(map.facts(), width),
     )
+    high = _below_scale(figure, colors, bottom, high)
     left = (width - len(cameras) * size - (len(cameras) - 1) * GAP_BETWEEN) / 2
     for place, (seen, side) in enumerate(zip(cameras, _SIDES, strict=False)):
         axes = _axes(figure, left + place * (size + GAP_BETWEEN), bottom, high, size, width)
-        _globe(axes, map, seen, shown, diameter=size)
+        _globe(axes, map, seen, shown, diameter=size, color=colors)
         if len(cameras) > 1:
             _caption(axes, side)
     return finished(figure)
@@ -107,6 +124,7 @@ def sphere_pair(
     links: bool | None = None,
     title: str = "",
     names: Sequence[str] = ("before", "after"),
+    color: str | None = None,
     view: ArrayLike | None = None,
     width: float = PAGE,
 ) -> Picture:
@@ -124,6 +142,7 @@ def sphere_pair(
     for each in maps:
         _check(each)
     marks.check_same_rows(before, after)
+    colors = coloring_of(before, color)
     front = front_view(before, view)
     cameras = [front, back_view(front)] if _both_sides(maps, front) else [front]
     column = (width - 2 * MARGIN - GAP_BETWEEN) / 2
@@ -132,11 +151,12 @@ def sphere_pair(
     shown = [marks.linked(each, links) for each in maps]
     figure, (_, bottom, _, high) = sheet(
         width,
-        HEADING + len(cameras) * row,
+        HEADING + len(cameras) * row + marks.room_of(colors),
         title=title,
-        key=marks.key_of(before, len(shown[0]), mean=len(ends(before)) > 0),
+        key=marks.key_of(before, len(shown[0]), mean=len(ends(before)) > 0, color=colors),
         facts=[each.facts() for each in maps],
     )
+    high = _below_scale(figure, colors, bottom, high)
     whole = figure.get_figheight() * 25.4
     for place, (each, name) in enumerate(zip(maps, names, strict=True)):
         x = MARGIN + place * (column + GAP_BETWEEN) + (column - size) / 2
@@ -144,7 +164,7 @@ def sphere_pair(
         for line, (seen, side) in enumerate(zip(cameras, _SIDES, strict=False)):
             base = bottom + (len(cameras) - 1 - line) * row / whole
             axes = _axes(figure, x, base, row / whole, size, width)
-            _globe(axes, each, seen, shown[place], diameter=size)
+            _globe(axes, each, seen, shown[place], diameter=size, color=colors)
             if len(cameras) > 1:
                 _caption(axes, side)
     return finished(figure)
@@ -154,7 +174,16 @@ _SIDES = ("front", "back")
 _CAPTION = FACT * POINT * 1.6
 
 
-def _globe(axes: Axes, map: Map, seen: Rows, shown: NDArray[np.int64], *, diameter: float) -> None:
+def _below_scale(figure: Picture, color: Coloring | None, bottom: float, high: float) -> float:
+    """Draw the scale of colours at the top of a part of the sheet; the height that is left, as a share."""
+    whole = figure.get_figheight() * 25.4
+    marks.scale(figure, color, (bottom + high) * whole)
+    return high - marks.room_of(color) / whole
+
+
+def _globe(
+    axes: Axes, map: Map, seen: Rows, shown: NDArray[np.int64], *, diameter: float, color: Coloring | None = None
+) -> None:
     """One view of a map: ball, graticule, links, points by depth, arrow and means."""
     _ball(axes)
     for path in broken(net(), near=True):
@@ -173,8 +202,8 @@ def _globe(axes: Axes, map: Map, seen: Rows, shown: NDArray[np.int64], *, diamet
         marks.lines(axes, broken(arcs, near=False), faded=True, zorder=2)
         marks.lines(axes, broken(arcs, near=True), zorder=4)
     flat = image[:, :2], text[:, :2]
-    marks.points(axes, *flat, order[:behind], size=size * 0.7, opacity=opacity * 0.16, zorder=2.5)
-    marks.points(axes, *flat, order[behind:], size=size, opacity=opacity, zorder=5)
+    marks.points(axes, *flat, order[:behind], size=size * 0.7, opacity=opacity * 0.16, zorder=2.5, color=color)
+    marks.points(axes, *flat, order[behind:], size=size, opacity=opacity, zorder=5, color=color)
     if len(ends(map)):
         _gap_arrow(axes, map, seen, unit=diameter / 2 / POINT)
 
@@ -223,8 +252,12 @@ def _check(map: Map) -> None:
 
 
 def _both_sides(maps: Sequence[Map], front: Rows) -> bool:
-    rows = [part for each in maps for part in (each.image, each.text) if part is not None]
-    return any(bool((_rows(part) @ front[2] < -OVER).any()) for part in rows)
+    """Whether more of a map lies behind than a faded fringe."""
+    depths = [
+        np.concatenate([_rows(part) @ front[2] for part in (each.image, each.text) if part is not None])
+        for each in maps
+    ]
+    return any(float((depth < -OVER).mean()) > FRINGE for depth in depths)
 
 
 def _rows(rows: Any) -> Rows:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geomclip.machine import notebooks
 from geomclip.projections.maps import files
 
 DIMENSIONS = {"plane": 2, "sphere": 3, "space": 3}
@@ -81,6 +82,9 @@ class Described(Protocol):
     def made_from(self) -> Mapping[str, Any]:
         """Model and data."""
 
+    def attributes(self) -> Mapping[str, Sequence[str]]:
+        """What else is known of each image, by name."""
+
 
 @dataclass(frozen=True, eq=False)
 class Map:
@@ -119,6 +123,8 @@ class Map:
         Names of the rows; default the row numbers.
     caption : sequence of m str, optional
         What the texts say.
+    attributes : mapping of name to n str, optional
+        What else is known of each image, to colour pictures by.
 
     Raises
     ------
@@ -149,6 +155,7 @@ class Map:
     image_id: Sequence[str] = ()
     text_id: Sequence[str] = ()
     caption: Sequence[str] | None = None
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -177,6 +184,10 @@ class Map:
             value = getattr(self, name)
             if value is not None and len(value) != length:
                 raise ValueError(f"{len(value)} entries in {name} for {length} rows")
+        put("attributes", {str(name): tuple(map(str, column)) for name, column in self.attributes.items()})
+        for name, column in self.attributes.items():
+            if len(column) != n:
+                raise ValueError(f"{len(column)} entries in attribute {name!r} for {n} images")
 
     def _points(self, name: str, value: Any) -> NDArray[np.float32]:
         points = np.ascontiguousarray(value, dtype=np.float32)
@@ -204,6 +215,7 @@ class Map:
             image_id=embeddings.image_id,
             text_id=embeddings.caption_id if of_pairs else embeddings.classes or (),
             caption=embeddings.caption if of_pairs else embeddings.classes,
+            attributes=embeddings.attributes(),
             **fields,
         )
 
@@ -369,6 +381,9 @@ class Map:
         texts = ("text", "text_id") if self.text is not None else ()
         names = ("image", "image_id", *texts, "image_of_text", "caption")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _repr_png_(self) -> bytes | None:
+        return notebooks.png(self)
 
     def __repr__(self) -> str:
         return f"Map({self._what()}, {self.kind})"

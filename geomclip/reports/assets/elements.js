@@ -21,5 +21,5 @@ function thumbnail(items, row) {
   const webp = items.thumbnails[row];
   if (!webp) return element("span", { class: "thumb none", role: "img", "aria-label": "no thumbnail" });
   const alt = items.textsOf(row).slice(0, 1).map(({ row: text }) => items.texts[text])[0] || items.images[row];
-  return element("img", { class: "thumb", src: `data:image/webp;base64,${webp}`, alt, loading: "lazy", decoding: "async" });
+  return element("img", { class: "thumb", src: `data:image/webp;base64,${webp}`, alt, decoding: "async" });
 }

@@ -3,35 +3,60 @@ const SHOWN = 60;
 
 function explorer(items) {
   const byId = (id) => document.getElementById(id);
-  const [search, found, hits, chosen, tip] = ["search", "found", "hits", "chosen", "tip"].map(byId);
+  const [search, found, hits, chosen, tip, part] = ["search", "found", "hits", "chosen", "tip", "area"].map(byId);
+  const cards = [...document.querySelectorAll("button.card")];
   const names = { image: "image", text: items.classes ? "class" : "text" };
   const maps = [];
   const before = []; // what was chosen earlier
   let current = null;
   let matches = [];
+  let area = null; // images and texts inside of a line that was drawn on a map
 
   function mark() {
     for (const map of maps) map.mark(marks);
   }
   function marks(space, kind) {
-    const marked = new Map(kind === "text" ? matches.map((row) => [row, "hit"]) : []);
+    const marked = new Map(area ? [...area[kind]].map((row) => [row, "area"]) : []);
+    if (kind === "text") for (const row of matches) marked.set(row, "hit");
     if (current && current.kind !== kind) {
       for (const { row } of items.nearest(space, current.kind, current.row)) marked.set(row, "near");
     }
-    if (current && current.kind === kind) marked.set(current.row, "chosen");
+    if (current && current.kind === kind) {
+      marked.delete(current.row); // it is drawn last, above the others
+      marked.set(current.row, "chosen");
+    }
     return marked;
   }
 
+  /** Whether an item, or a partner of it, lies in the area; all do where there is none. */
+  const within = (kind, row) =>
+    !area || area[kind].has(row) || items.partners(kind, row).some((partner) => area[OTHER[kind]].has(partner.row));
+
+  function choosePart(inside) {
+    area = inside && inside.image.size + inside.text.size ? inside : null;
+    part.hidden = !area;
+    if (area) {
+      const plural = items.classes ? "classes" : "texts";
+      const told = `In the area: ${count(area.image.size)} images, ${count(area.text.size)} ${plural}. The lists below show these and their partners.`;
+      part.replaceChildren(small(told), element("button", { type: "button", text: "Clear", click: () => choosePart(null) }));
+    }
+    for (const card of cards) card.hidden = !within(card.dataset.kind, Number(card.dataset.row));
+    for (const gallery of document.querySelectorAll(".gallery")) {
+      gallery.classList.toggle("empty", !gallery.querySelector("button.card:not([hidden])"));
+    }
+    look();
+  }
+
   function look() {
-    matches = items.search(search.value);
-    const listed = search.value.trim() ? matches : [...items.texts.keys()];
+    matches = items.search(search.value).filter((row) => within("text", row));
+    const asked = search.value.trim();
+    const listed = asked ? matches : [...items.texts.keys()].filter((row) => within("text", row));
     const shown = listed.slice(0, SHOWN);
     hits.replaceChildren(...shown.map((row) => line("text", row, [])));
     const more = listed.length > shown.length ? `, the first ${count(shown.length)} listed` : "";
     const what = items.classes ? "classes" : "texts";
-    found.textContent = search.value.trim()
-      ? `${count(matches.length)} of ${count(items.texts.length)} ${what}${more}`
-      : `${count(items.texts.length)} ${what}${more}`;
+    const all = `${count(items.texts.length)} ${what}`;
+    found.textContent = (asked || area ? `${count(listed.length)} of ${all}` : all) + (area ? " in the area" : "") + more;
     mark();
   }
 
@@ -59,6 +84,7 @@ function explorer(items) {
     items.spaces.forEach((space, index) => parts.push(...neighbours(space, index, kind, row)));
     chosen.replaceChildren(...parts);
     mark();
+    for (const map of maps) map.reveal(kind, row);
     heading.focus({ preventScroll: true });
     chosen.scrollIntoView({ block: "nearest" });
   }
@@ -131,7 +157,7 @@ function explorer(items) {
     clearTimeout(waiting);
     waiting = setTimeout(look, items.texts.length > 5000 ? 150 : 30);
   });
-  for (const card of document.querySelectorAll("button.card")) {
+  for (const card of cards) {
     const [kind, row, image] = ["kind", "row", "image"].map((name) => card.dataset[name]);
     const picture = image === undefined ? null : thumbnail(items, Number(image));
     if (picture) card.prepend(picture);
@@ -140,7 +166,7 @@ function explorer(items) {
   look();
   return {
     async add(drawn) {
-      maps.push(await mapOf(drawn, { hover, leave, click: (kind, row) => choose(kind, row) }));
+      maps.push(await mapOf(drawn, { hover, leave, click: (kind, row) => choose(kind, row), area: choosePart }));
       mark();
     },
   };

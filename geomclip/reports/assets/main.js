@@ -13,6 +13,7 @@ function offerFiles(files) {
 
 async function start() {
   window.geomclip.start();
+  await window.geomclip.painted; // text, numbers and the still sphere are seen before anything is unpacked
   const data = await unpacked("geomclip-data");
   offerFiles(data.files);
   const explored = data.items ? explorer(itemsOf(data.items)) : null;
@@ -22,6 +23,7 @@ async function start() {
     drawing.then((drawn) => explored && drawn.dataset.map !== undefined && explored.add(drawn), () => {});
   }
   document.documentElement.dataset.ready = "yes";
+  window.geomclip.drawTheRest().catch(() => {}); // whoever draws tells it
 }
 
 start().catch((error) => {

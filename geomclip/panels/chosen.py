@@ -1,0 +1,184 @@
+"""Chosen: the ten numbers that a short table has, of pairs and of classes, and how they are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from geomclip.metrics import METRICS
+from geomclip.panels.intervals import Interval
+from geomclip.panels.sentences import number
+
+MOST = 10
+"""Rows of a short table."""
+LEAD = 3.55
+"""A half width whose leading digits are below this is written with two digits, else with one.
+
+Particle Data Group, "Review of Particle Physics", introduction, on rounding.
+"""
+FEWEST, FINEST = 0, 4
+"""Decimals that a number is shown with."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A number of a short table; `short` is its name where columns are narrow, of at most 16 characters."""
+
+    key: str
+    short: str
+    unit: str = "plain"  # or "share": in percent, and its change in percentage points
+
+    @property
+    def label(self) -> str:
+        """What the table of metrics calls it."""
+        return METRICS[self.key].title
+
+
+PAIRS = (
+    Chosen("text_retrieval_recall@1", "R@1 image → text", "share"),
+    Chosen("image_retrieval_recall@1", "R@1 text → image", "share"),
+    Chosen("text_retrieval_ece", "ECE image → text", "share"),
+    Chosen("image_retrieval_ece", "ECE text → image", "share"),
+    Chosen("modality_gap", "modality gap"),
+    Chosen("alignment", "alignment"),
+    Chosen("uniformity_joint", "uniformity, both"),
+    Chosen("mean_cosine_image", "cosine, images"),
+    Chosen("mean_cosine_text", "cosine, texts"),
+    Chosen("text_robin_hood", "Robin Hood, text"),
+)
+"""Does it retrieve, is it honest, how do the two clouds lie to each other, how wide are they, are there hubs."""
+
+CLASSES = (
+    Chosen("zeroshot_acc1", "accuracy@1", "share"),
+    Chosen("zeroshot_acc5", "accuracy@5", "share"),
+    Chosen("zeroshot_mean_per_class_recall", "recall per class", "share"),
+    Chosen("zeroshot_ece", "ECE", "share"),
+    Chosen("zeroshot_nll", "NLL"),
+    Chosen("modality_gap", "modality gap"),
+    Chosen("uniformity_image", "uniformity, im."),
+    Chosen("mean_cosine_image", "cosine, images"),
+    Chosen("mean_cosine_text", "cosine, texts"),
+    Chosen("effective_rank_centered_image", "rank, images"),
+)
+"""Is it right, in every class, is it honest, how do images and prompts lie to each other, how wide are they."""
+
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES)}
+
+
+def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:
+    """The keys of a short table: `first`, the chosen ones, then others in their order, up to ten; and those `named`.
+
+    Parameters
+    ----------
+    known : keys
+        What there is to show.
+    first : keys
+        Those that must stand at the top, as far as known, such as the primary keys of a comparison.
+    named : keys
+        Those that must be there too, as far as known, at the end.
+
+    Examples
+    --------
+    >>> chosen(["alignment", "twonn_image", "modality_gap"])
+    ['modality_gap', 'alignment', 'twonn_image']
+    """
+    there = list(known)
+    head = [key for key in dict.fromkeys(first) if key in there]
+    table = CLASSES if any(key.startswith("zeroshot") for key in there) else PAIRS
+    ordered = dict.fromkeys((*head, *(each.key for each in table if each.key in there), *there))
+    return list(dict.fromkeys((*list(ordered)[: max(MOST, len(head))], *(key for key in named if key in there))))
+
+
+def label(key: str) -> str:
+    """What a key is called in a short table: its title in the table of metrics."""
+    return METRICS[key].title if key in METRICS else key
+
+
+def short_label(key: str) -> str:
+    """What a key is called where columns are narrow."""
+    return _KNOWN[key].short if key in _KNOWN else label(key)
+
+
+def is_share(key: str) -> bool:
+    """Whether a number is a share of queries or items, which is written in percent.
+
+    Examples
+    --------
+    >>> is_share("text_retrieval_recall@5"), is_share("text_robin_hood"), is_share("text_retrieval_median_rank")
+    (True, False, False)
+    """
+    if key in _KNOWN:
+        return _KNOWN[key].unit == "share"
+    metric = METRICS.get(key)
+    counted = metric is not None and metric.group in ("retrieval", "calibration", "zeroshot", "data")
+    return metric is not None and (metric.low, metric.high) == (0, 1) and (counted or metric.interval == "share")
+
+
+def decimals(half_width: float) -> int | None:
+    """The decimals that a number with this half of an interval has: as many as show one or two digits of that half.
+
+    None where the half says nothing: it is 0, infinite or no number.
+
+    Examples
+    --------
+    >>> [decimals(half) for half in (3.26, 0.0097, 0.0049, 17.0, 0.0)]
+    [1, 3, 3, 0, None]
+    """
+    if not 0 < half_width < math.inf:
+        return None
+    power = math.floor(math.log10(half_width))
+    lead = half_width / 10**power
+    if lead >= 9.5:  # rounds to 10
+        lead, power = 1.0, power + 1
+    return min(FINEST, max(FEWEST, (1 if lead < LEAD else 0) - power))
+
+
+def digits(key: str, ci: Interval | None) -> int | None:
+    """The decimals that the interval of a number supports, as it is written; None without one."""
+    if ci is None:
+        return None
+    half = (ci[1] - ci[0]) / 2
+    return decimals(100 * half if is_share(key) else half)
+
+
+def written(key: str, value: float | None, places: int | None = None, *, unit: bool = True) -> str:
+    """A value with so many decimals: a share in percent, another number as it is; without `places` in usual digits.
+
+    Examples
+    --------
+    >>> written("zeroshot_acc1", 0.8325, 1), written("alignment", 1.26124, 3), written("zeroshot_acc1", 0.8325)
+    ('83.2 %', '1.261', '83.2 %')
+    >>> written("zeroshot_acc1", None), written("alignment", 1.26124), written("alignment", -0.00001, 2)
+    ('—', '1.2612', '0.00')
+    """
+    if value is None or math.isnan(value):
+        return number(None)
+    if value == 0:
+        return "0 %" if unit and is_share(key) else "0"
+    if is_share(key):
+        return f"{_fixed(100 * value, 1 if places is None else places)}{' %' if unit else ''}"
+    return number(value) if places is None or abs(value) >= 1e7 else _fixed(value, places)
+
+
+def change(key: str, difference: float | None, places: int | None = None, *, unit: bool = True) -> str:
+    """A difference with its sign: of shares in percentage points, "pp".
+
+    Examples
+    --------
+    >>> change("zeroshot_acc1", 0.0312, 1), change("alignment", -0.5, 2), change("alignment", 0.0), change("x", 0.5)
+    ('+3.1 pp', '-0.50', '0', '+0.5000')
+    """
+    if difference is None or math.isnan(difference):
+        return number(None)
+    if difference == 0:
+        return "0"
+    text = written(key, abs(difference), places, unit=False)
+    sign = "-" if difference < 0 else "+"
+    return f"{sign if text.strip('0.') else ''}{text}{' pp' if unit and is_share(key) else ''}"
+
+
+def _fixed(value: float, places: int) -> str:
+    """So many decimals, and no minus before a zero."""
+    text = f"{value:,.{places}f}"
+    return text if text.strip("-0.,") else text.removeprefix("-")
