@@ -21,12 +21,13 @@ from geomclip.machine.lock import Lock, holder_of
 from geomclip.machine.words import one_line
 
 MANIFEST = "manifest.json"
-_KEY = re.compile(r"[0-9a-f]{32}")
+_KEY = re.compile(r"[0-9a-f]{32}(?:-\d+)?")
 _STORE = re.compile(r"manifest\.json|(?:img|text|class)_emb/\w+\.npy|(?:text_|class_)?metadata/\w+\.parquet")
 _HUB = re.compile(r"(?:blobs|refs|snapshots|\.no_exist)/.+|CACHEDIR\.TAG")
 NOTES = {
     "encoders": (re.compile(r"[0-9a-f]{32}\.json"), "remembered encoders: {}"),
     "nulls": (re.compile(r"[\w-]+\.json"), "simulated nulls: {}"),
+    "digests": (re.compile(r"[0-9a-f]+\.bin"), "digests of images, by folder: {}"),
 }
 """Folders of small files: which are geomclip's, and what they are."""
 DATA_STAYS = "a data set: `geomclip data` says what it is, and you may have put files there"
@@ -37,7 +38,7 @@ UNFINISHED_STAYS = "it may be being written: younger than a day"
 class Entry:
     """One thing in the cache, which goes or stays as a whole."""
 
-    kind: str  # embeddings, weights, encoders, nulls, data or unfinished
+    kind: str  # embeddings, weights, encoders, nulls, digests, data or unfinished
     name: str
     path: Path
     about: str
@@ -168,6 +169,7 @@ READERS: dict[str, Callable[[Path], Iterator[Entry | Path]]] = {
     "weights": _weights,
     "encoders": _notes,
     "nulls": _notes,
+    "digests": _notes,
     "data": _data,
 }
 """The folders that geomclip makes in its cache."""

@@ -365,8 +365,9 @@ def test_thumbnails_are_small_and_of_the_right_images(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(found.webp[1])) as opened, Image.open(io.BytesIO(picture(1))) as original:
         difference = np.asarray(opened.convert("L"), float).mean() - np.asarray(original.convert("L"), float).mean()
     assert abs(difference) < 6
-    assert found.notes == [f"2 of 6 images have no thumbnail; first: {ids[2]} (002.png is not an image that is read "
-                           "(JPEG, PNG, WebP, GIF, BMP, TIFF, PPM))"]  # fmt: skip
+    (note,) = found.notes
+    first = f"2 of 6 images have no thumbnail; first: {ids[2]} (002.png is not an image that is read (JPEG, PNG, "
+    assert note.startswith(first)
 
 
 def thumbnails_of(made: EmbeddingSet, *, cache_dir: Path | None = None, **of_data: str) -> thumbnails.Thumbnails:
