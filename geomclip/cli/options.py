@@ -85,7 +85,12 @@ SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
 COMMON = [switch("--quiet", "No progress on stderr."), *DEBUG]
-EMBEDDINGS = text("--embeddings", "PATH", "A store, .npz, .npy, .parquet, .pt, .h5, ... in place of a model and data.")
+EMBEDDINGS = text(
+    "--embeddings",
+    "PATH",
+    "A store, a file, pattern or folder of vectors (.npz, .npy, .parquet, .safetensors, .pt, .h5, ...), or "
+    "image=FILE,text=FILE, in place of a model and data.",
+)
 COLUMNS = text("--columns", "ROLES", "What is what in such a file: image=NAME,text=NAME,caption=NAME,...")
 SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),
