@@ -20,7 +20,7 @@ help:
 	@echo "  make bench         the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
 	@echo "  make ways          through how many files four things pass, before and now (WAYS=-v: which)"
 	@echo "to write anew what is committed"
-	@echo "  make readme        what README.md shows as printed"
+	@echo "  make readme        what README.md shows as printed, and docs/formats.md"
 	@echo "  make surface       the public names, options and keys as they are now, in tests/whole/surface.json"
 	@echo "  make figures       the pictures of the demo model, from the numbers in figures/"
 	@echo "the environment"
@@ -93,6 +93,7 @@ ways:
 
 readme: $(STAMP)
 	@$(BIN)/python docs/readme.py
+	@$(BIN)/python docs/formats.py
 
 figures: $(STAMP)
 	@$(BIN)/python analyses/figures.py

@@ -99,7 +99,12 @@ PROGRESS = [
     ),
 ]
 COMMON = [*PROGRESS, *DEBUG]
-EMBEDDINGS = text("--embeddings", "PATH", "A store, .npz, .npy, .parquet, .pt, .h5, ... in place of a model and data.")
+EMBEDDINGS = text(
+    "--embeddings",
+    "PATH",
+    "A store, a file, pattern or folder of vectors (.npz, .npy, .parquet, .safetensors, .pt, .h5, ...), or "
+    "image=FILE,text=FILE, in place of a model and data.",
+)
 COLUMNS = text("--columns", "ROLES", "What is what in such a file: image=NAME,text=NAME,caption=NAME,...")
 SCALE = [
     positive("--logit-scale", "S", "In place of the model's own."),

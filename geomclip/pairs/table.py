@@ -25,14 +25,6 @@ RULES = (
     "Rows of one image (of one image-id column, else of one path) are one image with the captions of all of them.",
     "A column `split` makes splits, `label` becomes the label; other columns of text, whole numbers or truth values "
     "are kept, unless their value differs between rows of one image.",
-    *shards.RULES,
-    *names.RULES,
-    *cells.RULES,
-    *labels.RULES,
-    *paths.RULES,
-    *separated.RULES,
-    *json_rows.RULES,
-    *arrow.RULES,
 )
 
 SHARED = 10_000

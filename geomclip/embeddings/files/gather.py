@@ -21,13 +21,16 @@ from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
 
 RULES = (
-    f"read by the ending of the name: {', '.join(READERS)}; nothing is unpickled",
-    "arrays are known by their names (image, img_emb, image_features, query, ...; text, captions, document, ...), and "
-    "which was taken for which is told; --columns image=A,text=B chooses",
-    "rows without a name that says more are one cloud; an array (2, n, d) is image rows, then their text rows",
-    "image=A,text=B reads two files; a glob or folder reads shards in the order of the numbers in their names",
-    "columns of texts or whole numbers beside the rows are kept as ids, captions, labels and columns",
-    "uint8 rows are refused: packed bits or quantised numbers have no cosines",
+    f"Files are read by the endings of their names: {', '.join(READERS)}. No pickle is loaded.",
+    "Arrays and columns are known by their names (image, img_emb, image_features, query, ...; text, captions, "
+    "document, ...), and which was taken for which is said; --columns image=A,text=B chooses.",
+    "Rows without a name that says more are one cloud; an array (2, n, d) is image rows, then their text rows.",
+    "image=A,text=B reads two files; a pattern or a folder reads shards in the order of the numbers in their names.",
+    "Columns of texts or whole numbers beside the rows are kept as ids, captions, labels and columns.",
+    "Equal rows of one image id, or path, are one image with several texts. A file that `save` or `extract` of "
+    "geomclip wrote, and a folder of clip-retrieval, say themselves what they hold.",
+    "Refused: rows of uint8 (packed bits or quantised numbers have no cosines), pickles, half of a set (image.npy with "
+    "text.npy beside it), rows of which two could be meant.",
 )
 
 OTHER_SIDE = {"image": "text", "text": "image"}
