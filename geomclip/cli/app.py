@@ -135,12 +135,6 @@ def measure(context: click.Context, /, **options: Any) -> None:
         panel = panels.measure(
             embeddings, name=options["name"] or "", cache_dir=options["cache_dir"], progress=progress, **how
         )
-        for out in others(options["out"]):
-            panel.save(out)
-        for out in pages(options["out"]):
-            from geomclip.reports import report as write_page
-
-            write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=context.obj)
     if options["as_json"]:
         click.echo(tables.panel_json(panel))
         for line in (panel.made_from.get("read") or {}).get("how") or ():  # of no use if only a program is told
@@ -151,6 +145,14 @@ def measure(context: click.Context, /, **options: Any) -> None:
         listings.print_panel(panel, stdout_console(full=options["full"]), full=options["full"])
     if options["cite"]:
         listings.print_sources(panel)
+    sys.stdout.flush()  # the numbers are out, whatever befalls the files
+    for out in others(options["out"]):
+        panel.save(out)
+    with progress_bar(**picked(options, PROGRESS)) as progress:
+        for out in pages(options["out"]):
+            from geomclip.reports import report as write_page
+
+            write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=context.obj)
     conclude(options, panel.failure, partial(summary.of_panel, panel, "geomclip measure"))
 
 

@@ -22,6 +22,8 @@ GAP = 1.0
 """Of the spread within the clouds: a gap wider than that parts them."""
 COPIES = 0.01
 """Share of images or texts that are given more than once, from which it is told."""
+MOST = 6
+"""Lines of the block."""
 CUT = 0.05
 """Share of texts that are cut, from which it is told."""
 
@@ -33,6 +35,15 @@ class Standout:
     about: str
     when: str
     line: Callable[[Numbers], str]
+
+
+def _collapse(panel: Numbers) -> str:
+    clouds = [
+        f"{cloud}s"
+        for cloud in ("image", "text")
+        if (cosine := panel.values.get(f"mean_cosine_{cloud}")) is not None and cosine >= ONE_POINT
+    ]
+    return f"collapsed: {' and '.join(clouds)} next to one point (mean cosine {ONE_POINT:g} or more)" if clouds else ""
 
 
 def _guesses(panel: Numbers) -> str:
@@ -53,8 +64,8 @@ def _guesses(panel: Numbers) -> str:
 def _data(panel: Numbers) -> str:
     parts = []
     for key, least, what in (
-        ("duplicate_image_share", COPIES, "of images given more than once"),
-        ("duplicate_text_share", COPIES, "of texts under several images"),
+        ("duplicate_image_share", COPIES, "of images repeated"),
+        ("duplicate_text_share", COPIES, "of texts shared by images"),
         ("truncated_text_share", CUT, "of texts cut"),
     ):
         share = panel.values.get(key)
@@ -65,16 +76,13 @@ def _data(panel: Numbers) -> str:
 
 def _cones(panel: Numbers) -> str:
     parts: list[str] = []
-    most = 0.0
     for cloud in ("image", "text"):
         key = f"mean_cosine_{cloud}"
         if against(panel, key, NARROW, wider=WIDER) == 1:
             cosine = panel.values[key] or 0.0
-            parts.append(f"{cloud}s {degrees(cosine)}{'' if parts else ' apart'}")
-            most = max(most, cosine)
-    if not parts:
-        return ""
-    return f"{'next to one point' if most >= ONE_POINT else 'narrow cones'}: {', '.join(parts)} (90° if spread evenly)"
+            if cosine < ONE_POINT:  # else it is told as a collapse
+                parts.append(f"{cloud}s {degrees(cosine)}{'' if parts else ' apart'}")
+    return f"narrow cones: {', '.join(parts)} (90° if spread evenly)" if parts else ""
 
 
 def _gap(panel: Numbers) -> str:
@@ -109,6 +117,7 @@ def _hubs(panel: Numbers) -> str:
 
 
 STANDOUTS = (
+    Standout("collapse", f"the mean cosine of a cloud is {ONE_POINT:g} or more", _collapse),
     Standout("guesses", "the interval of recall@1 or accuracy@1 is not above what guesses give", _guesses),
     Standout("data", f"{COPIES:.0%} of images or texts are copies, or {CUT:.0%} of texts are cut", _data),
     Standout("cones", f"the interval of a mean cosine is above {NARROW:g}", _cones),
@@ -120,7 +129,9 @@ STANDOUTS = (
 
 
 def standouts(panel: Numbers) -> list[str]:
-    """What stands out, a line each, at most six; empty if nothing does. Numbers without an interval never do.
+    """What stands out, a line each, at most six; empty if nothing does.
+
+    Numbers without an interval do only where a cloud is one point.
 
     Examples
     --------
@@ -128,7 +139,7 @@ def standouts(panel: Numbers) -> list[str]:
     >>> standouts(Panel({"mean_cosine_image": 0.8}, ci={"mean_cosine_image": (0.78, 0.82)}))
     ['narrow cones: images 37° apart (90° if spread evenly)']
     """
-    return [line for each in STANDOUTS if (line := each.line(panel))]
+    return [line for each in STANDOUTS if (line := each.line(panel))][:MOST]
 
 
 def standout_lines(panel: Numbers, width: int) -> Iterator[Line]:

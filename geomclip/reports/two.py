@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
@@ -43,7 +44,7 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
         kind="compare",
         kicker="Before and after",
         title=" → ".join(
-            side_of(side, str(side.get("model") or "unnamed model")) for side in (comparison.before, comparison.after)
+            side_of(side, str(side.get("model") or _file_of(side))) for side in (comparison.before, comparison.after)
         ),
         lines=[*sides, how],
         remarks=comparison.notes,
@@ -101,3 +102,8 @@ def _by(comparison: Comparison) -> Table | None:
     rows = [["images", *(f"{one.n_images:,}" for one in some.values())]]
     rows += [[key, *(tables.starred(one.rows.get(key)) for one in some.values())] for key in comparison.rows]
     return Table(comparison.by or "group", list(some), rows)
+
+
+def _file_of(side: Mapping[str, Any]) -> str:
+    """The name of the file that a side without a model was."""
+    return Path(str(side.get("source") or "unnamed model")).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,5 +50,5 @@ def about(chosen: Mapping[str, Any]) -> str:
 
 def how_to_use(folder: Path, encoder: Encoder) -> str:
     """The line that says what to do with the weights of a run; the encoder is used as they are."""
-    use = typed(f"geomclip measure --model {folder}", f"geomclip.embed({str(folder)!r})")
+    use = typed(f"geomclip measure --model {shlex.quote(str(folder))}", f"geomclip.embed({str(folder)!r})")
     return f"use it: {use}; {how_to_load(encoder, best_weights(folder))}"

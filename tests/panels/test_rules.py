@@ -151,7 +151,9 @@ def test_a_space_of_one_direction_is_collapsed_whatever_its_angles_are() -> None
 
 def test_the_gap_is_told_and_not_judged() -> None:
     def gap(before: float, after: float, by: float = 0.01) -> str:
-        found = answer({I2T: LEVEL, "modality_gap": moved(9, 1), "modality_gap_debiased": moved(before, after, by=by)})
+        found = answer(
+            {I2T: LEVEL, "modality_gap": moved(before, after), "modality_gap_debiased": moved(before, after, by=by)}
+        )
         assert found.headline == "no difference"
         return found.lines[1].sentence
 
@@ -264,7 +266,9 @@ def test_every_rule_begins_with_its_word_and_the_last_of_a_subject_always_holds(
     for rules in subjects.values():
         assert rules[-1].holds(nothing)
         assert all(rule.sentence.startswith(rule.word) for rule in rules)
-    assert tuple(rule.word for rule in HEADLINE) == HEADLINES
+    words = ("at chance", "mixed", "worse", "better", "collapsed", "narrowed", "widened", "no difference", "unclear")
+    assert words == HEADLINES
+    assert {rule.word for rule in HEADLINE} == set(words)
 
 
 def answer_facts() -> Any:
@@ -333,3 +337,51 @@ def test_a_space_with_one_more_common_direction_narrowed_and_keeps_all_else() ->
     found = compare(*sides).verdict
     assert found.word("space") == "narrowed"
     assert found.headline in ("narrowed", "at chance")
+
+
+# --- what a broken side must not hide
+
+
+def ruined(part: float) -> EmbeddingSet:
+    """A good set of which so large a part of the image rows is one row."""
+    base = good()
+    rows = base.image.clone()
+    rows[: int(part * len(rows))] = rows[0]
+    return base.replace(image=rows)
+
+
+def good() -> EmbeddingSet:
+    image = random_rows(100, 32, seed=3)
+    return EmbeddingSet(image, image + 0.12 * random_rows(100, 32, seed=4), logit_scale=30.0)
+
+
+@pytest.mark.parametrize("part", [0.85, 1.0])
+def test_a_side_that_makes_images_equal_is_worse_and_trips_a_gate(part: float) -> None:
+    comparison = compare(measure(good(), bootstrap=50), measure(ruined(part), bootstrap=50))
+    assert comparison.verdict.headline == "worse"
+    assert comparison.verdict.word("retrieval") == "down"
+    assert comparison.failure("image_retrieval_recall@1 < -0.01 and q<0.05")
+
+
+def test_alignment_is_not_better_where_recall_fell() -> None:
+    base = good()
+    mean = base.image.mean(dim=0)
+    apart = [0.03 * random_rows(100, 32, seed=seed) + 10 * mean for seed in (5, 6)]
+    drawn = base.replace(image=apart[0], text=apart[1])
+    comparison = compare(measure(base, bootstrap=50), measure(drawn, bootstrap=50))
+    assert comparison["alignment"].difference < 0
+    assert comparison["alignment"].verdict == "lower"
+
+
+def test_other_numbers_that_moved_stand_in_the_headline() -> None:
+    worse = moved(1.2, 1.3, "worse")
+    found = answer({I2T: LEVEL, "alignment": worse, "text_retrieval_mean_rank": worse})
+    assert found.headline == "no difference"
+    assert found.sentence.endswith("2 other numbers worse")
+    assert "in what counts first" in found.sentence
+
+
+def test_nothing_is_cut_on_a_narrow_terminal() -> None:
+    found = answer({I2T: UP, T2I: UP})
+    assert "..." not in "\n".join(found.block(40))
+    assert max(map(len, found.block(40))) <= 40

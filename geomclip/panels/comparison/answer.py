@@ -11,6 +11,8 @@ LABEL = 13
 """Characters of the subject before the sentence of a line."""
 MOST = 8
 """Lines of a block."""
+NARROW = 70
+"""Columns of a terminal that are too few for lines of one finding."""
 AT_MOST = {"verdict": 2, "retrieval": 2, "classes": 2, "other data": 2}
 """Lines of a subject that may take more than one."""
 SPARED = ("gap", "numbers", "other data")
@@ -58,6 +60,8 @@ class Answer:
     def block(self, width: int = 80) -> list[str]:
         """The block: a line or two on each subject; the first begins with the word `verdict`."""
         sentences = dict(self.paragraphs())
+        if width < NARROW:  # nothing is cut where lines are short
+            return [line for about, each in sentences.items() for line in _wrapped(about, each, width, len(each))]
         found = {about: _wrapped(about, each, width, AT_MOST.get(about, 1)) for about, each in sentences.items()}
         for about in SPARED:
             if about in found and sum(map(len, found.values())) > MOST:

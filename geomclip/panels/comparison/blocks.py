@@ -40,14 +40,14 @@ def verdict_html(answer: Answer) -> str:
     return f"<div{style}>{'<br>'.join(rows)}</div>" if rows else ""
 
 
-def other_lines(others: Mapping[str, tuple[int, Sequence[str]]]) -> Iterator[Line]:
+def other_lines(others: Mapping[str, tuple[int, Sequence[Line]]]) -> Iterator[Line]:
     """The primary numbers on other data: of each set its name and images, and the lines of its numbers."""
     if not others:
         return
     yield Line(TITLE, "bold")
     for name, (n_images, rows) in others.items():
         yield Line(f"{name} ({n_images:,} images)")
-        yield from map(Line, rows)
+        yield from rows
     yield Line()
 
 

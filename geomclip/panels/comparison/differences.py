@@ -143,6 +143,8 @@ def _draft(
         sides = at_fixed_size(before), at_fixed_size(after)
     units = None if images is None else influences.joint_units(before, after, images)
     n = before.n_images if units is None else int(units.max()) + 1
+    if images is not None and n < LEAST:  # one side may have made rows of different images equal
+        n, resample = influences.told_apart(before, after, images), "queries"
     used, found = "", dict[str, Estimate]()
     if how.bootstrap and n >= LEAST:
         used, found = _estimates(keys, *sides, images, units, how, resample if whole else "queries")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geomclip.metrics import METRICS
 from geomclip.metrics.bins import Z95
-from geomclip.panels.intervals import Interval, student
+from geomclip.panels.intervals import LEAST, Interval, student
 
 ROUNDING = 1e-12
 """A standard error below this part of what it comes from is rounding."""
@@ -53,11 +53,22 @@ def by_t(difference: float, error: float, degrees: int, key: str, *, ci: Interva
     """
     from scipy.special import stdtr
 
+    if error == 0 and difference and degrees >= LEAST - 1 and key in METRICS and METRICS[key].interval == "share":
+        return _alike(difference, degrees + 1, key)
     if error == 0:
         return NO_SPREAD if difference else Estimate((0.0, 0.0), 1.0)
     reach = student(degrees) * error
     p = 2 * float(stdtr(degrees, -abs(difference) / error))
     return Estimate(ci or within_range(key, difference - reach, difference + reach), p)
+
+
+def _alike(difference: float, units: int, key: str) -> Estimate:
+    """Of a share that moved alike with every unit: p of the sign test, and the rule of three towards no difference.
+
+    So an encoder that finds all, and one that finds nothing, are told apart.
+    """
+    least = math.copysign(max(0.0, abs(difference) - 3 / units), difference)
+    return Estimate(within_range(key, min(difference, least), max(difference, least)), 2.0 ** (1 - units))
 
 
 def by_normal(difference: float, ci: Interval) -> Estimate:

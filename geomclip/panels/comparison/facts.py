@@ -82,6 +82,11 @@ class Facts:
         return next(iter(self._defined(("modality_gap_debiased", "modality_gap")).values()), None)
 
     @property
+    def shown_gap(self) -> Row | None:
+        """The gap as the table of ten has it."""
+        return next(iter(self._defined(("modality_gap", "modality_gap_debiased")).values()), None)
+
+    @property
     def judged(self) -> list[Row]:
         """The rows that have a q."""
         return [row for row in self.rows.values() if row.q is not None]
@@ -90,6 +95,12 @@ class Facts:
     def called(self) -> list[Row]:
         """The rows that are called changed."""
         return [row for row in self.judged if row.verdict in ("better", "worse", "lower")]
+
+    @property
+    def others_called(self) -> list[Row]:
+        """Those of them that no line of the verdict is on."""
+        known = {*HITS.values(), *ECE}
+        return [row for key, row in self.rows.items() if row in self.called and not row.primary and key not in known]
 
     @property
     def is_muted(self) -> bool:
@@ -249,6 +260,22 @@ def _moved(key: str, row: Row) -> str:
 def three(value: float | None) -> str:
     """A number in three digits after the point."""
     return number(value) if value is None or abs(value) >= 10 else f"{value:.3f}"
+
+
+def of_others(rows: Sequence[Row]) -> str:
+    """How many other numbers are better and worse; '' if none.
+
+    Examples
+    --------
+    >>> of_others([Row(1.0, 2.0, 1.0, verdict="worse")] * 6)
+    '6 other numbers worse'
+    """
+    counts = {word: sum(row.verdict == word for row in rows) for word in ("better", "worse")}
+    parts = [
+        f"{count} {'' if place else 'other '}number{'s' * (count > 1)} {word}"
+        for place, (word, count) in enumerate((word, count) for word, count in counts.items() if count)
+    ]
+    return " and ".join(parts)
 
 
 def angles(cosines: Mapping[str, Row]) -> str:

@@ -34,10 +34,7 @@ def joint_units(before: Panel, after: Panel, images: Matched) -> NDArray[np.int6
     array of shape (n,)
         Numbered from 0.
     """
-    sides = [
-        np.unique(np.asarray(panel.items["image"].get("unit", range(panel.n_images)))[rows], return_inverse=True)[1]
-        for panel, rows in ((before, images.before), (after, images.after))
-    ]
+    sides = _units_of_sides(before, after, images)
     joined = np.arange(len(images))
     while True:  # each image takes the smallest number of its unit, on one side and the other, until none changes
         smallest = joined
@@ -48,6 +45,22 @@ def joint_units(before: Panel, after: Panel, images: Matched) -> NDArray[np.int6
         if (smallest == joined).all():
             return np.unique(joined, return_inverse=True)[1].astype(np.int64)
         joined = smallest
+
+
+def told_apart(before: Panel, after: Panel, images: Matched) -> int:
+    """How many of the shared images a side tells apart: copies of the data's are equal on both sides.
+
+    Rows that are equal on one side alone are what that encoder makes of different images, a collapse.
+    """
+    return len(np.unique(np.stack(_units_of_sides(before, after, images)), axis=1).T) if len(images) else 0
+
+
+def _units_of_sides(before: Panel, after: Panel, images: Matched) -> list[NDArray[np.int64]]:
+    """The unit of each shared image on each side."""
+    return [
+        np.unique(np.asarray(panel.items["image"].get("unit", range(panel.n_images)))[rows], return_inverse=True)[1]
+        for panel, rows in ((before, images.before), (after, images.after))
+    ]
 
 
 def estimates(before: Panel, after: Panel, images: Matched, units: NDArray[np.int64]) -> dict[str, Estimate]:

@@ -212,6 +212,9 @@ HEADLINE = (
          "narrowed: {findings}", lambda s: "narrowed" in s.found.get("space", ())),
     Rule("headline", "widened", "nothing that is judged moved, but the space widened",
          "widened: {findings}", lambda s: "widened" in s.found.get("space", ())),
+    Rule("headline", "no difference", "nothing that a verdict goes by moved so that it can be told, but other numbers",
+         "no difference in what counts first, but in others: {findings}",
+         lambda s: _settled(s) and bool(s.facts.others_called)),
     Rule("headline", "no difference", "something is judged, and nothing of it moved so that it can be told",
          "no difference that can be told: {findings}", _settled),
     Rule("headline", "unclear", "nothing is judged, or without an interval",
@@ -247,7 +250,11 @@ def answered(
         found.setdefault("retrieval" if line.about == "classes" else line.about, []).append(line.word)
     if not (facts.hits or facts.primary or facts.errors):  # keys of the caller's choice: all that are judged decide
         found["primary"] = _of_any(facts)
-    headline = _finding(HEADLINE, State(facts, found), {"findings": _summary(lines, found)})
+    state = State(facts, found)
+    findings = _summary(lines, found)
+    if not (state.good() or state.bad()) and not facts.is_muted:
+        findings = ", ".join(filter(None, (findings, wording.of_others(facts.others_called))))
+    headline = _finding(HEADLINE, state, {"findings": findings})
     return Answer(headline.word, headline.sentence, tuple(lines))
 
 
@@ -263,10 +270,9 @@ def _findings(facts: Facts, task: str) -> list[Finding]:
     if facts.cosines:
         texts = {"angles": wording.angles(facts.cosines), "ranks": wording.of_ranks(facts.ranks)}
         lines.append(_finding(SPACE, state, texts))
-    if facts.gap is not None:
-        lines.append(
-            _finding(GAP, state, {"gap": f"{wording.three(facts.gap.before)} → {wording.three(facts.gap.after)}"})
-        )
+    if facts.shown_gap is not None:
+        gap = f"{wording.three(facts.shown_gap.before)} → {wording.three(facts.shown_gap.after)}"
+        lines.append(_finding(GAP, state, {"gap": gap}))
     if facts.errors:
         texts = {"numbers": wording.numbers(facts.errors, "ECE "), "errors": wording.pairs(facts.errors)}
         lines.append(_finding(CALIBRATION, state, texts))
@@ -312,7 +318,8 @@ def _summary(lines: list[Finding], found: Mapping[str, list[str]]) -> str:
             parts[line.about] = "" if line.word in UNDECIDED else f"{name} {line.sentence.partition(':')[0]}"
     if words := found.get("other data", []):
         moved = [word for word in ("forgot", "mixed", "gained") if word in words]
-        parts["other data"] = f"other data {' and '.join(moved) if moved else words[0]}"
+        if moved or words[0] == "kept":
+            parts["other data"] = f"other data {' and '.join(moved) if moved else 'kept'}"
     if not parts and "primary" in found:
         parts["primary"] = f"the numbers that are judged {found['primary'][0]}"
     if (space := found.get("space", ["kept"])[0]) not in ("kept", *UNDECIDED):

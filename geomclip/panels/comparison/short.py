@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import change, chosen, digits, label, short_label, written
@@ -19,7 +19,7 @@ STYLES = {"better": "green", "worse": "red", "unclear": "dim", "same": "dim", "l
 """Of the words of verdicts."""
 MARKS = {"better": "*", "worse": "!"}
 LEGEND = "better, worse: beyond chance, corrected for all judged; pp: percentage points."
-LOWER = "lower: a calibration error fell while recall fell too, or is at chance."
+LOWER = "lower: it fell while recall fell too, or is at chance: not called better."
 GROUPS_LEGEND = "change in each group, of % in pp; * better, ! worse, by a correction within that group alone"
 
 
@@ -53,6 +53,11 @@ def rows(comparison: Changes, width: int) -> Iterator[Line]:
         yield Line(f"{'':<{SHORT}}{heads}", "dim")
         yield from (_narrow(key, comparison.rows[key]) for key in keys)
         return
+    yield from wide(comparison, keys)
+
+
+def wide(comparison: Changes, keys: Sequence[str]) -> Iterator[Line]:
+    """The heads, and a line for each of these numbers, in 80 columns."""
     room = min(LABEL, max((len(label(key)) for key in keys), default=0))
     heads = f"{'before':>{VALUE}} {'after':>{VALUE}} {'change':>{CHANGE}}  {'95 % interval':>{INTERVAL}}"
     yield Line(f"{'':<{room}} {heads}", "dim")

@@ -38,7 +38,7 @@ LEGEND = (
     "5 % of tables at most have a false word on a primary key, and as many one on others; of all words on others about "
     "5 % at most are false.",
 )
-LOWER = "lower: a calibration error fell, which is not called better where the recall of its queries fell too."
+LOWER = "lower: it fell, which is not called better where recall fell too, or is at chance."
 GROUPS_LEGEND = "change in each group; * better or worse, by a correction within that group alone"
 
 
@@ -85,13 +85,11 @@ def _full_lines(comparison: Changes, width: int) -> Iterator[Line]:
 
 
 def _other_lines(comparison: Changes) -> Iterator[Line]:
-    found = {name: (other.n_images, primary_lines(other)) for name, other in comparison.others.items()}
+    found = {
+        name: (other.n_images, list(short.wide(other, [key for key, row in other.rows.items() if row.primary])))
+        for name, other in comparison.others.items()
+    }
     return forms.other_lines(found)
-
-
-def primary_lines(comparison: Changes) -> list[str]:
-    """The primary numbers, a line each, without the q of their table."""
-    return [flowed(cells(key, row, brief)[:-1]) for key, row in comparison.rows.items() if row.primary]
 
 
 def primary_cells(comparison: Changes) -> list[list[str]]:

@@ -187,11 +187,15 @@ def verdict(difference: float, q: float | None, better: str, ci: tuple[float, fl
 
 
 def withheld(rows: Mapping[str, Row], before: Panel, after: Panel) -> dict[str, str]:
-    """The calibration errors that may not be called better, with the reason.
+    """The numbers that may not be called better, with the reason.
 
-    An error also falls where answers get more uncertain and worse alike, and says little of guesses.
+    A calibration error also falls where answers get more uncertain and worse alike, and says little of guesses.
+    Alignment falls wherever all rows draw together, as in a collapse.
     """
     found = {}
+    fell = [row.difference < 0 for hits in HITS.values() if (row := rows.get(hits)) and row.difference is not None]
+    if "alignment" in rows and fell and all(fell):
+        found["alignment"] = "every recall fell too"
     for key in rows:
         hits = _hits_of(key)
         if hits and (reason := _doubt(hits, rows.get(hits), before, after)):
