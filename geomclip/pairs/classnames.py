@@ -40,7 +40,7 @@ def class_names(
     if len(keys) > 1 and all(map(BEFORE_A_NAME.match, keys)):
         tally.understood(f"the numbers before the names of the {what} are no part of them ({shorten(keys[0])})")
         keys = [BEFORE_A_NAME.sub("", key, count=1) for key in keys]
-    return tuple(clean(key).replace("_", " ") for key in keys)
+    return tuple(clean(key).replace("_", " ").strip() for key in keys)
 
 
 def read_class_names(

@@ -52,7 +52,7 @@ def read(source: Source, folder: Path) -> Pairs:
     if silent == len(pairs):
         raise InputError(
             f"folder:{folder} has {silent} images but no caption: "
-            "each needs a text file of its name (photo.jpg, photo.txt)" + _seen(tally)
+            f"each needs a text file of its name beside it (photo.jpg, photo.txt){_table_in(folder)}" + _seen(tally)
         )
     notes = counted(
         (silent, "{n} images have no text file, or an empty one, and no caption"),
@@ -115,6 +115,14 @@ def _sorted_out(parts: tuple[str, ...], names: list[str], others: Endings) -> tu
         else:
             others.leave_out(name, shown="/".join((*parts, name)))
     return images, _Texts(texts), _Texts(records)
+
+
+def _table_in(folder: Path) -> str:
+    """The table of captions in the folder, as datasets' imagefolder has it, and how it is named."""
+    kinds = {f".{kind}": kind for kind in ("csv", "tsv", "jsonl", "json", "parquet")}
+    found = sorted(each for each in folder.iterdir() if each.suffix.lower() in kinds and each.is_file())
+    tables = [each for each in found if each.suffix.lower() != ".json" or each.stem.lower() in ("metadata", "captions")]
+    return f"; if the captions are in {tables[0].name}, {kinds[tables[0].suffix.lower()]}:{tables[0]}" if tables else ""
 
 
 def _seen(tally: Tally) -> str:

@@ -288,3 +288,19 @@ def test_a_parquet_that_unfolds_to_far_more_than_its_size_is_refused(tmp_path):
     torch.save({"image": tensor}, tmp_path / "bomb.pt")
     with pytest.raises(InputError, match="claims the shape"):
         load(tmp_path / "bomb.pt")
+
+
+def test_a_list_of_two_tensors_is_said_to_be_images_and_texts_and_unequal_ones_have_numbers(tmp_path: Path) -> None:
+    rows = torch.eye(4, 6)
+    torch.save([rows, rows.flip(0)], tmp_path / "two.pt")
+    found = load(tmp_path / "two.pt")
+    assert found.text is not None
+    assert torch.equal(found.text, rows.flip(0))
+    assert "two.pt has the shape (2, 4, 6): image rows, then their text rows" in found.made_from["read"]["how"]
+    torch.save((rows[:2], rows), tmp_path / "unlike.pt")
+    with pytest.raises(InputError, match="which of 0, 1 are image rows") as raised:
+        load(tmp_path / "unlike.pt")
+    chosen = re.search(r"columns='([^']+)'", str(raised.value))
+    assert chosen is not None
+    with pytest.raises(InputError, match="4 texts for 2 images"):  # what they are, no longer which
+        load(tmp_path / "unlike.pt", columns=chosen[1])

@@ -116,19 +116,20 @@ def gathered(path: str | Path, columns: Mapping[str, str]) -> tuple[dict[str, An
 
 
 def _of_file(file: Path, tally: Tally, columns: Mapping[str, str]) -> dict[str, Any]:
-    found = _pairs_in_one(held(file))
+    found = _pairs_in_one(held(file), file, tally)
     fields = _fields(found, roles(found, file, tally, columns), str(file), tally)
     tally.use("files")
     return fields
 
 
-def _pairs_in_one(found: Held) -> Held:
+def _pairs_in_one(found: Held, file: Path, tally: Tally) -> Held:
     """An array of (2, n, d) as image rows and text rows."""
     if list(found) != [""]:
         return found
     entry = found[""]
     if len(entry.shape) != 3 or entry.shape[0] != 2:
         return found
+    tally.understood(f"{file.name} has the shape {entry.shape}: image rows, then their text rows")
     sides = ((0, "image"), (1, "text"))
     return {name: Entry(entry.shape[1:], entry.kind, lambda i=i: entry.read()[i]) for i, name in sides}  # type: ignore[misc]
 
@@ -205,7 +206,7 @@ def _of_shards(files: Sequence[Path], place: Path, tally: Tally, columns: Mappin
     if len(files) > MOST_FILES:
         raise InputError(f"{place}: {len(files)} files are too many")
     parts: dict[str, list[tuple[Path, Entry]]] = {}
-    opened = [(file, _pairs_in_one(held(file))) for file in files]
+    opened = [(file, _pairs_in_one(held(file), file, tally)) for file in files]
     for file, own in opened:
         for name, entry in own.items():
             parts.setdefault(name or _stem(file), []).append((file, entry))
