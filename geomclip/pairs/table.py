@@ -142,6 +142,7 @@ def _of_split(table: Table, source: Source, tally: Tally) -> tuple[Table, str]:
     for row, value in enumerate(values):
         if type(value) is not str or not value.strip():
             need(value or None, str, entry=f"{table.where(row)}, column {column!r}")
+    values = [value.strip() for value in values]
     split = choose_split(source.split, tuple(dict.fromkeys(values)), name=name)
     rows = [row for row, value in enumerate(values) if value == split]
     return (table if len(rows) == table.n_rows else table.kept(rows)), split

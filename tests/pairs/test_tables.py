@@ -344,6 +344,16 @@ def test_a_name_in_the_other_form_of_unicode_is_the_file_on_disk(tmp_path, on_di
     assert pair.image.read() == jpeg()
 
 
+def test_white_space_around_a_path_is_nothing_unless_the_disk_has_it(tmp_path):
+    data = table(tmp_path, 'filepath,title\n"0.jpg ",a\n" 1.jpg",b\n" 2.jpg",c\n', names=["0.jpg", "1.jpg", " 2.jpg"])
+    assert captions(data) == {"0.jpg": ["a"], "1.jpg": ["b"], " 2.jpg": ["c"]}
+
+
+def test_white_space_around_the_names_of_splits_is_nothing(tmp_path):
+    data = table(tmp_path, "filepath,title,split\n0.jpg,a,test \n1.jpg,b, test\n2.jpg,c,train\n")
+    assert captions(data) == {"0.jpg": ["a"], "1.jpg": ["b"]}
+
+
 @pytest.mark.parametrize("folder", ["Images", "flickr/images"])
 def test_images_in_another_folder_are_found_and_the_advice_works(tmp_path, folder):
     pictures(tmp_path / folder)

@@ -30,7 +30,7 @@ RULES = (
     "Equal rows of one image id, or path, are one image with several texts. A file that `save` or `extract` of "
     "geomclip wrote, and a folder of clip-retrieval, say themselves what they hold.",
     "Refused: rows of uint8 (packed bits or quantised numbers have no cosines), pickles, half of a set (image.npy with "
-    "text.npy beside it), rows of which two could be meant.",
+    "text.npy beside it), weights of a model, rows of which two could be meant.",
 )
 
 OTHER_SIDE = {"image": "text", "text": "image"}
@@ -117,9 +117,19 @@ def gathered(path: str | Path, columns: Mapping[str, str]) -> tuple[dict[str, An
 
 def _of_file(file: Path, tally: Tally, columns: Mapping[str, str]) -> dict[str, Any]:
     found = _pairs_in_one(held(file), file, tally)
+    if file.suffix.lower() in TENSORS and not columns and any(map(_is_of_model, found)):
+        raise InputError(
+            f"{file} holds the weights of a model, not vectors: {option('pretrained', str(file))} loads them into the "
+            f"architecture that {option('model')} names; {option('columns', 'image=NAME')} reads a matrix all the same"
+        )
     fields = _fields(found, roles(found, file, tally, columns), str(file), tally)
     tally.use("files")
     return fields
+
+
+def _is_of_model(name: str) -> bool:
+    """Whether a tensor is called as the parameters of a module are."""
+    return name.startswith(("state_dict.", "model_state_dict.")) or name.endswith((".weight", ".bias"))
 
 
 def _pairs_in_one(found: Held, file: Path, tally: Tally) -> Held:

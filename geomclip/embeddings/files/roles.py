@@ -32,8 +32,11 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "logit_scale": ("logit_scale",),
     "logit_bias": ("logit_bias",),
     "truncated": ("truncated",),
-    "image_id": ("image_id", "img_id", "id", "ids", "key", "uid"),
-    "image_path": ("image_path", "filepath", "file_path", "filename", "file_name", "path"),
+    "image_id": ("image_id", "img_id", "image_ids", "img_ids", "id", "ids", "key", "keys", "uid", "uids"),
+    "image_path": (
+        *("image_path", "filepath", "file_path", "filename", "file_name", "path", "image_name"),
+        *("image_paths", "filepaths", "file_paths", "filenames", "file_names", "paths", "image_names"),
+    ),
     "caption_id": ("caption_id", "sentid", "text_id"),
     "caption": ("caption", "captions", "text", "texts", "title", "sentence", "document", "raw"),
     "classes": ("classes", "class_names", "classnames"),
