@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.files.held import READERS, WAY, Entry, Held, held
-from geomclip.embeddings.files.roles import ROLES, ROWS, role_of_rows, roles
+from geomclip.embeddings.files.roles import ROLES, ROWS, is_of_model, role_of_rows, roles
 from geomclip.machine.array_files import check_rows
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import by_number
@@ -117,7 +117,7 @@ def gathered(path: str | Path, columns: Mapping[str, str]) -> tuple[dict[str, An
 
 def _of_file(file: Path, tally: Tally, columns: Mapping[str, str]) -> dict[str, Any]:
     found = _pairs_in_one(held(file), file, tally)
-    if file.suffix.lower() in TENSORS and not columns and any(map(_is_of_model, found)):
+    if file.suffix.lower() in TENSORS and not columns and any(map(is_of_model, found)):
         raise InputError(
             f"{file} holds the weights of a model, not vectors: {option('pretrained', str(file))} loads them into the "
             f"architecture that {option('model')} names; {option('columns', 'image=NAME')} reads a matrix all the same"
@@ -125,11 +125,6 @@ def _of_file(file: Path, tally: Tally, columns: Mapping[str, str]) -> dict[str, 
     fields = _fields(found, roles(found, file, tally, columns), str(file), tally)
     tally.use("files")
     return fields
-
-
-def _is_of_model(name: str) -> bool:
-    """Whether a tensor is called as the parameters of a module are."""
-    return name.startswith(("state_dict.", "model_state_dict.")) or name.endswith((".weight", ".bias"))
 
 
 def _pairs_in_one(found: Held, file: Path, tally: Tally) -> Held:

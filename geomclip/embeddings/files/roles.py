@@ -87,6 +87,17 @@ def role_of_rows(name: str) -> str | None:
     return "class_text" if "class_text" in found else found[0] if len(found) == 1 else None
 
 
+def is_of_model(name: str) -> bool:
+    """Whether a tensor is called as the parameters of a module are.
+
+    Examples
+    --------
+    >>> is_of_model("visual.ln_post.weight"), is_of_model("image_features")
+    (True, False)
+    """
+    return name.startswith(("state_dict.", "model_state_dict.")) or name.endswith((".weight", ".bias"))
+
+
 def chosen_names(columns: Mapping[str, str], held: Held, path: Path) -> dict[str, str]:
     """Role -> name in the file, as it was chosen.
 
