@@ -9,7 +9,8 @@ from pathlib import Path
 
 from geomclip.machine.collector import collector_paused
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import near, one_line
+from geomclip.machine.words import near, one_line, option
+from geomclip.pairs import table
 from geomclip.pairs.datasets import DATASETS, Dataset, find_folder, folder_or_explain, folders_searched
 from geomclip.pairs.record import ImageFile, ImageSource, Pair, Pairs
 from geomclip.pairs.source import Source, expanded
@@ -67,6 +68,9 @@ def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
     """
     dataset = _dataset(source.data)
     place = expanded(source.place)
+    if source.image_root is not None and dataset.read is not table.read:
+        tables = ", ".join(each.name for each in DATASETS.values() if each.read is table.read)
+        raise InputError(f"{option('image_root')} is of tables ({tables}); {source.format} has its own folder")
     try:
         if dataset.looks_for:
             place = folder_or_explain(dataset, data_root=source.data_root, cache_dir=cache_dir)

@@ -32,15 +32,18 @@ def class_names(
     wordnet = next(filter(WORDNET.fullmatch, keys), None)
     if wordnet or are_numbers(keys):
         kind = "WordNet ids" if wordnet else "numbers"
+        few = f"{', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
+        how = f"one a line in the order of the {what.removeprefix('class ')} ({few})"
+        if _by_number(keys) != keys:  # of two orders neither is plain
+            how = f"a line for each of the {what.removeprefix('class ')} that begins with it ({keys[0]} NAME)"
         raise InputError(
             f"{name}: the {what} are called by {kind} ({wordnet or keys[0]}), which are "
-            f"no names for prompts; write the names into {places[-1] / CLASS_NAMES}, one a line in the order of "
-            f"the {what.removeprefix('class ')} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            f"no names for prompts; write the names into {places[-1] / CLASS_NAMES}, {how}"
         )
     if len(keys) > 1 and all(map(BEFORE_A_NAME.match, keys)):
         tally.understood(f"the numbers before the names of the {what} are no part of them ({shorten(keys[0])})")
         keys = [BEFORE_A_NAME.sub("", key, count=1) for key in keys]
-    return tuple(clean(key).replace("_", " ") for key in keys)
+    return tuple(clean(key).replace("_", " ").strip() for key in keys)
 
 
 def read_class_names(
@@ -74,7 +77,7 @@ def read_class_names(
         tally.understood(f"the lines of {CLASS_NAMES} begin with the folders that they name")
         return by_folder
     if serial(folders):
-        by_number = sorted(folders, key=lambda folder: int(folder[len(folder.rstrip("0123456789")) :]))
+        by_number = _by_number(folders)
         if by_number != folders:
             raise InputError(
                 f"{file.parent}: {CLASS_NAMES} may be in the order of the letters ({', '.join(folders[:3])}) "
@@ -107,6 +110,13 @@ def are_numbers(folders: list[str]) -> bool:
     word = found[0][1].strip(" _.-").lower()
     counted = len(numbers) > 1 and max(numbers) - min(numbers) + 1 == len(folders)
     return counted or word in ("", "class", "label", "category", "cls", "c", "id")
+
+
+def _by_number(folders: list[str]) -> list[str]:
+    """Names that differ by a number at their end in the order of these; others as they are."""
+    if not serial(folders):
+        return folders
+    return sorted(folders, key=lambda folder: int(folder[len(folder.rstrip("0123456789")) :]))
 
 
 def _by_folder(lines: tuple[str, ...], folders: list[str]) -> tuple[str, ...]:

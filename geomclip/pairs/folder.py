@@ -11,7 +11,7 @@ from geomclip.pairs.beside import Beside, captions_of_record
 from geomclip.pairs.parsing import check_folder, choose_split, clean, counted, numbered, read_json, read_text
 from geomclip.pairs.record import FolderImage, Pair, Pairs
 from geomclip.pairs.source import Source
-from geomclip.pairs.walking import Endings, is_image, one_form, walk
+from geomclip.pairs.walking import Endings, is_image, one_form, seen_instead, walk
 
 RULES = (
     "Images by their endings, in the order of their paths; the subfolder is the label.",
@@ -45,14 +45,15 @@ def read(source: Source, folder: Path) -> Pairs:
                 tally.leave_out("files", reason, "/".join((*parts, name)))
         tally.use("files", len(images) + len(taken - {""}))
     if not found:
-        raise InputError(f"folder:{folder} holds no image (jpg, png, webp, gif, bmp, tiff, avif, ...)" + _seen(tally))
+        raise InputError(f"folder:{folder} holds no image (jpg, png, webp, gif, ...){seen_instead(tally)}")
     pairs = [_pair(folder, *each, beside) for each in sorted(found)]
     beside.tell(tally)
     silent = sum(not pair.captions for pair in pairs)
     if silent == len(pairs):
         raise InputError(
             f"folder:{folder} has {silent} images but no caption: "
-            "each needs a text file of its name (photo.jpg, photo.txt)" + _seen(tally)
+            "each needs a text file of its name beside it (photo.jpg, photo.txt)"
+            f"{_table_in(folder)}{seen_instead(tally)}"
         )
     notes = counted(
         (silent, "{n} images have no text file, or an empty one, and no caption"),
@@ -117,7 +118,9 @@ def _sorted_out(parts: tuple[str, ...], names: list[str], others: Endings) -> tu
     return images, _Texts(texts), _Texts(records)
 
 
-def _seen(tally: Tally) -> str:
-    """What was seen instead, for a refusal."""
-    left_out = [each.sentence(each.count) for each in tally.read().left_out[:3]]
-    return f"; {'; '.join(left_out)}" if left_out else ""
+def _table_in(folder: Path) -> str:
+    """The table of captions in the folder, as datasets' imagefolder has it, and how it is named."""
+    kinds = {f".{kind}": kind for kind in ("csv", "tsv", "jsonl", "json", "parquet")}
+    found = sorted(each for each in folder.iterdir() if each.suffix.lower() in kinds and each.is_file())
+    tables = [each for each in found if each.suffix.lower() != ".json" or each.stem.lower() in ("metadata", "captions")]
+    return f"; if the captions are in {tables[0].name}, {kinds[tables[0].suffix.lower()]}:{tables[0]}" if tables else ""

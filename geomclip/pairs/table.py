@@ -35,6 +35,7 @@ def read(source: Source, place: Path) -> Pairs:
     """The images of a table in the order they first appear, each with the texts of all its rows."""
     tally = Tally()
     table, split, splits = _table(source, place, tally)
+    table = names.with_captions_together(table, source, tally)
     chosen = names.choose_columns(table, source, tally)
     if not table.n_rows:
         raise InputError(f"{table.file} has no rows")
@@ -124,7 +125,7 @@ def _table(source: Source, place: Path, tally: Tally) -> tuple[Table, str, bool]
 def _read(file: Path, source: Source, tally: Tally) -> Table:
     if source.format in separated.OWN:
         return separated.read(file, source, tally)
-    return arrow.read(file) if source.format == "parquet" else json_rows.read(file, tally)
+    return arrow.read(file) if source.format == "parquet" else json_rows.read(file, source, tally)
 
 
 def _column_names(file: Path, source: Source) -> Iterable[str]:
@@ -141,6 +142,7 @@ def _of_split(table: Table, source: Source, tally: Tally) -> tuple[Table, str]:
     for row, value in enumerate(values):
         if type(value) is not str or not value.strip():
             need(value or None, str, entry=f"{table.where(row)}, column {column!r}")
+    values = [value.strip() for value in values]
     split = choose_split(source.split, tuple(dict.fromkeys(values)), name=name)
     rows = [row for row, value in enumerate(values) if value == split]
     return (table if len(rows) == table.n_rows else table.kept(rows)), split

@@ -114,6 +114,12 @@ def images_under(folder: Path, tally: Tally, *, shown: str = "") -> list[Path]:
     return [Path(folder, *parts) for parts in sorted(found)]
 
 
+def seen_instead(tally: Tally) -> str:
+    """What was seen instead, for a refusal."""
+    left_out = [each.sentence(each.count) for each in tally.read().left_out[:3]]
+    return f"; {'; '.join(left_out)}" if left_out else ""
+
+
 def one_form(name: str) -> str:
     """A name in the one of its Unicode forms that is taken for all: a Mac writes é as two characters, others as one."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -31,7 +31,7 @@ from geomclip.pairs.patterns import expand_braces
 from geomclip.pairs.record import Pair, Pairs, Place, stat_if_there
 from geomclip.pairs.source import Source
 from geomclip.pairs.tar_headers import Member, members
-from geomclip.pairs.walking import IMAGE_SUFFIXES, SPLITS, Endings, folders_in
+from geomclip.pairs.walking import IMAGE_SUFFIXES, SPLITS, Endings, folders_in, seen_instead
 
 IMAGE_ENDINGS = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 TEXT_ENDINGS = ("txt", "json", "cls")
@@ -125,7 +125,8 @@ def read(source: Source, folder: Path) -> Pairs:
     tally.use("tars", len(tars))
     tally.use("samples", len(pairs))
     if not pairs:
-        raise InputError(f"{name}: {len(tars)} tars hold {samples} samples but no image (jpg, png, webp, ...)")
+        found = f"{len(tars)} tars hold {samples} samples but no image (jpg, png, webp, ...)"
+        raise InputError(f"{name}: {found}{seen_instead(tally)}")
     beside.tell(tally)
     silent = sum(not pair.captions for pair in pairs)
     if silent == len(pairs):
@@ -156,7 +157,7 @@ def _class_data(source: Source, split: str, pairs: list[Pair], places: tuple[Pat
     if not names:
         raise InputError(
             f"wds:{source.place}: {len(pairs)} images but no caption: each needs a .txt or .json of its key "
-            "(or a .cls, and a classnames.txt beside the tars)"
+            "(or a .cls, and a classnames.txt beside the tars)" + seen_instead(tally)
         )
     classes = distinct(names, tuple(map(str, range(len(names)))))
     labelled = []

@@ -288,3 +288,40 @@ def test_a_parquet_that_unfolds_to_far_more_than_its_size_is_refused(tmp_path):
     torch.save({"image": tensor}, tmp_path / "bomb.pt")
     with pytest.raises(InputError, match="claims the shape"):
         load(tmp_path / "bomb.pt")
+
+
+def test_a_list_of_two_tensors_is_said_to_be_images_and_texts_and_unequal_ones_have_numbers(tmp_path: Path) -> None:
+    rows = torch.eye(4, 6)
+    torch.save([rows, rows.flip(0)], tmp_path / "two.pt")
+    found = load(tmp_path / "two.pt")
+    assert found.text is not None
+    assert torch.equal(found.text, rows.flip(0))
+    assert "two.pt has the shape (2, 4, 6): image rows, then their text rows" in found.made_from["read"]["how"]
+    torch.save((rows[:2], rows), tmp_path / "unlike.pt")
+    with pytest.raises(InputError, match="which of 0, 1 are image rows") as raised:
+        load(tmp_path / "unlike.pt")
+    chosen = re.search(r"columns='([^']+)'", str(raised.value))
+    assert chosen is not None
+    with pytest.raises(InputError, match="4 texts for 2 images"):  # what they are, no longer which
+        load(tmp_path / "unlike.pt", columns=chosen[1])
+
+
+def test_plural_names_of_paths_say_which_rows_are_one_image(tmp_path: Path) -> None:
+    rows, paths = np.eye(4, 6, dtype=np.float32), [f"{row // 3}.jpg" for row in range(12)]
+    np.savez(tmp_path / "e.npz", image_embeddings=rows.repeat(3, 0), text_embeddings=np.ones((12, 6)), paths=paths)
+    found = load(tmp_path / "e.npz")
+    assert (len(found.image), found.image_path[:2]) == (4, ("0.jpg", "1.jpg"))
+    assert "12 image rows of 4 images, repeated for each text" in found.made_from["read"]["how"]
+
+
+@pytest.mark.parametrize("ending", [".pt", ".safetensors"])
+def test_weights_of_a_model_are_no_vectors(tmp_path: Path, ending: str) -> None:
+    file, weights = tmp_path / f"w{ending}", {"visual.proj": torch.eye(4), "ln.weight": torch.ones(4)}
+    if ending == ".pt":
+        torch.save({"state_dict": weights, "epoch": 3}, file)
+    else:
+        save_file(weights, file)
+    with pytest.raises(InputError, match="holds the weights of a model, not vectors: pretrained="):
+        load(file)
+    name = "state_dict.visual.proj" if ending == ".pt" else "visual.proj"
+    assert len(load(file, columns=f"image={name}").image) == 4

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from callers import command_line
+from pair_files import COCO, jpeg, write
 from PIL import Image
 from recorder import Recorder
 from tiny import CONTEXT, DIM, SIDE, TinyEncoder, png, tiny_pairs, tiny_preprocess, tree
@@ -167,6 +168,24 @@ def test_images_of_a_table_that_are_missing_are_said_with_the_folder_searched(tm
         (tmp_path / "there" / f"{k}.png").write_bytes(png(k))
     made = embed(TinyEncoder(), f"csv:{tmp_path / 't.csv'}", out=tmp_path / "more", image_root=tmp_path / "there")
     assert made.image.shape[0] == 8
+
+
+FLICKR8K = {
+    "dataset_flickr8k.json": {
+        "images": [{"filename": f"{k}.jpg", "split": "test", "sentences": [{"raw": f"{k}"}]} for k in range(3)]
+    }
+} | {f"images/{k}.jpg": jpeg() for k in range(3)}
+
+
+@pytest.mark.parametrize(("data", "files", "folder"), [("coco", COCO, "val2017"), ("flickr8k", FLICKR8K, "images")])
+def test_photos_that_a_list_names_and_nobody_has_are_refused_with_the_folder_searched(tmp_path, data, files, folder):
+    write(tmp_path, files)
+    for photo in (tmp_path / folder).iterdir():
+        photo.unlink()
+    with pytest.raises(InputError, match=f"looked for in {re.escape(str(tmp_path / folder))}, place them there$"):
+        embed(TinyEncoder(), data, data_root=tmp_path, out=tmp_path / "store")
+    write(tmp_path, files)
+    assert embed(TinyEncoder(), data, data_root=tmp_path, out=tmp_path / "more").made_from["skipped"] == []
 
 
 def test_more_than_a_tenth_missing_is_an_error_as_soon_as_it_is_certain(tmp_path):

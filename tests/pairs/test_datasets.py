@@ -513,3 +513,9 @@ def test_an_error_names_options_as_who_called_writes_them(tmp_path):
 def test_a_limit_leaves_the_first_images(tmp_path):
     source = Source("coco", data_root=write(tmp_path, COCO))
     assert load_pairs(replace(source, limit=1)).pairs == load_pairs(source).pairs[:1]
+
+
+@pytest.mark.parametrize("data", ["coco", "folder:photos", "emoji"])
+def test_a_folder_of_images_is_refused_for_data_that_are_no_table(tmp_path, data):
+    with pytest.raises(InputError, match=r"image_root is of tables \(csv:, tsv:.*.*; \w+ has its own folder$"):
+        load_pairs(Source(data, image_root=tmp_path))

@@ -1,5 +1,6 @@
 """Folders of images and of classes: what is read, what is left out and counted, what is refused with the way out."""
 
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -325,3 +326,27 @@ def test_class_folders_are_read_whole(tmp_path, names, images, order, deep):
     assert {pair.image_id for pair in pairs.pairs} == set(files)
     assert all(pair.image_id.startswith(f"{pair.label}/") for pair in pairs.pairs)
     assert pairs.read.seen == pairs.read.used
+
+
+@pytest.mark.parametrize(("name", "text"), [("metadata.csv", "file_name,text\na.jpg,x\n"), ("metadata.jsonl", None)])
+def test_a_folder_with_a_table_of_captions_is_refused_and_the_advice_works(tmp_path, name, text):
+    write(tmp_path, {"a.jpg": jpeg(), name: text or '{"file_name": "a.jpg", "text": "x"}'})
+    with pytest.raises(InputError, match=f"if the captions are in {name}, ") as raised:
+        load_pairs(Source(f"folder:{tmp_path}"))
+    advice = re.search(rf"in {name}, (\w+:\S+);", str(raised.value))[1]
+    assert [pair.captions for pair in load_pairs(Source(advice)).pairs] == [("x",)]
+
+
+@pytest.mark.parametrize("folders", [["class_1", "class_2", "class_10"], ["1", "02", "10"], ["n01440764", "n01443537"]])
+def test_folders_called_by_numbers_are_refused_and_the_advice_works(tmp_path, folders):
+    write(tmp_path, {f"{folder}/a.jpg": jpeg() for folder in folders})
+    with pytest.raises(InputError, match="no names for prompts; write the names into ") as raised:
+        load_pairs(Source(f"imagenet-folder:{tmp_path}"))
+    file, how = re.search(r"names into (\S+), (.*)$", str(raised.value)).groups()
+    names = {folder: f"name {place}" for place, folder in enumerate(folders)}
+    write(
+        tmp_path,
+        {file: "".join(f"{f} {name}\n" if "begins with it" in how else f"{name}\n" for f, name in names.items())},
+    )
+    pairs = load_pairs(Source(f"imagenet-folder:{tmp_path}")).pairs
+    assert {pair.image_id.partition("/")[0]: pair.label for pair in pairs} == names

@@ -282,6 +282,41 @@ def test_a_json_array_and_lines_of_json_are_read_under_either_name(tmp_path, kin
     assert "JSON array" in message
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_numbered_columns_are_the_captions_of_each_row_unless_there_is_one_of_that_name(tmp_path, kind):
+    pictures(tmp_path)
+    names = ("image", "caption_0", "caption_2", "caption_10")
+    rows = [("0.jpg", "a", "b", "c"), ("1.jpg", "d", "", "f")]
+    file = tmp_path / f"t.{kind}"
+    if kind == "csv":
+        write(tmp_path, {"t.csv": "\n".join(map(",".join, [names, *rows]))})
+    elif kind == "jsonl":
+        write(tmp_path, {"t.jsonl": "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows)})
+    else:
+        columns = [[cell or None for cell in each] for each in zip(*rows, strict=True)]
+        pyarrow.parquet.write_table(pyarrow.table(columns, names), file)
+    data = f"{kind}:{file}"
+    assert captions(data) == {"0.jpg": ["a", "b", "c"], "1.jpg": ["d", "f"]}
+    assert "columns caption_0 to caption_10 hold the captions of each row" in understood(data)
+    assert captions(data, text_column="caption_10") == {"0.jpg": ["c"], "1.jpg": ["f"]}
+    one = table(tmp_path, "image,caption,caption_0,caption_1\n0.jpg,a,b,c\n")
+    assert captions(one) == {"0.jpg": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"0.jpg": ["a", "b"], "1.jpg": ["c"]}, "is one object, .* one JSON array"),
+        ({"image": {"0": "0.jpg"}, "words": {"0": "a"}}, "is one object"),
+        ({"images": [{"id": 1}], "annotations": [{"id": 1}]}, "seems to be of COCO: coco with the folder"),
+        ({"images": [{"filename": "a.jpg"}], "dataset": "flickr8k"}, "seems to be of Karpathy"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_one_object_in_place_of_rows_is_refused_as_what_it_seems(tmp_path, kind, content, match):
+    check_refused(table(tmp_path, json.dumps(content), f"t.{kind}"), match)
+
+
 # ---- paths
 
 
@@ -307,6 +342,16 @@ def test_a_name_in_the_other_form_of_unicode_is_the_file_on_disk(tmp_path, on_di
     (pair,) = load_pairs(Source(data)).pairs
     assert (pair.image_id, pair.captions) == (name, ("a", "b"))
     assert pair.image.read() == jpeg()
+
+
+def test_white_space_around_a_path_is_nothing_unless_the_disk_has_it(tmp_path):
+    data = table(tmp_path, 'filepath,title\n"0.jpg ",a\n" 1.jpg",b\n" 2.jpg",c\n', names=["0.jpg", "1.jpg", " 2.jpg"])
+    assert captions(data) == {"0.jpg": ["a"], "1.jpg": ["b"], " 2.jpg": ["c"]}
+
+
+def test_white_space_around_the_names_of_splits_is_nothing(tmp_path):
+    data = table(tmp_path, "filepath,title,split\n0.jpg,a,test \n1.jpg,b, test\n2.jpg,c,train\n")
+    assert captions(data) == {"0.jpg": ["a"], "1.jpg": ["b"]}
 
 
 @pytest.mark.parametrize("folder", ["Images", "flickr/images"])

@@ -203,3 +203,9 @@ def test_headers_are_read_as_tarfile_reads_them(tmp_path, names, kind, sort):
         expected = [(each.name.rstrip("/"), each.offset_data, each.size, each.isreg()) for each in archive]
         found = [(each.name.rstrip("/"), each.offset, each.size, each.kind == "file") for each in members(file)]
     assert found == expected
+
+
+def test_a_tar_whose_images_are_all_left_out_says_why(tmp_path):
+    tar = write_tar(tmp_path / "0.tar", {"a.left.jpg": jpeg(), "a.txt": "one"})
+    with pytest.raises(InputError, match=r"but no image .*; 1 members was left out: several dots in the name"):
+        load_pairs(Source(f"wds:{tar}"))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.files.held import READERS, WAY, Entry, Held, held
-from geomclip.embeddings.files.roles import ROLES, ROWS, role_of_rows, roles
+from geomclip.embeddings.files.roles import ROLES, ROWS, is_of_model, role_of_rows, roles
 from geomclip.machine.array_files import check_rows
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import by_number
@@ -30,7 +30,7 @@ RULES = (
     "Equal rows of one image id, or path, are one image with several texts. A file that `save` or `extract` of "
     "geomclip wrote, and a folder of clip-retrieval, say themselves what they hold.",
     "Refused: rows of uint8 (packed bits or quantised numbers have no cosines), pickles, half of a set (image.npy with "
-    "text.npy beside it), rows of which two could be meant.",
+    "text.npy beside it), weights of a model, rows of which two could be meant.",
 )
 
 OTHER_SIDE = {"image": "text", "text": "image"}
@@ -116,19 +116,25 @@ def gathered(path: str | Path, columns: Mapping[str, str]) -> tuple[dict[str, An
 
 
 def _of_file(file: Path, tally: Tally, columns: Mapping[str, str]) -> dict[str, Any]:
-    found = _pairs_in_one(held(file))
+    found = _pairs_in_one(held(file), file, tally)
+    if file.suffix.lower() in TENSORS and not columns and any(map(is_of_model, found)):
+        raise InputError(
+            f"{file} holds the weights of a model, not vectors: {option('pretrained', str(file))} loads them into the "
+            f"architecture that {option('model')} names; {option('columns', 'image=NAME')} reads a matrix all the same"
+        )
     fields = _fields(found, roles(found, file, tally, columns), str(file), tally)
     tally.use("files")
     return fields
 
 
-def _pairs_in_one(found: Held) -> Held:
+def _pairs_in_one(found: Held, file: Path, tally: Tally) -> Held:
     """An array of (2, n, d) as image rows and text rows."""
     if list(found) != [""]:
         return found
     entry = found[""]
     if len(entry.shape) != 3 or entry.shape[0] != 2:
         return found
+    tally.understood(f"{file.name} has the shape {entry.shape}: image rows, then their text rows")
     sides = ((0, "image"), (1, "text"))
     return {name: Entry(entry.shape[1:], entry.kind, lambda i=i: entry.read()[i]) for i, name in sides}  # type: ignore[misc]
 
@@ -205,7 +211,7 @@ def _of_shards(files: Sequence[Path], place: Path, tally: Tally, columns: Mappin
     if len(files) > MOST_FILES:
         raise InputError(f"{place}: {len(files)} files are too many")
     parts: dict[str, list[tuple[Path, Entry]]] = {}
-    opened = [(file, _pairs_in_one(held(file))) for file in files]
+    opened = [(file, _pairs_in_one(held(file), file, tally)) for file in files]
     for file, own in opened:
         for name, entry in own.items():
             parts.setdefault(name or _stem(file), []).append((file, entry))

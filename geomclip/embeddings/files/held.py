@@ -257,6 +257,9 @@ def _flatten(content: Any, name: str, entries: dict[str, Entry], depth: int) -> 
             entries[name] = Entry((len(content),), "U", lambda: list(content))
         elif all(isinstance(each, torch.Tensor) and each.shape == content[0].shape for each in content):
             entries[name] = _entry_of_array(_of_tensor(torch.stack(list(content))))
+        elif all(isinstance(each, torch.Tensor) for each in content):
+            for place, each in enumerate(content[: MOST_NAMES + 1]):
+                _flatten(each, f"{name}.{place}" if name else str(place), entries, depth + 1)
         elif all(isinstance(each, int | float) for each in content):
             entries[name] = _entry_of_array(np.asarray(content))
     elif isinstance(content, int | float):

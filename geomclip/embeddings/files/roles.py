@@ -32,8 +32,11 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "logit_scale": ("logit_scale",),
     "logit_bias": ("logit_bias",),
     "truncated": ("truncated",),
-    "image_id": ("image_id", "img_id", "id", "ids", "key", "uid"),
-    "image_path": ("image_path", "filepath", "file_path", "filename", "file_name", "path"),
+    "image_id": ("image_id", "img_id", "image_ids", "img_ids", "id", "ids", "key", "keys", "uid", "uids"),
+    "image_path": (
+        *("image_path", "filepath", "file_path", "filename", "file_name", "path", "image_name"),
+        *("image_paths", "filepaths", "file_paths", "filenames", "file_names", "paths", "image_names"),
+    ),
     "caption_id": ("caption_id", "sentid", "text_id"),
     "caption": ("caption", "captions", "text", "texts", "title", "sentence", "document", "raw"),
     "classes": ("classes", "class_names", "classnames"),
@@ -82,6 +85,17 @@ def role_of_rows(name: str) -> str | None:
     parts = {plain, *plain.split("_"), re.sub(r"\W+", "_", name.lower())}
     found = [role for role, names in ROWS.items() if parts & set(names)]
     return "class_text" if "class_text" in found else found[0] if len(found) == 1 else None
+
+
+def is_of_model(name: str) -> bool:
+    """Whether a tensor is called as the parameters of a module are.
+
+    Examples
+    --------
+    >>> is_of_model("visual.ln_post.weight"), is_of_model("image_features")
+    (True, False)
+    """
+    return name.startswith(("state_dict.", "model_state_dict.")) or name.endswith((".weight", ".bias"))
 
 
 def chosen_names(columns: Mapping[str, str], held: Held, path: Path) -> dict[str, str]:

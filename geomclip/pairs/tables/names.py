@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ RULES = (
     "file_name, filename, image_name, ...; caption, text, raw, comment, sentence, ...), and said.",
     "Of several such names the one is taken whose cells end as images do; if that does not decide, the table is "
     "refused with their names.",
+    "Where there is none of these, columns caption_0, caption_1, ... are the captions of each row.",
     "A column of parquet or Arrow that holds the images themselves goes before columns of paths.",
     "filepath and filename together, as in Karpathy's lists, are folder and name.",
 )
@@ -39,6 +40,7 @@ TEXT_NAMES = (
 )
 ADDRESS_NAMES = ("url", "image_url", "img_url", "imageurl", "coco_url", "link")
 ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|gcs|hdfs|data|az|abfs):", re.IGNORECASE)
+_NUMBERED = re.compile(r"([A-Za-z][A-Za-z_ ]*?)[_ ]?\d{1,2}")
 SAMPLED = 100
 """Cells by which columns of likely names are told apart."""
 
@@ -99,6 +101,31 @@ def choose_columns(table: Table, source: Source, tally: Tally) -> Chosen:
         if name is not None and name not in table.columns:
             raise _no_column(table.file, name, of, table)
     return Chosen(image, text, folder, label)
+
+
+def with_captions_together(table: Table, source: Source, tally: Tally) -> Table:
+    """The table with one column of lists, where caption_0, caption_1, ... hold the captions of each row."""
+    if source.text_column != Source.text_column or source.text_column in table.columns:
+        return table
+    if not table.n_rows or _named(list(table.columns), TEXT_NAMES):
+        return table
+    series: dict[str, list[str]] = {}
+    for name in table.columns:
+        if (numbered := _NUMBERED.fullmatch(name)) and _named([numbered[1]], TEXT_NAMES):
+            series.setdefault(numbered[1], []).append(name)
+    found = [(name, columns) for name, columns in series.items() if len(columns) > 1]
+    if len(found) != 1 or found[0][0] in table.columns:
+        return table
+    name, columns = found[0]
+    columns.sort(key=lambda column: int(column[len(column.rstrip("0123456789")) :]))
+    if not all(set(map(type, table.columns[column])) <= {str, type(None)} for column in columns):
+        return table
+    tally.understood(f"columns {columns[0]} to {columns[-1]} hold the captions of each row")
+    together = [
+        [cell for cell in cells if cell] for cells in zip(*(table.columns[each] for each in columns), strict=True)
+    ]
+    others = {each: cells for each, cells in table.columns.items() if each not in columns}
+    return replace(table, columns={**others, name: together}, typed=True)
 
 
 def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -34,6 +34,8 @@ _FOR_IMAGES = re.compile(
     r"(?:[a-z0-9]+[_-])?(?:images?|imgs?|photos?|pictures?|pics|jpe?gs?|pngs?|dataset)\d*(?:[_-][a-z0-9]+)?",
     re.IGNORECASE,
 )
+ODD = ("\\", "./", "//", "\n/", "/\n", " \n", "\n ", "\t")
+"""Where none of these is in paths, a line each, each path has one way to be written."""
 TRIED = 20
 """Paths that are looked for in each of them."""
 
@@ -64,7 +66,7 @@ def paths_of(table: Table, column: str, root: Path, tally: Tally, folders: str |
         cells = _without_file(table, column, cells, tally)
         together = "\n".join(cells)
         _refuse_addresses(table, column, cells, root)
-    if together.isascii() and not any(odd in f"\n{together}" for odd in ("\\", "./", "//", "\n/", "/\n")):
+    if together.isascii() and not any(odd in f"\n{together}\n" for odd in ODD):
         return list(cells)
     forms: dict[str, str] = {cell: _one_form(cell, root) for cell in dict.fromkeys(cells)}
     _tell(forms, tally)
@@ -111,6 +113,8 @@ def _one_form(path: str, root: Path) -> str:
     if "\\" in plain and not there:
         plain = plain.replace("\\", "/")
         there = os.path.exists(root / plain)
+    if plain != plain.strip() and not there and os.path.exists(root / plain.strip()):
+        plain, there = plain.strip(), True
     absolute = plain.startswith("/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if not parts:
