@@ -64,7 +64,7 @@ def _captions(
 ) -> dict[int, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Texts and ids of the captions of each image that is listed."""
     entry = f"{file}: annotations"
-    kinds = {"image_id": int, "caption": str, "id": int}
+    kinds = {"image_id": int, **dict.fromkeys(["caption"], str), "id": int}
     images, given, numbers = columns(need(content.get("annotations"), list, entry=entry), kinds, entry=entry)
     texts, ids = stripped(given), list(map(str, numbers))
     captions, used = {}, 0

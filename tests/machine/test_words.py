@@ -53,6 +53,8 @@ def bare_flags(source: str) -> list[str]:
 
 def is_skipped(node: ast.AST) -> bool:
     docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["RULES"]:
+        return True  # lines of docs/formats.md, which speaks of commands
     return docstring or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "typed")
 
 
