@@ -121,15 +121,15 @@ def prepare(data: str, folder: Path, *, data_root: Path | None, limit: int | Non
 def write_table(file: Path, splits: dict[str, list[Any]]) -> None:
     """A csv that `--data csv:FILE` reads: filepath, title, split; a row a caption."""
     from geomclip.machine.files import atomic_bytes, atomic_write
-    from geomclip.pairs import ImageFile
+    from geomclip.pairs.record import FolderImage, ImageFile
 
     rows = [("filepath", "title", "split")]
     for split, pairs in splits.items():
         for place, pair in enumerate(pairs):
-            if isinstance(pair.image, ImageFile):
+            if isinstance(pair.image, ImageFile | FolderImage):
                 path = pair.image.file.resolve()
             else:
-                path = file.parent / "images" / f"{split}-{place:05}.png"
+                path = file.parent / "images" / f"{file.stem}-{split}-{place:05}.png"
                 if not path.exists():
                     atomic_bytes(path, pair.image.read())
             rows += [(os.path.relpath(path, file.parent), caption, split) for caption in pair.captions]
