@@ -376,6 +376,13 @@ def test_the_plane_of_alignment_and_uniformity_has_points_and_the_path() -> None
     assert len(interactive.alignment_uniformity({"only": (1, -1)}).data) == 1
 
 
+def test_spectra_of_two_sides_have_the_colours_of_their_modality_and_the_second_is_dashed() -> None:
+    names = ("images before", "texts before", "images after", "texts after")
+    lines = [trace.line for trace in interactive.spectrum({name: [0.6, 0.4] for name in names}).data]
+    assert [line.color for line in lines] == [theme.IMAGE, theme.TEXT] * 2
+    assert [line.dash for line in lines] == ["solid", "solid", "dash", "dash"]
+
+
 def test_a_spectrum_leaves_out_what_a_logarithm_cannot_show() -> None:
     figure = interactive.spectrum({"images": [0.5, 0.5, 0.0], "texts": [0.7, 0.2, 0.1]})
     assert [len(trace.y) for trace in figure.data] == [2, 3]

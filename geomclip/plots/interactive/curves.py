@@ -37,7 +37,7 @@ def spectrum(values: Mapping[str, ArrayLike], title: str = "") -> Figure:
     Parameters
     ----------
     values : mapping of name to array
-        "images", "texts": largest first.
+        "images", "texts", or names that begin so: largest first.
     title : str
 
     Returns
@@ -45,17 +45,20 @@ def spectrum(values: Mapping[str, ArrayLike], title: str = "") -> Figure:
     plotly.graph_objects.Figure
     """
     figure = go.Figure()
+    before: list[str] = []  # colours that were there: the second side of a modality is dashed
     for name, each in values.items():
+        color = IMAGE if name.startswith("image") else TEXT if name.startswith("text") else AFTER
         found = np.asarray(each, dtype=np.float64)
         kept = found[found > 0]  # a logarithmic axis has no place for the others
         figure.add_scatter(
             x=np.arange(1, len(kept) + 1, dtype=np.int32),
             y=typed(kept),
             mode="lines",
-            line={"width": 2.5, "color": {"images": IMAGE, "texts": TEXT}.get(name)},
+            line={"width": 2.5, "color": color, "dash": "dash" if color in before else "solid"},
             name=plain(name),
             hovertemplate="%{y:.3g}",
         )
+        before.append(color)
     arrange_chart(figure, title, "rank of the singular value", "share of their sum", hovermode="x unified")
     figure.update_xaxes(type="log", dtick=1)
     figure.update_yaxes(type="log", dtick=1, exponentformat="power")
