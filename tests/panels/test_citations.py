@@ -148,3 +148,8 @@ def test_several_things_are_cited_together() -> None:
 def test_the_entry_of_geomclip_has_its_version_and_no_address() -> None:
     assert f"version = {{{gc.__version__}}}" in cite()
     assert "http" not in cite()
+
+
+@pytest.mark.parametrize(("name", "method"), [("HeatGeodesic", "heat-geodesic"), ("SphericalMDS", "angles")])
+def test_a_projection_is_cited_by_its_class_too(name: str, method: str) -> None:
+    assert gc.cite(name) == gc.cite(method)

@@ -228,6 +228,10 @@ class Run(Protocol):
         """Before and after."""
 
 
+CLASSES = {"SphericalMDS": "angles"}
+"""Projections whose class has another name than their method, but for - and capitals."""
+
+
 def cite(*what: Any) -> str:
     """BibTeX of the sources of what is named, or of all numbers of a result; each entry once.
 
@@ -235,7 +239,7 @@ def cite(*what: Any) -> str:
     ----------
     *what : str, Panel, Comparison, Map, EmbeddingSet, result of finetune, or a list of them
         Names are keys of numbers, functions of `geomclip.metrics` and `geomclip.losses`, methods of finetune and of
-        projections, and data sets. Nothing: geomclip itself.
+        projections (or their classes), and data sets. Nothing: geomclip itself.
 
     Returns
     -------
@@ -300,6 +304,7 @@ def _stems(name: str) -> Iterator[str]:
     """The name, and what it is of whichever direction, modality and size."""
     base = name.removesuffix(f"@{FIXED_SIZE}")
     yield base
+    yield CLASSES.get(base, re.sub("(?<=[a-z])(?=[A-Z])", "-", base).lower())
     yield from (base.removeprefix(side) for side in SIDES if base.startswith(side))
     yield from (base.removesuffix(cloud) for cloud in CLOUDS if base.endswith(cloud))
 
