@@ -7,7 +7,9 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,7 @@ PATHS: dict[str, Any] = {
     "m2mix x10": (0, (5, 1, 1, 1)),
     "m3mix x10": (0, (1, 1)),
 }
+PREFIX = "finetune_methods_"
 WIDTH = 3.4  # inches: a column of a two-column paper
 
 
@@ -115,7 +118,7 @@ def number(value: float | None) -> float:
 
 
 def report(study: Path, out: Path) -> None:
-    """Write OUT/finetune_methods*.md, .csv and .png for every data set of a study."""
+    """Write OUT/finetune_methods*.md, .csv, .png (where methods end) and _ways.png for every data set of a study."""
     from geomclip.machine.files import atomic_bytes
 
     for folder in sorted(each for each in study.iterdir() if (each / "runs").is_dir()):
@@ -123,11 +126,12 @@ def report(study: Path, out: Path) -> None:
         if not kept:
             continue
         runs = Runs(folder.name, kept)
-        stem = out / f"finetune_methods_{folder.name}"
+        stem = out / f"{PREFIX}{folder.name}"
         parts = [table(runs), choices(runs), claims(runs), equal_rates(runs), hardness(runs)]
         atomic_bytes(stem.with_suffix(".md"), ("\n".join(parts)).encode())
         atomic_bytes(stem.with_suffix(".csv"), as_csv(runs).encode())
-        draw(runs, stem.with_suffix(".png"))
+        draw_ends(stem.with_suffix(".csv"), stem.with_suffix(".png"))
+        draw_ways(runs, stem.with_name(f"{stem.name}_ways.png"))
 
 
 # --------------------------------------------------------------------------------------------------------- tables
@@ -229,11 +233,13 @@ def hardness(runs: Runs) -> str:
 
 
 def as_csv(runs: Runs) -> str:
-    """Every run: its trial, its score on val, and its numbers on test."""
+    """The base model and every run: its trial, its score on val, and its numbers on test."""
     buffer = io.StringIO()
     keys = [key for _, key, *_ in COLUMNS]
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["method", "lr", "seed", "chosen", "val_score", "logit_scale", *keys, "seconds"])
+    start = [f"{value:.6g}" for key in keys for value in runs.values("base", key)]
+    writer.writerow(["base", "", "", 1, "", "", *start, ""])
     for method in runs.methods():
         taken = [each["trial"] for each in runs.chosen(method)]
         for each in (run for run in runs.runs if run["trial"]["method"] == method):
@@ -247,8 +253,61 @@ def as_csv(runs: Runs) -> str:
 # --------------------------------------------------------------------------------------------------------- figure
 
 
-def draw(runs: Runs, file: Path) -> None:
-    """Above the way of three methods across the plane of both losses, below where all methods end, a line each."""
+def draw_ways(runs: Runs, file: Path) -> None:
+    """The way of a few methods across the plane of both losses, while training."""
+    with picture(file, 2.6) as figure:
+        axes = figure.subplots()
+        for method in runs.methods():
+            if method not in PATHS:
+                continue
+            for each in runs.chosen(method):
+                way = [(probe["uniformity_joint"], probe["alignment"]) for _, probe in each["path"]]
+                colour, marker = STYLES[method]
+                style = {"color": colour, "linestyle": PATHS[method], "linewidth": 1.1}
+                axes.plot(*zip(*way, strict=True), **style)  # its end tells whose it is
+                axes.plot(*way[-1], marker, color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
+        start = runs.chosen("ft")[0]["path"][0][1]
+        axes.plot(start["uniformity_joint"], start["alignment"], "*", color=STYLES["base"][0], markersize=10)
+        axes.set_title(f"{runs.name}: while training, {len(runs.chosen('ft'))} seeds (probe set of val)")
+        axes.set(xlabel="uniformity, both modalities (← more even)", ylabel="alignment (↓ closer)")
+
+
+def draw_ends(table: Path, file: Path) -> None:
+    """Alignment and uniformity on test from the CSV, means and standard deviations over seeds: a line a method."""
+    with table.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["chosen"] == "1"]
+    methods = [method for method in STYLES if method in {row["method"] for row in rows}]
+    with picture(file, 0.7 + 0.17 * len(methods)) as figure:
+        below = figure.subplots(1, 2, sharey=True)
+        for axes, key, label in zip(
+            below, ("alignment", "uniformity_joint"), ("alignment (← closer)", "uniformity (← even)"), strict=True
+        ):
+            for place, method in enumerate(methods):
+                values = [float(row[key]) for row in rows if row["method"] == method]
+                colour, marker = STYLES[method]
+                axes.errorbar(
+                    statistics.fmean(values),
+                    place,
+                    xerr=statistics.stdev(values) if len(values) > 1 else 0,
+                    color=colour,
+                    marker=marker,
+                    markersize=8 if marker == "*" else 5,
+                    markeredgecolor="white",
+                    markeredgewidth=0.5,
+                    linewidth=0.8,
+                )
+            axes.set(xlabel=label)
+            axes.grid(axis="y", color="0.9", linewidth=0.6)
+            axes.set_axisbelow(True)
+        below[0].set_yticks(range(len(methods)), methods)
+        below[0].invert_yaxis()
+        name = table.stem.removeprefix(PREFIX)
+        below[0].set_title(f"{name}: where all methods end (test, ± std. dev.)", loc="left")
+
+
+@contextmanager
+def picture(file: Path, height: float) -> Iterator[Any]:
+    """A figure as wide as a column, written as PNG at the end."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -257,55 +316,15 @@ def draw(runs: Runs, file: Path) -> None:
     from geomclip.machine.files import atomic_write
 
     plt.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7})
-    methods = len(runs.methods()) + 1
-    heights = 2.6, 0.7 + 0.17 * methods
-    figure = plt.figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=heights)
-    above, below = upper.subplots(), lower.subplots(1, 2, sharey=True)
-    for method in runs.methods():
-        if method not in PATHS:
-            continue
-        for each in runs.chosen(method):
-            way = [(probe["uniformity_joint"], probe["alignment"]) for _, probe in each["path"]]
-            colour, marker = STYLES[method]
-            style = {"color": colour, "linestyle": PATHS[method], "linewidth": 1.1}
-            above.plot(*zip(*way, strict=True), **style)  # its end tells whose it is
-            above.plot(*way[-1], marker, color=colour, markersize=5, markeredgecolor="white", markeredgewidth=0.5)
-    start = runs.chosen("ft")[0]["path"][0][1]
-    above.plot(start["uniformity_joint"], start["alignment"], "*", color=STYLES["base"][0], markersize=10)
-    above.set_title(f"{runs.name}: while training, {len(runs.chosen('ft'))} seeds (probe set of val)")
-    above.set(xlabel="uniformity, both modalities (← more even)", ylabel="alignment (↓ closer)")
-    ends(runs, below)
-    for axes in (above, *below):
+    figure = plt.figure(figsize=(WIDTH, height), layout="constrained")
+    yield figure
+    for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     with atomic_write(file) as out:
         figure.savefig(out, format="png", dpi=300)
     plt.close(figure)
 
 
-def ends(runs: Runs, below: Sequence[Any]) -> None:
-    """Alignment and uniformity on test, means and standard deviations over seeds: a named line a method."""
-    methods = ["base", *runs.methods()]
-    for axes, key, label in zip(
-        below, ("alignment", "uniformity_joint"), ("alignment (← closer)", "uniformity (← even)"), strict=True
-    ):
-        for place, method in enumerate(methods):
-            values = runs.values(method, key)
-            colour, marker = STYLES[method]
-            axes.errorbar(
-                statistics.fmean(values),
-                place,
-                xerr=statistics.stdev(values) if len(values) > 1 else 0,
-                color=colour,
-                marker=marker,
-                markersize=8 if marker == "*" else 5,
-                markeredgecolor="white",
-                markeredgewidth=0.5,
-                linewidth=0.8,
-            )
-        axes.set(xlabel=label)
-        axes.grid(axis="y", color="0.9", linewidth=0.6)
-        axes.set_axisbelow(True)
-    below[0].set_yticks(range(len(methods)), methods)
-    below[0].invert_yaxis()
-    below[0].set_title("where all methods end (test, ± std. dev.)", loc="left")
+if __name__ == "__main__":  # python analyses/finetune_methods_report.py figures/finetune_methods_emoji.csv
+    for name in sys.argv[1:]:
+        draw_ends(Path(name), Path(name).with_suffix(".png"))
