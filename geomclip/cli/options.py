@@ -167,7 +167,7 @@ COMPARE = [
     ),
     choice("--resample", ["gallery", "queries"], "Over other images as both, or other queries to this one.", "gallery"),
     *gates(OF_CHANGES),
-    *outs("Write the comparison: .json, .csv, .md, .tex, or .html (a page) by its name"),
+    *outs("Write the comparison: .json, .csv, .md (of more than two these), .tex, or .html (a page) by its name"),
     *PAGE,
     FULL,
     *NAMES,
