@@ -148,10 +148,10 @@ def measure(context: click.Context, /, **options: Any) -> None:
     sys.stdout.flush()  # the numbers are out, whatever befalls the files
     for out in others(options["out"]):
         panel.save(out)
-    with progress_bar(**picked(options, PROGRESS)) as progress:
-        for out in pages(options["out"]):
-            from geomclip.reports import report as write_page
+    for out in pages(options["out"]):
+        from geomclip.reports import report as write_page
 
+        with progress_bar(**picked(options, PROGRESS)) as progress:
             write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=context.obj)
     conclude(options, panel.failure, partial(summary.of_panel, panel, "geomclip measure"))
 

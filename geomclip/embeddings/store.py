@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geomclip.embeddings.files.gather import columns_of, gathered
+from geomclip.embeddings.files.gather import columns_of, gathered, texts_of
 from geomclip.embeddings.files.settle import check_logit_scale, settled
 from geomclip.embeddings.layouts import UNKNOWN, fields_of_clip_retrieval, fields_of_store, write_store
 from geomclip.embeddings.record import STRINGS, EmbeddingSet
@@ -228,10 +228,7 @@ def _joined(parts: Sequence[NDArray[Any]], dtype: torch.dtype | None) -> NDArray
 def _strings(array: NDArray[Any], name: str) -> list[str]:
     if array.ndim != 1:
         raise InputError(f"{name} must be one-dimensional, got shape {array.shape}")
-    try:
-        return [value.decode() if isinstance(value, bytes) else str(value) for value in array.tolist()]
-    except UnicodeDecodeError as problem:
-        raise InputError(f"{name} is not UTF-8 ({problem})") from problem
+    return texts_of(array, name)
 
 
 def _checked(path: Path, fields: dict[str, Any]) -> EmbeddingSet:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
+from geomclip.panels.lines import markdown_row
 from geomclip.panels.short import ARROW
 from geomclip.panels.shown import Shown
 from geomclip.panels.tables import footnotes, grouped, header, heading, legend, row
 
 SUFFIXES = (".json", ".csv", ".md", ".tex")
-BAR = "\\|"
-"""A bar inside a cell of Markdown."""
 
 
 def panel_csv(panel: Shown) -> str:
@@ -66,11 +65,6 @@ def panel_markdown(panel: Shown) -> str:
 def panel_latex(panel: Shown) -> str:
     """The chosen rows as a table for a paper."""
     return panel.to_latex()
-
-
-def markdown_row(cells: tuple[str, ...]) -> str:
-    """A row of a table in Markdown."""
-    return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
 
 
 def save(panel: Shown, path: Path) -> Path:

@@ -67,6 +67,22 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a table in Markdown; a bar inside a cell parts nothing.
+
+    Examples
+    --------
+    >>> print(markdown_row(["a|b", "1"]))
+    | a\\|b | 1 |
+    """
+    return f"| {' | '.join(in_cell(cell) for cell in cells)} |"
+
+
+def in_cell(text: str) -> str:
+    """Text in which a table of Markdown sees no bar."""
+    return text.replace("|", "\\|")
+
+
 def told_apart(names: Sequence[str], length: int | None = None) -> list[str]:
     """Names, all different, in so few characters if need be: cut at the end, else in the middle, or counted.
 

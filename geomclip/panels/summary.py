@@ -8,8 +8,8 @@ from geomclip.panels import chosen
 from geomclip.panels.comparison import tables as of_changes
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.comparison.several import Comparisons
-from geomclip.panels.documents import markdown_row
 from geomclip.panels.gates import CONDITION, Outcome
+from geomclip.panels.lines import markdown_row
 from geomclip.panels.record import Panel
 from geomclip.panels.tables import footnotes, header, row
 

@@ -324,11 +324,12 @@ def _read(entry: Entry, role: str, name: str) -> Any:
             raise InputError(f"{name} must be one number, got {array.dtype} of shape {array.shape}")
         return float(array.reshape(()))
     if role in ("image_id", "image_path", "caption_id", "caption", "classes"):
-        return _texts(value, name)
+        return texts_of(value, name)
     return value
 
 
-def _texts(value: Any, name: str) -> list[str]:
+def texts_of(value: Any, name: str) -> list[str]:
+    """Texts, bytes or numbers as texts; InputError for bytes that are not UTF-8, `name` begins the message."""
     values = value if isinstance(value, list) else np.asarray(value).tolist()
     try:
         return [each.decode() if isinstance(each, bytes) else str(each) for each in values]
@@ -343,7 +344,7 @@ def _columns(found: Held, taken: set[str], n: int, place: str, tally: Tally) -> 
         if name in taken or not name:
             continue
         if entry.shape == (n,) and entry.kind in "USiub":
-            columns[name] = _texts(entry.read(), f"{place}: {name}")
+            columns[name] = texts_of(entry.read(), f"{place}: {name}")
         else:
             reason = "other rows" if entry.is_rows else "no text or whole number for each image"
             tally.leave_out("columns", reason, name)

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from geomclip.panels.comparison.answer import Answer
-from geomclip.panels.lines import Line
+from geomclip.panels.lines import Line, markdown_row
 
 TITLE = "Other data, not trained on"
-BAR = "\\|"
-"""A bar inside a cell of Markdown."""
 HEADS = ("metric", "before", "after", "change", "95 % interval")
 STYLES = {"better": "bold green", "worse": "bold red", "at chance": "dim"}
 """Of the first line, by the word of the headline; others are bold."""
@@ -56,7 +54,7 @@ def other_markdown(others: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
     if not others:
         return []
     rows = [
-        f"| {' | '.join(' '.join(cell.split()).replace('|', BAR) for cell in (name, *cells))} |"
+        markdown_row(" ".join(cell.split()) for cell in (name, *cells))
         for name, some in others.items()
         for cells in some
     ]

@@ -20,8 +20,6 @@ ECE = ("text_retrieval_ece", "image_retrieval_ece", "zeroshot_ece")
 CLOUDS = ("image", "text")
 NARROW = 3 / 4
 """A cloud is called narrowed if 1 - mean cosine falls below this part of what it was, widened if it was below it."""
-ONE_POINT = 0.995
-"""Mean cosine of a cloud whose rows, two by two, are 6° apart: near enough to one point."""
 ONE_DIRECTION = 2.0
 """Effective rank of a cloud that uses less than a second direction as much as the first."""
 GAP_MOVED = 0.05

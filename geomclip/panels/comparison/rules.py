@@ -14,7 +14,6 @@ from geomclip.panels.comparison.answer import Answer, Finding
 from geomclip.panels.comparison.facts import (
     NARROW,
     ONE_DIRECTION,
-    ONE_POINT,
     Facts,
     all_same,
     beyond_chance,
@@ -24,6 +23,7 @@ from geomclip.panels.comparison.facts import (
 )
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.record import Panel
+from geomclip.panels.standouts import ONE_POINT
 
 GOOD = {"retrieval": ("up",), "primary": ("better",), "calibration": ("better",), "other data": ("gained",)}
 BAD = {"retrieval": ("down",), "primary": ("worse",), "calibration": ("worse",), "other data": ("forgot",)}

@@ -16,10 +16,10 @@ from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.panels.chosen import digits, label, short_label, written
 from geomclip.panels.comparison import short, tables
 from geomclip.panels.comparison.answer import LABEL
-from geomclip.panels.comparison.blocks import BAR, STYLES
+from geomclip.panels.comparison.blocks import STYLES
 from geomclip.panels.comparison.short import MARKS, marked
 from geomclip.panels.comparison.shown import Change, Changes
-from geomclip.panels.lines import Line, in_blocks, plain, shortened, told_apart
+from geomclip.panels.lines import Line, in_blocks, in_cell, markdown_row, plain, shortened, told_apart
 from geomclip.panels.short import NARROW, PERCENT, left_out, with_unit
 from geomclip.panels.tables import NAME, html_row
 
@@ -187,19 +187,15 @@ def several_markdown(runs: Runs) -> str:
     """A table of the ten numbers of all runs, then the tables of each."""
     names = [runs.reference, *(each for name in runs.comparisons for each in (name, "change"))]
     lines = [f"- {line}" for line in (*header(runs), *notes(runs))]
-    lines += ["", f"| metric | {' | '.join(map(_in_markdown, names))} |", f"|---|{'--:|' * len(names)}"]
+    lines += ["", markdown_row(["metric", *names]), f"|---|{'--:|' * len(names)}"]
     for key in keys_of(runs):
-        lines.append(f"| {' | '.join((_in_markdown(label(key)), *_wide(key, runs)))} |")
+        lines.append(markdown_row([label(key), *_wide(key, runs)]))
     lines += ["", f"{LEGEND} {POINTS}"]
     lines = [line.replace("<", "&lt;") for line in lines]
     for name, comparison in runs.comparisons.items():
-        heading = f"## {_in_markdown(name)}".replace("<", "&lt;")
+        heading = f"## {in_cell(name)}".replace("<", "&lt;")
         lines += ["", heading, "", tables.comparison_markdown(comparison).rstrip()]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _in_markdown(text: str) -> str:
-    return text.replace("|", BAR)
 
 
 def _wide(key: str, runs: Runs) -> list[str]:

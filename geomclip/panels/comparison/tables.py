@@ -18,7 +18,7 @@ from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison import short
 from geomclip.panels.comparison.short import STYLES
 from geomclip.panels.comparison.shown import Change, Changes
-from geomclip.panels.lines import Line, plain
+from geomclip.panels.lines import Line, markdown_row, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.short import ARROW
 from geomclip.panels.tables import COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
@@ -248,12 +248,12 @@ def comparison_markdown(comparison: Changes) -> str:
             continue
         lines += ["", f"**{name}**"] if name else []
         heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
-        lines += ["", f"| {' | '.join(heads)} |", "|---|---|--:|--:|--:|--:|--:|---|"]
+        lines += ["", markdown_row(heads), "|---|---|--:|--:|--:|--:|--:|---|"]
         for key in keys:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
             texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", q, row.verdict)
-            lines.append(f"| {' | '.join(cell.replace('|', forms.BAR) for cell in texts)} |")
+            lines.append(markdown_row(texts))
     lines += forms.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
     lines += ["", " ".join(legend(comparison)), "", *(f"- {note}" for note in comparison.notes)]
     for name, group in comparison.groups.items():

@@ -15,7 +15,9 @@ from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import near
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import change, chosen, decimals, is_share, label, written
+from geomclip.panels.comparison.shown import Change
 from geomclip.panels.intervals import Interval
+from geomclip.panels.lines import markdown_row
 from geomclip.panels.papers import latex
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ SUFFIXES = (".tex", ".md", ".csv")
 ARROW = {"lower": " ↓", "higher": " ↑", "": ""}
 LOPSIDED = 0.15
 """A number further from the middle of its interval than this part of half of it has both ends in place of ±."""
-BAR = "\\|"
-"""A bar inside a cell of Markdown."""
 
 
 class Column(Protocol):
@@ -41,34 +41,6 @@ class Column(Protocol):
     @property
     def ci(self) -> Mapping[str, Interval]:
         """Key to the ends of its interval."""
-
-
-class Change(Protocol):
-    """What a row shows of a comparison."""
-
-    @property
-    def before(self) -> float | None:
-        """The number before."""
-
-    @property
-    def after(self) -> float | None:
-        """The number after."""
-
-    @property
-    def difference(self) -> float | None:
-        """After - before."""
-
-    @property
-    def ci(self) -> Interval | None:
-        """Of the difference."""
-
-    @property
-    def verdict(self) -> str:
-        """Whether it is better."""
-
-    @property
-    def primary(self) -> bool:
-        """Whether its key was named before looking."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +105,8 @@ class Table:
         """The table in Markdown."""
         lines = [["", *self.names], ["---", *["--:"] * len(self.names)]]
         lines += [[titled(key), *(self._text(key, place, "**") for place in self._places)] for key in self.rows]
-        cells = ([" ".join(cell.split()).replace("|", BAR).replace("<", "&lt;") for cell in line] for line in lines)
-        return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+        cells = ([" ".join(cell.split()).replace("<", "&lt;") for cell in line] for line in lines)
+        return "".join(f"{markdown_row(line)}\n" for line in cells)
 
     def to_csv(self) -> str:
         """A line a row and column, numbers to the last digit."""
