@@ -156,6 +156,7 @@ def one(name: str, way: str, place: Path) -> None:
     """Time one way of one part; a line of JSON."""
     part = PARTS[name]
     # imports are no part of reading
+    import msgspec  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     import geomclip.pairs  # noqa: F401

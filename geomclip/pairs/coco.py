@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Set
 from pathlib import Path
-from typing import Any
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.tally import Tally
-from geomclip.pairs.parsing import all_inside, choose_split, columns, counted, grouped, need, read_json, stripped
+from geomclip.pairs.parsing import all_inside, choose_split, counted, grouped, json_columns, stripped
 from geomclip.pairs.record import FolderImage, Pair, Pairs
 from geomclip.pairs.source import Source
 
 SPLITS = ("train", "val")
 YEARS = (2017, 2014)  # the images of both are the same, their splits are not
 LICENCE = "annotations CC BY 4.0; photos under their owners' Flickr terms"
+
+KINDS = {
+    "images": {"id": int, "file_name": str},
+    "annotations": {"image_id": int, "caption": str, "id": int},
+}
+"""What is read of an annotation file."""
 
 RULES = (
     "annotations/captions_SPLIT2017.json beside SPLIT2017/, else those of 2014; where both are there, 2017.",
@@ -48,52 +53,45 @@ def read(source: Source, root: Path) -> Pairs:
         raise NotAvailableError(
             f"the photos are not at {folder}: {way_out if year == YEARS[0] else 'place them there'}"
         )
-    content = need(read_json(file), dict, entry=str(file))
-    images = _images(content, file=file, folder=folder)
-    captions = _captions(content, images.keys(), file, tally)
-    nothing: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    pairs = [Pair(str(image_id), image, *captions.get(image_id, nothing)) for image_id, image in images.items()]
+    (ids, names), (image_of, given, numbers) = json_columns(file, KINDS)
+    images = _images(ids, names, file=file, folder=folder)
+    texts = stripped(given)
+    captioned = _captioned(image_of, texts, set(ids), file, tally)
+    of_image = [captioned.get(image_id, []) for image_id in ids]
+    captions = [tuple([texts[row] for row in rows]) for rows in of_image]
+    caption_ids = [tuple([str(numbers[row]) for row in rows]) for rows in of_image]
+    pairs = list(map(Pair, map(str, ids), images, captions, caption_ids))
     tally.use("images", len(pairs))
-    notes = counted((sum(not pair.captions for pair in pairs), "{n} images have no caption"))
+    notes = counted((captions.count(()), "{n} images have no caption"))
     read = tally.read()
     return Pairs(source.data, split, pairs, licence=LICENCE, language="en", notes=notes, read=read, root=folder)
 
 
-def _captions(
-    content: dict[str, Any], listed: Set[int], file: Path, tally: Tally
-) -> dict[int, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Texts and ids of the captions of each image that is listed."""
-    entry = f"{file}: annotations"
-    kinds = {"image_id": int, **dict.fromkeys(["caption"], str), "id": int}
-    images, given, numbers = columns(need(content.get("annotations"), list, entry=entry), kinds, entry=entry)
-    texts, ids = stripped(given), list(map(str, numbers))
-    captions, used = {}, 0
-    of_image = grouped(images)
-    for image_id in sorted(of_image.keys() - listed):
-        rows = of_image.pop(image_id)
+def _captioned(
+    image_of: list[int], texts: list[str], listed: Set[int], file: Path, tally: Tally
+) -> dict[int, list[int]]:
+    """The annotations of each image that is listed, those without a text left out."""
+    captioned = grouped(image_of)
+    for image_id in sorted(captioned.keys() - listed):
+        rows = captioned.pop(image_id)
         reason = f"of images that {file.name} does not list"
         tally.leave_out("captions", reason, f"annotations[{rows[0]}]", len(rows))
-    for image_id, rows in of_image.items():
-        kept = [row for row in rows if texts[row]]
-        if len(kept) < len(rows):
-            first = next(row for row in rows if not texts[row])
-            tally.leave_out("captions", "empty", f"annotations[{first}]", len(rows) - len(kept))
-        captions[image_id] = (tuple([texts[row] for row in kept]), tuple([ids[row] for row in kept]))
-        used += len(kept)
-    tally.use("captions", used)
-    return captions
+    if not all(texts):
+        for image_id, rows in captioned.items():
+            captioned[image_id] = [row for row in rows if texts[row]]
+            if empty := [row for row in rows if not texts[row]]:
+                tally.leave_out("captions", "empty", f"annotations[{empty[0]}]", len(empty))
+    tally.use("captions", sum(map(len, captioned.values())))
+    return captioned
 
 
-def _images(content: dict[str, Any], *, file: Path, folder: Path) -> dict[int, FolderImage]:
-    """The images that the annotation file lists, by id."""
-    entry = f"{file}: images"
-    ids, names = columns(need(content.get("images"), list, entry=entry), {"id": int, "file_name": str}, entry=entry)
+def _images(ids: list[int], names: list[str], *, file: Path, folder: Path) -> list[FolderImage]:
+    """The images that the annotation file lists."""
+    entry, root = f"{file}: images", folder.parent
     if not ids:
         raise InputError(f"{file} lists no images")
     if len(set(ids)) < len(ids):
         twice = next(rows[1] for rows in grouped(ids).values() if len(rows) > 1)
         raise InputError(f"{entry}[{twice}]: the image id {ids[twice]} is there twice")
     all_inside(folder, names, entry=lambda row: f"{entry}[{row}].file_name")
-    return {
-        image_id: FolderImage(folder.parent, f"{folder.name}/{name}") for image_id, name in zip(ids, names, strict=True)
-    }
+    return [FolderImage(root, f"{folder.name}/{name}") for name in names]

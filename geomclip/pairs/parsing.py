@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -161,6 +162,34 @@ def need(value: Any, kind: type[T], *, entry: str) -> T:
     kinds = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
     found = "missing" if value is None else shorten(value)
     raise InputError(f"{entry} should be {kinds.get(kind, kind.__name__)}, is {found}")
+
+
+def json_columns(file: Path, lists: Mapping[str, Mapping[str, type]]) -> list[list[list[Any]]]:
+    """Of a JSON object in a file the lists with these names, and of the objects in each the values of each name.
+
+    What is of its kind is decoded straight into rows of these values; all else goes the slower way, which knows what
+    to say of it.
+    """
+    data = read_bytes(file, limit=MAX_JSON_BYTES)
+    if (found := _decoded(data, lists)) is not None:
+        return found
+    content = need(parse_json(data, name=str(file)), dict, entry=str(file))
+    return [
+        columns(need(content.get(name), list, entry=f"{file}: {name}"), kinds, entry=f"{file}: {name}")
+        for name, kinds in lists.items()
+    ]
+
+
+def _decoded(data: bytes, lists: Mapping[str, Mapping[str, type]]) -> list[list[list[Any]]] | None:
+    import msgspec
+
+    kind_of = {name: msgspec.defstruct(name, kinds.items(), gc=False) for name, kinds in lists.items()}
+    whole = msgspec.defstruct("whole", [(name, list[kind]) for name, kind in kind_of.items()])  # type: ignore[valid-type]
+    try:
+        content = msgspec.json.decode(data, type=whole)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return [[list(map(attrgetter(name), getattr(content, each))) for name in kinds] for each, kinds in lists.items()]
 
 
 def columns(rows: Sequence[Any], kinds: Mapping[str, type], *, entry: str) -> list[list[Any]]:

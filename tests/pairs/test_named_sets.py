@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pair_files import jpeg, write
 
 from geomclip.machine.errors import InputError
-from geomclip.pairs import Source, load_pairs
+from geomclip.pairs import Source, load_pairs, parsing
 
 quick = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -112,3 +112,47 @@ def test_class_labels_in_parquet_are_read_whole_and_with_a_fault_refused(tmp_pat
     labels[row] = data.draw(st.sampled_from([-1, len(classes), None]))
     written(labels)
     check_refused(Source(f"parquet:{file}"), str(file), f"row {row}, column 'label'")
+
+
+FAULTLESS = '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"id": 2, "image_id": 1, "caption": "%s"}]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "caption"),
+    [
+        (FAULTLESS % "a cat", "a cat"),
+        (FAULTLESS % "\\ud800 cat", "\ufffd cat"),
+        ("\ufeff" + FAULTLESS % "a cat", "a cat"),
+        (FAULTLESS.replace('"id": 2', '"id": 7, "area": NaN, "id": 2') % "a cat", "a cat"),
+    ],
+    ids=["plain", "half a surrogate pair", "byte order mark", "NaN beside"],
+)
+def test_what_the_fast_decoder_refuses_is_read_by_the_slower_one(tmp_path, text, caption):
+    write(tmp_path, {"annotations/captions_val2017.json": text, "val2017/a.jpg": jpeg()})
+    (pair,) = load_pairs(Source("coco", data_root=tmp_path)).pairs
+    assert (pair.captions, pair.caption_ids) == ((caption,), ("2",))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | ids | st.floats() | st.text(max_size=4), lambda inner: st.lists(inner, max_size=2)
+)
+
+
+@quick
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries({"id": ids | json_values, "file_name": texts | json_values}, optional={"x": json_values})
+    )
+)
+def test_both_ways_to_decode_give_the_same_columns_or_the_same_refusal(tmp_path, rows):
+    file = tmp_path / "list.json"
+    file.write_text(json.dumps({"images": rows, "info": rows}))
+    kinds = {"images": {"id": int, "file_name": str}}
+    fast = parsing._decoded(file.read_bytes(), kinds)
+    try:
+        slow = [parsing.columns(json.loads(file.read_bytes())["images"], kinds["images"], entry="images")]
+    except InputError:
+        assert fast is None
+    else:
+        assert fast in (None, slow)
+        assert parsing.json_columns(file, kinds) == slow
