@@ -11,7 +11,7 @@ from typing import Any
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_bytes
+from geomclip.machine.files import atomic_bytes, make_folder
 from geomclip.machine.progress import Named, Progress
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.record import place_of
@@ -102,6 +102,6 @@ def _one_caption(row: Row, source: Callable[[Row, str], Source], folder: Path, c
             if place is None or place.within:
                 raise InputError(f"{row.data}: {pair.image.path} is no file of its own, which this row needs")
             writer.writerow([place.file.absolute(), pair.first_text, split])
-    file = folder / CAPTIONS
+    file = make_folder(folder) / CAPTIONS
     atomic_bytes(file, text.getvalue().encode())
     return file

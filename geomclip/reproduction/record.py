@@ -41,11 +41,11 @@ class Reproduction:
         found = self.counts()
         judged = sum(count for verdict, count in found.items() if verdict != UNJUDGED)
         if found.get(OFF):
-            raise GateError(f"{found[OFF]} of {judged} numbers are off")
+            raise GateError(f"numbers off: {found[OFF]} of {judged}")
         left = {verdict: found[verdict] for verdict in (UNLIKE, NOT_RUN) if verdict in found}
         if left:
-            said = " and ".join(f"{count} of {judged} numbers were {verdict}" for verdict, count in left.items())
-            raise GeomclipError(f"{said}: nothing is off, but that is not all")
+            said = "; ".join(f"numbers {verdict}: {count} of {judged}" for verdict, count in left.items())
+            raise GeomclipError(f"{said}; none is off, but that is no success")
 
     def to_dict(self) -> dict[str, Any]:
         """As --json has it."""

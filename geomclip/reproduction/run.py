@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.encoders.clip import choose_precision
 from geomclip.encoders.extraction.calls import embed
 from geomclip.encoders.extraction.plan import BATCH_SIZE
 from geomclip.machine import json_files
+from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.files import atomic_json, make_folder
 from geomclip.machine.lock import Lock
@@ -21,6 +23,7 @@ from geomclip.machine.version import __version__
 from geomclip.machine.words import nearest, one_line, option
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.record import Pairs
+from geomclip.pairs.source import expanded
 from geomclip.panels import measure
 from geomclip.panels.options import Measuring
 from geomclip.reproduction import classes, fine_tuned
@@ -112,6 +115,8 @@ def reproduce(
     geomclip.machine.errors.InputError: only: no row 'b32-openai-coca'; did you mean b32-openai-coco or ...?
     """
     wanted = chosen(ROWS if rows is None else rows, only=only, model=model, data=data)
+    _check_root(data_root)
+    choose_precision(precision, choose_device(device))  # what no row could be run with is refused at once
     folder = Path(out).expanduser()
     how = How(folder, data_root, cache_dir, batch_size, workers, device, precision, limit, bootstrap)
     with Lock(make_folder(folder)):
@@ -135,6 +140,7 @@ def places(
 ) -> list[Place]:
     """What `reproduce` would run, and what is here for it; nothing is run or fetched. Parameters are its own."""
     found = []
+    _check_root(data_root)
     for row in chosen(ROWS if rows is None else rows, only=only, model=model, data=data):
         kept = (Path(out).expanduser() / row.name / KEPT).is_file()
         result = f"kept in {Path(out) / row.name}" if kept else "none yet"
@@ -160,6 +166,11 @@ def chosen(
         given = ", ".join(option(name) for name, value in (("only", only), ("model", model), ("data", data)) if value)
         raise InputError(f"no row has all of {given}: `geomclip reproduce --list` shows them")
     return left
+
+
+def _check_root(data_root: str | Path | None) -> None:
+    if data_root is not None and not expanded(data_root).is_dir():
+        raise InputError(f"{option('data_root')}: {data_root} is not a folder")
 
 
 def _outcome(row: Row, how: How, progress: Progress) -> Outcome:
@@ -194,7 +205,7 @@ def _measured(row: Row, how: How, progress: Progress) -> tuple[Found, bool]:
 
 
 def _trained(row: Row, how: How, progress: Progress) -> tuple[Found, bool]:
-    folder = make_folder(how.out / row.name)
+    folder = how.out / row.name
     after = fine_tuned.runs(row, how.source, how.embedding(), folder, limit=how.limit, progress=progress)
     key = _key(row, how, *after.values())
     if (kept := _kept(folder, key)) is not None:

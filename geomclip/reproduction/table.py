@@ -63,7 +63,9 @@ def lines(outcomes: Sequence[Outcome], width: int = 80) -> Iterator[Line]:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """How many numbers have each verdict."""
     found = counts(outcomes)
-    return f"{sum(found.values())} numbers: {', '.join(f'{count} {verdict}' for verdict, count in found.items())}"
+    total = sum(found.values())
+    said = ", ".join(f"{count} {verdict}" for verdict, count in found.items())
+    return f"{total} {'number' if total == 1 else 'numbers'}: {said}"
 
 
 def _of_row(outcome: Outcome) -> Iterator[Line]:

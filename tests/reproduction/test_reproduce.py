@@ -72,7 +72,7 @@ def test_random_weights_are_off_and_the_table_says_so_number_by_number(
     options = [part for name, value in how.items() for part in (f"--{name.replace('_', '-')}", value)]
     done = run_cli(capsys, "reproduce", *options, "--quiet")
     assert done.code == 3
-    assert done.err == "geomclip: error: 8 of 8 numbers are off\n"
+    assert done.err == "geomclip: error: numbers off: 8 of 8\n"
     lines = done.out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "tiny-coco: hf-hub:org/tiny on coco-karpathy, test" in lines
@@ -115,7 +115,7 @@ def test_other_images_than_the_published_ones_never_hold(connected: Hub, how: di
     table = reproduce(rows=[more], **how)
     assert list(table.verdicts()) == ["not compared"]
     assert "  24 images, and the published numbers are of 5,000: these are other data" in str(table)
-    with pytest.raises(GeomclipError, match="1 of 1 numbers were not compared: nothing is off, but that is not all"):
+    with pytest.raises(GeomclipError, match="numbers not compared: 1 of 1; none is off, but that is no success"):
         table.check()
 
 
@@ -123,7 +123,7 @@ def test_a_limited_run_is_compared_with_nothing(connected: Hub, how: dict[str, A
     table = reproduce(rows=ROWS, limit=6, **how)
     assert set(table.verdicts()) == {"not compared"}
     assert "the first 6 images alone: not comparable with numbers of 24" in str(table)
-    with pytest.raises(GeomclipError, match="8 of 8 numbers were not compared"):
+    with pytest.raises(GeomclipError, match="numbers not compared: 8 of 8"):
         table.check()
 
 
@@ -142,7 +142,7 @@ def test_what_is_not_here_is_said_with_the_way_and_is_no_success(
     options = [part for name, value in how.items() for part in (f"--{name.replace('_', '-')}", value)]
     done = run_cli(capsys, "reproduce", *options, "--quiet")
     assert done.code == 1
-    assert done.err.startswith("geomclip: error: 8 of 9 numbers were not run: nothing is off")
+    assert done.err.startswith("geomclip: error: numbers not run: 8 of 9; none is off")
     told = " ".join(done.out.split())
     assert "no-weights not here: hf-hub:org/absent: open_clip_config.json is not on this machine" in told
     assert f"place it at {how['cache_dir']}/weights/models--org--absent/open_clip_config.json" in told
@@ -182,6 +182,10 @@ def test_a_row_that_is_not_there_is_refused_with_the_nearest(capsys: pytest.Capt
     assert_one_line(done, 2, "--only: no row 'b32-openai-coca'; did you mean b32-openai-coco")
     done = run_cli(capsys, "reproduce", "--model", "ViT-B/33")
     assert_one_line(done, 2, "--model: no row of model 'ViT-B/33'; did you mean ViT-B/32")
+    done = run_cli(capsys, "reproduce", "--only", "b32-openai-coco", "--list", "--data-root", "nowhere")
+    assert_one_line(done, 2, "--data-root: nowhere is not a folder")
+    done = run_cli(capsys, "reproduce", "--only", "b32-openai-coco", "--device", "gpu7")
+    assert_one_line(done, 2, "gpu7")
     done = run_cli(capsys, "reproduce", "--only", "b32-openai-coco", "--data", "flickr30k")
     assert_one_line(done, 2, "no row has all of --only, --data: `geomclip reproduce --list` shows them")
 
@@ -336,7 +340,7 @@ def test_what_must_be_below_zero_is_so_with_its_whole_interval(ours: float, ci: 
 def test_a_number_off_outweighs_those_that_were_not_run() -> None:
     number = Number("modality_gap", 0.5, 0.003)
     table = Reproduction((outcome_of(0.9, number), Outcome(outcome_of(0.5, number).row, why="no")))
-    with pytest.raises(GateError, match=r"^1 of 2 numbers are off$"):
+    with pytest.raises(GateError, match=r"^numbers off: 1 of 2$"):
         table.check()
     unjudged = Number("modality_gap")
     Reproduction((outcome_of(0.5, number), outcome_of(0.5, unjudged))).check()
