@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +37,26 @@ class Place:
         return {**kept, "weights_here": self.weights_here, "data_here": self.data_here}
 
 
-def place_of(row: Row, *, data_root: str | Path | None, cache_dir: Path | None, result: str) -> Place:
-    """What a row needs and has."""
-    present, size = _weights_here(row.model, cache_dir), f"{row.weights}, " if row.weights else ""
+def place_of(
+    row: Row, listed: Mapping[str, bool], *, data_root: str | Path | None, cache_dir: Path | None, result: str
+) -> Place:
+    """What a row needs and has; `listed` is what `listed_models` gave."""
+    present, size = _weights_here(row.model, listed, cache_dir), f"{row.weights}, " if row.weights else ""
     weights = "here" if present else f"not here: {size}fetched when the row is run, if the hub can be reached"
     data, here = _data(row, data_root, cache_dir)
     return Place(row, weights, present, data, here, result)
 
 
-def _weights_here(model: str, cache_dir: Path | None) -> bool:
-    known = _listed(cache_dir)
-    if model in known:
-        return known[model]
+def listed_models(cache_dir: Path | None) -> dict[str, bool]:
+    """Whether the weights of each model that has a name are here."""
+    return {model.name: model.present for model in list_models(cache_dir=cache_dir) if model.present is not None}
+
+
+def _weights_here(model: str, listed: Mapping[str, bool], cache_dir: Path | None) -> bool:
+    if model in listed:
+        return listed[model]
     choice = names.resolve(model)
     return not choice.repo or hub.cached(choice.repo, hub.WEIGHTS, cache_dir) is not None
-
-
-@lru_cache(maxsize=1)
-def _listed(cache_dir: Path | None) -> dict[str, bool]:
-    return {model.name: model.present for model in list_models(cache_dir=cache_dir) if model.present is not None}
 
 
 def _data(row: Row, data_root: str | Path | None, cache_dir: Path | None) -> tuple[str, bool]:

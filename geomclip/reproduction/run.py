@@ -27,7 +27,7 @@ from geomclip.pairs.source import expanded
 from geomclip.panels import measure
 from geomclip.panels.options import Measuring
 from geomclip.reproduction import classes, fine_tuned
-from geomclip.reproduction.availability import Place, place_of
+from geomclip.reproduction.availability import Place, listed_models, place_of
 from geomclip.reproduction.record import Reproduction
 from geomclip.reproduction.rows import ROWS, Row
 from geomclip.reproduction.verdicts import Found, Outcome
@@ -139,12 +139,12 @@ def places(
     rows: Sequence[Row] | None = None,
 ) -> list[Place]:
     """What `reproduce` would run, and what is here for it; nothing is run or fetched. Parameters are its own."""
-    found = []
     _check_root(data_root)
+    found, listed = [], listed_models(cache_dir)
     for row in chosen(ROWS if rows is None else rows, only=only, model=model, data=data):
         kept = (Path(out).expanduser() / row.name / KEPT).is_file()
         result = f"kept in {Path(out) / row.name}" if kept else "none yet"
-        found.append(place_of(row, data_root=data_root, cache_dir=cache_dir, result=result))
+        found.append(place_of(row, listed, data_root=data_root, cache_dir=cache_dir, result=result))
     return found
 
 

@@ -177,6 +177,14 @@ def test_the_list_runs_and_fetches_nothing(
     assert running.places(rows=[GAP], **how)[0].result == f"kept in {how['out']}/tiny-gap"
 
 
+def test_weights_placed_by_hand_are_seen_at_once(tmp_path: Path) -> None:
+    places = lambda: running.places(only="b32-openai-gap", cache_dir=tmp_path)[0]  # noqa: E731
+    assert not places().weights_here
+    folder = tmp_path / "weights" / "models--timm--vit_base_patch32_clip_224.openai"
+    write(folder, {"open_clip_model.safetensors": b"weights"})
+    assert places().weights == "here"
+
+
 def test_a_row_that_is_not_there_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     done = run_cli(capsys, "reproduce", "--only", "b32-openai-coca")
     assert_one_line(done, 2, "--only: no row 'b32-openai-coca'; did you mean b32-openai-coco")
