@@ -6,12 +6,13 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test test-fast test-kernels test-lowest lint bench surface ways readme figures clean
+.PHONY: help venv demo test test-fast test-kernels test-lowest lint bench reproduce surface ways readme figures clean
 
 help:
 	@echo "to try it"
 	@echo "  make demo          the panel of the demo model on the built-in data"
 	@echo "  make test          the tests (GEOMCLIP_SLOW=1: the slow ones too)"
+	@echo "  make reproduce     published numbers beside those of this machine (REPRODUCE='--device cuda --data-root DIR')"
 	@echo "to work on it"
 	@echo "  make lint          ruff and mypy"
 	@echo "  make test-fast     the tests of numbers, records and files alone, in a minute"
@@ -20,7 +21,7 @@ help:
 	@echo "  make bench         the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
 	@echo "  make ways          through how many files four things pass, before and now (WAYS=-v: which)"
 	@echo "to write anew what is committed"
-	@echo "  make readme        what README.md shows as printed, and docs/formats.md"
+	@echo "  make readme        what README.md shows as printed, docs/formats.md, docs/reproduce.md"
 	@echo "  make surface       the public names, options and keys as they are now, in tests/whole/surface.json"
 	@echo "  make figures       the pictures of the demo model, from the numbers in figures/"
 	@echo "the environment"
@@ -84,6 +85,10 @@ lint: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/goals.py $(BENCH)
 
+# Weights are fetched from the hub; data are looked for. Goes on where it was stopped.
+reproduce: $(STAMP)
+	@$(BIN)/geomclip reproduce $(REPRODUCE)
+
 surface: $(STAMP)
 	@$(BIN)/python tests/support/surface.py
 
@@ -94,6 +99,7 @@ ways:
 readme: $(STAMP)
 	@$(BIN)/python docs/readme.py
 	@$(BIN)/python docs/formats.py
+	@$(BIN)/python docs/reproduce.py
 
 figures: $(STAMP)
 	@$(BIN)/python analyses/figures.py

@@ -186,6 +186,7 @@ CASES = (
             "--help",
             "--version",
             *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground", "schema", "cache")),
+            "reproduce --help",
         ),
     ),
     Case(

@@ -36,6 +36,7 @@ _PUBLIC = {
     "project_pair": "projections.maps",
     "Map": "projections.maps",
     "finetune": "training.finetune",
+    "reproduce": "reproduction.run",
     "ground": "grounding.calls",
     "InputError": "machine.errors",
     "GeomclipError": "machine.errors",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from geomclip.projections.maps import project as project
     from geomclip.projections.maps import project_pair as project_pair
     from geomclip.reports import report as report
+    from geomclip.reproduction.run import reproduce as reproduce
     from geomclip.training.finetune import finetune as finetune
 
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "project_pair",
     "projections",
     "report",
+    "reproduce",
     "save",
     "table",
 ]

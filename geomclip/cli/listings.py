@@ -21,6 +21,8 @@ from geomclip.panels.planning import Plan, plan_lines
 from geomclip.panels.shown import Shown
 from geomclip.panels.standouts import standout_lines
 from geomclip.panels.tables import panel_lines
+from geomclip.reproduction.table import lines as reproduction_lines
+from geomclip.reproduction.table import list_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from geomclip.cli.doctor import Finding
     from geomclip.encoders import ModelInfo
     from geomclip.pairs import DatasetInfo
+    from geomclip.reproduction.availability import Place
+    from geomclip.reproduction.record import Reproduction
 
 
 KEPT = ("trustworthiness", "continuity")
@@ -74,6 +78,26 @@ def print_sources(*what: Any) -> None:
 def print_plan(plan: Plan, console: Console) -> None:
     """How many images each number needs, by which rule, and where that misleads."""
     show(plan_lines(plan, console.width), console)
+
+
+def print_reproduction(found: Reproduction, console: Console) -> None:
+    """Published numbers beside ours, and what that comes to."""
+    show(reproduction_lines(found.outcomes, console.width), console, whole=True)
+
+
+def reproduction_json(found: Reproduction) -> str:
+    """The same as JSON."""
+    return json.dumps(found.to_dict(), indent=2, allow_nan=False)
+
+
+def print_places(places: Sequence[Place], console: Console) -> None:
+    """What would be run, and what is here for it."""
+    show(list_lines(places, console.width), console, whole=True)
+
+
+def places_json(places: Sequence[Place]) -> str:
+    """The same as JSON."""
+    return json.dumps({"rows": [place.to_dict() for place in places]}, indent=2)
 
 
 def print_datasets(datasets: Sequence[DatasetInfo], console: Console) -> None:

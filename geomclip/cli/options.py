@@ -59,12 +59,9 @@ def measured(option: click.Option) -> click.Option:
 
 PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests.")
 ARCH = text("--arch", "NAME", "open_clip architecture of a checkpoint file given as --model.")
-WEIGHTS = [
-    PRETRAINED,
-    ARCH,
-    choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32"),
-    text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", "cpu"),
-]
+PRECISION = choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32")
+DEVICE = text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", "cpu")
+WEIGHTS = [PRETRAINED, ARCH, PRECISION, DEVICE]
 MODEL = [text("--model", "NAME", "`geomclip models` lists the names.", "demo"), *WEIGHTS]
 DATA_ROOT = path("--data-root", "FOLDER", "Where data sets lie; default the cache's data folder.")
 LIMIT = whole("--limit", "Only the first N images.", at_least=2)
@@ -255,6 +252,19 @@ LISTED = [path("--data-root", "FOLDER", "Where data sets lie; default the cache'
 DOWNLOAD = [
     path("--data-root", "FOLDER", "Where to put it; default the cache's data folder."),
     text("--split", "NAME", "Of sets whose splits are fetched apart (coco: val or train)."),
+]
+REPRODUCE = [
+    click.Option(["--only"], metavar="ROW", multiple=True, help="A row by its name; may be given again."),
+    click.Option(["--model"], metavar="NAME", multiple=True, help="Rows of this model; may be given again."),
+    click.Option(["--data"], metavar="NAME", multiple=True, help="Rows of this data set; may be given again."),
+    switch("--list", "Run nothing: say what would be run, what is here, and how to get the rest.", "listed"),
+    path("--out", "FOLDER", "Where the result of each row is kept.", default=Path("runs/reproduce")),
+    DATA_ROOT,
+    LIMIT,
+    DEVICE,
+    PRECISION,
+    BOOTSTRAP,
+    switch("--json", "Print the table as JSON.", "as_json"),
 ]
 METHODS = (
     "m2mix (default), ft, m3mix, vmix, lmix, vlmix, imix, unmix, hcl, cyclip, cua, cuaxu, geodesic, g2l, siglip, "

@@ -37,14 +37,14 @@ class Printed:
         return self.html
 
 
-def show(lines: Iterable[Line], console: Console) -> None:
-    """The lines on a console, which wraps those that are too long for it."""
+def show(lines: Iterable[Line], console: Console, *, whole: bool = False) -> None:
+    """The lines on a console, which wraps those that are too long for it; `whole`: as they are, as of addresses."""
     from rich.text import Text
 
     for line in lines:
         shown = Text(line.text).append(line.end, line.end_style)
         shown.rstrip()
-        console.print(shown, style=line.style or None)
+        console.print(shown, style=line.style or None, soft_wrap=whole)
 
 
 def plain(lines: Iterable[Line], width: int) -> str:

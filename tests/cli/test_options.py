@@ -32,6 +32,7 @@ CALLED = (
     *("cli.ground.progress_bar", "grounding.calls.ground", "reports.grounding.write_page"),
     *("pairs.download.download_dataset", "panels.compare", "panels.measure", "panels.planning.plan"),
     "panels.sources.loaded",
+    *("reproduction.run.reproduce", "reproduction.run.places"),
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
     *("cli.cache.contents", "cli.cache.prune"),

@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "plots": {"metrics", "projections", "panels"},
     "training": {"encoders", "pairs", "losses", "panels", "metrics"},
     "grounding": {"training", "encoders", "pairs", "losses", "panels", "metrics", "projections"},
+    "reproduction": {"training", "encoders", "pairs", "panels"},
     "reports": {"panels", "metrics", "plots", "projections", "pairs", "training", "grounding"},
 }
 OPEN = {"machine": set(), "pairs": {"machine"}, "embeddings": {"machine"}}

@@ -28,6 +28,9 @@ from geomclip.panels.comparison.several import SCHEMA as COMPARISONS
 from geomclip.panels.fields import FIELDS
 from geomclip.panels.fields import SCHEMA as MEASURE
 from geomclip.panels.planning import SCHEMA as PLAN
+from geomclip.reproduction.record import SCHEMA as REPRODUCE
+from geomclip.reproduction.rows import Number, Row
+from geomclip.reproduction.verdicts import VERDICTS as OF_NUMBERS
 from geomclip.training.folder import SCHEMA as RUN
 
 NUMBERS = {
@@ -37,6 +40,7 @@ NUMBERS = {
     "plan": PLAN,
     "run": RUN,
     "ground-check": CHECK,
+    "reproduce": REPRODUCE,
 }
 
 
@@ -91,6 +95,11 @@ def made(place: Path) -> dict[str, list[Any]]:
     for name, some in (("train", rows), ("test", rows[:2])):
         (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     found["ground-check"].append(printed("ground", "check", place / "train.jsonl", place / "test.jsonl", "--json"))
+    numbers = (Number("modality_gap", 0.5, 2.0), Number("uniformity_joint"), Number("alignment", below_zero=True))
+    here = Row("here", model, data, "all", 0, numbers, "x")
+    absent = Row("absent", str(place / "absent.pt"), data, "all", 9, numbers[:1], "x")
+    how: dict[str, Any] = {"out": place / "reproduced", "cache_dir": place / "cache", "bootstrap": 20}
+    found["reproduce"].append(json.loads(json.dumps(gc.reproduce(rows=(here, absent), **how).to_dict())))
     return found
 
 
@@ -128,6 +137,8 @@ def test_the_fields_of_a_result_are_those_of_the_code() -> None:
     assert list(described("measure")["properties"]) == ["schema", *(each.name for each in FIELDS), "groups"]
     verdicts = described("compare")["properties"]["metrics"]["additionalProperties"]["properties"]["verdict"]
     assert set(verdicts["enum"]) == {*VERDICTS, ""}
+    numbers = described("reproduce")["properties"]["rows"]["items"]["properties"]["numbers"]["items"]
+    assert tuple(numbers["properties"]["verdict"]["enum"]) == OF_NUMBERS
 
 
 def spoilt(value: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -138,7 +149,7 @@ def spoilt(value: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield key, worse
 
 
-@pytest.mark.parametrize("name", ["measure", "compare", "plan", "run", "ground-check"])
+@pytest.mark.parametrize("name", ["measure", "compare", "plan", "run", "ground-check", "reproduce"])
 def test_a_field_of_another_kind_is_seen(made: dict[str, list[Any]], name: str) -> None:
     value = made[name][0]
     for key, worse in spoilt(value):
