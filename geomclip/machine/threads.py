@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -138,6 +139,31 @@ def use_one_torch_thread() -> None:
     """
     torch.get_num_threads()
     torch.set_num_threads(1)
+
+
+_free: ContextVar[int] = ContextVar("free threads")
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Inside, this thread computes with one torch thread: no bit depends on how many there are.
+
+    What is worth several shares its work out to `Workers`, as many as `free_threads` says, in parts that do not depend
+    on their number.
+    """
+    before = torch.get_num_threads()
+    token = _free.set(free_threads())
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _free.reset(token)
+        torch.set_num_threads(before)
+
+
+def free_threads() -> int:
+    """Threads that work may be shared out to: those of torch, also inside `one_torch_thread`."""
+    return _free.get(torch.get_num_threads())
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from geomclip.machine.progress import SILENT, Progress
-from geomclip.machine.threads import Workers
+from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics.folds import Block, CompiledFold, Fold
 from geomclip.metrics.pairing import Pairing
 
@@ -141,7 +141,7 @@ class _Sweep:
 
     def run(self, stage: str, progress: Progress) -> None:
         """Every row of blocks, in threads where there are loops that let others work meanwhile."""
-        threads = torch.get_num_threads() if self.compiled else 1
+        threads = free_threads() if self.compiled else 1
         with ExitStack() as stack:
             takes: list[Callable[[], None]] = [partial(self.take, place) for place in range(len(self.rows))]
             if threads > 1:  # a single row too: its product by several torch threads would have other bits

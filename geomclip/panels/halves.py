@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomclip.machine.threads import Workers
+from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics.gap import rough_shape_distance
 from geomclip.metrics.moments import Moments
 from geomclip.metrics.pairing import Pairing
@@ -39,7 +39,7 @@ def shape_distance_of_halves(image: Tensor, pairing: Pairing, *, seed: int) -> f
     else:
         spectra = [[_of(rows[each[of_row]]) for each in chosen] for rows, of_row in clouds]
 
-    with Workers(torch.get_num_threads(), "halves") as workers:
+    with Workers(free_threads(), "halves") as workers:
         calls = [
             workers.add(rough_shape_distance, one, other)
             for one, other in zip(*spectra, strict=True)

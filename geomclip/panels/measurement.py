@@ -15,6 +15,7 @@ from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.tally import Read
+from geomclip.machine.threads import free_threads, one_torch_thread
 from geomclip.machine.version import __version__
 from geomclip.machine.words import near, option, typed
 from geomclip.metrics import METRICS
@@ -90,12 +91,12 @@ def measure(
         embeddings = embeddings.first_texts()
     embeddings = embeddings.in_precision(torch.float64 if how.dtype == "float64" else torch.float32)
     nulls: Nulls = {} if null_cache is None else null_cache
-    panel = _panel(embeddings, wanted, how, nulls, progress)
+    with one_torch_thread():
+        panel = _panel(embeddings, wanted, how, nulls, progress)
+        groups = {} if how.by is None else dict(_groups(embeddings, wanted, how, nulls))
     params = how.params() | dict(panel.params)
     panel = panel.replace(params=params, warnings=[*warnings, *panel.warnings], written={"created": utc_now()})
-    if how.by is None:
-        return panel
-    return panel.replace(groups=dict(_groups(embeddings, wanted, how, nulls)))
+    return panel.replace(groups=groups) if groups else panel
 
 
 def metric_keys(metrics: str | Sequence[str]) -> set[str]:
@@ -180,7 +181,7 @@ def _panel(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: Nu
             "geomclip": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
-            "threads": torch.get_num_threads(),
+            "threads": free_threads(),
         },
         n_images=run.n,
         n_texts=0 if run.text is None else len(run.text),

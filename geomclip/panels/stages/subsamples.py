@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomclip.machine.progress import SILENT
-from geomclip.machine.threads import Workers
+from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE
 from geomclip.metrics.pairing import Pairing
 from geomclip.panels.run import Run
@@ -110,7 +110,7 @@ def _measured(run: Run, wanted: frozenset[str], measure: Measure) -> Iterator[Ru
         return one
 
     chosen = list(draws(run.n, seed=run.options.seed))
-    with Workers(min(torch.get_num_threads(), len(chosen)), STAGE) as workers:
+    with Workers(min(free_threads(), len(chosen)), STAGE) as workers:
         for done, call in enumerate([workers.add(of, images) for images in chosen], 1):
             yield workers.result(call)
             run.progress.stage(STAGE, done, len(chosen))
