@@ -66,12 +66,13 @@ from geomclip.cli.options import (
 )
 from geomclip.cli.outs import check_outs, others, pages
 from geomclip.cli.terminal import explain, progress_bar, stdout_console
+from geomclip.machine import signals
 from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.machine.words import nearest, one_line, speak_of_flags
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, what a shell reports of a command that dies of it."""
+OF_A_SIGNAL = 128
+"""Exit codes after a signal are this and its number (130: Ctrl-C), as a shell reports of a command that dies of it."""
 
 
 @click.group(
@@ -96,7 +97,7 @@ def app(context: click.Context) -> None:
     """The geometry of CLIP-like embeddings, measured exactly, seen, and improved by fine-tuning.
 
     Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed while running,
-    2 unusable arguments or input, 3 a gate tripped (--fail-if), 130 interrupted.
+    2 unusable arguments or input, 3 a gate tripped (--fail-if), 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -594,8 +595,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # ↓ where it cannot be shown is ?
     speak_of_flags()
     try:
-        # a page says what it was made with
-        with app.make_context("geomclip", list(arguments), obj=shlex.join(["geomclip", *arguments])) as context:
+        made_with = shlex.join(["geomclip", *arguments])  # for pages
+        with (
+            signals.handled(signals.end, *signals.OF_OTHERS),
+            app.make_context("geomclip", list(arguments), obj=made_with) as context,
+        ):
             app.invoke(context)
         sys.stdout.flush()
         return 0
@@ -607,7 +611,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt as stop:
         kept = one_line(str(stop)) or "what is finished is kept, the same command goes on from there"
-        message, code = f"interrupted; {kept}", INTERRUPTED
+        message, code = f"interrupted; {kept}", OF_A_SIGNAL + signals.number_of(stop)
     except click.ClickException as error:
         message, code = usage_message(error), error.exit_code
     except Exception as error:

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.leftovers import begun, clear_dead
 
 LOCK_NAME = ".geomclip.lock"
 _LEFTOVER = ".*.geomclip-tmp"
@@ -56,7 +56,8 @@ def by_number(path: Path) -> tuple[list[tuple[int, str]], str]:
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write bytes to; `path` appears, complete and on disk, when the block ends without an error.
 
-    Until then, and for good if the block fails, `path` is what it was before. Missing folders are made.
+    Until then, and for good if the block fails, `path` is what it was before. Missing folders are made. What a killed
+    writer of the same path left half written is deleted.
 
     Raises
     ------
@@ -76,23 +77,26 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.geomclip-tmp")
+    clear_dead(path)
+    temporary: Path | None = None
     try:
         # open, not tempfile.mkstemp: the file shall get the permissions of the user's umask
-        with temporary.open("xb") as file:
+        with begun(path, lambda place: place.open("xb").close()) as temporary, temporary.open("r+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as problem:
         # an error of another file, raised by the caller's block, is the caller's to explain
-        if problem.filename not in (None, str(temporary)):
+        ours = (None, str(path), str(temporary))
+        if problem.filename not in ours and temporary is not None:
             raise
         raise explained(path, problem) from problem
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 @contextmanager
@@ -124,15 +128,18 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     make_folder(path.parent)
     # absolute, for a path such as "." has no name to be derived from
     whole = path.resolve()
-    temporary = whole.with_name(f".{whole.name}.{secrets.token_hex(4)}.geomclip-tmp")
+    clear_dead(whole)
+    temporary: Path | None = None
     try:
-        yield make_folder(temporary)
-        os.replace(temporary, whole)  # an empty folder in its place gives way
+        with begun(whole, make_folder) as temporary:
+            yield temporary
+            os.replace(temporary, whole)  # an empty folder in its place gives way
         _sync_folder(whole.parent)
     except OSError as problem:
         raise explained(path, problem) from problem
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def atomic_bytes(path: str | Path, content: bytes) -> None:

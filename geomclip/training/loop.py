@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from geomclip.machine import signals
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.words import option
 from geomclip.training import snapshots
@@ -124,27 +124,33 @@ class Course:
 
 
 class Interruption:
-    """Ctrl-C requests an end after the current step; a second one ends at once. In other threads: nothing."""
+    """Ctrl-C, SIGTERM or SIGHUP requests an end after the current step; a second one ends at once.
+
+    In other threads than the main one: nothing.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
-        self._before: Any = None
+        self.number: int | None = None
+        self._handled = signals.handled(self._request, signal.SIGINT, *signals.OF_OTHERS)
+
+    @property
+    def requested(self) -> bool:
+        """Whether one has come."""
+        return self.number is not None
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._request)
+        self._handled.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        self._handled.__exit__(kind, error, trace)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt("stopped at once: what was not in a checkpoint is lost")
-        self.requested = True
+            raise signals.interruption(number, "stopped at once: what was not in a checkpoint is lost")
+        self.number = number
 
 
 def train(
@@ -163,7 +169,8 @@ def train(
     ----------
     trainer : Steps
     run : path
-        Its folder; `checkpoints/` in it gets a snapshot every `save_every` steps, at the end, and on Ctrl-C.
+        Its folder; `checkpoints/` in it gets a snapshot every `save_every` steps, at the end, and on Ctrl-C,
+        SIGTERM or SIGHUP.
     validation : callable, optional
         None in the processes that do not write.
     keep_best : callable
@@ -176,7 +183,7 @@ def train(
     GeomclipError
         If the loss or a gradient is not finite: names the step, the last checkpoint and the likely cause.
     KeyboardInterrupt
-        After Ctrl-C, once the state is saved; says how to go on.
+        After one of these signals, once the state is saved; says how to go on.
     """
     settings, course = trainer.settings, course or Course()
     began = time.monotonic() - course.seconds
@@ -209,9 +216,10 @@ def train(
             if not patient:
                 break
             if stop and not last:
-                raise KeyboardInterrupt(
+                raise signals.interruption(
+                    interruption.number,
                     f"step {trainer.done} of {trainer.steps} is saved in {run}; the same command with "
-                    f"{option('resume', True)} {option('out', str(run))} goes on"
+                    f"{option('resume', True)} {option('out', str(run))} goes on",
                 )
     return course
 

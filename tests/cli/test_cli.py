@@ -445,8 +445,8 @@ def test_a_terminal_without_arrows_gets_question_marks(vectors: Path, monkeypatc
     assert b"? lower is better" in written.getvalue()
 
 
-def interrupted(ready: Path, code: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs the code, sent Ctrl-C once the file is there."""
+def interrupted(ready: Path, code: str, by: int = signal.SIGINT) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs the code, sent Ctrl-C (or another signal) once the file is there."""
     # a shell that runs the tests in the background has them ignore Ctrl-C, and children inherit that
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, preexec_fn=answer_to_control_c
@@ -454,11 +454,16 @@ def interrupted(ready: Path, code: str) -> Iterator[subprocess.Popen[str]]:
     until = time.monotonic() + 60
     while not ready.exists() and child.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(by)
     yield child
 
 
-def test_control_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("by", "code_of_it"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["INT", "TERM", "HUP"],
+)
+def test_a_signal_that_ends_is_one_line_and_an_exit_code_of_its_own(tmp_path: Path, by: int, code_of_it: int) -> None:
     ready = tmp_path / "ready"
     code = (
         "import pathlib, sys, time, geomclip.pairs.download as download\n"
@@ -466,10 +471,23 @@ def test_control_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
         f"download.download_dataset = lambda *_, **__: (pathlib.Path({str(ready)!r}).touch(), time.sleep(60))\n"
         "sys.exit(main(['data', 'download', 'coco']))\n"
     )
+    for child in interrupted(ready, code, by):
+        out, err = child.communicate(timeout=30)
+        assert (child.returncode, out) == (code_of_it, "")
+        assert err == "geomclip: error: interrupted; what is finished is kept, the same command goes on from there\n"
+
+
+def test_control_c_while_it_is_imported_is_one_line(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    # stands in the way of the first thing that the command imports
+    (slow / "click.py").write_text(f"import pathlib, time\npathlib.Path({str(ready)!r}).touch()\ntime.sleep(60)\n")
+    code = f"import sys; sys.path.insert(0, {str(slow)!r}); from geomclip.__main__ import main; sys.exit(main())"
     for child in interrupted(ready, code):
         out, err = child.communicate(timeout=30)
         assert (child.returncode, out) == (130, "")
-        assert err == "geomclip: error: interrupted; what is finished is kept, the same command goes on from there\n"
+        assert err == "geomclip: error: interrupted; nothing was begun\n"
 
 
 # --- the report of long work

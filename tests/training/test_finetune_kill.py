@@ -92,12 +92,12 @@ def test_a_run_killed_and_then_interrupted_ends_with_the_bytes_of_an_undisturbed
     wait_for_step(out, 13, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    # Ctrl-C saves, and says how to go on
+    # SIGTERM, which schedulers send, saves as Ctrl-C does, and says how to go on
     process = start(arguments, out, "--resume")
     wait_for_step(out, 37, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     shown, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert shown == ""
     assert errors.strip().splitlines()[-1].startswith("geomclip: error: interrupted; step ")
     assert f"--resume --out {out} goes on" in errors

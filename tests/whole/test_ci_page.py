@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 
 import click
 import pytest
 from helpers import ROOT
 
-from geomclip.cli.app import INTERRUPTED, app
+from geomclip.cli.app import OF_A_SIGNAL, app
 from geomclip.machine.errors import GateError, GeomclipError, InputError
 
 PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
@@ -55,7 +56,7 @@ def test_the_page_runs_what_it_is_about() -> None:
 
 def test_the_exit_codes_are_those_of_the_code_and_of_the_promise() -> None:
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.M)]
-    assert codes == [0, GeomclipError.exit_code, InputError.exit_code, GateError.exit_code, INTERRUPTED]
+    assert codes == [0, GeomclipError.exit_code, InputError.exit_code, GateError.exit_code, OF_A_SIGNAL + signal.SIGINT]
     assert codes == [int(code) for code in re.findall(r"^  \| (\d+) \|", STABILITY, re.M)]
 
 

@@ -34,6 +34,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, cache_dir, clear_leftovers
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.signals import interruption, number_of
 from geomclip.machine.version import __version__
 from geomclip.machine.words import option
 from geomclip.pairs.record import Pair, Pairs
@@ -107,9 +108,10 @@ class Extraction:
             try:
                 with Encoding(self.encoder, batch=self.batch, workers=workers, raw=self.raw) as encoding:
                     self._fill(folder, encoding)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 finished = f"{len(self.manifest['shards'])} of {len(self.shards)} shards"
-                raise KeyboardInterrupt(f"{finished} are in {folder}; the same command continues") from None
+                message = f"{finished} are in {folder}; the same command continues"
+                raise interruption(number_of(stop), message) from None
         return folder
 
     def _head(self) -> dict[str, Any]:
