@@ -65,11 +65,11 @@ from geomclip.cli.options import (
     WORK,
 )
 from geomclip.cli.outs import check_outs, others, pages
-from geomclip.cli.terminal import explain, progress_bar, stdout_console
+from geomclip.cli.terminal import explain, progress_bar, say, say_json, stdout_console
 from geomclip.machine import signals
 from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
-from geomclip.machine.words import nearest, one_line, speak_of_flags
+from geomclip.machine.words import harmless, nearest, one_line, speak_of_flags
 
 OF_A_SIGNAL = 128
 """Exit codes after a signal are this and its number (130: Ctrl-C), as a shell reports of a command that dies of it."""
@@ -138,9 +138,9 @@ def measure(context: click.Context, /, **options: Any) -> None:
             embeddings, name=options["name"] or "", cache_dir=options["cache_dir"], progress=progress, **how
         )
     if options["as_json"]:
-        click.echo(tables.panel_json(panel))
+        say_json(tables.panel_json(panel))
         for line in (panel.made_from.get("read") or {}).get("how") or ():  # of no use if only a program is told
-            click.echo(f"geomclip: read: {line}", err=True)
+            say(f"geomclip: read: {line}", err=True)
     elif options["quiet"]:
         listings.print_standouts(panel, stdout_console())
     else:
@@ -202,7 +202,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
             panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
     plan = planning.plan(panel, options["width"], keys)
     if options["as_json"]:
-        click.echo(planning.plan_json(plan))
+        say_json(planning.plan_json(plan))
     else:
         listings.print_plan(plan, stdout_console())
 
@@ -227,7 +227,7 @@ def extract(**options: Any) -> None:
     encoder = load_encoder(**picked(options, MODEL, SEED, CACHE))
     with progress_bar(**picked(options, PROGRESS)) as progress:
         store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
-    click.echo(store)
+    say(store)
 
 
 @app.command(
@@ -268,13 +268,13 @@ def finetune(**options: Any) -> None:
     if elsewhere:
         return
     if as_json:
-        click.echo(tables.comparison_json(result.comparison))
+        say_json(tables.comparison_json(result.comparison))
     elif quiet:
         listings.print_verdict(result.comparison, stdout_console())
     else:
         listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
         for note in result.notes:
-            click.echo(note)
+            say(note)
     if cite:
         listings.print_sources(result)
     about = partial(summary.of_comparison, result.comparison, "geomclip finetune", notes=result.notes)
@@ -293,9 +293,9 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
     from geomclip.encoders import export as exporting
 
     loads = exporting.export(checkpoint, **options)
-    click.echo(options["out"])
+    say(options["out"])
     if not quiet:
-        click.echo(f"load it with {loads}", err=True)
+        say(f"load it with {loads}", err=True)
 
 
 @app.command(
@@ -366,7 +366,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
             write_page(result, out, **how)
     several = isinstance(result, Comparisons)
     if options["as_json"]:
-        click.echo(side_by_side.several_json(result) if several else tables.comparison_json(result))
+        say_json(side_by_side.several_json(result) if several else tables.comparison_json(result))
     elif options["quiet"]:
         (listings.print_verdicts if several else listings.print_verdict)(result, stdout_console())
     elif several:
@@ -410,7 +410,7 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
     always |= {"thumbnails": not options["no_thumbnails"], "curves": not options["no_curves"]}
     chosen = of_sides(context, options, REPORT)
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        click.echo(reports.report(source, out, **always, progress=progress, command=context.obj, **chosen))
+        say(reports.report(source, out, **always, progress=progress, command=context.obj, **chosen))
 
 
 @app.command(
@@ -437,7 +437,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
         sets = drawn(context, options, progress)
         globe.plot_sphere(*sets, out=out, progress=progress, **how)
     for file in out:
-        click.echo(file)
+        say(file)
     if options["cite"]:
         listings.print_sources(globe.ON_SPHERE[options["method"]], *listings.KEPT, sets)
 
@@ -469,7 +469,7 @@ def project(context: click.Context, /, **options: Any) -> None:
         sets = drawn(context, options, progress)
         files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress, **how)
     for file in (*files.coordinates, files.picture):
-        click.echo(file)
+        say(file)
     if options["cite"]:
         listings.print_sources(method, *listings.KEPT, sets)
 
@@ -496,7 +496,7 @@ def reproduce(**options: Any) -> None:
     if options["listed"]:
         places = run.places(**where)
         if options["as_json"]:
-            click.echo(listings.places_json(places))
+            say_json(listings.places_json(places))
         else:
             listings.print_places(places, stdout_console())
         return
@@ -504,7 +504,7 @@ def reproduce(**options: Any) -> None:
     with progress_bar(**picked(options, PROGRESS)) as progress:
         found = run.reproduce(**where, **how, progress=progress)
     if options["as_json"]:
-        click.echo(listings.reproduction_json(found))
+        say_json(listings.reproduction_json(found))
     else:
         listings.print_reproduction(found, stdout_console())
     sys.stdout.flush()  # the table is out, whatever it comes to
@@ -549,7 +549,7 @@ def download(name: str, *, quiet: bool, log_every: int, debug: bool, **options: 
 
     with progress_bar(quiet=quiet, log_every=log_every, of_bytes=True) as progress:
         folder = download_dataset(name, **options, progress=progress)
-    click.echo(folder)
+    say(folder)
 
 
 app.add_command(ground)
@@ -575,7 +575,7 @@ def schema(name: str | None, **_: Any) -> None:
     """Print the JSON Schema of what a command writes, by its NAME; without one, the names."""
     from geomclip.cli import schemas
 
-    click.echo(schemas.schema(name).rstrip() if name else "\n".join(schemas.names()))
+    say(schemas.schema(name).rstrip() if name else "\n".join(schemas.names()))
 
 
 def usage_message(error: click.ClickException) -> str:
@@ -621,5 +621,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         speak_of_flags(False)
     with suppress(OSError):
-        sys.stderr.write(f"geomclip: error: {message}\n")
+        sys.stderr.write(f"geomclip: error: {harmless(message)}\n")
     return code

@@ -9,7 +9,7 @@ import click
 
 from geomclip.cli.commands import Commands, examples
 from geomclip.cli.options import CACHE, DEBUG, switch, text
-from geomclip.cli.terminal import stdout_console
+from geomclip.cli.terminal import say_json, stdout_console
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import cache_dir as cache_folder
 
@@ -40,7 +40,7 @@ def cache(context: click.Context, /, as_json: bool, cache_dir: Path | None, **_:
 
     found = caching.contents(cache_folder(cache_dir))
     if as_json:
-        click.echo(listings.cache_json(found))
+        say_json(listings.cache_json(found))
     else:
         listings.print_cache(found, stdout_console(), weights_elsewhere=cache_dir is None)
 
@@ -67,6 +67,6 @@ def prune(older_than: str | None, max_size: str | None, *, as_json: bool, dry_ru
     most = None if max_size is None else quantities.size(max_size)
     done = caching.prune(cache_folder(options["cache_dir"]), older_than=age, max_size=most, dry_run=dry_run)
     if as_json:
-        click.echo(listings.cache_json(done))
+        say_json(listings.cache_json(done))
     else:
         listings.print_pruned(done, stdout_console())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geomclip.cli.terminal import say
 from geomclip.machine.errors import GateError, InputError
 from geomclip.machine.outputs import append_text, check_appending
 
@@ -114,7 +115,7 @@ def trip(outcomes: Sequence[Outcome]) -> None:
         word: [each.line for each in outcomes if each.word == word] for word in ("warned", "not judged", "tripped")
     }
     for line in lines["warned"]:
-        click.echo(f"geomclip: warning: --warn-if {line}", err=True)
+        say(f"geomclip: warning: --warn-if {line}", err=True)
     tripped = f"--fail-if {'; '.join(lines['tripped'])}" if lines["tripped"] else ""
     if lines["not judged"]:
         raise InputError("; ".join(filter(None, (*lines["not judged"], tripped))))

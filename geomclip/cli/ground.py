@@ -29,7 +29,7 @@ from geomclip.cli.options import (
     text,
     whole,
 )
-from geomclip.cli.terminal import progress_bar, stdout_console
+from geomclip.cli.terminal import progress_bar, say, say_json, stdout_console
 from geomclip.grounding.methods import METHODS
 from geomclip.grounding.settings import GroundingSettings
 from geomclip.machine.errors import GateError, InputError
@@ -104,9 +104,9 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
     elif out is not None:
         prediction.save(out)
     if options["as_json"]:
-        click.echo(prediction_json(prediction))
+        say_json(prediction_json(prediction))
     else:
-        click.echo(str(prediction))
+        say(prediction)
 
 
 # ------------------------------------------------------------------------------------------------ check
@@ -150,7 +150,7 @@ def check(files: tuple[Path, ...], *, out: Path | None, as_json: bool, fail_on_l
     if out is not None:
         atomic_json(out, found.to_dict())
     if as_json:
-        click.echo(found.to_json())
+        say_json(found.to_json())
     else:
         console = stdout_console()
         show(split_lines(found, console.width), console)
@@ -198,7 +198,7 @@ def train(*, quiet: bool, log_every: int, debug: bool, as_json: bool, **options:
 
     with progress_bar(quiet=quiet, log_every=log_every) as progress:
         result = training(**options, progress=progress)
-    click.echo(result.to_json() if as_json else str(result))
+    say_json(result.to_json()) if as_json else say(result)
 
 
 SCORE = [
@@ -228,7 +228,7 @@ def score(*, quiet: bool, log_every: int, debug: bool, as_json: bool, out: Path 
         scored = score_files(**options, progress=progress)
     if out is not None:
         scored.save(out)
-    click.echo(scored.to_json() if as_json else str(scored))
+    say_json(scored.to_json()) if as_json else say(scored)
 
 
 # ---------------------------------------------------------------------------------------------------- bench
@@ -284,4 +284,4 @@ def bench(**options: Any) -> None:
         extraction = picked(options, MODEL, [DATA_ROOT], SEED, CACHE)
         bank = bank_of(options["source"], vectors_file=options["vectors"], progress=progress, **extraction)
         table = running(bank, out, plan, processes=options["processes"], progress=progress)
-    click.echo(table.as_json() if options["as_json"] else table.as_markdown())
+    say_json(table.as_json()) if options["as_json"] else say(table.as_markdown())

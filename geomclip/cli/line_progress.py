@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from geomclip.machine.words import harmless
+
 LOG_EVERY = 30
 """Seconds between two lines where nobody says how many."""
 MINUTE, HOUR = 60, 3600
@@ -13,7 +15,7 @@ MINUTE, HOUR = 60, 3600
 
 def to_stderr(line: str) -> None:
     """A line on stderr."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{harmless(line)}\n")
     sys.stderr.flush()
 
 

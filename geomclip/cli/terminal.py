@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from geomclip.cli.line_progress import LOG_EVERY, LineProgress
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.progress import SILENT
 from geomclip.machine.progress import Progress as Reports
-from geomclip.machine.words import one_line
+from geomclip.machine.words import escaped, harmless, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+    from rich.text import Text
 
 WIDTH = 80
 """Columns that a full table takes."""
@@ -44,12 +47,26 @@ def stdout_console(*, full: bool = True) -> Console:
     from rich.console import Console
 
     class Results(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            """A text of others moves no cursor and changes no colour."""
+            return super().render_str(harmless(text, lines=True), **how)
+
         def on_broken_pipe(self) -> None:
             """Leave it to `main`, which exits with 0: whoever reads has seen enough."""
             raise BrokenPipeError
 
     width = max(WIDTH if full else NARROWEST, min(Console().width, MAX_WIDTH))
     return Results(width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """A text on stdout, or stderr, that acts nowhere."""
+    click.echo(harmless(str(text), lines=True), err=err)
+
+
+def say_json(text: str) -> None:
+    """JSON on stdout: the same value, and what a terminal would act on in it written as escapes."""
+    click.echo(escaped(text))
 
 
 class Report:
@@ -61,7 +78,7 @@ class Report:
 
     def stage(self, name: str, done: int, total: int | None, note: str = "") -> None:
         """A bar for each name; the note is shown beside it."""
-        what = ", ".join(filter(None, (name, note)))
+        what = harmless(", ".join(filter(None, (name, note))))
         if name not in self.tasks:
             # what an earlier run had done counts, but not as done in no time
             self.tasks[name] = self.bars.add_task(what, total=total, completed=done)
@@ -69,7 +86,7 @@ class Report:
 
     def log(self, line: str) -> None:
         """A line that stays, above the bars."""
-        self.bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.bars.console.print(harmless(line), highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -22,6 +23,34 @@ def one_line(message: object, most: int | None = None) -> str:
     if not text and isinstance(message, BaseException):
         text = type(message).__name__
     return text[:most]
+
+
+# escapes and what else ends a line; embeddings and overrides of direction, which show what follows in another order
+_ACTING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_ACTING_IN_LINES = re.compile(r"(?![\n\t])" + _ACTING.pattern)
+
+
+def harmless(text: str, *, lines: bool = False) -> str:
+    """A text of others without what a terminal would act on, each of these a �; with `lines` line ends and tabs stay.
+
+    Examples
+    --------
+    >>> harmless("a\x1b[31mb"), harmless("one\ntwo"), harmless("one\ntwo", lines=True)
+    ('a�[31mb', 'one�two', 'one\ntwo')
+    """
+    return (_ACTING_IN_LINES if lines else _ACTING).sub("\ufffd", text)
+
+
+def escaped(text: str) -> str:
+    """JSON of the same value, in which whatever a terminal would act on is written as an escape.
+
+    Examples
+    --------
+    >>> escaped('["\u202e"]')
+    '["\\\\u202e"]'
+    """
+    # only its texts can hold such a character
+    return _ACTING_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 _on_the_command_line = False

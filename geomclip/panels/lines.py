@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
+from geomclip.machine.words import harmless
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -42,7 +44,7 @@ def show(lines: Iterable[Line], console: Console, *, whole: bool = False) -> Non
     from rich.text import Text
 
     for line in lines:
-        shown = Text(line.text).append(line.end, line.end_style)
+        shown = Text(harmless(line.text, lines=True)).append(harmless(line.end), line.end_style)
         shown.rstrip()
         console.print(shown, style=line.style or None, soft_wrap=whole)
 
