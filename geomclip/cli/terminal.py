@@ -64,9 +64,9 @@ def say(text: object, *, err: bool = False) -> None:
     click.echo(harmless(str(text), lines=True), err=err)
 
 
-def say_json(text: str) -> None:
+def say_json(text: object) -> None:
     """JSON on stdout: the same value, and what a terminal would act on in it written as escapes."""
-    click.echo(escaped(text))
+    click.echo(escaped(str(text)))
 
 
 class Report:
