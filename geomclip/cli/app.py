@@ -315,6 +315,7 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
         "geomclip compare stock.json ft.json m2mix.json --out runs.md",
         "geomclip compare a.json b.json --primary alignment --fail-if 'alignment worse'",
         "geomclip compare a.json b.json --out changes.json --out changes.html",
+        "geomclip compare r.json clip_benchmark.csv:3",
         "geomclip compare ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco --json",
     ),
 )
@@ -322,7 +323,8 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
 def compare(context: click.Context, /, **options: Any) -> None:
     """Print what changed from BEFORE to AFTER: paired differences with intervals and verdicts.
 
-    Each is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
+    Each is a result (.json; of CLIP_benchmark or MTEB too), a row of CLIP_benchmark's table (FILE.csv:ROW), a store,
+    .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
     Models are extracted on --data, vectors measured; images are paired by their ids. Of MORE, each is compared with
     BEFORE too: all stand side by side, and verdicts are corrected over all. With --quiet the verdict alone is printed.
     """
