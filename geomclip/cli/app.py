@@ -32,7 +32,7 @@ from geomclip.cli.arguments import (
     term_weights,
 )
 from geomclip.cli.cache_commands import cache
-from geomclip.cli.commands import Commands, examples
+from geomclip.cli.commands import Commands, Spread, examples
 from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
@@ -229,6 +229,7 @@ def extract(**options: Any) -> None:
 
 
 @app.command(
+    cls=Spread,
     params=[*RUN, *FINETUNE_DATA, *TRAINING, *CACHE, *COMMON],
     epilog=examples(
         "geomclip finetune",
@@ -236,6 +237,8 @@ def extract(**options: Any) -> None:
         "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
         "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8 --also emoji",
         "geomclip finetune --fail-if 'image_retrieval_recall@1 < -0.01 and q<0.05'",
+        "geomclip finetune --method wise-ft --between ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco",
+        "geomclip finetune --method soup --between runs/a runs/b runs/c",
         "geomclip finetune --resume --out runs/ft",
     ),
 )
@@ -251,7 +254,7 @@ def finetune(**options: Any) -> None:
     as_json, quiet, full, cite = (options.pop(name) for name in ("as_json", "quiet", "full", "cite"))
     log_every = options.pop("log_every")
     del options["debug"]
-    options["also"] = options["also"] or None
+    options["also"], options["between"] = options["also"] or None, options["between"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
     from geomclip.cli import listings

@@ -258,7 +258,7 @@ DOWNLOAD = [
 ]
 METHODS = (
     "m2mix (default), ft, m3mix, vmix, lmix, vlmix, imix, unmix, hcl, cyclip, cua, cuaxu, geodesic, g2l, siglip, "
-    "lp-ft; wise-ft: a finished run and its base; es: no training."
+    "lp-ft; no training: wise-ft (a finished run and its base, or --between two), soup (--between several), es."
 )
 RUN = [
     text("--method", "NAME", METHODS),
@@ -283,6 +283,12 @@ RUN = [
 # those of MODEL and DATA without defaults: a resumed run has what it began with
 FINETUNE_DATA = [
     text("--model", "NAME", "`geomclip models` lists the names; default demo."),
+    click.Option(
+        ["--between"],
+        metavar="NAME NAME ...",
+        multiple=True,
+        help="In place of --model, models whose weights wise-ft (two) or soup mixes; the first is before.",
+    ),
     PRETRAINED,
     ARCH,
     text("--data", "NAME", f"`geomclip data` lists the names; default {Source.data}."),
