@@ -37,6 +37,7 @@ from geomclip.cli.gates import check_changes, check_values, conclude, measured_k
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
     CACHE,
+    CARD,
     COMMON,
     COMPARE,
     DATA,
@@ -297,6 +298,27 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
     click.echo(options["out"])
     if not quiet:
         click.echo(f"load it with {loads}", err=True)
+
+
+@app.command(
+    params=[click.Argument(["run"]), *CARD, *CACHE, *QUIET, *DEBUG],
+    epilog=examples(
+        "geomclip card runs/m2mix-emoji-1",
+        "geomclip card runs/m2mix-emoji-1 --license mit --sphere --out card.md",
+        "geomclip card runs/m2mix-emoji-1 --push ORG/NAME --private --dry-run",
+    ),
+)
+def card(run: str, *, quiet: bool, debug: bool, **options: Any) -> None:
+    """Write the model card of RUN, a run folder of finetune: README.md with front matter for the hub.
+
+    It has the verdict, the table before and after, pictures, how the model is loaded and was made, and what is not
+    known. With --push card and weights are uploaded; of RUN nothing else, unless --include names it.
+    """
+    from geomclip.reports.model_card import card as writing
+
+    with progress_bar(quiet=quiet, log_every=0) as progress:
+        written = writing(run, progress=progress, **options)
+    click.echo(written.address or written.path)
 
 
 @app.command(

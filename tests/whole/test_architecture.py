@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "plots": {"metrics", "projections", "panels"},
     "training": {"encoders", "pairs", "losses", "panels", "metrics"},
     "grounding": {"training", "encoders", "pairs", "losses", "panels", "metrics", "projections"},
-    "reports": {"panels", "metrics", "plots", "projections", "pairs", "training", "grounding"},
+    "reports": {"encoders", "panels", "metrics", "plots", "projections", "pairs", "training", "grounding"},
 }
 OPEN = {"machine": set(), "pairs": {"machine"}, "embeddings": {"machine"}}
 # the one file of a package that reaches further: a source is a name that becomes vectors
