@@ -238,7 +238,7 @@ def extract(**options: Any) -> None:
         "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
         "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8 --also emoji",
         "geomclip finetune --fail-if 'image_retrieval_recall@1 < -0.01 and q<0.05'",
-        "geomclip finetune --method wise-ft --between ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco",
+        "geomclip finetune --method wise-ft --between runs/a runs/b",
         "geomclip finetune --method soup --between runs/a runs/b runs/c",
         "geomclip finetune --resume --out runs/ft",
     ),

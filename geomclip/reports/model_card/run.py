@@ -14,7 +14,7 @@ from geomclip.panels.comparison import Comparison, compare
 from geomclip.panels.loading import load
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
-from geomclip.reports.model_card.public import public, scrubbed
+from geomclip.reports.model_card.public import public
 from geomclip.training.folder import AFTER, BEFORE, CONFIG, best_weights, read_config
 from geomclip.training.methods import METHODS, Method, method_named
 from geomclip.training.others import after_of, before_of
@@ -23,7 +23,7 @@ from geomclip.training.result import about
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run folder: its configuration without paths, its weights and numbers as far as there are any."""
+    """A run folder: its configuration, its weights and numbers as far as there are any."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -72,7 +72,7 @@ def read_run(folder: str | Path, *, cache_dir: Path | None = None) -> Run:
     if name not in METHODS:
         raise InputError(f"{place / CONFIG}: unknown method {name!r}")
     method = method_named(name)
-    run = Run(place, scrubbed(config), method)
+    run = Run(place, config, method)
     try:
         _ = run.part("chosen") and about(run.part("chosen"))
     except (KeyError, TypeError, ValueError) as damage:
