@@ -301,14 +301,14 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
 
 
 @app.command(
-    params=[click.Argument(["run"]), *CARD, *CACHE, *QUIET, *DEBUG],
+    params=[click.Argument(["run"]), *CARD, *CACHE, *COMMON],
     epilog=examples(
         "geomclip card runs/m2mix-emoji-1",
         "geomclip card runs/m2mix-emoji-1 --license mit --sphere --out card.md",
         "geomclip card runs/m2mix-emoji-1 --push ORG/NAME --private --dry-run",
     ),
 )
-def card(run: str, *, quiet: bool, debug: bool, **options: Any) -> None:
+def card(run: str, *, quiet: bool, log_every: int, debug: bool, **options: Any) -> None:
     """Write the model card of RUN, a run folder of finetune: README.md with front matter for the hub.
 
     It has the verdict, the table before and after, pictures, how the model is loaded and was made, and what is not
@@ -316,7 +316,7 @@ def card(run: str, *, quiet: bool, debug: bool, **options: Any) -> None:
     """
     from geomclip.reports.model_card import card as writing
 
-    with progress_bar(quiet=quiet, log_every=0) as progress:
+    with progress_bar(quiet=quiet, log_every=log_every) as progress:
         written = writing(run, progress=progress, **options)
     click.echo(written.address or written.path)
 

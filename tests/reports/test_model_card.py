@@ -351,7 +351,7 @@ def test_what_was_uploaded_loads_by_the_lines_of_its_card(run, hub, data, tmp_pa
 def test_a_shifted_model_is_uploaded_as_it_is_and_loads_again(models, data, hub, tmp_path):
     found = gc.finetune("es", model=models[0], data=data, out=tmp_path / "run", bootstrap=0)
     written = gc.card(found.folder, push="org/es")
-    assert "hf download org/es model.safetensors" in str(written)
+    assert 'model = hf_hub_download("org/es", "model.safetensors")' in str(written)
     file = tmp_path / "fetched.safetensors"
     file.write_bytes(hub.files["org/es/model.safetensors"])
     with safe_open(file, framework="pt") as opened:

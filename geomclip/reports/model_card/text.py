@@ -113,8 +113,9 @@ def _loading(run: Run, repository: str | None) -> Iterator[str]:
     if shifted:
         yield "Its rows are shifted along the gap after encoding, which geomclip alone does:"
         file = file_on_the_hub(encoder)
-        yield from ("", "```bash", f"hf download {repository} {file} --local-dir .", f"geomclip measure --model {file}")
-        yield "```"
+        yield from ("", "```python", "import geomclip", "from huggingface_hub import hf_hub_download", "")
+        yield f'model = hf_hub_download("{repository}", "{file}")'
+        yield from ('embeddings = geomclip.embed(model, "emoji")', "```")
         return
     yield from ("```python", "import open_clip", "")
     yield f'model, _, preprocess = open_clip.create_model_and_transforms("hf-hub:{repository}")'
