@@ -85,7 +85,7 @@ class Case:
 
 
 COMMANDS = (
-    *("measure", "extract", "compare", "plan", "report", "plot-sphere", "project", "finetune", "export"),
+    *("measure", "extract", "compare", "plan", "report", "plot-sphere", "project", "finetune", "export", "card"),
     *("models", "data"),
 )
 SMALL = "--limit 40 --bootstrap 50 --cache-dir cache --quiet"

@@ -27,6 +27,7 @@ _PUBLIC = {
     "Table": "panels.papers.table",
     "cite": "panels.papers.citations",
     "report": "reports",
+    "card": "reports.model_card",
     "plot_sphere": "plots.globe",
     "metrics": "",
     "losses": "",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from geomclip.projections.maps import project as project
     from geomclip.projections.maps import project_pair as project_pair
     from geomclip.reports import report as report
+    from geomclip.reports.model_card import card as card
     from geomclip.reproduction.run import reproduce as reproduce
     from geomclip.training.finetune import finetune as finetune
 
@@ -80,6 +82,7 @@ __all__ = [
     "Map",
     "Panel",
     "Table",
+    "card",
     "cite",
     "compare",
     "embed",

@@ -32,11 +32,12 @@ from geomclip.cli.arguments import (
     term_weights,
 )
 from geomclip.cli.cache_commands import cache
-from geomclip.cli.commands import Commands, examples
+from geomclip.cli.commands import Commands, Spread, examples
 from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
     CACHE,
+    CARD,
     COMMON,
     COMPARE,
     DATA,
@@ -231,6 +232,7 @@ def extract(**options: Any) -> None:
 
 
 @app.command(
+    cls=Spread,
     params=[*RUN, *FINETUNE_DATA, *TRAINING, *CACHE, *COMMON],
     epilog=examples(
         "geomclip finetune",
@@ -238,6 +240,8 @@ def extract(**options: Any) -> None:
         "geomclip finetune --model ViT-B/32 --data flickr30k --preset oh2023",
         "geomclip finetune --data csv:pairs.csv --holdout 0.1 --lora 8 --also emoji",
         "geomclip finetune --fail-if 'image_retrieval_recall@1 < -0.01 and q<0.05'",
+        "geomclip finetune --method wise-ft --between runs/a runs/b",
+        "geomclip finetune --method soup --between runs/a runs/b runs/c",
         "geomclip finetune --resume --out runs/ft",
     ),
 )
@@ -253,7 +257,7 @@ def finetune(**options: Any) -> None:
     as_json, quiet, full, cite = (options.pop(name) for name in ("as_json", "quiet", "full", "cite"))
     log_every = options.pop("log_every")
     del options["debug"]
-    options["also"] = options["also"] or None
+    options["also"], options["between"] = options["also"] or None, options["between"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
     from geomclip.cli import listings
@@ -299,6 +303,27 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
 
 
 @app.command(
+    params=[click.Argument(["run"]), *CARD, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip card runs/m2mix-emoji-1",
+        "geomclip card runs/m2mix-emoji-1 --license mit --sphere --out card.md",
+        "geomclip card runs/m2mix-emoji-1 --push ORG/NAME --private --dry-run",
+    ),
+)
+def card(run: str, *, quiet: bool, log_every: int, debug: bool, **options: Any) -> None:
+    """Write the model card of RUN, a run folder of finetune: README.md with front matter for the hub.
+
+    It has the verdict, the table before and after, pictures, how the model is loaded and was made, and what is not
+    known. With --push card and weights are uploaded; of RUN nothing else, unless --include names it.
+    """
+    from geomclip.reports.model_card import card as writing
+
+    with progress_bar(quiet=quiet, log_every=log_every) as progress:
+        written = writing(run, progress=progress, **options)
+    click.echo(written.address or written.path)
+
+
+@app.command(
     params=[
         *(click.Argument([side], metavar=side.upper()) for side in ("before", "after")),
         click.Argument(["more"], nargs=-1, metavar="[MORE]..."),
@@ -317,6 +342,7 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
         "geomclip compare stock.json ft.json m2mix.json --out runs.md",
         "geomclip compare a.json b.json --primary alignment --fail-if 'alignment worse'",
         "geomclip compare a.json b.json --out changes.json --out changes.html",
+        "geomclip compare r.json clip_benchmark.csv:3",
         "geomclip compare ViT-B/32 tuned.pt --arch ViT-B-32-quickgelu --data coco --json",
     ),
 )
@@ -324,7 +350,8 @@ def export(checkpoint: str, *, quiet: bool, debug: bool, **options: Any) -> None
 def compare(context: click.Context, /, **options: Any) -> None:
     """Print what changed from BEFORE to AFTER: paired differences with intervals and verdicts.
 
-    Each is a result (.json), a store, .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
+    Each is a result (.json; of CLIP_benchmark or MTEB too), a row of CLIP_benchmark's table (FILE.csv:ROW), a store,
+    .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
     Models are extracted on --data, vectors measured; images are paired by their ids. Of MORE, each is compared with
     BEFORE too: all stand side by side, and verdicts are corrected over all. With --quiet the verdict alone is printed.
     """

@@ -22,6 +22,36 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class Spread(click.Command):
+    """A command of which one option takes all words that follow it, up to the next option: `--between A B C`."""
+
+    spread = "--between"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with the option before each of the words."""
+        return super().parse_args(ctx, spread(args, self.spread))
+
+
+def spread(args: list[str], flag: str) -> list[str]:
+    """The arguments, with the flag before each of the words that follow it.
+
+    Examples
+    --------
+    >>> spread(["--between", "a", "b", "--quiet"], "--between")
+    ['--between', 'a', '--between', 'b', '--quiet']
+    """
+    found: list[str] = []
+    after, taken = False, 0
+    for arg in args:
+        if arg.startswith("-"):
+            after, taken = arg == flag or arg.startswith(f"{flag}="), int(arg.startswith(f"{flag}="))
+            found.append(arg)
+            continue
+        found += [flag, arg] if after and taken else [arg]
+        taken += 1
+    return found
+
+
 def examples(*lines: str) -> str:
     """The end of a help text, with its line ends kept."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -248,6 +248,21 @@ EXPORT = [
     path("--out", "FOLDER", "A new or empty folder.", required=True),
     text("--arch", "NAME", "open_clip architecture of a file that does not say its own."),
 ]
+CARD = [
+    path("--out", "FILE.md", "Where to write it; default README.md in RUN. Its pictures go beside it."),
+    text("--name", "TEXT", "What the model is called; default the repository's, else the folder's name."),
+    text("--license", "ID", "As the hub calls it: mit, apache-2.0; default that of the base where it is known."),
+    switch("--sphere", "Draw the reported split before and after too: encoded again, or from the cache."),
+    text("--push", "ORG/NAME", "Upload card, pictures and weights there, by the login of huggingface_hub."),
+    switch("--private", "With --push: a repository that is made is private."),
+    click.Option(
+        ["--include"],
+        metavar="FILE",
+        multiple=True,
+        help="With --push: a file of RUN to upload too, as after.json; may be given again.",
+    ),
+    switch("--dry-run", "With --push: list what would be uploaded, and upload nothing."),
+]
 LISTED = [path("--data-root", "FOLDER", "Where data sets lie; default the cache's.")]
 DOWNLOAD = [
     path("--data-root", "FOLDER", "Where to put it; default the cache's data folder."),
@@ -268,7 +283,7 @@ REPRODUCE = [
 ]
 METHODS = (
     "m2mix (default), ft, m3mix, vmix, lmix, vlmix, imix, unmix, hcl, cyclip, cua, cuaxu, geodesic, g2l, siglip, "
-    "lp-ft; wise-ft: a finished run and its base; es: no training."
+    "lp-ft; no training: wise-ft (a finished run and its base, or --between two), soup (--between several), es."
 )
 RUN = [
     text("--method", "NAME", METHODS),
@@ -293,6 +308,12 @@ RUN = [
 # those of MODEL and DATA without defaults: a resumed run has what it began with
 FINETUNE_DATA = [
     text("--model", "NAME", "`geomclip models` lists the names; default demo."),
+    click.Option(
+        ["--between"],
+        metavar="NAME NAME ...",
+        multiple=True,
+        help="In place of --model, models whose weights wise-ft (two) or soup mixes; the first is before.",
+    ),
     PRETRAINED,
     ARCH,
     text("--data", "NAME", f"`geomclip data` lists the names; default {Source.data}."),

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.encoders.configuration import CONFIG_FILE, complete
-from geomclip.encoders.saved import metadata_of, write_safetensors
+from geomclip.encoders.saved import SHIFT, metadata_of, write_safetensors
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_folder, atomic_json, atomic_write
 from geomclip.machine.words import option
 
 FORMATS = ("openclip", "hf")
+OPEN_CLIP_WEIGHTS, OWN_WEIGHTS = "open_clip_model.safetensors", "model.safetensors"
 START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY = 49408  # of OpenAI's tokenizer; its last two entries are START and END
 _RESAMPLE = {"bilinear": 2, "bicubic": 3, "random": 3}  # PIL's numbers; open_clip draws none at inference
@@ -63,10 +64,11 @@ def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cac
 
 
 def _write_openclip(encoder: Encoder, out: Path) -> None:
+    """The layout that open_clip reads from a folder and from the hub."""
     with atomic_folder(out) as folder:
         config = {"model_cfg": dict(encoder.model_cfg), "preprocess_cfg": dict(encoder.preprocessing)}
         atomic_json(folder / CONFIG_FILE, config)
-        _write_weights(folder / "open_clip_model.safetensors", encoder.module.state_dict(), metadata_of(encoder))
+        _write_weights(folder / OPEN_CLIP_WEIGHTS, encoder.module.state_dict(), metadata_of(encoder))
         if encoder.model_cfg["text_cfg"].get("hf_tokenizer_name"):
             encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]  # open_clip's HFTokenizer
 
@@ -86,6 +88,24 @@ def _write_hf(encoder: Encoder, out: Path) -> None:
         atomic_json(folder / "special_tokens_map.json", special)
         length = {"model_max_length": encoder.context_length, "do_lower_case": True, "add_prefix_space": False}
         atomic_json(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", **special, **length})
+
+
+def file_on_the_hub(encoder: Encoder) -> str:
+    """What `write_for_hub` calls the file of the weights."""
+    return OPEN_CLIP_WEIGHTS if encoder.shift is None else OWN_WEIGHTS
+
+
+def write_for_hub(encoder: Encoder, out: Path) -> None:
+    """Write the weights of an encoder as a new folder in open_clip's layout; one with a shift as a checkpoint of ours.
+
+    The metadata say what the encoder does: an encoder without a `finetuned` has none.
+    """
+    if encoder.shift is None:
+        _write_openclip(encoder, out)
+        return
+    with atomic_folder(out) as folder:
+        state = {**encoder.module.state_dict(), SHIFT: encoder.shift.float()}
+        _write_weights(folder / OWN_WEIGHTS, state, metadata_of(encoder))
 
 
 def _write_weights(file: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -1,12 +1,15 @@
-"""How an encoder is had outside geomclip: open_clip's name for its architecture, and the line that loads it."""
+"""How an encoder is had outside geomclip: its names there, and the line that loads it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from geomclip.encoders import towers
+from geomclip.encoders import names, towers
 from geomclip.encoders.clip import Encoder
 from geomclip.encoders.configuration import complete, usual_preprocessing
+from geomclip.machine.errors import GeomclipError
 from geomclip.machine.words import option
 
 
@@ -46,3 +49,35 @@ def how_to_load(encoder: Encoder, file: Path) -> str:
     own = {key: tuple(v) if isinstance(v, list) else v for key, v in encoder.preprocessing.items()}
     more = "".join(f", {flag}={own[key]!r}" for key, flag in flags.items() if own[key] != usual[key])
     return f"in open_clip: open_clip.create_model_and_transforms({arch!r}, pretrained={str(file)!r}{more})"
+
+
+def base_repository(made: Mapping[str, Any]) -> str:
+    """The hub repository of the published weights that an encoder is or came from; "" where there is none.
+
+    Parameters
+    ----------
+    made : mapping
+        What `Encoder.made_from` gives, of which "model", "pretrained" and "finetuned" are read.
+
+    Examples
+    --------
+    >>> base_repository({"model": "ViT-B/32"}), base_repository({"model": "hf-hub:org/repo"})
+    ('openai/clip-vit-base-patch32', 'org/repo')
+    >>> base = {"model": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}
+    >>> base_repository({"model": "run", "finetuned": {"base": base}})
+    'laion/CLIP-ViT-B-32-laion2B-s34B-b79K'
+    """
+    history = made.get("finetuned")
+    if isinstance(history, Mapping):
+        base = history.get("base")
+        return base_repository(base) if isinstance(base, Mapping) else ""
+    try:
+        choice = names.resolve(str(made.get("model") or ""), str(made.get("pretrained") or "") or None)
+    except GeomclipError:  # a file or folder that is not here any more, or a name that means nothing
+        return ""
+    if choice.repo or choice.random or not choice.tag:
+        return "" if choice.random else choice.repo
+    twins = {twin: name for name, twin in names.TWINS.items()}
+    plain = choice.arch.removesuffix(names.QUICK)
+    known = str(towers.tag_config(choice.arch, choice.tag).get("hf_hub", "")).strip("/")
+    return twins.get(f"{plain}:{choice.tag}") or "/".join(known.split("/")[:2])

@@ -16,13 +16,13 @@ LARGEST = 32 << 20
 """Bytes of a JSON file: parsed it takes ten times that, and a panel has 30 kB."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds, its texts without control characters.
+def read_bytes(path: Path) -> bytes:
+    """What a small file holds.
 
     Raises
     ------
     InputError
-        If the file is absent, too large, no JSON object, too deep, or holds NaN or infinity.
+        If the file is absent, no file, or too large.
     """
     try:
         if path.exists() and not path.is_file():
@@ -33,8 +33,30 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     if len(content) > LARGEST:
         raise InputError(f"{path} is larger than {LARGEST >> 20} MiB: refused")
+    return content
+
+
+def read_json(path: Path, *, may_have_nan: Callable[[dict[str, Any]], bool] = lambda value: False) -> dict[str, Any]:
+    """The object that a JSON file holds, its texts without control characters.
+
+    `may_have_nan` says of an object whether it may hold NaN, which other programs write and JSON does not know.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, too large, no JSON object, too deep, or holds NaN or infinity.
+    """
+    content = read_bytes(path)
+    constants: list[str] = []
+
+    def constant(name: str) -> float:
+        constants.append(name)
+        return math.nan
+
     try:
-        value = clean(json.loads(content, parse_constant=_refused))
+        value = clean(json.loads(content, parse_constant=constant))
+        if constants and not (isinstance(value, dict) and {*constants} == {"NaN"} and may_have_nan(value)):
+            raise ValueError(f"{constants[0]} is no JSON")
     except RecursionError:
         raise InputError(f"{path} is no result: too deep") from None
     except ValueError as problem:
@@ -132,10 +154,6 @@ def fields(value: Mapping[str, Any], kinds: Mapping[str, Callable[[Any, str], An
     {'n': 3}
     """
     return {key: check(value[key], f"{name}{key}") for key, check in kinds.items() if key in value}
-
-
-def _refused(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def is_finite(values: list[Any]) -> bool:

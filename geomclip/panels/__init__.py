@@ -85,8 +85,9 @@ def compare(
     Parameters
     ----------
     before, after : Panel, EmbeddingSet, encoder, path or name
-        A result (`.json`, with the items beside it), a store, `.npz` or `.npy`, or what `--model` takes: a
-        name, a checkpoint, a run folder. Vectors are measured, models first extracted on `data`.
+        A result (`.json`, with the items beside it; one of CLIP_benchmark or MTEB, or a row of a table of results as
+        `FILE.csv:ROW`), a store, `.npz` or `.npy`, or what `--model` takes: a name, a checkpoint, a run folder.
+        Vectors are measured, models first extracted on `data`.
     *more : the same
         Further runs: each, like `after`, is compared with `before`.
     names : sequence of str, optional

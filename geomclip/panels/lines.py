@@ -85,6 +85,18 @@ def in_cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def some(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
+    """The first names, and how many more there are.
+
+    Examples
+    --------
+    >>> some(["a", "b"]), some(list("abcdef"))
+    ('a, b', 'a, b, c, d and 2 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{between.join(names[:most])}{more}"
+
+
 def told_apart(names: Sequence[str], length: int | None = None) -> list[str]:
     """Names, all different, in so few characters if need be: cut at the end, else in the middle, or counted.
 

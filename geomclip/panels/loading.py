@@ -8,6 +8,7 @@ from typing import Any
 
 from geomclip.machine import json_files
 from geomclip.machine.errors import InputError
+from geomclip.panels import peers
 from geomclip.panels.fields import SCHEMA, from_record
 from geomclip.panels.files import items_path
 from geomclip.panels.items import read_items
@@ -23,6 +24,9 @@ def load(path: str | Path) -> Panel:
     Files may come from others: sizes are bounded, every field is checked, and the items must give the numbers. A
     result of a version that made intervals in other ways is read with a warning, without those whose ends are turned.
 
+    A result of CLIP_benchmark, a row of the table of its `build` (`FILE.csv`, or `FILE.csv:ROW` of several) and a
+    result of a task of MTEB give the numbers that have a counterpart here, without intervals.
+
     Raises
     ------
     InputError
@@ -35,10 +39,15 @@ def load(path: str | Path) -> Panel:
     ...     load(Panel({"alignment": 0.5}, n_images=4, n_texts=4).save(Path(folder) / "r.json"))["alignment"]
     0.5
     """
+    if peers.is_table(path):
+        return peers.read_table(path)
     path = Path(path).expanduser()
-    record = json_files.read_json(path)
+    record = json_files.read_json(path, may_have_nan=peers.is_peers)
+    if peers.is_peers(record):
+        return peers.read_record(record, path)
     if record.get("schema") != SCHEMA:
-        raise InputError(f"{path} is no result of geomclip measure: its schema is not {SCHEMA}")
+        others = "and it is none of CLIP_benchmark or MTEB"
+        raise InputError(f"{path} is no result of geomclip measure: its schema is not {SCHEMA}, {others}")
     try:
         panel = _panel(record)
     except ValueError as problem:

@@ -7,6 +7,9 @@ from typing import Any
 
 from geomclip.machine.words import one_line, option
 
+PROGRAM = "program"
+"""Where in `made_from` a panel that was read from a file of another program says which."""
+
 
 def checked(names: Sequence[str] | None, sides: int) -> list[str]:
     """The names of so many sides, each on one line; none where none are given.

@@ -16,6 +16,7 @@ from geomclip.machine.errors import InputError, naming
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import nearest, option
 from geomclip.pairs import Source, load_pairs
+from geomclip.panels import peers
 from geomclip.panels.lines import told_apart
 from geomclip.panels.measurement import Measured, measure, metric_keys
 from geomclip.panels.record import Panel
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from geomclip.encoders.protocol import Encodes
 
 Side: TypeAlias = "Panel | EmbeddingSet | Encodes | str | Path"
-"""A panel, a set or an encoder at hand; or a result (.json), a store, .npz or .npy, or a model's name."""
+"""A panel, a set or an encoder at hand; or a result (.json, .csv), a store, .npz or .npy, or a model's name."""
 
 OF_MODELS = ("pretrained",)
 OF_FILES = ("arch",)
@@ -50,7 +51,7 @@ def kind(side: Side) -> str:
     if not isinstance(side, str | Path):
         return "model"
     path = Path(side).expanduser()
-    if path.suffix == ".json":
+    if path.suffix == ".json" or peers.is_table(side):
         return "result"
     if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "img_emb", "text_metadata")):
         return "vectors"

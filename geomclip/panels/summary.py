@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from geomclip.panels import chosen
 from geomclip.panels.comparison import tables as of_changes
@@ -15,6 +15,8 @@ from geomclip.panels.tables import footnotes, header, row
 
 NOTES = 8
 """Notes that a summary has at most."""
+CHANGES = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
+"""Heads of a table of changes."""
 WORDS = ("tripped", "not judged", "warned", "passed")
 """Outcomes of conditions, the first that a reader must see first."""
 
@@ -55,15 +57,19 @@ def of_comparison(
     """
     lines = [": ".join(each) for each in comparison.verdict.paragraphs()]
     lines += [" ".join(line.split()) for line in of_changes.header(comparison)]
-    heads = ("metric", "better", "before", "after", "change", "95 % interval", "q", "")
-    cells = []
-    for key in chosen.chosen(comparison.rows, (*comparison.primary, *gated(outcomes))):
+    cells = change_cells(comparison, gated(outcomes))
+    return _document(command, lines, outcomes, CHANGES, cells, [*notes, *comparison.notes])
+
+
+def change_cells(comparison: Comparison, keys: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """A row under the heads `CHANGES` of each primary number, of these keys, and of the usual ones."""
+    found: list[tuple[str, ...]] = []
+    for key in chosen.chosen(comparison.rows, (*comparison.primary, *keys)):
         change = comparison.rows[key]
         _, before, after, difference, low, high, q = of_changes.cells(key, change)
         between = f"{low} to {high}" if low else ""
-        way = of_changes.arrow(key)
-        cells.append((f"`{key}`", way, before, after, difference, between, q, change.verdict))
-    return _document(command, lines, outcomes, heads, cells, [*notes, *comparison.notes])
+        found.append((f"`{key}`", of_changes.arrow(key), before, after, difference, between, q, change.verdict))
+    return found
 
 
 def of_comparisons(comparisons: Comparisons, command: str, outcomes: Sequence[Outcome] = ()) -> str:
@@ -92,8 +98,8 @@ def _document(
     counted = ", ".join(f"{len(some)} {word}" for word, some in marks.items() if some)
     document = [f"### {command}{f': gates {counted}' if counted else ''}", "", *(f"- {_safe(line)}" for line in lines)]
     if outcomes:
-        document += ["", *_table(("gate", "", ""), (_cells(each) for word in WORDS for each in marks[word]))]
-    document += ["", *_table(heads, ((cell[0], *map(_safe, cell[1:])) for cell in cells))]
+        document += ["", *table(("gate", "", ""), (_cells(each) for word in WORDS for each in marks[word]))]
+    document += ["", *table(heads, ((cell[0], *map(_safe, cell[1:])) for cell in cells))]
     if notes:
         more = len(notes) - NOTES
         document += ["", *(f"- {_safe(note)}" for note in notes[:NOTES])]
@@ -109,7 +115,8 @@ def _cells(outcome: Outcome) -> tuple[str, str, str]:
     return f"`{written}`", word, _safe(why)
 
 
-def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> list[str]:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown, a line an element."""
     return [markdown_row(heads), f"|{'---|' * len(heads)}", *map(markdown_row, rows)]
 
 

@@ -12,7 +12,7 @@ from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
 from geomclip.panels import short
 from geomclip.panels.chosen import label, short_label
 from geomclip.panels.lines import Line, plain, shortened
-from geomclip.panels.naming import name_of
+from geomclip.panels.naming import PROGRAM, name_of
 from geomclip.panels.sentences import number, read
 from geomclip.panels.short import ARROW
 from geomclip.panels.shown import Shown
@@ -129,6 +129,10 @@ def header(panel: Shown) -> Iterator[str]:
     split = f" ({made['split']})" if made.get("split") else ""
     model = name_of(made)
     yield f"{data}{split} · {f'{panel.name} ({model})' if panel.name else model}"
+    if made.get(PROGRAM) and not panel.dim:  # read from a file of another program, which says no more
+        yield f"{panel.n_images:,} images" if panel.n_images else "images not counted"
+        yield from (f"! {line}" for line in panel.warnings)
+        return
     counts = [f"{panel.n_images:,} images"]
     if panel.task != "cloud":
         counts.append(f"{panel.n_texts:,} {'classes' if 'class' in panel.task else 'texts'}")

@@ -17,6 +17,7 @@ from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
 from geomclip.pairs import Source
 from geomclip.panels.options import Measuring
+from geomclip.training.between import checked_names, load_members
 from geomclip.training.folder import CONFIG, RunFolder, begin, completed, folder_for, read_config
 from geomclip.training.methods import Method, method_named
 from geomclip.training.others import load_others, names_of, refuse_changed
@@ -42,6 +43,7 @@ def finetune(
     model: str | None = None,
     data: str | None = None,
     *,
+    between: Sequence[str] | None = None,
     out: str | Path | None = None,
     split: str | None = None,
     holdout: float | None = None,
@@ -72,9 +74,12 @@ def finetune(
         A name in `geomclip.training.methods.METHODS`. Left out: m2mix.
     model, pretrained, arch
         As `geomclip.encoders.load_encoder` takes them. Left out: demo. For "wise-ft" the run to be interpolated
-        with its base.
+        with its base, unless `between` names two models.
     data, data_root, cache_dir, image_column, text_column, image_id_column, image_root
         As `geomclip.pairs.Source` has them. Left out: emoji. Trains on train, chooses by val.
+    between : sequence of str, optional
+        Models of one architecture, as `model` names them, whose weights are mixed: two for "wise-ft", two or more for
+        "soup". The first is what the mixture is compared with.
     out : path, optional
         The run folder. Left out: `runs/METHOD-DATA-N`, the first N that is free (with `resume`: the last there is).
     split : str, optional
@@ -127,11 +132,14 @@ def finetune(
     began = place.began_with()
     call = completed(named, began, DEFAULTS)
     chosen = method_named(call["method"])
+    members = checked_names(chosen, between or (began or {}).get("call", {}).get("between"), {**named, "model": model})
+    if members is not None:
+        call |= {"model": members[0], "between": members}
     own = resolved_settings(chosen, call["model"], settings, began)
     processes = Processes.from_environment(own.device)
     if processes.count > 1 and own.device == "cuda":
         own = replace(own, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-    base, tuned = models_of(chosen, call, cache_dir=cache_dir, seed=own.seed)
+    base, *mixed = models_of(chosen, call, cache_dir=cache_dir, seed=own.seed)
     source = Source(**{each.name: call[each.name] for each in fields(Source)})
     splits = load_splits(source, holdout=call["holdout"], cache_dir=cache_dir)
     named_others = names_of(also, began)
@@ -141,7 +149,7 @@ def finetune(
         method=chosen,
         settings=own,
         base=base,
-        tuned=tuned,
+        mixed=tuple(mixed),
         splits=splits,
         place=place,
         processes=processes,
@@ -163,10 +171,10 @@ def finetune(
     return result
 
 
-def models_of(
-    method: Method, call: Mapping[str, Any], *, cache_dir: Path | None, seed: int
-) -> tuple[Encoder, Encoder | None]:
-    """The model that a call begins with, and the one that was fine-tuned from it where a method takes both."""
+def models_of(method: Method, call: Mapping[str, Any], *, cache_dir: Path | None, seed: int) -> list[Encoder]:
+    """The model that a call begins with, and those that a method mixes it with."""
+    if call.get("between"):
+        return load_members(call["between"], arch=call["arch"], cache_dir=cache_dir, seed=seed)
 
     def loaded(call: Mapping[str, Any]) -> Encoder:
         names = {name: call[name] for name in ("pretrained", "arch")}
@@ -174,11 +182,13 @@ def models_of(
 
     model = loaded(call)
     if method.stage != "after":
-        return model, None
+        return [model]
     folder = Path(call["model"]).expanduser()
     if not (folder / CONFIG).is_file():
-        needs = f"{option('method', method.name)} needs a finished run as {option('model')}"
-        raise InputError(f"{needs}, and {call['model']} is none")
+        needs = (
+            f"{option('method', method.name)} needs a finished run as {option('model')}, and {call['model']} is none"
+        )
+        raise InputError(f"{needs}: any two models are mixed by {option('between')}")
     config = read_config(folder)
     of_run = completed(dict.fromkeys(("model", "pretrained", "arch")), config, DEFAULTS)
     base = loaded(of_run)
@@ -187,7 +197,7 @@ def models_of(
         raise InputError(f"{began_with}: its weights have changed since")
     if model.shift is not None:
         raise InputError(f"{call['model']} is shifted along the gap, not fine-tuned: there is nothing to interpolate")
-    return base, model
+    return [base, model]
 
 
 def resolved_settings(

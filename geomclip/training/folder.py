@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -76,6 +76,7 @@ class Config:
     schema: str = SCHEMA
     command: str = "finetune"  # whose runs these are
     also: Mapping[str, Any] = field(default_factory=dict)  # other data that are measured before and after
+    between: Sequence[Mapping[str, str]] = ()  # the models that are mixed, the base first
 
     def to_dict(self) -> dict[str, Any]:
         """As config.json has it."""
@@ -86,6 +87,7 @@ class Config:
             "base": dict(self.base),
             "data": dict(self.data),
             **({"also": dict(self.also)} if self.also else {}),
+            **({"between": [dict(each) for each in self.between]} if self.between else {}),
             "versions": {
                 "geomclip": __version__,
                 "open_clip": towers.version(),
@@ -209,6 +211,9 @@ def _refuse_another(folder: Path, there: Mapping[str, Any], here: Config, *, ove
         raise InputError(
             f"{folder} began with other weights ({name} {base[:12]}): name them again, or another {option('out')}"
         )
+    mixed = [[each["weights_sha256"] for each in models] for models in (there.get("between", ()), here.between)]
+    if mixed[0] != mixed[1]:
+        raise InputError(f"{folder} began between other models: name them again, or another {option('out')}")
     for part, fingerprint in here.data["fingerprints"].items():
         if there.get("data", {}).get("fingerprints", {}).get(part) != fingerprint:
             raise InputError(f"{folder} began with other data (its {part} split differs): name another {option('out')}")

@@ -28,6 +28,7 @@ class Method:
     stage: Literal["train", "after", "without"] = "train"  # after training, or without any
     defaults: Mapping[str, Any] = field(default_factory=dict)  # settings that differ for this method
     heads_first: float = 0.0  # share of the steps in which only the projection heads are trained
+    members: tuple[int, int | None] | None = None  # how many models it mixes, from and to (None: any number)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -61,7 +62,8 @@ METHODS: dict[str, Method] = {
         Method("siglip", "each pair judged alone", "Zhai et al. 2023", {"siglip": 1.0}),
         # half of the steps each, so that the budget is that of ft
         Method("lp-ft", "contrastive, heads first, then all", "Kumar et al. 2022", PLAIN, heads_first=0.5),
-        Method("wise-ft", "weights between those before and after", "Wortsman et al. 2022", stage="after"),
+        Method("wise-ft", "weights between two models", "Wortsman et al. 2022", stage="after", members=(2, 2)),
+        Method("soup", "mean of the weights of models", "Wortsman et al. 2022b", stage="after", members=(2, None)),
         Method("es", "rows shifted along the gap", "Liang et al. 2022", stage="without"),
     )
 }

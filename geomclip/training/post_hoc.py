@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -53,6 +53,13 @@ class Sweep:
         """Whether the best point scores higher than 0, the model one started from."""
         scores = dict(self.points)
         return scores[self.best] > scores[0.0]
+
+    def described(self, metric: str) -> dict[str, Any]:
+        """Which point was chosen by this metric, as config.json has it."""
+        scores = dict(self.points)
+        found = {"swept": self.name, "value": self.best, "metric": metric, "score": scores[self.best]}
+        points = [list(point) for point in self.points]
+        return {**found, "start_score": scores[0.0], "beats_start": self.gains, "points": points}
 
 
 def wise_ft(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:

@@ -42,10 +42,19 @@ def about(chosen: Mapping[str, Any]) -> str:
     """Which weights `after` are, in one sentence."""
     what = f"step {chosen.get('step')} of {chosen.get('steps')}"
     if "swept" in chosen:
-        what = f"{chosen['swept']} {chosen['value']:g}"
+        value = chosen["value"]
+        what = f"{chosen['swept']} {value if isinstance(value, str) else f'{value:g}'}"
     best = f"after: {what}, the best on val by {chosen['metric']}: {chosen['score']:.4g}"
     start = f"the starting weights {chosen['start_score']:.4g}"
     return f"{best}; {start}" if chosen["beats_start"] else f"{best}; but {start}: nothing beat them"
+
+
+def compared(chosen: Mapping[str, Any]) -> tuple[str, ...]:
+    """What each point of a sweep scored on val, in one sentence; none of a run that trained."""
+    points = [
+        f"{name if isinstance(name, str) else f'{name:g}'} {score:.4g}" for name, score in chosen.get("points", ())
+    ]
+    return (f"on val by {chosen['swept']}: {'; '.join(points)}",) if points else ()
 
 
 def how_to_use(folder: Path, encoder: Encoder) -> str:

@@ -23,6 +23,8 @@ from geomclip.panels.comparison import compare
 from geomclip.panels.record import Panel
 from geomclip.training import snapshots
 from geomclip.training.batches import Order, PairBatches
+from geomclip.training.between import described as models_between
+from geomclip.training.between import short_names
 from geomclip.training.folder import (
     AFTER,
     BEFORE,
@@ -45,8 +47,9 @@ from geomclip.training.parameters import trained
 from geomclip.training.pictures import Pictures
 from geomclip.training.post_hoc import sweep_es, sweep_wise_ft
 from geomclip.training.processes import Processes
-from geomclip.training.result import Result, about, how_to_use
+from geomclip.training.result import Result, about, compared, how_to_use
 from geomclip.training.settings import Settings
+from geomclip.training.soups import sweep_soup
 from geomclip.training.splits import Splits
 from geomclip.training.trainer import Trainer
 from geomclip.training.watching.journal import Journal
@@ -65,7 +68,7 @@ class Work:
     processes: Processes
     measuring: Mapping[str, Any]  # bootstrap and metrics of the panels before and after
     call: Mapping[str, Any]  # names of method, model and data, for config.json
-    tuned: Encoder | None = None  # what is interpolated with its base
+    mixed: tuple[Encoder, ...] = ()  # what the weights of the base are mixed with
     others: Mapping[str, Pairs] = field(default_factory=dict)  # measured too, and not trained on
     cache_dir: Path | None = None
     progress: Progress = SILENT
@@ -83,7 +86,14 @@ class Work:
             base=dict(self.base.made_from()),
             data=self.data,
             also=described(self.others),
+            between=self.between,
         )
+
+    @property
+    def between(self) -> list[dict[str, str]]:
+        """The models that were named to be mixed; none of a run that is interpolated with its base."""
+        names = self.call.get("between")
+        return models_between(names, (self.base, *self.mixed)) if names else []
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -207,7 +217,7 @@ class Work:
         # only a shift makes the model in the folder one that is used in another way than its base
         is_shifted = self.method.stage == "without"
         encoder = load_encoder(str(self.folder), cache_dir=self.cache_dir) if is_shifted else self.base
-        notes = (about(chosen), *self.splits.notes, how_to_use(self.folder, encoder))
+        notes = (about(chosen), *compared(chosen), *self.splits.notes, how_to_use(self.folder, encoder))
         return Result(self.folder, self.settings, before, after, difference, dict(chosen), notes, also)
 
     def kept(self, before: str, after: str) -> tuple[Panel, Panel]:
@@ -295,37 +305,35 @@ class Work:
         """Write the weights of a step into the folder."""
         self.keep(name, self.base, module.state_dict(), step=step)
 
-    def keep(self, name: str, base: Encoder, state: Mapping[str, Tensor], **point: float) -> None:
+    def keep(self, name: str, base: Encoder, state: Mapping[str, Tensor], **point: Any) -> None:
         """Write weights into the folder, with what they were made from and at which step, alpha or amount."""
         made = {"method": self.method.name, **point, "settings": self.settings.to_dict(), "data": self.data}
+        made |= {"between": self.between} if self.between else {}
         save_checkpoint(base, state, self.folder / name, made=made)
 
     # --------------------------------------------------------------------------------------- no training
 
     def swept(self) -> Mapping[str, Any]:
-        """The best point of a sweep is kept: a mixture of the base and what was made from it, or a shift."""
+        """The best point of a sweep is kept: a mixture of models, or a shift."""
         validation = self.validation()
 
         def score(encoder: Encoder) -> float:
             return validation.score(validation.of(encoder))
 
-        if self.tuned is not None:  # WiSE-FT
-            sweep = sweep_wise_ft(self.base, self.tuned.module.state_dict(), score, progress=self.progress)
+        metric = self.settings.val_metric
+        if self.method.name == "soup":
+            soup, names = sweep_soup((self.base, *self.mixed), score, progress=self.progress), short_names(self.between)
+            members = [names[place] for place in soup.best.members]
+            self.keep(LAST, self.base, soup.encoder.module.state_dict(), recipe=soup.best.recipe, members=members)
+            return soup.described(metric, names)
+        if self.mixed:  # WiSE-FT
+            sweep = sweep_wise_ft(self.base, self.mixed[0].module.state_dict(), score, progress=self.progress)
         else:  # ES, along the gap of the training split
             rows = embed(self.placed(self.base), self.splits.train, **self.embedding)
             sweep = sweep_es(self.base, rows, score, progress=self.progress)
         of_base = replace(self.base, shift=sweep.encoder.shift)  # the base is what the file says it comes from
         self.keep(LAST, of_base, sweep.encoder.module.state_dict(), **{sweep.name: sweep.best})
-        scores = dict(sweep.points)
-        return {
-            "swept": sweep.name,
-            "value": sweep.best,
-            "metric": self.settings.val_metric,
-            "score": scores[sweep.best],
-            "start_score": scores[0.0],
-            "beats_start": sweep.gains,
-            "points": [list(point) for point in sweep.points],
-        }
+        return sweep.described(metric)
 
     def validation(self) -> HeldOut:
         """The split that one chooses by."""

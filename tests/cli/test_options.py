@@ -34,7 +34,7 @@ CALLED = (
     "panels.sources.loaded",
     *("reproduction.run.reproduce", "reproduction.run.places"),
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
-    *("plots.globe.plot_sphere", "reports.report", "training.finetune.finetune"),
+    *("plots.globe.plot_sphere", "reports.report", "reports.model_card.card", "training.finetune.finetune"),
     *("cli.cache.contents", "cli.cache.prune"),
     *("cli.gates.append_text", "panels.summary.of_panel", "panels.summary.of_comparison"),
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
@@ -50,6 +50,7 @@ SHOWN = [
 ]
 """Where results become text: all functions print_* and *_json."""
 NEEDED = {
+    "card": ["run"],
     "compare": ["demo", "demo", "--out", "page.html"],  # a page, since some options are of pages only
     "extract": ["--out", "store"],
     "export": ["demo", "--to", "hf", "--out", "folder"],

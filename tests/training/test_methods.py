@@ -14,7 +14,9 @@ from geomclip.training.settings import TERMS, WEIGHTS, Settings
 
 
 def test_the_table_has_the_methods_of_the_help():
-    expected = "ft m2mix m3mix vmix lmix vlmix imix unmix hcl cyclip cua cuaxu geodesic g2l siglip lp-ft wise-ft es"
+    expected = (
+        "ft m2mix m3mix vmix lmix vlmix imix unmix hcl cyclip cua cuaxu geodesic g2l siglip lp-ft wise-ft soup es"
+    )
     assert list(METHODS) == expected.split()
 
 
@@ -30,7 +32,9 @@ def test_a_line_of_the_table_says_what_can_be_done(method):
 
 
 def test_only_what_comes_after_or_without_training_has_another_stage():
-    assert {name: m.stage for name, m in METHODS.items() if m.stage != "train"} == {"wise-ft": "after", "es": "without"}
+    others = {name: m.stage for name, m in METHODS.items() if m.stage != "train"}
+    assert others == {"wise-ft": "after", "soup": "after", "es": "without"}
+    assert {name: m.members for name, m in METHODS.items() if m.members} == {"wise-ft": (2, 2), "soup": (2, None)}
     assert {name for name, method in METHODS.items() if method.heads_first} == {"lp-ft"}
 
 

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"encoders", "pairs", "losses", "panels", "metrics"},
     "grounding": {"training", "encoders", "pairs", "losses", "panels", "metrics", "projections"},
     "reproduction": {"training", "encoders", "pairs", "panels"},
-    "reports": {"panels", "metrics", "plots", "projections", "pairs", "training", "grounding"},
+    "reports": {"encoders", "panels", "metrics", "plots", "projections", "pairs", "training", "grounding"},
 }
 OPEN = {"machine": set(), "pairs": {"machine"}, "embeddings": {"machine"}}
 # the one file of a package that reaches further: a source is a name that becomes vectors

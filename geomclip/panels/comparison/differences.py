@@ -21,7 +21,9 @@ from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
 from geomclip.panels.comparison.rules import answered
 from geomclip.panels.intervals import LEAST
+from geomclip.panels.lines import some
 from geomclip.panels.options import Measuring
+from geomclip.panels.peers import is_of_unknown_size, program
 from geomclip.panels.record import Panel
 
 
@@ -182,7 +184,7 @@ def _judged(
         ],
         before=_identity(before),
         after=_identity(after),
-        n_images=len(images) if images is not None else before.n_images if whole else 0,
+        n_images=len(images) if images is not None else max(before.n_images, after.n_images) if whole else 0,
         bootstrap=how.bootstrap,
         seed=how.seed,
         resample=draft.used,
@@ -240,7 +242,8 @@ def _may_have_an_interval(key: str) -> bool:
 def _check(before: Panel, after: Panel) -> None:
     if before.task != after.task:
         raise ValueError(f"before is a panel of {before.task}, after of {after.task}: they share no numbers")
-    if before.task == "classification" and before.n_texts != after.n_texts:
+    unknown = is_of_unknown_size(before) or is_of_unknown_size(after)
+    if before.task == "classification" and before.n_texts != after.n_texts and not unknown:
         raise ValueError(f"{before.n_texts} classes before, {after.n_texts} after: accuracies cannot be compared")
 
 
@@ -262,13 +265,22 @@ def _images(before: Panel, after: Panel, *, intersect: bool) -> Matched | None:
 
 
 def _same_size(before: Panel, after: Panel) -> bool:
+    """Whether both have as many images and texts, as far as they say how many."""
+    if is_of_unknown_size(before) or is_of_unknown_size(after):
+        return True
     return (before.n_images, before.n_texts) == (after.n_images, after.n_texts)
 
 
 def _keys(before: Panel, after: Panel) -> list[str]:
-    """The keys of either, in the order of the table of metrics."""
+    """The keys of either, in the order of the table of metrics; of both where one is of another program."""
     order = {key: place for place, key in enumerate(METRICS)}
-    return sorted({**before.values, **after.values}, key=lambda key: order.get(key, len(order)))
+    found = {**before.values, **after.values}
+    if program(before) or program(after):
+        found = {key: None for key in found if key in before.values and key in after.values}
+        if not found:
+            names = (some(list(side.values)) for side in (before, after))
+            raise ValueError(f"they share no number: {next(names)} before, {next(names)} after")
+    return sorted(found, key=lambda key: order.get(key, len(order)))
 
 
 def _row(before: Panel, after: Panel, key: str, estimate: Estimate | None) -> Row:
@@ -301,7 +313,7 @@ def _groups(
         except ValueError as differ:
             unlike.append(f"group {name}: {differ}")
     alone = sorted(before.groups.keys() ^ after.groups.keys())
-    return compared, unlike + ([f"groups of one side only: {notes.some(alone)}"] if alone else [])
+    return compared, unlike + ([f"groups of one side only: {some(alone)}"] if alone else [])
 
 
 def _identity(panel: Panel) -> dict[str, Any]:

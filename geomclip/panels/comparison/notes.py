@@ -10,29 +10,24 @@ from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE
 from geomclip.panels.comparison import influences
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.intervals import LEAST
+from geomclip.panels.lines import some
+from geomclip.panels.peers import program
 from geomclip.panels.record import Panel
 
-KEYS_SHOWN = 4
-
+SIDES = ("before", "after")
 TEXTS_DIFFER = 0.02
 """Texts an image that differ by more than this share are other data."""
 
 
-def some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are.
-
-    Examples
-    --------
-    >>> some(["a", "b"]), some(list("abcdef"))
-    ('a, b', 'a, b, c, d and 2 more')
-    """
-    more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
-    return f"{', '.join(names[:KEYS_SHOWN])}{more}"
-
-
 def of_sets(before: Panel, after: Panel, images: Matched | None, *, whole: bool) -> Iterator[str]:
     """How the images of the two were paired, if not simply one with its own."""
-    if images is None and not whole:
+    if program(before) or program(after):
+        shared = before.values.keys() & after.values.keys()
+        for name, side in zip(SIDES, (before, after), strict=True):
+            if left := len(side.values.keys() - shared):
+                yield f"{left} {'number' if left == 1 else 'numbers'} of {name} left out: the other side has none"
+        yield f"{_sides([bool(program(side)) for side in (before, after)])}: no intervals, so differences have none"
+    elif images is None and not whole:
         yield f"no items on both sides: which images are shared is not known; numbers at {FIXED_SIZE} images compare"
     elif images is None:
         yield "no items on both sides: intervals are unpaired, as if the images were others, and wider than need be"
@@ -51,8 +46,11 @@ def of_settings(before: Panel, after: Panel) -> Iterator[str]:
         | {"seed": panel.seed, "logit scale": f"{panel.logit_scale:.6g}"}
         for panel in (before, after)
     ]
+    not_said = any(map(program, (before, after)))
     for name, there in settings[0].items():
         here = settings[1][name]
+        if not_said and (name not in ("dataset", "split", "language") or not (there and here)):
+            continue
         if there != here:
             own = ": each is calibrated at its own temperature" if name == "logit scale" else ""
             yield f"{name} {_named(there)} before, {_named(here)} after{own}"
@@ -114,7 +112,7 @@ def of_rows(rows: Mapping[str, Row], before: Panel, after: Panel, *, paired: boo
 
 def of_intervals(before: Panel, after: Panel, n: int, drawn: bool, *, wanted: str, used: str) -> Iterator[str]:
     """Why there are none of `n` units, or they are of another kind than was wanted."""
-    if drawn and n < LEAST:
+    if drawn and n < LEAST and not (program(before) or program(after)):
         yield f"{n} images that are no copies of each other: below {LEAST} there are no intervals and no verdicts"
     if wanted == "gallery" and used == "queries":
         sides = _sides([not influences.known(panel) for panel in (before, after)])
@@ -148,7 +146,7 @@ def _reason(key: str, panel: Panel) -> str:
 
 
 def _sides(which: Sequence[bool]) -> str:
-    return " and ".join(side for side, chosen in zip(("before", "after"), which, strict=True) if chosen)
+    return " and ".join(side for side, chosen in zip(SIDES, which, strict=True) if chosen)
 
 
 def _named(value: object) -> str:

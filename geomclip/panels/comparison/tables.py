@@ -111,7 +111,8 @@ def header(comparison: Changes) -> Iterator[str]:
         "queries": f"paired intervals of {comparison.bootstrap:,} resamples, for this gallery",
     }.get(comparison.resample, "unpaired intervals")
     some = any(row.ci is not None for row in comparison.rows.values())
-    yield f"{comparison.n_images:,} images · {how if some else 'no intervals'}"
+    images = f"{comparison.n_images:,} images" if comparison.n_images else "images not counted"
+    yield f"{images} · {how if some else 'no intervals'}"
 
 
 def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:

@@ -117,6 +117,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "siglip": ("zhai2023sigmoid",),
     "lp-ft": ("kumar2022fine",),
     "wise-ft": ("wortsman2022robust",),
+    "soup": ("wortsman2022soups",),
     "es": (_LIANG,),
     "lora": ("hu2022lora",),
     # projections
