@@ -30,15 +30,15 @@ _ACTING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 _ACTING_IN_LINES = re.compile(r"(?![\n\t])" + _ACTING.pattern)
 
 
-def harmless(text: str, *, lines: bool = False) -> str:
-    """A text of others without what a terminal would act on, each of these a �; with `lines` line ends and tabs stay.
+def harmless(text: str, *, lines: bool = False, by: str = "\ufffd") -> str:
+    """A text of others with `by` for whatever a terminal would act on; with `lines` line ends and tabs stay.
 
     Examples
     --------
     >>> harmless("a\x1b[31mb"), harmless("one\ntwo"), harmless("one\ntwo", lines=True)
     ('a�[31mb', 'one�two', 'one\ntwo')
     """
-    return (_ACTING_IN_LINES if lines else _ACTING).sub("\ufffd", text)
+    return (_ACTING_IN_LINES if lines else _ACTING).sub(by, text)
 
 
 def escaped(text: str) -> str:
