@@ -21,10 +21,12 @@ import click
 from geomclip.cli.arguments import (
     check_plan,
     drawn,
+    extraction,
     logit_scale,
     of_file,
     of_page,
     of_sides,
+    own_encoder,
     picked,
     refuse_beside_embeddings,
     refuse_cite_in_json,
@@ -108,6 +110,8 @@ def app(context: click.Context) -> None:
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
         "geomclip measure --embeddings vectors.npz --metrics all --json",
         "geomclip measure --data csv:pairs.csv --text-column caption --by source",
+        "geomclip measure --encoder my_encoder.py:encode --encoder-name v3 --data folder:photos",
+        "geomclip measure --data csv:qa.csv --query-column question --text-column answer",
         "geomclip measure --embeddings vectors.npz --fail-if 'image_retrieval_recall@1 < 0.3'",
     ),
 )
@@ -130,8 +134,8 @@ def measure(context: click.Context, /, **options: Any) -> None:
     check_values(options)
     how = {name: options[name] for name in NAMES} | {"logit_scale": scale}
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-        embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
+        how_made = extraction(context, options)
+        embeddings = sources.vectors(options["embeddings"], how_made, **of_file(options), progress=progress)
         panel = panels.measure(
             embeddings, name=options["name"] or "", cache_dir=options["cache_dir"], progress=progress, **how
         )
@@ -195,8 +199,8 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
         how = {name: options[name] for name in ("captions", "bootstrap", "seed", "dtype", "device")}
         how |= {"logit_scale": scale, "metrics": keys or planning.DEFAULT}
         with progress_bar(**picked(options, PROGRESS)) as progress:
-            extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-            embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
+            how_made = extraction(context, options)
+            embeddings = sources.vectors(options["embeddings"], how_made, **of_file(options), progress=progress)
             panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
     plan = planning.plan(panel, options["width"], keys)
     if options["as_json"]:
@@ -213,16 +217,17 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
         "geomclip extract --data folder:photos --out store --workers 4 --batch-size 256",
     ),
 )
-def extract(**options: Any) -> None:
+@click.pass_context
+def extract(context: click.Context, /, **options: Any) -> None:
     """Turn pairs into a store of embeddings; go on where a stopped run ended."""
     out: Path = options["out"]
     check_output_folder(out if out.is_dir() else out.parent)
-    from geomclip.encoders import load_encoder
+    from geomclip.encoders.custom import any_encoder
     from geomclip.encoders.extraction import calls as extracting
     from geomclip.pairs import Source, load_pairs
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
-    encoder = load_encoder(**picked(options, MODEL, SEED, CACHE))
+    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, SEED, CACHE)))
     with progress_bar(**picked(options, PROGRESS)) as progress:
         store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
     click.echo(store)

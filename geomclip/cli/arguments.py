@@ -25,6 +25,24 @@ def picked(options: dict[str, Any], *groups: list[click.Option]) -> dict[str, An
     return {name: options[name] for name in names(*groups)}
 
 
+def extraction(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """How embeddings are made, under the names of `embed`: the encoder that --encoder names is the model."""
+    chosen = picked(options, MODEL, DATA, WORK, SEED, CACHE)
+    return own_encoder(context, chosen)
+
+
+def own_encoder(context: click.Context, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The options of MODEL under the names of `embed`."""
+    encoder, name = chosen.pop("encoder"), chosen.pop("encoder_name")
+    if encoder is None:
+        if name is not None:
+            raise InputError("--encoder-name is of your own code: name it with --encoder")
+        return chosen
+    if "model" in typed(context, MODEL):
+        raise InputError("--encoder is in place of a model: leave out --model")
+    return chosen | {"model": f"encoder:{encoder}", "name": name}
+
+
 def typed(context: click.Context, *groups: list[click.Option]) -> dict[str, Any]:
     """What the command line has for the options of these groups, without their defaults."""
     line = click.core.ParameterSource.COMMANDLINE
@@ -87,14 +105,17 @@ def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -
 
     before, after = options["embeddings"], options["after"]
     if after is None:
-        extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-        return [sources.vectors(before, extraction, **of_file(options), progress=progress)]
-    for flag, side in (("model", options["model"]), ("after", after)):
+        how = extraction(context, options)
+        return [sources.vectors(before, how, **of_file(options), progress=progress)]
+    if options["encoder_name"] is not None:
+        raise InputError("--encoder-name is of one set, and --after names another: leave it out")
+    model = own_encoder(context, picked(options, MODEL))["model"]
+    for flag, side in (("model", model), ("after", after)):
         if sources.kind(side) == "result":
             raise InputError(f"--{flag} {side} is a result, which has no vectors: name the model or the store")
     if before is not None and "model" in typed(context, MODEL):
         raise InputError("--embeddings says what is drawn before: leave out --model")
-    before = options["model"] if before is None else sources.vectors(before, {}, **of_file(options), progress=progress)
+    before = model if before is None else sources.vectors(before, {}, **of_file(options), progress=progress)
     common = {"options": of_sides(context, options), **picked(options, SEED, CACHE)}
     return sources.loaded((before, after), sources.SIDES, progress=progress, **common)
 
