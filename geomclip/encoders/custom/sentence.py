@@ -105,7 +105,7 @@ def load(
     folder = _folder(place, where, cache_dir)
     _refuse_code(folder)
     digest = _digest(folder)
-    with in_one_line(where), _quietly():
+    with in_one_line(where, PACKAGE), _quietly():
         model = package.SentenceTransformer(str(folder), device=device, trust_remote_code=False, local_files_only=True)
     made = {"weights_sha256": digest, "precision": _precision(model), "device": device}
     return encoder(model, what=where, name=name or digest, logit_scale=logit_scale, made_from=made)
@@ -114,7 +114,7 @@ def load(
 def _folder(place: str, where: str, cache_dir: Path | None) -> Path:
     """The folder with the files of a model: one that is named, else the hub's."""
     folder = Path(place).expanduser()
-    if folder.is_dir():
+    if place and folder.is_dir():
         if not (folder / MODULES).is_file():
             raise InputError(f"{where}: the folder has no {MODULES}: sentence-transformers did not write it")
         return folder
@@ -133,15 +133,20 @@ def _folder(place: str, where: str, cache_dir: Path | None) -> Path:
     if not here:
         from huggingface_hub import snapshot_download
 
-        with in_one_line(where):
+        with in_one_line(where, PACKAGE):
             snapshot_download(repo, cache_dir=hub.cache_folder(cache_dir), ignore_patterns=list(OTHERS))
     return first.parent
 
 
 def _refuse_code(folder: Path) -> None:
     """InputError if a file of settings asks for a class that is not the package's own, or for code of the model's."""
-    modules = json.loads((folder / MODULES).read_bytes())
-    types = [entry.get("type") for entry in modules if isinstance(entry, dict)] if isinstance(modules, list) else [None]
+    try:
+        modules = json.loads((folder / MODULES).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{folder / MODULES}: is no JSON ({type(error).__name__}): fetch or write it again") from error
+    if not isinstance(modules, list) or not modules:
+        raise InputError(f"{folder / MODULES}: is no list of modules: fetch or write it again")
+    types = [entry.get("type") if isinstance(entry, dict) else None for entry in modules]
     for file in sorted(folder.rglob("*.json")):
         if file.name == ROUTER or (file.name == "config.json" and file.parent != folder):
             own = foreign_code.read(file).get("types")
