@@ -25,6 +25,7 @@ from geomclip.panels.items import EFFECT, Items
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
+from geomclip.panels.wording import worded
 
 LOGARITHMS = (2.25, 4.85)
 """Logarithms of the scales that CLIP and SigLIP begin with and learn: 10 to 120. As factors they are of no model."""
@@ -222,6 +223,7 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
         if without:
             warnings.append(f"{without} of {run.n} images have no text: they are candidates, not queries")
     warnings += [line for line in (run.found.copies, run.found.slower) if line]
+    warnings = [worded(embeddings, line) for line in warnings]
     if twelve_bits := embeddings.made_from.get("twelve_bit_images"):
         warnings.append(f"{twelve_bits} images of 16 bits have no value above 4095 and were read as images of 12 bits")
     warnings += Read.from_dict(embeddings.made_from.get("read") or {}).warnings()

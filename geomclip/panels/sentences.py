@@ -9,6 +9,7 @@ from typing import Protocol
 
 from geomclip.metrics.bins import wilson_interval
 from geomclip.panels.directions import DIRECTIONS
+from geomclip.panels.wording import worded
 
 QUERIES = {"image_retrieval": ("a text", "its image"), "text_retrieval": ("an image", "one of its texts")}
 """Prefix of the keys: who asks, and what it looks for."""
@@ -275,7 +276,8 @@ READINGS: dict[str, Callable[[Numbers], str | None]] = {
 
 def read(group: str, panel: Numbers) -> str | None:
     """The sentence of one group; None where its numbers are not in the panel or are undefined."""
-    return READINGS[group](panel) if group in READINGS else None
+    sentence = READINGS[group](panel) if group in READINGS else None
+    return None if sentence is None else worded(panel, sentence)
 
 
 def against(panel: Numbers, key: str, reference: float, error: float = 0.0, *, wider: float = 1.0) -> int | None:
