@@ -51,6 +51,7 @@ from geomclip.cli.options import (
     LISTED,
     MEASURE,
     MODEL,
+    OWN,
     PLAN,
     PLANNED,
     PROGRESS,
@@ -104,7 +105,7 @@ def app(context: click.Context) -> None:
 
 
 @app.command(
-    params=[*MODEL, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip measure",
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
@@ -166,6 +167,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
         *PLAN,
         *PLANNED,
         *MODEL,
+        *OWN,
         *DATA,
         *WORK,
         *SEED,
@@ -210,7 +212,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
 
 
 @app.command(
-    params=[*MODEL, *DATA, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip extract --out store",
         "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
@@ -227,7 +229,7 @@ def extract(context: click.Context, /, **options: Any) -> None:
     from geomclip.pairs import Source, load_pairs
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
-    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, SEED, CACHE)))
+    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE)))
     with progress_bar(**picked(options, PROGRESS)) as progress:
         store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
     click.echo(store)
@@ -418,7 +420,7 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
 
 @app.command(
     "plot-sphere",
-    params=[*SPHERE, *MODEL, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*SPHERE, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip plot-sphere",
         "geomclip plot-sphere --embeddings vectors.npz --out sphere.html --out sphere.pdf",
@@ -446,7 +448,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 
 
 @app.command(
-    params=[*PROJECT, *MODEL, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*PROJECT, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip project",
         "geomclip project --method svd --embeddings vectors.npz --out plane.parquet",

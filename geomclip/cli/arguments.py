@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from geomclip.cli.options import CACHE, DATA, MODEL, PAGE, PLANNED, SEED, WORK
+from geomclip.cli.options import CACHE, DATA, MODEL, OWN, PAGE, PLANNED, SEED, WORK
 from geomclip.cli.outs import pages
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
@@ -27,12 +27,12 @@ def picked(options: dict[str, Any], *groups: list[click.Option]) -> dict[str, An
 
 def extraction(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """How embeddings are made, under the names of `embed`: the encoder that --encoder names is the model."""
-    chosen = picked(options, MODEL, DATA, WORK, SEED, CACHE)
+    chosen = picked(options, MODEL, OWN, DATA, WORK, SEED, CACHE)
     return own_encoder(context, chosen)
 
 
 def own_encoder(context: click.Context, chosen: dict[str, Any]) -> dict[str, Any]:
-    """The options of MODEL under the names of `embed`."""
+    """The options of MODEL and OWN under the names of `embed`."""
     encoder, name = chosen.pop("encoder"), chosen.pop("encoder_name")
     if encoder is None:
         if name is not None:
@@ -56,7 +56,7 @@ def flags(options: Sequence[str]) -> str:
 
 def refuse_beside_embeddings(context: click.Context, *, but: str = "") -> None:
     """Options that say how to extract have no meaning where the vectors are at hand, but for one named here."""
-    if clash := [name for name in typed(context, MODEL, DATA, WORK) if name != but]:
+    if clash := [name for name in typed(context, MODEL, OWN, DATA, WORK) if name != but]:
         raise InputError(f"--embeddings says what to measure: leave out {flags(clash)}")
 
 
@@ -65,7 +65,7 @@ def check_plan(context: click.Context, options: dict[str, Any], result: Path | N
     if result is not None:
         if result.suffix != ".json":
             raise InputError(f"{result} is no result (.json): name vectors with --embeddings, a model with --model")
-        if clash := list(typed(context, PLANNED, MODEL, DATA, WORK, SEED)):
+        if clash := list(typed(context, PLANNED, MODEL, OWN, DATA, WORK, SEED)):
             raise InputError(f"{result} is measured: leave out {flags(clash)}, or leave it out")
     elif options["bootstrap"] == 0:
         raise InputError("--bootstrap 0 makes no intervals, and a plan is made from them: leave it out")
@@ -109,7 +109,7 @@ def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -
         return [sources.vectors(before, how, **of_file(options), progress=progress)]
     if options["encoder_name"] is not None:
         raise InputError("--encoder-name is of one set, and --after names another: leave it out")
-    model = own_encoder(context, picked(options, MODEL))["model"]
+    model = own_encoder(context, picked(options, MODEL, OWN))["model"]
     for flag, side in (("model", model), ("after", after)):
         if sources.kind(side) == "result":
             raise InputError(f"--{flag} {side} is a result, which has no vectors: name the model or the store")

@@ -65,11 +65,10 @@ WEIGHTS = [
     choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32"),
     text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", "cpu"),
 ]
-MODEL = [
-    text("--model", "NAME", "`geomclip models` lists the names.", "demo"),
+MODEL = [text("--model", "NAME", "`geomclip models` lists the names.", "demo"), *WEIGHTS]
+OWN = [
     text("--encoder", "MODULE:NAME", "Your own code in place of a model, also FILE.py:NAME; it is imported and run."),
     text("--encoder-name", "NAME", "What the rows of --encoder are known by in the cache; default: they are not kept."),
-    *WEIGHTS,
 ]
 DATA_ROOT = path("--data-root", "FOLDER", "Where data sets lie; default the cache's data folder.")
 LIMIT = whole("--limit", "Only the first N images.", at_least=2)

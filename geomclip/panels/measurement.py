@@ -84,7 +84,7 @@ def measure(
         raise ValueError(f"there is no column {how.by!r} to group by; columns of this set: {have}")
     wanted = metric_keys(how.metrics)
     how = replace(how, device=choose_device(how.device))
-    warnings = _norm_warnings(embeddings)
+    warnings = [worded(embeddings, line) for line in _norm_warnings(embeddings)]
     if how.logit_scale is not None:
         embeddings = embeddings.replace(logit_scale=how.logit_scale, logit_scale_source="asked")
     if how.captions == "first":
@@ -202,7 +202,12 @@ def _of_texts(run: Run, embeddings: EmbeddingSet) -> None:
     if embeddings.truncated is not None:
         run.put("truncated_text_share", float(embeddings.truncated.double().mean()))
     else:
-        run.found.notes["truncated_text_share"] = "not known for vectors that were not extracted here"
+        silent = embeddings.made_from.get("truncated") == "unknown"
+        run.found.notes["truncated_text_share"] = (
+            "not known: this encoder does not say which texts it cuts"
+            if silent
+            else "not known for vectors that were not extracted here"
+        )
 
 
 def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:

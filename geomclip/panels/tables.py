@@ -73,7 +73,7 @@ def _short_lines(panel: Shown, width: int) -> Iterator[Line]:
 def _full_lines(panel: Shown, width: int) -> Iterator[Line]:
     yield Line(columns("", "value", "95 % interval" if panel.ci or panel.no_interval else "", "", "null"), "dim")
     for group, keys in grouped(panel):
-        yield Line(heading(group), "bold")
+        yield Line(worded(panel, heading(group)), "bold")
         for key in keys:
             yield Line(columns(*row(panel, key)))
         reading = read(group, panel)
@@ -256,7 +256,7 @@ def _short_rows(panel: Shown) -> Iterator[str]:
 
 def _full_rows(panel: Shown) -> Iterator[str]:
     for group, keys in grouped(panel):
-        yield f'<tr><th colspan="5" style="text-align: left">{escape(heading(group))}</th></tr>'
+        yield f'<tr><th colspan="5" style="text-align: left">{escape(worded(panel, heading(group)))}</th></tr>'
         for key in keys:
             yield html_row(row(panel, key), 2 if no_interval(panel, key) else None)
         reading = read(group, panel)

@@ -30,7 +30,7 @@ def is_of_texts(made_from: Mapping[str, Any]) -> bool:
 
 
 def worded(panel: object, sentence: str) -> str:
-    """A sentence or label of ours in the words of a panel or set, by its `made_from`; names of others do not belong in.
+    """A sentence or label of ours in the words of a panel, set or comparison; names of others do not belong in it.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def worded(panel: object, sentence: str) -> str:
     >>> worded(SimpleNamespace(made_from={}), "two images")
     'two images'
     """
-    made_from = getattr(panel, "made_from", {})
+    made_from = getattr(panel, "made_from", None) or getattr(panel, "before", {})
     return _WORD.sub(_other, sentence) if is_of_texts(made_from) else sentence
 
 

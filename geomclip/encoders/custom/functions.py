@@ -125,7 +125,8 @@ class FunctionEncoder:
         """What a manifest says of it: the name that its rows are known by, or that they are not kept."""
         way = typed("--encoder-name NAME", "name='...'")
         known = {"encoder_name": self.name} if self.named else {"notes": [UNNAMED.format(way)]}
-        return {"model": self.model, "pretrained": "", "dim": self.dim, **self._made_from, **known}
+        made = {"model": self.model, "pretrained": "", "dim": self.dim, "truncated": "unknown"}
+        return {**made, **self._made_from, **known}
 
     def _function(self, kind: Kind) -> Encode:
         function = self.functions.get(kind) or (None if kind == "image" else self.functions.get("text"))

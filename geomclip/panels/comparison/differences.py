@@ -23,6 +23,7 @@ from geomclip.panels.comparison.rules import answered
 from geomclip.panels.intervals import LEAST
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
+from geomclip.panels.wording import OF_TEXTS, is_of_texts
 
 
 def compare(
@@ -309,4 +310,5 @@ def _identity(panel: Panel) -> dict[str, Any]:
     record = panel.to_dict()
     names = ("dataset", "split", "model", "pretrained", "precision", "task", "n_images", "n_texts", "dim")
     more = ("logit_scale", "logit_scale_source", "seed", "data_sha256", "features_sha256", "warnings")
-    return {name: record[name] for name in (*names, *more)} | ({"name": panel.name} if panel.name else {})
+    sides = {"sides": list(OF_TEXTS)} if is_of_texts(panel.made_from) else {}
+    return {name: record[name] for name in (*names, *more)} | sides | ({"name": panel.name} if panel.name else {})

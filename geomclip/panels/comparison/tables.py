@@ -22,6 +22,7 @@ from geomclip.panels.lines import Line, markdown_row, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.short import ARROW
 from geomclip.panels.tables import COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
+from geomclip.panels.wording import worded
 
 SUFFIXES = (".json", ".csv", ".md", ".tex")
 ENDS = (32, 39, 46, 53, 60, 67, 72)
@@ -111,7 +112,7 @@ def header(comparison: Changes) -> Iterator[str]:
         "queries": f"paired intervals of {comparison.bootstrap:,} resamples, for this gallery",
     }.get(comparison.resample, "unpaired intervals")
     some = any(row.ci is not None for row in comparison.rows.values())
-    yield f"{comparison.n_images:,} images · {how if some else 'no intervals'}"
+    yield f"{comparison.n_images:,} {worded(comparison, f'images · {how}' if some else 'images · no intervals')}"
 
 
 def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:
@@ -120,7 +121,7 @@ def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:
     if first:
         yield PRIMARY, first
     others = (key for key in comparison.rows if key not in first)
-    yield from ((heading(group), keys) for group, keys in grouped_keys(others))
+    yield from ((worded(comparison, heading(group)), keys) for group, keys in grouped_keys(others))
 
 
 def legend(comparison: Changes) -> Iterator[str]:
@@ -218,7 +219,7 @@ def by_group(comparison: Changes, width: int) -> Iterator[str]:
         some = {"all": comparison} | {name: comparison.groups[name] for name in names[start : start + fit]}
         yield ""
         yield side_by_side(f"by {comparison.by or 'group'}", some)
-        yield side_by_side("images", (f"{one.n_images:,}" for one in some.values()))
+        yield side_by_side(worded(comparison, "images"), (f"{one.n_images:,}" for one in some.values()))
         for key in comparison.rows:
             yield side_by_side(key, (starred(one.rows.get(key)) for one in some.values()))
     if names:
@@ -299,7 +300,7 @@ def comparison_html(comparison: Changes, *, full: bool = False) -> str:
 def _short_rows(comparison: Changes) -> Iterator[str]:
     for key in short.keys_of(comparison):
         row = comparison.rows[key]
-        yield html_row((label(key), arrow(key), *short.cells(key, row), row.verdict))
+        yield html_row((worded(comparison, label(key)), arrow(key), *short.cells(key, row), row.verdict))
 
 
 def _full_rows(comparison: Changes) -> Iterator[str]:
