@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.embeddings.wording import worded
 from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
 from geomclip.machine.progress import SILENT, Progress
@@ -25,7 +26,6 @@ from geomclip.panels.items import EFFECT, Items
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
-from geomclip.panels.wording import worded
 
 LOGARITHMS = (2.25, 4.85)
 """Logarithms of the scales that CLIP and SigLIP begin with and learn: 10 to 120. As factors they are of no model."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from geomclip.embeddings.wording import worded
 from geomclip.metrics.bins import wilson_interval
 from geomclip.panels.directions import DIRECTIONS
-from geomclip.panels.wording import worded
 
 QUERIES = {"image_retrieval": ("a text", "its image"), "text_retrieval": ("an image", "one of its texts")}
 """Prefix of the keys: who asks, and what it looks for."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import chosen, digits, is_share, label, short_label, written
 from geomclip.panels.lines import Line, in_blocks, shortened, told_apart
 from geomclip.panels.sentences import number, percent
 from geomclip.panels.shown import Shown
-from geomclip.panels.wording import worded
 
 ARROW = {"lower": "↓", "higher": "↑", "": ""}
 LABEL, VALUE, INTERVAL, NULL = 34, 9, 20, 8

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
+from geomclip.embeddings.wording import worded
 from geomclip.panels.directions import DIRECTIONS
 from geomclip.panels.lines import Line
 from geomclip.panels.sentences import DOUBT, WIDER, Numbers, against, degrees, percent, sureness
-from geomclip.panels.wording import worded
 
 TITLE = "stands out"
 NOTHING = "nothing stands out"

@@ -8,6 +8,7 @@ from html import escape
 from textwrap import fill
 from typing import Any
 
+from geomclip.embeddings.wording import worded
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
 from geomclip.panels import short
 from geomclip.panels.chosen import label, short_label
@@ -17,7 +18,6 @@ from geomclip.panels.sentences import number, read
 from geomclip.panels.short import ARROW
 from geomclip.panels.shown import Shown
 from geomclip.panels.standouts import standout_lines
-from geomclip.panels.wording import worded
 
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
 HONEST = "p: how often answers that are right as often as they say err as much."

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.embeddings.wording import OF_TEXTS, is_of_texts
 from geomclip.machine.clock import utc_now
 from geomclip.machine.errors import naming
 from geomclip.machine.words import option
@@ -23,7 +24,6 @@ from geomclip.panels.comparison.rules import answered
 from geomclip.panels.intervals import LEAST
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
-from geomclip.panels.wording import OF_TEXTS, is_of_texts
 
 
 def compare(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from geomclip.embeddings.wording import worded
 from geomclip.panels.comparison import facts as wording
 from geomclip.panels.comparison.answer import Answer, Finding
 from geomclip.panels.comparison.facts import (
@@ -24,7 +25,6 @@ from geomclip.panels.comparison.facts import (
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.record import Panel
 from geomclip.panels.standouts import ONE_POINT
-from geomclip.panels.wording import worded
 
 GOOD = {"retrieval": ("up",), "primary": ("better",), "calibration": ("better",), "other data": ("gained",)}
 BAD = {"retrieval": ("down",), "primary": ("worse",), "calibration": ("worse",), "other data": ("forgot",)}

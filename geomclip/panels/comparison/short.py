@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from geomclip.embeddings.wording import worded
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import change, chosen, digits, label, short_label, written
 from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, in_blocks, shortened, told_apart
 from geomclip.panels.sentences import number
 from geomclip.panels.short import ALL, GROUP, NARROW, PERCENT, SHORT, aligned, left_out, with_unit
-from geomclip.panels.wording import worded
 
 LABEL, VALUE, CHANGE, INTERVAL = 24, 8, 9, 18
 """Columns, the first at most; with gaps and the word at the end they make 80."""

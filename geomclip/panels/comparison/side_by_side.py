@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, Protocol
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.panels.chosen import digits, label, short_label, written
@@ -22,7 +23,6 @@ from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, in_blocks, in_cell, markdown_row, plain, shortened, told_apart
 from geomclip.panels.short import NARROW, PERCENT, left_out, with_unit
 from geomclip.panels.tables import NAME, html_row
-from geomclip.panels.wording import worded
 
 SUFFIXES = (".json", ".csv", ".md")
 VALUE, RUN, CHANGE = 8, 18, 11

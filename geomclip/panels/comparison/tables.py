@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
@@ -22,7 +23,6 @@ from geomclip.panels.lines import Line, markdown_row, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.short import ARROW
 from geomclip.panels.tables import COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
-from geomclip.panels.wording import worded
 
 SUFFIXES = (".json", ".csv", ".md", ".tex")
 ENDS = (32, 39, 46, 53, 60, 67, 72)

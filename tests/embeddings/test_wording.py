@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.embeddings.wording import WORDS, is_of_texts, worded
 from geomclip.panels import compare
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
 from geomclip.panels.standouts import standouts
 from geomclip.panels.tables import panel_html, panel_lines, panel_text
-from geomclip.panels.wording import WORDS, is_of_texts, worded
 
 IMAGES = re.compile(r"(?<![\w@-])(images?|texts?)(?![\w-])", re.IGNORECASE)
 
@@ -138,3 +138,14 @@ def test_the_command_prints_and_writes_these_words(tmp_path: Path, capsys: pytes
     assert "30 queries · 30 documents" in done.out
     assert IMAGES.findall(done.out) == []
     assert gc.compare(out, out).before["sides"] == ["query", "document"]
+
+
+def test_maps_and_pictures_of_texts_speak_of_queries() -> None:
+    from geomclip.plots.interactive.traces import kind_of
+    from geomclip.plots.static.marks import key_of
+
+    map = gc.project(of_texts(small_set(40)), method="svd")
+    names = [name for name, _ in key_of(map, 3, mean=True)]
+    assert names[:2] == ["40 queries", "120 documents"]
+    said = [*names, *map.facts(), map.moments(), kind_of(map, "image"), kind_of(map, "text")]
+    assert IMAGES.findall(" ".join(said)) == []
