@@ -41,7 +41,17 @@ SECTIONS = (
             "geomclip.pairs.table",
             *(
                 f"geomclip.pairs.tables.{part}"
-                for part in ("shards", "names", "cells", "paths", "separated", "json_rows", "arrow", "labels")
+                for part in (
+                    "shards",
+                    "names",
+                    "cells",
+                    "paths",
+                    "separated",
+                    "json_rows",
+                    "arrow",
+                    "labels",
+                    "queries",
+                )
             ),
         ),
     ),

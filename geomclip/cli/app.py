@@ -21,10 +21,12 @@ import click
 from geomclip.cli.arguments import (
     check_plan,
     drawn,
+    extraction,
     logit_scale,
     of_file,
     of_page,
     of_sides,
+    own_encoder,
     picked,
     refuse_beside_embeddings,
     refuse_cite_in_json,
@@ -50,6 +52,7 @@ from geomclip.cli.options import (
     LISTED,
     MEASURE,
     MODEL,
+    OWN,
     PLAN,
     PLANNED,
     PROGRESS,
@@ -105,12 +108,14 @@ def app(context: click.Context) -> None:
 
 
 @app.command(
-    params=[*MODEL, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip measure",
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
         "geomclip measure --embeddings vectors.npz --metrics all --json",
         "geomclip measure --data csv:pairs.csv --text-column caption --by source",
+        "geomclip measure --encoder my_encoder.py:encode --encoder-name v3 --data folder:photos",
+        "geomclip measure --data csv:qa.csv --query-column question --text-column answer",
         "geomclip measure --embeddings vectors.npz --fail-if 'image_retrieval_recall@1 < 0.3'",
     ),
 )
@@ -133,8 +138,8 @@ def measure(context: click.Context, /, **options: Any) -> None:
     check_values(options)
     how = {name: options[name] for name in NAMES} | {"logit_scale": scale}
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-        embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
+        how_made = extraction(context, options)
+        embeddings = sources.vectors(options["embeddings"], how_made, **of_file(options), progress=progress)
         panel = panels.measure(
             embeddings, name=options["name"] or "", cache_dir=options["cache_dir"], progress=progress, **how
         )
@@ -165,6 +170,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
         *PLAN,
         *PLANNED,
         *MODEL,
+        *OWN,
         *DATA,
         *WORK,
         *SEED,
@@ -198,8 +204,8 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
         how = {name: options[name] for name in ("captions", "bootstrap", "seed", "dtype", "device")}
         how |= {"logit_scale": scale, "metrics": keys or planning.DEFAULT}
         with progress_bar(**picked(options, PROGRESS)) as progress:
-            extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-            embeddings = sources.vectors(options["embeddings"], extraction, **of_file(options), progress=progress)
+            how_made = extraction(context, options)
+            embeddings = sources.vectors(options["embeddings"], how_made, **of_file(options), progress=progress)
             panel = panels.measure(embeddings, cache_dir=options["cache_dir"], progress=progress, **how)
     plan = planning.plan(panel, options["width"], keys)
     if options["as_json"]:
@@ -209,23 +215,24 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
 
 
 @app.command(
-    params=[*MODEL, *DATA, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip extract --out store",
         "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
         "geomclip extract --data folder:photos --out store --workers 4 --batch-size 256",
     ),
 )
-def extract(**options: Any) -> None:
+@click.pass_context
+def extract(context: click.Context, /, **options: Any) -> None:
     """Turn pairs into a store of embeddings; go on where a stopped run ended."""
     out: Path = options["out"]
     check_output_folder(out if out.is_dir() else out.parent)
-    from geomclip.encoders import load_encoder
+    from geomclip.encoders.custom import any_encoder
     from geomclip.encoders.extraction import calls as extracting
     from geomclip.pairs import Source, load_pairs
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
-    encoder = load_encoder(**picked(options, MODEL, SEED, CACHE))
+    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE)))
     with progress_bar(**picked(options, PROGRESS)) as progress:
         store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
     say(store)
@@ -442,7 +449,7 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
 
 @app.command(
     "plot-sphere",
-    params=[*SPHERE, *MODEL, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*SPHERE, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip plot-sphere",
         "geomclip plot-sphere --embeddings vectors.npz --out sphere.html --out sphere.pdf",
@@ -470,7 +477,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 
 
 @app.command(
-    params=[*PROJECT, *MODEL, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*PROJECT, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip project",
         "geomclip project --method svd --embeddings vectors.npz --out plane.parquet",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from geomclip.cli.options import CACHE, DATA, MODEL, PAGE, PLANNED, SEED, WORK
+from geomclip.cli.options import CACHE, DATA, MODEL, OWN, PAGE, PLANNED, SEED, WORK
 from geomclip.cli.outs import pages
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
@@ -25,6 +25,24 @@ def picked(options: dict[str, Any], *groups: list[click.Option]) -> dict[str, An
     return {name: options[name] for name in names(*groups)}
 
 
+def extraction(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """How embeddings are made, under the names of `embed`: the encoder that --encoder names is the model."""
+    chosen = picked(options, MODEL, OWN, DATA, WORK, SEED, CACHE)
+    return own_encoder(context, chosen)
+
+
+def own_encoder(context: click.Context, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The options of MODEL and OWN under the names of `embed`."""
+    encoder, name = chosen.pop("encoder"), chosen.pop("encoder_name")
+    if encoder is None:
+        if name is not None:
+            raise InputError("--encoder-name is of your own code: name it with --encoder")
+        return chosen
+    if "model" in typed(context, MODEL):
+        raise InputError("--encoder is in place of a model: leave out --model")
+    return chosen | {"model": f"encoder:{encoder}", "name": name}
+
+
 def typed(context: click.Context, *groups: list[click.Option]) -> dict[str, Any]:
     """What the command line has for the options of these groups, without their defaults."""
     line = click.core.ParameterSource.COMMANDLINE
@@ -38,7 +56,7 @@ def flags(options: Sequence[str]) -> str:
 
 def refuse_beside_embeddings(context: click.Context, *, but: str = "") -> None:
     """Options that say how to extract have no meaning where the vectors are at hand, but for one named here."""
-    if clash := [name for name in typed(context, MODEL, DATA, WORK) if name != but]:
+    if clash := [name for name in typed(context, MODEL, OWN, DATA, WORK) if name != but]:
         raise InputError(f"--embeddings says what to measure: leave out {flags(clash)}")
 
 
@@ -47,7 +65,7 @@ def check_plan(context: click.Context, options: dict[str, Any], result: Path | N
     if result is not None:
         if result.suffix != ".json":
             raise InputError(f"{result} is no result (.json): name vectors with --embeddings, a model with --model")
-        if clash := list(typed(context, PLANNED, MODEL, DATA, WORK, SEED)):
+        if clash := list(typed(context, PLANNED, MODEL, OWN, DATA, WORK, SEED)):
             raise InputError(f"{result} is measured: leave out {flags(clash)}, or leave it out")
     elif options["bootstrap"] == 0:
         raise InputError("--bootstrap 0 makes no intervals, and a plan is made from them: leave it out")
@@ -87,14 +105,17 @@ def drawn(context: click.Context, options: dict[str, Any], progress: Progress) -
 
     before, after = options["embeddings"], options["after"]
     if after is None:
-        extraction = picked(options, MODEL, DATA, WORK, SEED, CACHE)
-        return [sources.vectors(before, extraction, **of_file(options), progress=progress)]
-    for flag, side in (("model", options["model"]), ("after", after)):
+        how = extraction(context, options)
+        return [sources.vectors(before, how, **of_file(options), progress=progress)]
+    if options["encoder_name"] is not None:
+        raise InputError("--encoder-name is of one set, and --after names another: leave it out")
+    model = own_encoder(context, picked(options, MODEL, OWN))["model"]
+    for flag, side in (("model", model), ("after", after)):
         if sources.kind(side) == "result":
             raise InputError(f"--{flag} {side} is a result, which has no vectors: name the model or the store")
     if before is not None and "model" in typed(context, MODEL):
         raise InputError("--embeddings says what is drawn before: leave out --model")
-    before = options["model"] if before is None else sources.vectors(before, {}, **of_file(options), progress=progress)
+    before = model if before is None else sources.vectors(before, {}, **of_file(options), progress=progress)
     common = {"options": of_sides(context, options), **picked(options, SEED, CACHE)}
     return sources.loaded((before, after), sources.SIDES, progress=progress, **common)
 

@@ -63,6 +63,10 @@ PRECISION = choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the f
 DEVICE = text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", "cpu")
 WEIGHTS = [PRETRAINED, ARCH, PRECISION, DEVICE]
 MODEL = [text("--model", "NAME", "`geomclip models` lists the names.", "demo"), *WEIGHTS]
+OWN = [
+    text("--encoder", "MODULE:NAME", "Your own code in place of a model, also FILE.py:NAME; it is imported and run."),
+    text("--encoder-name", "NAME", "What the rows of --encoder are known by in the cache; default: they are not kept."),
+]
 DATA_ROOT = path("--data-root", "FOLDER", "Where data sets lie; default the cache's data folder.")
 LIMIT = whole("--limit", "Only the first N images.", at_least=2)
 IMAGE_ROOT = path("--image-root", "FOLDER", "What paths in a table are relative to; default its folder.")
@@ -76,6 +80,7 @@ DATA = [  # each is a field of Source
     text("--text-column", "NAME", "Of csv, tsv, jsonl, parquet.", Source.text_column),
     IMAGE_ID_COLUMN,
     IMAGE_ROOT,
+    text("--query-column", "NAME", "Of tables of texts alone: queries, whose documents are in --text-column."),
 ]
 WORK = [
     whole("--batch-size", "Images at a time.", at_least=1, default=64),

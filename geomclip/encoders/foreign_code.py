@@ -39,6 +39,11 @@ def refuse(file: Path) -> None:
                 )
 
 
+def read(file: Path) -> dict[str, Any]:
+    """The settings in a JSON file; InputError if they ask for code of their own anywhere, or are no JSON object."""
+    return _read(file, file.read_bytes())
+
+
 def checked_tower(file: Path) -> bytes:
     """The bytes of the config.json of a text tower, which build it without any other file.
 

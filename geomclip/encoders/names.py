@@ -104,6 +104,8 @@ def resolve(model: str, pretrained: str | None = None, arch: str | None = None) 
         raise InputError("the model name is empty; geomclip models lists what can be named")
     if arch and model == DEMO and _is_file_name(pretrained):
         model, pretrained = pretrained, ""  # a weights file with its architecture: the file is the model
+    if model.startswith(("encoder:", "st:")):
+        raise InputError(f"{model!r} is no model of open_clip's kind: it can be measured, not trained or exported")
     own = _own_place(model, pretrained, arch)
     if own is not None:
         return own

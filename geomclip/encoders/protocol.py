@@ -1,14 +1,19 @@
-"""Encodes: what an encoder has to have, wherever it comes from."""
+"""Encodes and EncodesInputs: what an encoder has to have, wherever it comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from geomclip.pairs import Pairs
+
+Kind: TypeAlias = Literal["image", "text", "query", "document"]
+"""What inputs are: an image and its texts, or a query and its documents, which are texts both."""
 
 
 class Encodes(Protocol):
@@ -47,3 +52,44 @@ class Encodes(Protocol):
 
     def made_from(self) -> Mapping[str, Any]:
         """Everything about the encoder that its rows depend on, and its names."""
+
+
+@runtime_checkable
+class EncodesInputs(Protocol):
+    """An encoder that takes pictures and strings as they are and prepares them itself; one thread calls it.
+
+    `geomclip.encoders.custom` makes one of functions, of an object of the caller's and of a SentenceTransformer.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a row, known after `learn`."""
+
+    @property
+    def logit_scale(self) -> float | None:
+        """1/temperature, as a factor; None where it has none."""
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What a SigLIP model adds to its logits."""
+
+    @property
+    def named(self) -> bool:
+        """Whether its rows are known by a name: only then a store of them is kept, and gone on with."""
+
+    @property
+    def probes(self) -> Mapping[Kind, Tensor]:
+        """A unit row of the first input of each kind, found by `learn`."""
+
+    def learn(self, pairs: Pairs) -> None:
+        """Encode the first input of each kind that these pairs have; InputError if that cannot be done."""
+
+    def encode(self, kind: Kind, inputs: Sequence[Any]) -> Tensor:
+        """Rows (b, dim), float32 on the CPU, of RGB pictures or of strings."""
+
+    def made_from(self) -> Mapping[str, Any]:
+        """As of `Encodes`."""
+
+
+AnyEncoder: TypeAlias = Encodes | EncodesInputs
+"""What extraction takes."""

@@ -10,8 +10,8 @@ from geomclip.machine.words import one_line
 
 
 @contextmanager
-def in_one_line(where: str) -> Iterator[None]:
-    """Make whatever is raised inside an error of ours that opens with `where`.
+def in_one_line(where: str, package: str = "open_clip") -> Iterator[None]:
+    """Make whatever is raised inside an error of ours that opens with `where`; `package` is who could not use it.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def in_one_line(where: str) -> Iterator[None]:
             raise InputError(f"{where}: asks to run code of its own (trust_remote_code): refused") from error
         if isinstance(error, OSError):
             raise NotAvailableError(f"{where}: something it needs cannot be had: {first_line(error)}") from error
-        raise InputError(f"{where}: open_clip cannot use it: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(f"{where}: {package} cannot use it: {type(error).__name__}: {first_line(error)}") from error
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -68,9 +68,10 @@ def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
     """
     dataset = _dataset(source.data)
     place = expanded(source.place)
-    if source.image_root is not None and dataset.read is not table.read:
-        tables = ", ".join(each.name for each in DATASETS.values() if each.read is table.read)
-        raise InputError(f"{option('image_root')} is of tables ({tables}); {source.format} has its own folder")
+    for name, why in (("image_root", "has its own folder"), ("query_column", "has images")):
+        if getattr(source, name) is not None and dataset.read is not table.read:
+            tables = ", ".join(each.name for each in DATASETS.values() if each.read is table.read)
+            raise InputError(f"{option(name)} is of tables ({tables}); {source.format} {why}")
     try:
         if dataset.looks_for:
             place = folder_or_explain(dataset, data_root=source.data_root, cache_dir=cache_dir)

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.tally import Read
+from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean
 
 NO_SUCH_IMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
@@ -119,6 +120,31 @@ class FolderImage:
         return ImageFile(self.file).identity()
 
 
+@dataclass(frozen=True, slots=True)
+class TextQuery:
+    """A text in the place of an image: the query of a pair of texts, whose other side are its documents."""
+
+    text: str
+
+    @property
+    def path(self) -> str:
+        """The text on one line, cut where it is long."""
+        return one_line(self.text, 200)
+
+    @property
+    def place(self) -> None:
+        """None: it is made of no file, and its digest is made anew."""
+        return None
+
+    def read(self) -> bytes:
+        """The text in UTF-8."""
+        return self.text.encode("utf-8", "surrogatepass")
+
+    def identity(self) -> str:
+        """sha256 of the text."""
+        return hashlib.sha256(self.read()).hexdigest()
+
+
 def place_of(image: ImageSource) -> Place | None:
     """The file that an image is made of; None if it does not say."""
     return getattr(image, "place", None)
@@ -166,7 +192,8 @@ class Pairs:
     """A split of a data set, in a fixed order.
 
     Class data (imagenet-folder) have `classes` and one tuple of prompts a class in `class_prompts`; each
-    pair's `label` is then the name of its class. `read` is what the reader saw, used and left out, and why; `root`,
+    pair's `label` is then the name of its class. Pairs `of_texts` have queries (`TextQuery`) for images, and documents
+    for texts. `read` is what the reader saw, used and left out, and why; `root`,
     of tables of paths, is the folder where these were looked for.
     """
 
@@ -180,6 +207,7 @@ class Pairs:
     notes: tuple[str, ...] = field(default=())
     read: Read = field(default_factory=Read)
     root: Path | None = None
+    of_texts: bool = False
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -27,6 +27,10 @@ class Source:
     image_root : path, optional
         For tables: the folder that their paths are relative to. Left out: the table's own.
 
+    query_column : str, optional
+        For tables of texts alone: the column of queries, in place of images; `text_column` has their documents. Rows
+        of one query are one query.
+
     Examples
     --------
     >>> source = Source("csv:photos/pairs.csv")
@@ -42,6 +46,7 @@ class Source:
     text_column: str = "title"
     image_id_column: str | None = None
     image_root: str | Path | None = None
+    query_column: str | None = None
 
     @property
     def format(self) -> str:

@@ -15,9 +15,9 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
 from geomclip.pairs.parsing import choose_split, clean, grouped, need, numbered, shorten
-from geomclip.pairs.record import FolderImage, ImageSource, Pair, Pairs
+from geomclip.pairs.record import FolderImage, ImageSource, Pair, Pairs, TextQuery
 from geomclip.pairs.source import Source
-from geomclip.pairs.tables import arrow, cells, json_rows, labels, names, paths, separated, shards
+from geomclip.pairs.tables import arrow, cells, json_rows, labels, names, paths, queries, separated, shards
 from geomclip.pairs.tables.columns import Table, joined
 from geomclip.pairs.tables.stored import RowImage
 
@@ -34,6 +34,8 @@ SHARED = 10_000
 def read(source: Source, place: Path) -> Pairs:
     """The images of a table in the order they first appear, each with the texts of all its rows."""
     tally = Tally()
+    if source.query_column is not None:
+        queries.check(source)
     table, split, splits = _table(source, place, tally)
     table = names.with_captions_together(table, source, tally)
     chosen = names.choose_columns(table, source, tally)
@@ -41,23 +43,29 @@ def read(source: Source, place: Path) -> Pairs:
         raise InputError(f"{table.file} has no rows")
     if not splits:
         table, split = _of_split(table, source, tally)
-    images, keys, root = _images(table, chosen, source, tally)
+    of_texts = source.query_column is not None
+    one, many = ("queries", "documents") if of_texts else ("images", "captions")
+    if of_texts:
+        table, images, keys = _queries(table, chosen.image, source, tally)
+        root = None
+    else:
+        images, keys, root = _images(table, chosen, source, tally)
     groups = grouped(keys)
     tally.use("rows", table.n_rows)
     others, varying = _other_columns(table, chosen, source, groups)
     notes = tuple(f"column {column!r} was left out: it differs between rows of one image" for column in varying)
-    made = Pairs(source.title, split, (), notes=notes, root=root)
+    made = Pairs(source.title, split, (), notes=notes, root=root, of_texts=of_texts)
     if chosen.label is not None:
         return _of_classes(table, chosen.label, images, groups, others, made, tally)
     captions = cells.captions_of(table, chosen.text, tally)
     empty = sum(not texts for texts in captions)
     if empty == len(captions):
         raise InputError(
-            f"{table.file}: {empty} rows, but no caption in column {chosen.text!r}; "
+            f"{table.file}: {empty} rows, but no {many.removesuffix('s')} in column {chosen.text!r}; "
             f"say which column has them with {option('text_column')}"
         )
-    tally.leave_out("captions", "the cell is empty", _some_place(table, captions), count=empty)
-    tally.use("captions", sum(map(len, captions)))
+    tally.leave_out(many, "the cell is empty", _some_place(table, captions), count=empty)
+    tally.use(many, sum(map(len, captions)))
     own = others.pop("label", None)
     pairs = []
     for (image_id, rows), label, columns in zip(
@@ -66,8 +74,19 @@ def read(source: Source, place: Path) -> Pairs:
         texts = captions[rows[0]] if len(rows) == 1 else tuple(text for row in rows for text in captions[row])
         ids = (f"{image_id}#0",) if len(texts) == 1 else numbered(image_id, texts)
         pairs.append(Pair(image_id, images[rows[0]], texts, ids, label, columns))
-    tally.use("images", len(pairs))
+    tally.use(one, len(pairs))
     return replace(made, pairs=pairs, read=tally.read())
+
+
+def _queries(
+    table: Table, column: str, source: Source, tally: Tally
+) -> tuple[Table, Sequence[ImageSource], Sequence[str]]:
+    """The rows that have a query, of each its query and what that is known by."""
+    table, texts = queries.with_query(table, column, tally)
+    ids = _given_ids(table, source)
+    if ids:
+        queries.check_ids(table, ids, texts)
+    return table, [TextQuery(text) for text in texts], ids or queries.ids_of(texts)
 
 
 def _of_classes(

@@ -111,8 +111,8 @@ def compare(
         Takes how far each stage is, and lines of text.
     **options
         Of `embed` for models: data, split, data_root, limit, image_column, text_column, image_id_column, image_root,
-        batch_size, workers, precision, device; pretrained (of named models), arch (of files of weights). Of
-        `measure` for what is not a result: metrics, captions, logit_scale, dtype, by.
+        query_column, batch_size, workers, precision, device; pretrained (of named models), arch (of files of weights).
+        Of `measure` for what is not a result: metrics, captions, logit_scale, dtype, by.
 
     Returns
     -------

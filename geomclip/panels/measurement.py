@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.embeddings.wording import worded
 from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
 from geomclip.machine.progress import SILENT, Progress
@@ -84,7 +85,7 @@ def measure(
         raise ValueError(f"there is no column {how.by!r} to group by; columns of this set: {have}")
     wanted = metric_keys(how.metrics)
     how = replace(how, device=choose_device(how.device))
-    warnings = _norm_warnings(embeddings)
+    warnings = [worded(embeddings, line) for line in _norm_warnings(embeddings)]
     if how.logit_scale is not None:
         embeddings = embeddings.replace(logit_scale=how.logit_scale, logit_scale_source="asked")
     if how.captions == "first":
@@ -202,7 +203,12 @@ def _of_texts(run: Run, embeddings: EmbeddingSet) -> None:
     if embeddings.truncated is not None:
         run.put("truncated_text_share", float(embeddings.truncated.double().mean()))
     else:
-        run.found.notes["truncated_text_share"] = "not known for vectors that were not extracted here"
+        silent = embeddings.made_from.get("truncated") == "unknown"
+        run.found.notes["truncated_text_share"] = (
+            "not known: this encoder does not say which texts it cuts"
+            if silent
+            else "not known for vectors that were not extracted here"
+        )
 
 
 def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
@@ -223,6 +229,7 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
         if without:
             warnings.append(f"{without} of {run.n} images have no text: they are candidates, not queries")
     warnings += [line for line in (run.found.copies, run.found.slower) if line]
+    warnings = [worded(embeddings, line) for line in warnings]
     if twelve_bits := embeddings.made_from.get("twelve_bit_images"):
         warnings.append(f"{twelve_bits} images of 16 bits have no value above 4095 and were read as images of 12 bits")
     warnings += Read.from_dict(embeddings.made_from.get("read") or {}).warnings()

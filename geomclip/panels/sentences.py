@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from geomclip.embeddings.wording import worded
 from geomclip.metrics.bins import wilson_interval
 from geomclip.panels.directions import DIRECTIONS
 
@@ -275,7 +276,8 @@ READINGS: dict[str, Callable[[Numbers], str | None]] = {
 
 def read(group: str, panel: Numbers) -> str | None:
     """The sentence of one group; None where its numbers are not in the panel or are undefined."""
-    return READINGS[group](panel) if group in READINGS else None
+    sentence = READINGS[group](panel) if group in READINGS else None
+    return None if sentence is None else worded(panel, sentence)
 
 
 def against(panel: Numbers, key: str, reference: float, error: float = 0.0, *, wider: float = 1.0) -> int | None:

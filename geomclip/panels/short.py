@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine.words import option
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import chosen, digits, is_share, label, short_label, written
@@ -59,12 +60,12 @@ def rows(panel: Shown, width: int) -> Iterator[Line]:
         yield Line(f"{'':<{SHORT}} {'value':>{VALUE}} {'±' if panel.ci else '':>{HALF}}".rstrip(), "dim")
         yield from (Line(_narrow(panel, key)) for key in keys)
         return
-    room = min(LABEL, max((len(label(key)) for key in keys), default=0))
+    room = min(LABEL, max((len(worded(panel, label(key))) for key in keys), default=0))
     interval = "95 % interval" if panel.ci or panel.no_interval else ""
     yield Line(f"{'':<{room}}  {'value':>{VALUE}}  {interval:>{INTERVAL}}     {'null':>{NULL}}", "dim")
     for key in keys:
         value, between, arrow, null = cells(panel, key)
-        named = f"{shortened(label(key), room):<{room}}  {value:>{VALUE}}"
+        named = f"{shortened(worded(panel, label(key)), room):<{room}}  {value:>{VALUE}}"
         yield Line(f"{named}  {between:>{INTERVAL}}  {arrow:1}  {null:>{NULL}}".rstrip())
 
 
@@ -74,7 +75,7 @@ def cells(panel: Shown, key: str) -> tuple[str, str, str, str]:
     places = digits(key, ci)
     between = " to ".join(_fitting(key, end, places, unit=False) for end in ci) if ci else ""
     if ci is None and value is not None:
-        between = shortened(panel.no_interval.get(key, ""), INTERVAL)
+        between = shortened(worded(panel, panel.no_interval.get(key, "")), INTERVAL)
     return _fitting(key, value, places), between, _arrow(key), _null(panel, key)
 
 
@@ -95,7 +96,7 @@ def _narrow(panel: Shown, key: str) -> str:
     places = digits(key, ci)
     half = f"±{written(key, (ci[1] - ci[0]) / 2, places, unit=False)}" if ci else ""
     value = _fitting(key, panel.values[key], places)
-    named = f"{shortened(short_label(key), SHORT):<{SHORT}} {value:>{VALUE}}"
+    named = f"{shortened(worded(panel, short_label(key)), SHORT):<{SHORT}} {value:>{VALUE}}"
     return f"{named} {half:>{HALF}} {_arrow(key)}".rstrip()
 
 
@@ -115,11 +116,11 @@ def by_group(panel: Shown, width: int) -> Iterator[Line]:
         yield Line()
         yield Line(aligned(by, [ALL, *(shown[name] for name in some)], GROUP), "bold")
         panels = [panel, *(panel.groups[name] for name in some)]
-        yield Line(aligned("images", [f"{one.n_images:,}" for one in panels], GROUP))
+        yield Line(aligned(worded(panel, "images"), [f"{one.n_images:,}" for one in panels], GROUP))
         for key in keys:
-            yield Line(aligned(with_unit(key), [_beside(panel, one, key) for one in panels], GROUP))
+            yield Line(aligned(worded(panel, with_unit(key)), [_beside(panel, one, key) for one in panels], GROUP))
     if any(_beside(panel, one, key).endswith("*") for one in panel.groups.values() for key in keys):
-        yield Line(GROUPS_LEGEND, "dim")
+        yield Line(worded(panel, GROUPS_LEGEND), "dim")
 
 
 def with_unit(key: str) -> str:

@@ -43,12 +43,15 @@ WORDS = {1: ("the source is not", "it is a result"), 2: ("neither side is", "bot
 def kind(side: Side) -> str:
     """'result', 'vectors', 'file' (of weights) or 'model': what a side is, by its type, name or what lies there."""
     from geomclip.encoders.checkpoint import SUFFIXES
+    from geomclip.encoders.custom import is_custom
 
     if isinstance(side, Panel):
         return "result"
     if isinstance(side, EmbeddingSet):
         return "vectors"
     if not isinstance(side, str | Path):
+        return "model"
+    if is_custom(side):
         return "model"
     path = Path(side).expanduser()
     if path.suffix == ".json" or peers.is_table(side):
@@ -124,7 +127,8 @@ def _parts_of(side: Side) -> list[str]:
     if isinstance(side, str | Path):
         name = str(side).rstrip("/")
         return name.split("/") if kind(side) != "model" or Path(name).expanduser().exists() else [name]
-    made = side.made_from() if callable(side.made_from) else side.made_from
+    made = getattr(side, "made_from", {})
+    made = made() if callable(made) else made
     return [str(made.get("model") or "unnamed")]
 
 
@@ -250,6 +254,7 @@ def _embedded(
     progress: Progress,
 ) -> list[Any]:
     """The sides with the models in place of their names replaced by embeddings of one and the same data."""
+    from geomclip.encoders.custom import check, is_custom
     from geomclip.encoders.extraction.calls import embed
     from geomclip.encoders.names import resolve
 
@@ -257,7 +262,9 @@ def _embedded(
         what: {name: options.get(name) for name in names} for what, names in (("model", OF_MODELS), ("file", OF_FILES))
     }
     for side, what in zip(sides, kinds, strict=True):
-        if what in of_model and isinstance(side, str | Path):
+        if isinstance(side, str) and is_custom(side):
+            check(side)
+        elif what in of_model and isinstance(side, str | Path):
             _refuse_unknown_folder(side)
             resolve(str(side), **of_model[what])  # a name that means nothing is refused before the first is encoded
     source = Source(**{name: options[name] for name in OF_DATA if options.get(name) is not None})

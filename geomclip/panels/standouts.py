@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from textwrap import wrap
 
+from geomclip.embeddings.wording import worded
 from geomclip.panels.directions import DIRECTIONS
 from geomclip.panels.lines import Line
 from geomclip.panels.sentences import DOUBT, WIDER, Numbers, against, degrees, percent, sureness
@@ -139,7 +140,7 @@ def standouts(panel: Numbers) -> list[str]:
     >>> standouts(Panel({"mean_cosine_image": 0.8}, ci={"mean_cosine_image": (0.78, 0.82)}))
     ['narrow cones: images 37° apart (90° if spread evenly)']
     """
-    return [line for each in STANDOUTS if (line := each.line(panel))][:MOST]
+    return [worded(panel, line) for each in STANDOUTS if (line := each.line(panel))][:MOST]
 
 
 def standout_lines(panel: Numbers, width: int) -> Iterator[Line]:

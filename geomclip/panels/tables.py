@@ -8,6 +8,7 @@ from html import escape
 from textwrap import fill
 from typing import Any
 
+from geomclip.embeddings.wording import worded
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
 from geomclip.panels import short
 from geomclip.panels.chosen import label, short_label
@@ -72,7 +73,7 @@ def _short_lines(panel: Shown, width: int) -> Iterator[Line]:
 def _full_lines(panel: Shown, width: int) -> Iterator[Line]:
     yield Line(columns("", "value", "95 % interval" if panel.ci or panel.no_interval else "", "", "null"), "dim")
     for group, keys in grouped(panel):
-        yield Line(heading(group), "bold")
+        yield Line(worded(panel, heading(group)), "bold")
         for key in keys:
             yield Line(columns(*row(panel, key)))
         reading = read(group, panel)
@@ -85,7 +86,9 @@ def _full_lines(panel: Shown, width: int) -> Iterator[Line]:
     yield from map(Line, footnotes(panel))
     for name, group_panel in panel.groups.items():
         yield Line()
-        yield Line(f"by {panel.params.get('by', 'group')}: {name} · {group_panel.n_images:,} images", "bold")
+        yield Line(
+            f"by {panel.params.get('by', 'group')}: {name} · {group_panel.n_images:,} {worded(panel, 'images')}", "bold"
+        )
         yield Line()
         yield from _full_lines(group_panel, width)
 
@@ -133,25 +136,25 @@ def header(panel: Shown) -> Iterator[str]:
         yield f"{panel.n_images:,} images" if panel.n_images else "images not counted"
         yield from (f"! {line}" for line in panel.warnings)
         return
-    counts = [f"{panel.n_images:,} images"]
+    counts = [f"{panel.n_images:,} {worded(panel, 'images')}"]
     if panel.task != "cloud":
-        counts.append(f"{panel.n_texts:,} {'classes' if 'class' in panel.task else 'texts'}")
+        counts.append(f"{panel.n_texts:,} {'classes' if 'class' in panel.task else worded(panel, 'texts')}")
     counts.append(f"{panel.dim} dimensions")
     if panel.task != "cloud":
         counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")
     yield " · ".join([*counts, *filter(None, [made.get("precision")])])
     yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())
-    for line in (*skipped(made.get("skipped", ())), *panel.warnings):
+    for line in (*skipped(made.get("skipped", ()), worded(panel, "images")), *panel.warnings):
         yield f"! {line}"
 
 
-def skipped(items: Sequence[Any]) -> Iterator[str]:
+def skipped(items: Sequence[Any], what: str = "images") -> Iterator[str]:
     """One line that counts and names what was left out."""
     if not items:
         return
     named = [f"{item.get('path') or item.get('image_id')} ({item.get('reason', 'unreadable')})" for item in items]
     more = f"; {len(items) - SKIPS_SHOWN} more in the result" if len(items) > SKIPS_SHOWN else ""
-    noun = "image" if len(items) == 1 else "images"
+    noun = what if len(items) != 1 else "query" if what == "queries" else what.removesuffix("s")
     yield f"{len(items)} {noun} skipped: {'; '.join(named[:SKIPS_SHOWN])}{more}"
 
 
@@ -164,7 +167,7 @@ def footnotes(panel: Shown, shown: Iterable[str] | None = None) -> Iterator[str]
             keys_of.setdefault(note, []).append(key)
     for note, keys in keys_of.items():
         more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
-        yield f"{', '.join(keys[:KEYS_SHOWN])}{more}: {note}"
+        yield f"{', '.join(keys[:KEYS_SHOWN])}{more}: {worded(panel, note)}"
 
 
 def grouped(panel: Shown) -> Iterator[tuple[str, list[str]]]:
@@ -199,7 +202,7 @@ def no_interval(panel: Shown, key: str) -> str:
     """Why a number has no interval, as short as its column is wide; '' where it has one, or none was wanted."""
     if key in panel.ci or panel.values[key] is None:
         return ""
-    return shortened(panel.no_interval.get(key, ""), INTERVAL)
+    return shortened(worded(panel, panel.no_interval.get(key, "")), INTERVAL)
 
 
 def limits(group: str, panel: Shown) -> Iterator[str]:
@@ -209,11 +212,11 @@ def limits(group: str, panel: Shown) -> Iterator[str]:
     for cloud, rows in (("image", panel.n_images), ("text", panel.n_texts)):
         fewer = f"fewer {cloud}s than dimensions"
         if rows < panel.dim and _has(panel, (f"{rank}_{cloud}" for rank in RANKS)):
-            yield f"Ranks of {cloud}s are of at most {rows:,} (centred {rows - 1:,}): {fewer}."
+            yield worded(panel, f"Ranks of {cloud}s are of at most {rows:,} (centred {rows - 1:,}): {fewer}.")
         drawn = round(FIXED_SIZE * rows / max(1, panel.n_images))  # of texts on average
         if drawn < panel.dim and _has(panel, (AT_FIXED_SIZE[f"{rank}_{cloud}"] for rank in RANKS_AT)):
             most = f"{'about ' if cloud == 'text' else ''}{drawn:,} (centred {drawn - 1:,})"
-            yield f"At {FIXED_SIZE} images ranks of {cloud}s are of at most {most}: {fewer}."
+            yield worded(panel, f"At {FIXED_SIZE} images ranks of {cloud}s are of at most {most}: {fewer}.")
 
 
 def _has(panel: Shown, keys: Iterable[str]) -> bool:
@@ -252,12 +255,12 @@ def panel_html(panel: Shown, *, full: bool = False) -> str:
 
 def _short_rows(panel: Shown) -> Iterator[str]:
     for key in short.keys_of(panel):
-        yield html_row((label(key), *short.cells(panel, key)), 2 if no_interval(panel, key) else None)
+        yield html_row((worded(panel, label(key)), *short.cells(panel, key)), 2 if no_interval(panel, key) else None)
 
 
 def _full_rows(panel: Shown) -> Iterator[str]:
     for group, keys in grouped(panel):
-        yield f'<tr><th colspan="5" style="text-align: left">{escape(heading(group))}</th></tr>'
+        yield f'<tr><th colspan="5" style="text-align: left">{escape(worded(panel, heading(group)))}</th></tr>'
         for key in keys:
             yield html_row(row(panel, key), 2 if no_interval(panel, key) else None)
         reading = read(group, panel)

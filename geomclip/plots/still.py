@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from geomclip.embeddings.wording import worded
 from geomclip.plots.arcs import graticule, great_circles, linked_rows
 from geomclip.plots.camera import plotly_camera, unit
 from geomclip.plots.coloring import SCALE, Coloring, coloring_of
@@ -192,9 +193,11 @@ def _key(map: Map, shown: bool | None, color: Coloring | None) -> str:
     """Entries as the buttons of the drawn figure have them."""
     total = len(map.image) + (0 if map.text is None else len(map.text))
     some = "" if total <= MOST_DOTS else f" ({MOST_DOTS:,} dots drawn)"
-    entries = [(IMAGE if color is None else "currentColor", "round", f"{len(map.image):,} images{some}")]
+    entries = [
+        (IMAGE if color is None else "currentColor", "round", f"{len(map.image):,} {worded(map, 'images')}{some}")
+    ]
     if map.text is not None:
-        kind = "classes" if map.image_of_text is None else "texts"
+        kind = "classes" if map.image_of_text is None else worded(map, "texts")
         entries.append((TEXT if color is None else "currentColor", "turned", f"{len(map.text):,} {kind}"))
         count = len(map.text)
         drawn = 0 if map.image_of_text is None else len(linked_rows(count, shown))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
+from geomclip.embeddings.wording import worded
 from geomclip.metrics import METRICS
 from geomclip.panels import short, tables
 from geomclip.panels.comparison import short as short_comparison
@@ -68,7 +69,7 @@ class Group:
 def groups_of(panel: Panel) -> list[Group]:
     """The panel as the terminal groups it."""
     return [
-        Group(name, tables.heading(name), sentence(name, panel), [_line(panel, key) for key in keys])
+        Group(name, worded(panel, tables.heading(name)), sentence(name, panel), [_line(panel, key) for key in keys])
         for name, keys in tables.grouped(panel)
     ]
 
@@ -83,15 +84,15 @@ def changes_of(comparison: Comparison) -> list[Group]:
     groups = [
         Group(
             name,
-            tables.heading(name),
+            worded(comparison, tables.heading(name)),
             "" if after is None else sentence(name, after),
-            [_change(key, comparison.rows[key]) for key in keys],
+            [_change(comparison, key) for key in keys],
         )
         for name, keys in tables.grouped_keys(key for key in comparison.rows if key not in first)
     ]
     if not first:
         return groups
-    return [Group("primary", PRIMARY, "", [_change(key, comparison.rows[key]) for key in first]), *groups]
+    return [Group("primary", PRIMARY, "", [_change(comparison, key) for key in first]), *groups]
 
 
 def sentence(group: str, panel: Panel) -> str:
@@ -112,7 +113,7 @@ def tiles_of(panel: Panel) -> list[Line]:
 def tiles_of_changes(comparison: Comparison) -> list[Line]:
     """The same of a comparison, the primary keys first."""
     return [
-        replace(_change(key, comparison.rows[key]), cells=dict(zip(CHANGED, cells, strict=True)))
+        replace(_change(comparison, key), cells=dict(zip(CHANGED, cells, strict=True)))
         for key in short_comparison.keys_of(comparison)[:TILES]
         for cells in [short_comparison.cells(key, comparison.rows[key])]
     ]
@@ -122,23 +123,33 @@ def _line(panel: Panel, key: str) -> Line:
     _, value, interval, arrow, null = tables.row(panel, key)
     return Line(
         key,
-        title(key),
+        worded(panel, title(key)),
         {"value": value, "interval": interval, "null": null},
         better(key),
         arrow,
         _bar(key, panel),
-        panel.notes.get(key, ""),
+        worded(panel, panel.notes.get(key, "")),
         without=bool(tables.no_interval(panel, key)),
     )
 
 
-def _change(key: str, row: Change) -> Line:
+def _change(comparison: Comparison, key: str) -> Line:
+    row = comparison.rows[key]
     between = f"{signed(row.ci[0])} to {signed(row.ci[1])}" if row.ci else ""
     change = "—" if row.difference is None else signed(row.difference)
     cells = {"before": number(row.before), "after": number(row.after), "change": change, "interval": between}
     cells["q"] = chance(row.q)
     note = "" if row.ci is None or row.paired else "unpaired interval"
-    return Line(key, title(key), cells, better(key), ARROW[_way(key)], _bar_of_change(row), note, row.verdict)
+    return Line(
+        key,
+        worded(comparison, title(key)),
+        cells,
+        better(key),
+        ARROW[_way(key)],
+        _bar_of_change(row),
+        note,
+        row.verdict,
+    )
 
 
 def title(key: str) -> str:

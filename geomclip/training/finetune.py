@@ -140,7 +140,7 @@ def finetune(
     if processes.count > 1 and own.device == "cuda":
         own = replace(own, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     base, *mixed = models_of(chosen, call, cache_dir=cache_dir, seed=own.seed)
-    source = Source(**{each.name: call[each.name] for each in fields(Source)})
+    source = Source(**{each.name: call[each.name] for each in fields(Source) if each.name in call})
     splits = load_splits(source, holdout=call["holdout"], cache_dir=cache_dir)
     named_others = names_of(also, began)
     others = load_others(named_others, source, splits, cache_dir=cache_dir)

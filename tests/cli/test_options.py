@@ -28,7 +28,13 @@ from geomclip.reports import report
 
 CALLED = (
     *("cli.app.progress_bar", "cli.doctor.examine", "encoders.list_models", "encoders.load_encoder"),
-    *("encoders.export.export", "encoders.extraction.calls.extract", "pairs.list_datasets", "pairs.load_pairs"),
+    *(
+        "encoders.custom.any_encoder",
+        "encoders.export.export",
+        "encoders.extraction.calls.extract",
+        "pairs.list_datasets",
+        "pairs.load_pairs",
+    ),
     *("cli.ground.progress_bar", "grounding.calls.ground", "reports.grounding.write_page"),
     *("pairs.download.download_dataset", "panels.compare", "panels.measure", "panels.planning.plan"),
     "panels.sources.loaded",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from geomclip.embeddings.geometry import normalize
 from geomclip.encoders.protocol import Encodes
 from geomclip.machine.threads import Call, Workers, processors
 from geomclip.pairs.reading import value_or_reason
-from geomclip.pairs.record import Pair
+from geomclip.pairs.record import Pair, TextQuery
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,6 +33,8 @@ MOST_SKIPPED = 0.10
 
 ON_A_GPU = 2
 """Batches on a GPU at a time: one is copied while the other is computed."""
+
+NO_DIRECTION = "its embedding is zero or not finite"
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -71,22 +73,36 @@ class Encoding:
         out: as many as torch has threads, for an encoder on a GPU as there are processors.
     raw : bool
         Keep the lengths of the rows; else they are unit rows.
+    of_texts : bool
+        The pairs have texts in the place of images, which are encoded as texts.
     """
 
-    def __init__(self, encoder: Encodes, *, batch: int, workers: int | None = None, raw: bool = False) -> None:
-        self.encoder, self.batch, self.raw = encoder, batch, raw
+    def __init__(
+        self,
+        encoder: Encodes,
+        *,
+        batch: int,
+        workers: int | None = None,
+        raw: bool = False,
+        of_texts: bool = False,
+    ) -> None:
+        self.encoder, self.batch, self.raw, self.of_texts = encoder, batch, raw, of_texts
         device = torch.device(getattr(encoder, "device", "cpu"))
         self._on_gpu = device.type == "cuda"
         if workers is None:
             workers = processors() if self._on_gpu else torch.get_num_threads()
         self.workers = workers
-        prepare = encoder.preprocess()
-        self.prepare: Callable[[Image], Tensor] = getattr(prepare, "uint8", prepare)
+        self.prepare: Callable[[Image], Any] = self._preparation()
         self._calls = Workers(workers, "encode")
         self._tokenizing = threading.Lock()  # tokenizers are not all safe to share between threads
         self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
         for _ in range(ON_A_GPU if self._on_gpu else 0):
             self._streams.put(torch.cuda.Stream(device))
+
+    def _preparation(self) -> Callable[[Image], Any]:
+        """What a worker makes of a picture."""
+        prepare = self.encoder.preprocess()
+        return getattr(prepare, "uint8", prepare)
 
     def __enter__(self) -> Encoding:
         self._calls.__enter__()
@@ -98,18 +114,19 @@ class Encoding:
         self._calls.__exit__(kind, error, trace)
 
     def images(self, pairs: Sequence[Pair]) -> Coming:
-        """Begin to encode images; `finished` waits for them."""
-        return [self._calls.add(self._image_batch, some) for some in _batches(pairs, self.batch)]
+        """Begin to encode images, or the texts in their place; `finished` waits for them."""
+        encode = self._query_batch if self.of_texts else self._image_batch
+        return [self._calls.add(encode, some) for some in batches(pairs, self.batch)]
 
     def texts(self, texts: Sequence[str]) -> Coming:
         """Begin to encode texts; `finished` waits for them."""
-        return [self._calls.add(self._text_batch, some) for some in _batches(texts, self.batch)]
+        return [self._calls.add(self._text_batch, some) for some in batches(texts, self.batch)]
 
     def finished(self, coming: Coming, tick: Callable[[int, dict[int, str]], None]) -> Encoded:
         """The rows of what was begun; `tick(number done, reasons so far)` after each batch may raise to stop."""
         whole, parts = Encoded(torch.empty(0, self.encoder.dim)), []
         for call in coming:
-            part, start = self._calls.result(call), whole.inputs
+            part, start = self._completed(self._calls.result(call)), whole.inputs
             parts.append(part.rows)
             whole.inputs += part.inputs
             whole.kept += [start + place for place in part.kept]
@@ -121,6 +138,10 @@ class Encoding:
         rows = torch.cat([whole.rows, *parts])
         whole.rows = rows if self.raw or not len(rows) else unit_rows(rows)
         return whole
+
+    def _completed(self, part: Encoded) -> Encoded:
+        """What a worker made, with what the calling thread adds to it."""
+        return part
 
     def add(self, function: Callable[..., Out], *arguments: object) -> Call[Out]:
         """Have a worker make a call, after those added before; the result is `result`'s."""
@@ -171,14 +192,20 @@ class Encoding:
         encoded.truncated = set(truncated.nonzero()[:, 0].tolist())
         return encoded
 
+    def _query_batch(self, pairs: Sequence[Pair]) -> Encoded:
+        texts = texts_in_place(pairs)
+        encoded = self._text_batch(texts)
+        encoded.sha256 = digests_of(texts)
+        return encoded
+
     def _encoded(
         self, encode: Callable[[Tensor], Tensor], batch: Tensor, filled: Sequence[int], inputs: int
     ) -> Encoded:
         with self._turn(), self._calls.interruptible():
             rows = encode(batch).float()
-        lost = set(_without_direction(rows, filled))
+        lost = set(without_direction(rows, filled))
         kept = [place for place in filled if place not in lost]
-        return Encoded(rows[kept], inputs, kept, dict.fromkeys(sorted(lost), "its embedding is zero or not finite"))
+        return Encoded(rows[kept], inputs, kept, dict.fromkeys(sorted(lost), NO_DIRECTION))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -193,7 +220,7 @@ class Encoding:
         finally:
             self._streams.put(stream)
 
-    def _pixels(self, pair: Pair) -> tuple[Tensor | str, str, int]:
+    def _pixels(self, pair: Pair) -> tuple[Any | str, str, int]:
         """Pixels, or the reason why there are none; the sha256 of the bytes, "" if there are none; bits if guessed."""
         from geomclip.pairs.images import decode
 
@@ -203,7 +230,7 @@ class Encoding:
             return content, "", 0
         digest = hashlib.sha256(content).hexdigest()
 
-        def prepared() -> tuple[Tensor, int]:
+        def prepared() -> tuple[Any, int]:
             picture = decode(content, name=name)
             return self.prepare(picture), picture.info.get("bits", 0)
 
@@ -211,8 +238,19 @@ class Encoding:
         return (read, digest, 0) if isinstance(read, str) else (read[0], digest, read[1])
 
 
-def _batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """The items in ranges of this size, the last with what is left."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def texts_in_place(pairs: Sequence[Pair]) -> list[str]:
+    """The texts that stand in the place of images."""
+    return [pair.image.text for pair in pairs if isinstance(pair.image, TextQuery)]
+
+
+def digests_of(texts: Sequence[str]) -> dict[int, str]:
+    """Of texts in the place of images what a manifest has of each: the sha256 of its bytes."""
+    return {place: TextQuery(text).identity() for place, text in enumerate(texts)}
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -220,7 +258,8 @@ def unit_rows(rows: Tensor) -> Tensor:
     return normalize(rows.double())[0].float()
 
 
-def _without_direction(rows: Tensor, places: Iterable[int]) -> list[int]:
+def without_direction(rows: Tensor, places: Iterable[int]) -> list[int]:
+    """Those of the places whose row is zero or not finite."""
     largest = rows.abs().amax(dim=1)
     bad = ~(torch.isfinite(largest) & (largest > 0))
     return [place for place in places if bad[place]] if bad.any() else []

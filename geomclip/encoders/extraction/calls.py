@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load
 from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
 from geomclip.encoders.extraction.refusals import OtherImagesError
-from geomclip.encoders.protocol import Encodes
+from geomclip.encoders.protocol import AnyEncoder, Encodes, EncodesInputs, Kind
+from geomclip.machine.errors import InputError
 from geomclip.machine.files import cache_dir as default_cache
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import option
 from geomclip.pairs import Pairs, Source, load_pairs
+
+if TYPE_CHECKING:
+    from geomclip.encoders.custom.functions import Encode
 
 
 def embed(
-    model: str | Encodes = "demo",
+    model: str | Encodes | Any = "demo",
     data: str | Pairs = Source.data,
     *,
     split: str | None = None,
@@ -35,6 +41,11 @@ def embed(
     text_column: str = Source.text_column,
     image_id_column: str | None = None,
     image_root: str | Path | None = None,
+    query_column: str | None = None,
+    encode_image: Encode | None = None,
+    encode_text: Encode | None = None,
+    name: str | None = None,
+    logit_scale: float | None = None,
     progress: Progress = SILENT,
 ) -> EmbeddingSet:
     """Embeddings of a data set under a model, from the cache where the same have been made before.
@@ -47,14 +58,15 @@ def embed(
     Parameters
     ----------
     model : str or encoder
-        A name that `geomclip models` lists or explains, or an encoder already loaded.
+        A name that `geomclip models` lists or explains, or an encoder already loaded: one of geomclip's, a
+        SentenceTransformer, or any object or function that `geomclip.encoders.custom.taken` takes.
     data : str or Pairs
         A name that `geomclip data` lists or explains, or pairs already read.
     split : str, optional
         Left out: test if the set has one, else val.
     pretrained, arch, precision, device, seed
         Of the model, as `geomclip.encoders.load_encoder` takes them.
-    data_root, image_column, text_column, image_id_column, image_root
+    data_root, image_column, text_column, image_id_column, image_root, query_column
         Of the data, as `geomclip.pairs.Source` has them.
     cache_dir : path, optional
         Left out: see `geomclip.machine.files.cache_dir`.
@@ -64,6 +76,13 @@ def embed(
         Only the first images.
     out : path, optional
         Folder to keep the store in, instead of the cache.
+    encode_image, encode_text : callable, optional
+        In place of a model: each takes a list, of RGB pictures (PIL) or of str, and gives as many rows, an array or
+        tensor of floats. Each is first called with one input, then with up to `batch_size`, always by this thread.
+    name : str, optional
+        What the rows of an encoder of the caller's own are known by in the cache. Left out: they are not kept.
+    logit_scale : float, optional
+        1/temperature of such an encoder, as a factor. Left out: what the object says; else 100 is assumed.
     progress : Progress, optional
         See `extract`.
 
@@ -75,31 +94,68 @@ def embed(
     Raises
     ------
     InputError
-        If a name or a file cannot be used, or more than a tenth of the images cannot be read.
-    """
-    if isinstance(data, str):
-        source = Source(data, split, data_root, limit, image_column, text_column, image_id_column, image_root)
-        data = load_pairs(source, cache_dir=cache_dir)
-    if isinstance(model, str):
-        from geomclip.encoders.remembered import remembered
+        If a name or a file cannot be used, more than a tenth of the images cannot be read, or rows are not of one
+        width or not as many as inputs.
+    GeomclipError
+        If a function of the caller's fails: file, line and what it raised.
 
-        model = remembered(
-            model,
-            pretrained=pretrained,
-            arch=arch,
-            precision=precision,
-            device=device,
-            cache_dir=cache_dir,
-            seed=seed,
-        )
-    run = Extraction(model, data.limited(limit), batch_size=batch_size, cache=cache_dir, progress=progress)
-    if out is None:
-        return load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
-    return load(run.into(Path(out).expanduser(), workers=workers))
+    Examples
+    --------
+    >>> def encode(inputs):
+    ...     return [[float(len(str(each))), 1.0] for each in inputs]
+    >>> embed(encode_image=encode, encode_text=encode, data="emoji", limit=4)  # doctest: +SKIP
+    EmbeddingSet(4 images, 11 texts, 2 dimensions, logit scale 100 (assumed))
+    """
+    weights: dict[str, Any] = {"pretrained": pretrained, "arch": arch, "precision": precision, "device": device}
+    own: dict[str, Any] = {"name": name, "logit_scale": logit_scale}
+    encoder = _encoder(model, encode_image, encode_text, own, weights | {"cache_dir": cache_dir}, seed=seed)
+    if isinstance(data, str):
+        columns = (image_column, text_column, image_id_column, image_root, query_column)
+        data = load_pairs(Source(data, split, data_root, limit, *columns), cache_dir=cache_dir)
+    run = Extraction(encoder, data.limited(limit), batch_size=batch_size, cache=cache_dir, progress=progress)
+    if out is not None:
+        return load(run.into(Path(out).expanduser(), workers=workers))
+    if isinstance(encoder, EncodesInputs) and not encoder.named:
+        with TemporaryDirectory(prefix="geomclip-") as folder:
+            return load(run.into(Path(folder) / "store", workers=workers))
+    return load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
+
+
+def _encoder(
+    model: Any,
+    encode_image: Encode | None,
+    encode_text: Encode | None,
+    own: dict[str, Any],
+    weights: dict[str, Any],
+    *,
+    seed: int,
+) -> AnyEncoder:
+    """The encoder that is meant: two functions, a name, or an object; `own` is of encoders of the caller's own."""
+    from geomclip.encoders.custom import FunctionEncoder, encoder_of, is_custom, taken
+    from geomclip.encoders.custom.taken import name_of
+
+    functions: dict[Kind, Encode] = {}
+    for kind, function in (("image", encode_image), ("text", encode_text)):
+        if function is not None:
+            functions[kind] = function  # type: ignore[index]
+    if functions:
+        if model != "demo":
+            raise InputError("model is one encoder, encode_image and encode_text are another: leave one out")
+        what = own["name"] or name_of(next(iter(functions.values())))
+        return FunctionEncoder(functions, model=what, **own)
+    if is_custom(model):
+        return encoder_of(model, **own, **weights)
+    if not isinstance(model, str):
+        return taken(model, **own)
+    if idle := [key for key, value in own.items() if value is not None]:
+        raise InputError(f"{model} has its own: {', '.join(map(option, idle))} is of an encoder of your own")
+    from geomclip.encoders.remembered import remembered
+
+    return remembered(model, **weights, seed=seed)
 
 
 def extract(
-    encoder: Encodes,
+    encoder: AnyEncoder,
     pairs: Pairs,
     out: str | Path,
     *,
@@ -118,6 +174,7 @@ def extract(
     Parameters
     ----------
     encoder : Encoder
+        Or one of `geomclip.encoders.custom`.
     pairs : Pairs
     out : path
         A new or empty folder, or one that the same extraction began.

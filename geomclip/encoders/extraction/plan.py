@@ -20,6 +20,7 @@ from geomclip.embeddings.layouts import column_name, data_sha256
 from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, Record, read_manifest, verify, write_part
 from geomclip.encoders.extraction.batches import Coming, Encoding, unit_rows
 from geomclip.encoders.extraction.digests import Digests, Stamp
+from geomclip.encoders.extraction.inputs import encoding_of
 from geomclip.encoders.extraction.refusals import (
     class_index,
     named,
@@ -28,8 +29,10 @@ from geomclip.encoders.extraction.refusals import (
     refuse_foreign,
     refuse_losses,
     refuse_other_images,
+    refuse_other_rows,
+    refuse_unnamed,
 )
-from geomclip.encoders.protocol import Encodes
+from geomclip.encoders.protocol import AnyEncoder, EncodesInputs
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, cache_dir, clear_leftovers
 from geomclip.machine.lock import Lock
@@ -62,7 +65,7 @@ class Extraction:
 
     def __init__(
         self,
-        encoder: Encodes,
+        encoder: AnyEncoder,
         pairs: Pairs,
         *,
         batch_size: int = BATCH_SIZE,
@@ -76,7 +79,10 @@ class Extraction:
         if batch_size < 1 or shard_rows < 1:
             sizes = f"{option('batch_size')} and {option('shard_rows')}"
             raise InputError(f"{sizes} must be at least 1, got {batch_size} and {shard_rows}")
+        if isinstance(encoder, EncodesInputs):
+            encoder.learn(pairs)  # how wide its rows are
         self.encoder, self.pairs, self.raw, self.shard_rows = encoder, pairs, raw, shard_rows
+        self.what = "queries" if pairs.of_texts else "images"
         self.batch = min(batch_size, shard_rows, len(pairs))
         self.progress = progress
         self.digests = Digests([pair.image for pair in pairs.pairs], cache_dir(cache), progress=progress)
@@ -106,7 +112,8 @@ class Extraction:
                 self.progress.log(f"{folder} is finished: nothing to do")
                 return folder
             try:
-                with Encoding(self.encoder, batch=self.batch, workers=workers, raw=self.raw) as encoding:
+                how: dict[str, Any] = {"batch": self.batch, "workers": workers, "raw": self.raw}
+                with encoding_of(self.encoder, of_texts=self.pairs.of_texts, **how) as encoding:
                     self._fill(folder, encoding)
             except KeyboardInterrupt as stop:
                 finished = f"{len(self.manifest['shards'])} of {len(self.shards)} shards"
@@ -117,12 +124,15 @@ class Extraction:
     def _head(self) -> dict[str, Any]:
         """What must agree before a begun store is continued, in the form it has after a trip through JSON."""
         encoder, pairs = dict(self.encoder.made_from()), self.pairs
-        data = {
+        data: dict[str, Any] = {
             "dataset": pairs.name,
             "split": pairs.split,
             "language": pairs.language,
             "licence": pairs.licence,
         }
+        if pairs.of_texts:
+            data["sides"] = ["query", "document"]
+        scale = self.encoder.logit_scale
         head = {
             "schema": SCHEMA,
             "inputs": len(pairs),
@@ -131,9 +141,9 @@ class Extraction:
             "dtype": "float32",
             "normalised": not self.raw,
             "dim": self.encoder.dim,
-            "logit_scale": self.encoder.logit_scale,
+            "logit_scale": scale,
             "logit_bias": self.encoder.logit_bias,
-            "logit_scale_source": "model",
+            "logit_scale_source": "" if scale is None else "model",
             "made_from": {**data, **encoder, "notes": [*pairs.notes, *encoder.get("notes", ())]},
         }
         return dict(json.loads(json.dumps(head)))
@@ -155,6 +165,8 @@ class Extraction:
             atomic_json(folder / MANIFEST, self.manifest)
             return
         self.manifest = read_manifest(folder)
+        if isinstance(self.encoder, EncodesInputs):
+            refuse_unnamed(folder, self.encoder)
         refuse_another(folder, self.manifest, self.head, self.pairs, self.texts_sha256)
         recorded = recorded_images(folder, self.manifest, len(self.pairs), self.shard_rows)
         refuse_other_images(folder, recorded, self.digests.sha256(list(recorded)), self.pairs)
@@ -165,6 +177,8 @@ class Extraction:
             sound = [record for record in self.manifest[group] if self._is_sound(folder, record)]
             self.manifest["done"] &= len(sound) == len(self.manifest[group])
             self.manifest[group] = sound
+        if isinstance(self.encoder, EncodesInputs):
+            refuse_other_rows(folder, self.manifest, self.encoder)
         if not self.manifest["done"]:
             again = len(self.manifest["shards"])
             self.progress.log(f"continuing {folder}: {again} of {len(self.shards)} shards are finished and used again")
@@ -235,7 +249,7 @@ class Extraction:
         def tick(done: int, reasons: Mapping[int, str]) -> None:
             now = [_skip(start + i, pairs[i], why) for i, why in reasons.items()]
             lost = [*self._skipped_images(), *now]
-            refuse_losses(lost, "images", of=len(self.pairs), data=self.pairs.name, root=self.pairs.root)
+            refuse_losses(lost, self.what, of=len(self.pairs), data=self.pairs.name, root=self.pairs.root)
             self._advance(done, len(lost))
 
         images = encoding.finished(begun.images, tick)
@@ -278,11 +292,12 @@ class Extraction:
             "caption": [caption for _, _, caption in kept],
             "caption_id": [caption_id for _, caption_id, _ in kept],
             "image_row": [row_of[place] for place, _, _ in kept],
-            "truncated": [encoded.kept[i] in encoded.truncated for i in chosen],
         }
+        if not isinstance(self.encoder, EncodesInputs):  # which does not say what it cuts
+            table["truncated"] = [encoded.kept[i] in encoded.truncated for i in chosen]
         record = {
             "text_rows": len(kept),
-            "truncated_texts": sum(table["truncated"]),
+            "truncated_texts": sum(table.get("truncated", ())),
             "files": write_part(folder, "text", self._file_number(number), encoded.rows[chosen].numpy(), table),
         }
         return record, lost

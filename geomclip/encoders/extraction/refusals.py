@@ -5,15 +5,25 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomclip.embeddings.geometry import normalize
 from geomclip.embeddings.shards import KINDS, MANIFEST, Record, read_table, verify
 from geomclip.encoders.extraction.batches import MOST_SKIPPED
+from geomclip.encoders.protocol import EncodesInputs
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import is_ours
-from geomclip.machine.words import one_line, option
+from geomclip.machine.words import one_line, option, typed
 from geomclip.pairs.record import Pairs
+
+ALIKE = 0.999
+"""Cosine of two rows of one input by one encoder at least, whatever else is in its batch."""
 
 
 class OtherImagesError(InputError):
@@ -84,6 +94,42 @@ def refuse_another(folder: Path, there: Mapping[str, Any], head: Mapping[str, An
         raise InputError(f"{folder / MANIFEST} is no manifest of an extraction: name a new folder") from problem
     if differing:
         raise InputError(f"{folder} holds another extraction ({'; '.join(differing[:3])}): name a new folder")
+
+
+def refuse_unnamed(folder: Path, encoder: EncodesInputs) -> None:
+    """InputError if nothing tells whether a store that was begun is of this encoder."""
+    if not encoder.named:
+        way = typed("--encoder-name", "name")
+        raise InputError(
+            f"{folder} was begun before, and an encoder of your own that has no name may be another now: say which "
+            f"version it is by {way}, or name a new folder"
+        )
+
+
+def refuse_other_rows(folder: Path, there: Mapping[str, Any], encoder: EncodesInputs) -> None:
+    """InputError if an encoder gives other rows for the first inputs than the sound shards of a store have."""
+    for kind, probe in encoder.probes.items():
+        row = _first_row(folder, there, "img_emb" if kind in ("image", "query") else "text_emb")
+        if row is None or not torch.isfinite(probe).all():
+            continue
+        if row.shape != probe.shape or float(normalize(row[None])[0][0] @ probe) < ALIKE:
+            name = there.get("made_from", {}).get("encoder_name", "")
+            raise InputError(
+                f"{folder} has other rows of the same input under the name {name!r} than this encoder gives: "
+                "it is another one, give it another name"
+            )
+
+
+def _first_row(folder: Path, manifest: Mapping[str, Any], kind: str) -> Tensor | None:
+    """The first row in a store, of images or texts, in float64; None where there is none yet."""
+    for shard in manifest.get("shards", ())[:1]:
+        for name in shard.get("files", {}):
+            if name.startswith(f"{kind}/"):
+                with suppress(OSError, ValueError):  # a damaged file is found, and made again, after this
+                    rows = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+                    if len(rows) and rows.ndim == 2:
+                        return torch.from_numpy(np.array(rows[0], dtype=np.float64))
+    return None
 
 
 def refuse_other_images(folder: Path, there: Mapping[int, str], here: Sequence[str], pairs: Pairs) -> None:

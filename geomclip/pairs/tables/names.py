@@ -15,6 +15,7 @@ from geomclip.pairs.parsing import shorten
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables.columns import Table
 from geomclip.pairs.tables.labels import class_column
+from geomclip.pairs.tables.queries import DOCUMENTS
 from geomclip.pairs.tables.stored import RowImage
 from geomclip.pairs.walking import is_image
 
@@ -62,8 +63,10 @@ def at_default(source: Source) -> bool:
 
 def names_found(names: Sequence[str], source: Source) -> int:
     """How many of the two columns a header has, 0 to 2, by the name looked for or one that may be guessed."""
-    image = source.image_column in names or (
-        source.image_column == Source.image_column and bool(_named(names, (*IMAGE_NAMES, *ADDRESS_NAMES)))
+    image = (
+        source.query_column in names
+        or source.image_column in names
+        or (source.image_column == Source.image_column and bool(_named(names, (*IMAGE_NAMES, *ADDRESS_NAMES))))
     )
     text = source.text_column in names or (source.text_column == Source.text_column and bool(_named(names, TEXT_NAMES)))
     return image + text
@@ -81,6 +84,8 @@ def is_address(cell: Any) -> bool:
 
 def choose_columns(table: Table, source: Source, tally: Tally) -> Chosen:
     """The columns that are meant, each guess said; InputError where there is none, or more than one."""
+    if source.query_column is not None:
+        return _of_texts(table, source, source.query_column, tally)
     holding = [name for name, cells in table.columns.items() if cells and isinstance(cells[0], RowImage)]
     image, folder = source.image_column, None
     if image == Source.image_column and len(holding) == 1 and holding[0] != image:
@@ -101,6 +106,18 @@ def choose_columns(table: Table, source: Source, tally: Tally) -> Chosen:
         if name is not None and name not in table.columns:
             raise _no_column(table.file, name, of, table)
     return Chosen(image, text, folder, label)
+
+
+def _of_texts(table: Table, source: Source, query: str, tally: Tally) -> Chosen:
+    """The columns of a table of texts alone."""
+    text = source.text_column
+    if text == Source.text_column and text not in table.columns:
+        known = _named(list(table.columns), (*DOCUMENTS, *TEXT_NAMES))
+        text = _guessed(text, [name for name in known if name != query], table, tally, "text_column")
+    for name, of in ((query, "query_column"), (text, "text_column"), (source.image_id_column, "image_id_column")):
+        if name is not None and name not in table.columns:
+            raise _no_column(table.file, name, of, table)
+    return Chosen(query, text)
 
 
 def with_captions_together(table: Table, source: Source, tally: Tally) -> Table:
@@ -181,7 +198,7 @@ def _guessed(name: str, likely: list[str], table: Table, tally: Tally, of: str) 
 
 def _no_column(file: Path, name: str, of: str, table: Table) -> InputError:
     if name in table.unread:
-        what = "images" if of == "image_column" else "texts" if of == "text_column" else "ids"
+        what = {"image_column": "images", "image_id_column": "ids"}.get(of, "texts")
         held = f"column {name!r} holds {table.unread[name]}, not {what}"
         return InputError(f"{file}: {held}; name another with {option(of)}")
     names = [*table.columns, *table.unread]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.embeddings.matching import Matched
+from geomclip.embeddings.wording import OF_TEXTS, is_of_texts
 from geomclip.machine.clock import utc_now
 from geomclip.machine.errors import naming
 from geomclip.machine.words import option
@@ -321,4 +322,5 @@ def _identity(panel: Panel) -> dict[str, Any]:
     record = panel.to_dict()
     names = ("dataset", "split", "model", "pretrained", "precision", "task", "n_images", "n_texts", "dim")
     more = ("logit_scale", "logit_scale_source", "seed", "data_sha256", "features_sha256", "warnings")
-    return {name: record[name] for name in (*names, *more)} | ({"name": panel.name} if panel.name else {})
+    sides = {"sides": list(OF_TEXTS)} if is_of_texts(panel.made_from) else {}
+    return {name: record[name] for name in (*names, *more)} | sides | ({"name": panel.name} if panel.name else {})

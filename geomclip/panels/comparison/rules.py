@@ -7,8 +7,9 @@ named as primary. What became of the space and the gap is told as a fact.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from geomclip.embeddings.wording import worded
 from geomclip.panels.comparison import facts as wording
 from geomclip.panels.comparison.answer import Answer, Finding
 from geomclip.panels.comparison.facts import (
@@ -255,7 +256,11 @@ def answered(
     if not (state.good() or state.bad()) and not facts.is_muted:
         findings = ", ".join(filter(None, (findings, wording.of_others(facts.others_called))))
     headline = _finding(HEADLINE, state, {"findings": findings})
-    return Answer(headline.word, headline.sentence, tuple(lines))
+    # a finding on other data has their names in it
+    shown = [
+        each if each.about == "other data" else replace(each, sentence=worded(before, each.sentence)) for each in lines
+    ]
+    return Answer(headline.word, worded(before, headline.sentence), tuple(shown))
 
 
 def _findings(facts: Facts, task: str) -> list[Finding]:

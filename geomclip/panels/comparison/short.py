@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from geomclip.embeddings.wording import worded
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import change, chosen, digits, label, short_label, written
 from geomclip.panels.comparison.shown import Change, Changes
@@ -51,21 +52,22 @@ def rows(comparison: Changes, width: int) -> Iterator[Line]:
     if width < NARROW:
         heads = f"{'before':>{NARROW_VALUE}} {'after':>{NARROW_VALUE}} {'change':>{NARROW_CHANGE - 1}}"
         yield Line(f"{'':<{SHORT}}{heads}", "dim")
-        yield from (_narrow(key, comparison.rows[key]) for key in keys)
+        yield from (_narrow(worded(comparison, short_label(key)), key, comparison.rows[key]) for key in keys)
         return
     yield from wide(comparison, keys)
 
 
 def wide(comparison: Changes, keys: Sequence[str]) -> Iterator[Line]:
     """The heads, and a line for each of these numbers, in 80 columns."""
-    room = min(LABEL, max((len(label(key)) for key in keys), default=0))
+    named = {key: worded(comparison, label(key)) for key in keys}
+    room = min(LABEL, max(map(len, named.values()), default=0))
     heads = f"{'before':>{VALUE}} {'after':>{VALUE}} {'change':>{CHANGE}}  {'95 % interval':>{INTERVAL}}"
     yield Line(f"{'':<{room}} {heads}", "dim")
     for key in keys:
         row = comparison.rows[key]
         before, after, moved, between = cells(key, row)
         values = f"{before:>{VALUE}} {after:>{VALUE}} {moved:>{CHANGE}}  {between:>{INTERVAL}}"
-        yield Line(f"{shortened(label(key), room):<{room}} {values} ", "", row.verdict, STYLES[row.verdict])
+        yield Line(f"{shortened(named[key], room):<{room}} {values} ", "", row.verdict, STYLES[row.verdict])
 
 
 def cells(key: str, row: Change) -> tuple[str, str, str, str]:
@@ -89,12 +91,12 @@ def _fitting(key: str, value: float | None, places: int | None) -> str:
     return text if len(text) <= VALUE or value is None else f"{value:.1e}"
 
 
-def _narrow(key: str, row: Change) -> Line:
+def _narrow(name: str, key: str, row: Change) -> Line:
     places = digits(key, row.ci)
     values = (written(key, value, places, unit=False) for value in (row.before, row.after))
     cells = " ".join(f"{shortened(text, NARROW_VALUE):>{NARROW_VALUE}}" for text in values)
     moved = f"{_moved(key, row, unit=False, room=NARROW_CHANGE - 1)}{MARKS.get(row.verdict, ' ')}"
-    return Line(f"{shortened(short_label(key), SHORT):<{SHORT}}{cells} {moved:>{NARROW_CHANGE}}".rstrip())
+    return Line(f"{shortened(name, SHORT):<{SHORT}}{cells} {moved:>{NARROW_CHANGE}}".rstrip())
 
 
 def by_group(comparison: Changes, width: int) -> Iterator[Line]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, Protocol
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.panels.chosen import digits, label, short_label, written
@@ -68,7 +69,7 @@ def several_lines(runs: Runs, width: int, *, full: bool = False) -> Iterator[Lin
         yield Line(f"{reference:>{room + VALUE}}{heads}".rstrip(), "bold")
         for key in keys:
             rows = [runs.comparisons[name].rows.get(key) for name in some]
-            named = shortened(key if full else with_unit(key), room)
+            named = shortened(key if full else worded(_any(runs), with_unit(key)), room)
             cells = "".join(_cell(key, row, width) for row in rows)
             yield Line(f"{named:<{room}}{_reference(key, rows):>{VALUE}}{cells}".rstrip())
     yield Line()
@@ -189,7 +190,7 @@ def several_markdown(runs: Runs) -> str:
     lines = [f"- {line}" for line in (*header(runs), *notes(runs))]
     lines += ["", markdown_row(["metric", *names]), f"|---|{'--:|' * len(names)}"]
     for key in keys_of(runs):
-        lines.append(markdown_row([label(key), *_wide(key, runs)]))
+        lines.append(markdown_row([worded(_any(runs), label(key)), *_wide(key, runs)]))
     lines += ["", f"{LEGEND} {POINTS}"]
     lines = [line.replace("<", "&lt;") for line in lines]
     for name, comparison in runs.comparisons.items():
@@ -214,10 +215,15 @@ def several_html(runs: Runs, *, full: bool = False) -> str:
     parts.append('<table style="font-variant-numeric: tabular-nums">')
     parts.append(f"<thead><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead><tbody>")
     for key in every_key(runs) if full else keys_of(runs):
-        parts.append(html_row((key if full else _percent(key), *_wide(key, runs))))
+        parts.append(html_row((key if full else worded(_any(runs), _percent(key)), *_wide(key, runs))))
     parts.append("</tbody></table>")
     parts.extend(f"<div>{escape(line)}</div>" for line in (*legend(runs, full=full), *notes(runs)))
     return "".join((*parts, "</div>"))
+
+
+def _any(runs: Runs) -> object:
+    """One of the comparisons, by which the words of all are chosen."""
+    return next(iter(runs.comparisons.values()), None)
 
 
 def _percent(key: str) -> str:

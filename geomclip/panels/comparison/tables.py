@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 from geomclip.metrics import METRICS
@@ -111,8 +112,9 @@ def header(comparison: Changes) -> Iterator[str]:
         "queries": f"paired intervals of {comparison.bootstrap:,} resamples, for this gallery",
     }.get(comparison.resample, "unpaired intervals")
     some = any(row.ci is not None for row in comparison.rows.values())
-    images = f"{comparison.n_images:,} images" if comparison.n_images else "images not counted"
-    yield f"{images} · {how if some else 'no intervals'}"
+    images = worded(comparison, "images")
+    counted = f"{comparison.n_images:,} {images}" if comparison.n_images else f"{images} not counted"
+    yield f"{counted} · {how if some else 'no intervals'}"
 
 
 def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:
@@ -121,7 +123,7 @@ def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:
     if first:
         yield PRIMARY, first
     others = (key for key in comparison.rows if key not in first)
-    yield from ((heading(group), keys) for group, keys in grouped_keys(others))
+    yield from ((worded(comparison, heading(group)), keys) for group, keys in grouped_keys(others))
 
 
 def legend(comparison: Changes) -> Iterator[str]:
@@ -219,7 +221,7 @@ def by_group(comparison: Changes, width: int) -> Iterator[str]:
         some = {"all": comparison} | {name: comparison.groups[name] for name in names[start : start + fit]}
         yield ""
         yield side_by_side(f"by {comparison.by or 'group'}", some)
-        yield side_by_side("images", (f"{one.n_images:,}" for one in some.values()))
+        yield side_by_side(worded(comparison, "images"), (f"{one.n_images:,}" for one in some.values()))
         for key in comparison.rows:
             yield side_by_side(key, (starred(one.rows.get(key)) for one in some.values()))
     if names:
@@ -300,7 +302,7 @@ def comparison_html(comparison: Changes, *, full: bool = False) -> str:
 def _short_rows(comparison: Changes) -> Iterator[str]:
     for key in short.keys_of(comparison):
         row = comparison.rows[key]
-        yield html_row((label(key), arrow(key), *short.cells(key, row), row.verdict))
+        yield html_row((worded(comparison, label(key)), arrow(key), *short.cells(key, row), row.verdict))
 
 
 def _full_rows(comparison: Changes) -> Iterator[str]:

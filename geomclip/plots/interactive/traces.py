@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine.extras import optional
 from geomclip.plots.arcs import great_circles, linked_rows
 from geomclip.plots.coloring import SCALE, Coloring
@@ -120,8 +121,8 @@ def _at_pointer(map: Map, meta: str, hover: HoverText) -> dict[str, Any]:
 
 
 def kind_of(map: Map, meta: str) -> str:
-    """What the dots of a modality are: images, texts or, where no text belongs to an image, classes."""
-    return "images" if meta == "image" else "texts" if map.image_of_text is not None else "classes"
+    """What the dots of a modality are: images, texts (or the words of the set for them), or classes."""
+    return worded(map, "images" if meta == "image" else "texts" if map.image_of_text is not None else "classes")
 
 
 def coordinates(rows: NDArray[np.floating[Any]]) -> dict[str, NDArray[np.float32]]:

@@ -16,6 +16,7 @@ from matplotlib.patheffects import Stroke
 from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 
+from geomclip.embeddings.wording import worded
 from geomclip.plots.coloring import SCALE, Coloring
 from geomclip.plots.static.canvas import KEY, MARGIN, QUIET, Picture, width_of, wrapped
 from geomclip.plots.theme import GAP, IMAGE, TEXT
@@ -51,18 +52,18 @@ def key_of(map: Map, links: int, *, mean: bool, color: Coloring | None = None) -
     groups: list[tuple[str, Mapping[str, Any]]] = [
         (name, {"color": code, "marker": "s"}) for name, code in ([] if color is None else color.palette())
     ]
-    key: list[tuple[str, Mapping[str, Any]]] = [(_counted(len(map.image), "image"), looks["image"])]
+    key: list[tuple[str, Mapping[str, Any]]] = [(worded(map, _counted(len(map.image), "image")), looks["image"])]
     if map.text is None:
         return key + groups
     count = len(map.text)
-    key.append((_counted(count, "class" if map.image_of_text is None else "text"), looks["text"]))
+    key.append((worded(map, _counted(count, "class" if map.image_of_text is None else "text")), looks["text"]))
     if links:
         name = _counted(count, "matched pair") if links == count else f"matched pairs, {links:,} of {count:,}"
         key.append((name, {"color": LINK, "linestyle": "-", "linewidth": 0.8}))
     if mean:
         # on a sphere they are directions: apart by as much as they say even where both means lie near its middle
         name = "mean directions, images to texts" if map.kind == "sphere" else "from mean image to mean text"
-        key.append((name, {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
+        key.append((worded(map, name), {"color": GAP, "linestyle": "-", "marker": ">", "linewidth": 1.6}))
     return key + groups
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from geomclip.embeddings.wording import worded
 from geomclip.machine import notebooks
 from geomclip.projections.maps import files
 
@@ -281,7 +282,7 @@ class Map:
             parts.append(f"gap {'' if parts else 'drawn '}{drawn:.2f} for {true:.2f} {what}")
         elif true is not None:
             parts.append(f"gap {true:.2f} {what}")
-        return ", ".join(parts)
+        return worded(self, ", ".join(parts))
 
     def misleads(self) -> bool:
         """Whether a cloud is drawn more than 1.5 times as wide or as narrow as it is, or the gap as large or small."""
@@ -325,7 +326,7 @@ class Map:
 
     def _what(self) -> str:
         both = f" and {len(self.text):,} {self._texts()}" if self.text is not None else ""
-        return f"{self.method} of {len(self.image):,} images{both}"
+        return worded(self, f"{self.method} of {len(self.image):,} images{both}")
 
     def replace(self, **changes: Any) -> Map:
         """The same map with some fields changed, checked again."""
