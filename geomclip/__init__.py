@@ -36,6 +36,7 @@ _PUBLIC = {
     "project_pair": "projections.maps",
     "Map": "projections.maps",
     "finetune": "training.finetune",
+    "watch": "training.watching.calls",
     "ground": "grounding.calls",
     "InputError": "machine.errors",
     "GeomclipError": "machine.errors",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from geomclip.projections.maps import project_pair as project_pair
     from geomclip.reports import report as report
     from geomclip.training.finetune import finetune as finetune
+    from geomclip.training.watching.calls import watch as watch
 
 __all__ = [
     "Comparison",
@@ -96,6 +98,7 @@ __all__ = [
     "report",
     "save",
     "table",
+    "watch",
 ]
 
 
