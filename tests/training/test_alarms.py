@@ -8,6 +8,7 @@ import pytest
 
 from geomclip.training.watching.alarms import (
     BATCH,
+    GRACE_STEPS,
     LEAST_SCALE,
     MOST_SCALE,
     PROBE,
@@ -26,7 +27,7 @@ def values(cosine: float = 0.3, rank: float = 40.0) -> dict[str, float | None]:
 def keys(
     alarms: Alarms, source: Source, course: list[dict[str, float | None]], rows: int = 64
 ) -> list[tuple[int, str]]:
-    return [(i, alarm.key) for i, each in enumerate(course) for alarm in alarms.space(source, each, rows)]
+    return [(i, alarm.key) for i, each in enumerate(course) for alarm in alarms.space(source, i, each, rows)]
 
 
 def test_images_at_one_point_are_told_once_after_ten_batches_in_a_row() -> None:
@@ -39,15 +40,15 @@ def test_a_batch_between_that_is_apart_begins_the_count_anew() -> None:
     assert keys(Alarms(), BATCH, course) == []
 
 
-def test_a_model_that_begins_at_one_point_has_a_hundred_batches_to_leave_it() -> None:
-    assert keys(Alarms(), BATCH, [values(0.999)] * 99) == []
-    assert keys(Alarms(), BATCH, [values(0.999)] * 100) == [(99, "collapse_image")]
+def test_a_model_that_begins_at_one_point_has_a_hundred_steps_to_leave_it() -> None:
+    for source in (BATCH, PROBE):
+        assert keys(Alarms(), source, [values(0.999)] * GRACE_STEPS) == []
+        assert keys(Alarms(), source, [values(0.999)] * (GRACE_STEPS + 9)) == [(100, "collapse_image")]
 
 
 def test_one_look_at_a_probe_that_became_one_point_is_enough() -> None:
     assert keys(Alarms(), PROBE, [values(), values(0.996)]) == [(1, "collapse_image")]
     assert keys(Alarms(), PROBE, [values(0.996), values(0.996)]) == []
-    assert keys(Alarms(), PROBE, [values(0.996)] * 3) == [(2, "collapse_image")]
 
 
 def test_a_rank_below_half_of_what_it_was_is_told() -> None:
@@ -79,7 +80,9 @@ def test_numbers_that_are_not_defined_are_passed_over() -> None:
         (MOST_SCALE * 1.01, True, ["scale_high"]),
         (MOST_SCALE * 1.2, False, []),  # what SigLIP learns
         (LEAST_SCALE, True, []),
-        (0.9, False, ["scale_low"]),
+        (0.9995, True, []),
+        (0.9, True, ["scale_low"]),
+        (0.9, False, []),  # where SigLIP begins in transformers
         (math.inf, True, ["scale_nan"]),
         (math.nan, True, ["scale_nan"]),
     ],
@@ -121,7 +124,7 @@ def test_every_alarm_is_one_line_with_a_way_out() -> None:
     found = [*alarms.scale(1, 143.0), *alarms.scale(2, 0.5), *alarms.scale(3, math.nan)]
     found += alarms.not_finite("texts", "probe")
     for each in (values(), values(rank=3), values(0.999, rank=3)):
-        found += alarms.space(PROBE, each, 64)
+        found += alarms.space(PROBE, 1, each, 64)
     assert len(found) == 7
     assert all("\n" not in alarm.text and ": " in alarm.text for alarm in found)
     assert "the logit scale is 143, beyond 100" in found[0].text

@@ -262,6 +262,15 @@ def test_what_was_warned_of_is_not_warned_of_again_by_a_run_that_goes_on(log: Pa
     assert len(watched.warnings) == 1
 
 
+def test_nan_is_not_told_again_by_a_run_that_goes_on(log: Path) -> None:
+    broken = torch.full((4, 8), math.nan)
+    with pytest.warns(UserWarning, match="texts of the batch of step 1"), gc.watch(out=log) as watched:
+        watched.step(rows(4), broken)
+    with warnings.catch_warnings(), gc.watch(out=log) as watched:
+        warnings.simplefilter("error")
+        watched.step(rows(4), broken, step=2)
+
+
 def test_a_rank_is_compared_with_that_of_the_start_by_a_run_that_goes_on(log: Path) -> None:
     half = (PROBE[0][:1].repeat(6, 1) + 0.2 * PROBE[0], PROBE[1])
     shown = [PROBE]

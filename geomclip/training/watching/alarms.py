@@ -13,27 +13,28 @@ CLOUDS = ("image", "text")
 RANK_LEFT = 0.5
 """A cloud whose RankMe falls below this part of what it was at the start has lost directions."""
 MOST_SCALE = 100.0
-"""Where CLIP's own training holds the logit scale; of models without a bias, which sigmoid losses have."""
+"""Where CLIP's own training holds the logit scale; models with a bias, those of sigmoid losses, learn larger ones."""
 ROUNDING = 1.001
-"""Times a bound: a scale that is held there in half precision is not beyond it."""
+"""Times a bound: a scale that is held there is not beyond it by its rounding."""
 LEAST_SCALE = 1.0
-"""Below it a softmax tells little apart: cosines are at most 2 from each other."""
+"""Below it a softmax tells little apart: cosines are at most 2 from each other. Some models with a bias begin there."""
 SCALE_MOVED = 1.5
 """Times more or less within `SCALE_STEPS`: learning rates that train well move it by a tenth at most."""
 SCALE_STEPS = 100
+GRACE_STEPS = 100
+"""Random weights put all rows next to one point: a cloud that always was one has so many steps to leave it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where numbers are from: how many in a row decide, and from how many on a point that always was one is told."""
+    """Where numbers are from, and how many in a row decide."""
 
     window: int
-    grace: int
     words: str
 
 
-BATCH = Source(window=10, grace=100, words="in 10 batches in a row")
-PROBE = Source(window=1, grace=3, words="of the probe")
+BATCH = Source(window=10, words="in 10 batches in a row")
+PROBE = Source(window=1, words="of the probe")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Course:
 
     cosines: deque[float]
     ranks: deque[float]
-    seen: int = 0
+    first_step: int
     was_apart: bool = False
     first_ranks: list[float] = field(default_factory=list)
     most_rows: int = 0
@@ -73,23 +74,23 @@ class Alarms:
         self._courses: dict[tuple[Source, str], Course] = {}
         self._scales: deque[tuple[int, float]] = deque()
 
-    def space(self, source: Source, values: Mapping[str, float | None], rows: int) -> list[Alarm]:
+    def space(self, source: Source, step: int, values: Mapping[str, float | None], rows: int) -> list[Alarm]:
         """Alarms on the numbers of a batch or probe of so many rows; NaN and None are told by `not_finite`."""
         found: list[Alarm] = []
         for cloud in CLOUDS:
             cosine, rank = values.get(f"mean_cosine_{cloud}"), values.get(f"rankme_{cloud}")
             if cosine is None or rank is None or not (math.isfinite(cosine) and math.isfinite(rank)):
                 continue
-            new = Course(deque(maxlen=source.window), deque(maxlen=source.window))
+            new = Course(deque(maxlen=source.window), deque(maxlen=source.window), step)
             course = self._courses.setdefault((source, cloud), new)
-            collapsed = list(self._one_point(course, source, cloud, cosine))
+            collapsed = list(self._one_point(course, source, cloud, step, cosine))
             lost = list(self._lost_rank(course, source, cloud, rank, rows))
             # a point has one direction, which need not be said as well
             found += collapsed or ([] if f"collapse_{cloud}" in self.told else lost)
         return self._new(found)
 
     def scale(self, step: int, scale: float, *, bounded: bool = True) -> list[Alarm]:
-        """Alarms on the logit scale at a step; `bounded`: of a model that has no bias, whose scale ends at 100."""
+        """Alarms on the logit scale at a step; `bounded`: of a model without a bias, whose scale is from 1 to 100."""
         if not math.isfinite(scale):
             return self._new([Alarm("scale_nan", f"the logit scale is {scale}: go back to an earlier checkpoint")])
         while self._scales and step - self._scales[0][0] > SCALE_STEPS:
@@ -108,10 +109,9 @@ class Alarms:
         self.told |= {alarm.key for alarm in new}
         return new
 
-    def _one_point(self, course: Course, source: Source, cloud: str, cosine: float) -> Iterator[Alarm]:
-        course.seen += 1
+    def _one_point(self, course: Course, source: Source, cloud: str, step: int, cosine: float) -> Iterator[Alarm]:
         course.cosines.append(cosine)
-        became = course.was_apart or course.seen >= source.grace
+        became = course.was_apart or step - course.first_step >= GRACE_STEPS
         course.was_apart |= cosine < ONE_POINT
         if became and len(course.cosines) == source.window and min(course.cosines) >= ONE_POINT:
             yield Alarm(
@@ -138,10 +138,12 @@ class Alarms:
 
 
 def _out_of_bounds(scale: float, bounded: bool) -> Iterator[Alarm]:
-    if bounded and scale > MOST_SCALE * ROUNDING:
+    if not bounded:
+        return
+    if scale > MOST_SCALE * ROUNDING:
         way_out = "hold it there after each step, as CLIP does: logit_scale.data.clamp_(max=log(100))"
         yield Alarm("scale_high", f"the logit scale is {scale:.4g}, beyond {MOST_SCALE:g}: {way_out}")
-    if scale < LEAST_SCALE:
+    if scale * ROUNDING < LEAST_SCALE:
         way_out = "start it at 1/0.07 and give it a lower learning rate; a logarithm in its place needs exp()"
         yield Alarm("scale_low", f"the logit scale is {scale:.4g}, below {LEAST_SCALE:g}: {way_out}")
 

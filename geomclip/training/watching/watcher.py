@@ -208,7 +208,7 @@ class Watch:
             if "batch" in record:
                 self._judge(step, record["batch"])
             elif "probe" in record and "step" in record:
-                self._judge_probe(record["probe"])
+                self._judge_probe(step, record["probe"])
                 self.probe = record["probe"] if step == done else self.probe
             elif "warning" in record:
                 self._alarms.told.add(record["warning"])
@@ -240,18 +240,18 @@ class Watch:
         image, text = self._look.rows(self._samples)
         self.probe = probed(image, text)
         self._log.write({"step": step, "probe": self.probe})
-        self._warn(step, [*self._not_finite(image, text, "probe"), *self._judge_probe(self.probe)])
+        self._warn(step, [*self._not_finite(image, text, "probe"), *self._judge_probe(step, self.probe)])
 
     def _judge(self, step: int, values: Mapping[str, Any]) -> list[Alarm]:
-        found = self._alarms.space(BATCH, values, values["rows"])
+        found = self._alarms.space(BATCH, step, values, values["rows"])
         if "logit_scale" in values:
             scale = values["logit_scale"]
             known = math.nan if scale is None else scale
             found += self._alarms.scale(step, known, bounded="logit_bias" not in values)
         return found
 
-    def _judge_probe(self, values: Mapping[str, float | None]) -> list[Alarm]:
-        return self._alarms.space(PROBE, values, 0 if self._samples is None else len(self._samples))
+    def _judge_probe(self, step: int, values: Mapping[str, float | None]) -> list[Alarm]:
+        return self._alarms.space(PROBE, step, values, 0 if self._samples is None else len(self._samples))
 
     def _not_finite(self, image: Tensor, text: Tensor, where: str) -> list[Alarm]:
         sides = [SIDES[side] for side, rows in (("image", image), ("text", text)) if not torch.isfinite(rows).all()]
