@@ -37,6 +37,7 @@ _PUBLIC = {
     "Map": "projections.maps",
     "finetune": "training.finetune",
     "watch": "training.watching.calls",
+    "GeometryEvaluator": "training.watching.evaluator",
     "ground": "grounding.calls",
     "InputError": "machine.errors",
     "GeomclipError": "machine.errors",
@@ -70,12 +71,14 @@ if TYPE_CHECKING:
     from geomclip.reports import report as report
     from geomclip.training.finetune import finetune as finetune
     from geomclip.training.watching.calls import watch as watch
+    from geomclip.training.watching.evaluator import GeometryEvaluator as GeometryEvaluator
 
 __all__ = [
     "Comparison",
     "Comparisons",
     "EmbeddingSet",
     "GeomclipError",
+    "GeometryEvaluator",
     "InputError",
     "Map",
     "Panel",
