@@ -57,8 +57,8 @@ def test_the_numbers_are_those_of_the_panel_with_the_name_before_them(pictures: 
     found = evaluator(model)
     image, text = (model.eval().noise * 0 + random_rows(24, 16, seed=7).float() + extra for extra in (0, model.noise))
     panel = gc.measure(gc.EmbeddingSet(image, text, logit_scale=20.0, caption=TEXTS), bootstrap=0)
-    assert found == {f"dev_{key}": value for key, value in panel.values.items() if value is not None}
-    assert found["dev_text_retrieval_ece"] == panel["text_retrieval_ece"]  # by the scale of the model
+    expected = {f"dev_{key}": value for key, value in panel.values.items() if value is not None}
+    assert found == pytest.approx(expected, rel=1e-5)  # the scale of the model, which ECE goes by, is a float32
     assert evaluator.primary_metric == "dev_text_retrieval_recall@1"
     assert evaluator.greater_is_better is True
     assert all(isinstance(value, float) for value in found.values())

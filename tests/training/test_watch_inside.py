@@ -17,6 +17,7 @@ import geomclip as gc
 from geomclip import metrics
 from geomclip.machine.errors import InputError
 from geomclip.training.watching.lines import read_log
+from geomclip.training.watching.outputs import Passing
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -262,6 +263,21 @@ def test_a_model_without_rows_of_texts_is_refused_with_what_it_has(tmp_path: Pat
 
     trainer_of_transformers(Pictures(), tmp_path, [watched.for_transformers(rows)]).train()
     assert watched.batch["alignment"] == pytest.approx(4)
+
+
+def test_rows_of_an_evaluation_are_not_taken_for_those_of_a_step() -> None:
+    class Rows(nn.Module):
+        def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+            return rows, 2 * rows
+
+    model = Rows()
+    passing = Passing(model)
+    model(torch.eye(2))
+    with torch.no_grad():
+        model(torch.eye(3))
+    assert passing.take().text.tolist() == [[2, 0], [0, 2]]
+    with pytest.raises(InputError, match="neither image_embeds and text_embeds nor"):
+        passing.take()
 
 
 # ------------------------------------------------------------------------------------------------------------ lightning
