@@ -38,6 +38,8 @@ _PUBLIC = {
     "Map": "projections.maps",
     "finetune": "training.finetune",
     "reproduce": "reproduction.run",
+    "watch": "training.watching.calls",
+    "GeometryEvaluator": "training.watching.evaluator",
     "ground": "grounding.calls",
     "InputError": "machine.errors",
     "GeomclipError": "machine.errors",
@@ -72,12 +74,15 @@ if TYPE_CHECKING:
     from geomclip.reports.model_card import card as card
     from geomclip.reproduction.run import reproduce as reproduce
     from geomclip.training.finetune import finetune as finetune
+    from geomclip.training.watching.calls import watch as watch
+    from geomclip.training.watching.evaluator import GeometryEvaluator as GeometryEvaluator
 
 __all__ = [
     "Comparison",
     "Comparisons",
     "EmbeddingSet",
     "GeomclipError",
+    "GeometryEvaluator",
     "InputError",
     "Map",
     "Panel",
@@ -102,6 +107,7 @@ __all__ = [
     "reproduce",
     "save",
     "table",
+    "watch",
 ]
 
 

@@ -21,7 +21,8 @@ import torch
 from geomclip.cli.line_progress import LineProgress
 from geomclip.cli.terminal import progress_bar
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
-from geomclip.training.watching.journal import Journal, read_log, scalars, summary
+from geomclip.training.watching.journal import Journal, read_log, summary
+from geomclip.training.watching.lines import scalars
 
 
 def record(step: int, **changes) -> dict:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from geomclip.machine.errors import GeomclipError, InputError
-from geomclip.machine.files import atomic_bytes, make_folder
+from geomclip.machine.files import make_folder
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
+from geomclip.training.watching.lines import LineLog, kept_lines, legal, scalars, step_of
+from geomclip.training.watching.lines import read_log as read_log
 from geomclip.training.watching.trackers import trackers
 
 LOG_NAME = "log.jsonl"
@@ -58,7 +57,7 @@ class Journal:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with Journal(folder) as journal:
-    ...         journal.step({"step": 1, "loss": 2.5, "terms": {"contrastive": math.inf}})
+    ...         journal.step({"step": 1, "loss": 2.5, "terms": {"contrastive": float("inf")}})
     ...     Path(folder, "log.jsonl").read_text()
     '{"step": 1, "loss": 2.5, "terms": {"contrastive": null}, "note": "terms.contrastive inf"}\\n'
     """
@@ -81,11 +80,9 @@ class Journal:
         self.position = resumed_at or 0
         kept = [] if resumed_at is None else kept_lines(self.path, resumed_at)
         self._there = {_about(json.loads(line)) for line in kept}
-        atomic_bytes(self.path, b"".join(kept))
-        self._end = sum(map(len, kept))
-        self._file: int | None = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        self._log_file = LineLog(self.path, kept, way_out=f"go on with {option('resume', True)}")
         if resumed_at is not None:
-            self._append({"resumed": resumed_at})
+            self._log_file.append({"resumed": resumed_at})
             progress.log(f"resumed at step {resumed_at}")
 
     def __enter__(self) -> Journal:
@@ -111,62 +108,27 @@ class Journal:
 
     def note(self, text: str) -> None:
         """Log a remark, with the step it was made at, and tell it on stderr."""
-        self._append({"step": self.position, "note": text})
+        self._log_file.append({"step": self.position, "note": text})
         self.progress.log(text)
 
     def close(self, *, failed: bool = False) -> None:
         """End the log; a second time changes nothing."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._log_file.close():
             for tracker in self.trackers:
                 tracker.close(failed=failed)
 
     def _log(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The record with legal values, as it is logged; not logged twice."""
         odd: list[str] = []
-        legal: dict[str, Any] = _legal(record, "", odd)
-        self.position = legal["step"]
+        shown: dict[str, Any] = legal(record, "", odd)
+        self.position = shown["step"]
         if odd:
-            legal["note"] = ", ".join(odd)
-        if _about(legal) not in self._there:
-            self._append(legal)
+            shown["note"] = ", ".join(odd)
+        if _about(shown) not in self._there:
+            self._log_file.append(shown)
             for tracker in self.trackers:
-                tracker.scalars(self.position, dict(scalars(legal)))
-        return legal
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        if self._file is None:
-            raise ValueError(f"{self.path} is closed")
-        line = _line(record)
-        try:
-            if os.write(self._file, line) == len(line):
-                self._end += len(line)
-                return
-            reason = "the disk is full"
-        except OSError as problem:
-            reason = problem.strerror or str(problem)
-        os.ftruncate(self._file, self._end)  # no half lines
-        raise GeomclipError(
-            f"{self.path} cannot be written ({reason}): make room and go on with {option('resume', True)}"
-        )
-
-
-def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a log.jsonl as dictionaries; what a killed writer left of a line is left out."""
-    return [json.loads(line) for line in _whole_lines(Path(path))]
-
-
-def kept_lines(path: Path, step: int) -> list[bytes]:
-    """The lines of a log that a run resumed at this step keeps: all that are whole and not of a later step."""
-    try:
-        return [line for line in _whole_lines(path) if _place(json.loads(line)) <= step]
-    except FileNotFoundError:
-        return []
-    except OSError as problem:
-        raise InputError(
-            f"{path} cannot be read ({problem.strerror}): it is what {option('resume', True)} goes on with"
-        ) from problem
+                tracker.scalars(self.position, dict(scalars(shown)))
+        return shown
 
 
 def summary(record: Mapping[str, Any]) -> str:
@@ -189,61 +151,11 @@ def summary(record: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers of a record under the names that trackers show.
-
-    Examples
-    --------
-    >>> dict(scalars({"step": 3, "loss": 2.5, "terms": {"m2_mix": 4.0, "v_mix": None}}))
-    {'train/loss': 2.5, 'terms/m2_mix': 4.0}
-    """
-    for key, value in record.items():
-        group, entries = (key, value) if isinstance(value, Mapping) else ("train", {key: value})
-        for name, number in entries.items():
-            if key != "step" and isinstance(number, int | float):
-                yield f"{group}/{name}", float(number)
-
-
 def _short(value: float | None) -> str:
     return "inf/nan" if value is None else f"{value:.4g}" if value >= 1000 else f"{value:.3f}"
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, allow_nan=False) + "\n").encode("ascii")
-
-
-def _legal(value: Any, name: str, odd: list[str]) -> Any:
-    """The value in JSON's types; numbers that JSON has not are None, and named in `odd`."""
-    if isinstance(value, Mapping):
-        return {key: _legal(entry, f"{name}.{key}" if name else key, odd) for key, entry in value.items()}
-    if hasattr(value, "item"):  # 0-d tensors, numpy's numbers
-        value = value.item()
-    if not isinstance(value, float):
-        return value
-    if not math.isfinite(value):
-        odd.append(f"{name} {value}")
-        return None
-    return float(f"{value:.9g}")  # what tells any two float32 apart
-
-
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines that end and are JSON objects: all but those of a writer that was killed or lost power."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
-            except ValueError:
-                whole = False
-            if whole:
-                yield line
-
-
-def _place(record: Mapping[str, Any]) -> int:
-    """The step that a line belongs to."""
-    return int(record.get("step", record.get("resumed", 0)))
 
 
 def _about(record: Mapping[str, Any]) -> tuple[int, str]:
     """The step and what of it a line tells; notes and resumptions, which may come again, have no step here."""
     kind = next((key for key in ("loss", "probe", "val") if key in record), "")
-    return (_place(record) if kind else -1, kind)
+    return (step_of(record) if kind else -1, kind)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.pairs.record import Pairs
 from geomclip.training.pictures import Pictures
+from geomclip.training.watching.undisturbed import eval_mode
 
 BATCH = 64
 """Rows that the model sees at once."""
@@ -93,7 +93,7 @@ class Probe:
         device = torch.device(device)
         dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
         generators = range(torch.cuda.device_count()) if device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=generators), _eval_mode(module):
+        with torch.no_grad(), torch.random.fork_rng(devices=generators), eval_mode(module):
             image = _rows(module.encode_image, self.pixels, device, dtype)  # type: ignore[arg-type]
             text = _rows(module.encode_text, self.tokens, device, None)  # type: ignore[arg-type]
         try:
@@ -101,18 +101,6 @@ class Probe:
         except ValueError:  # NaN, or no direction
             return dict.fromkeys(NUMBERS, math.nan)
         return {key: _value(function, image, text) for key, function in NUMBERS.items()}
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode while the block runs; then each part is in its own mode again (a locked tower is not trained)."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def _rows(encode: Callable[..., Any], inputs: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:

@@ -111,3 +111,34 @@ def _run_id(file: Path, resumed_at: int | None) -> str:
     identity = secrets.token_hex(4)
     atomic_bytes(file, identity.encode())
     return identity
+
+
+class Writer:
+    """A SummaryWriter of the caller's, who closes it; names begin with `geomclip/`."""
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """A point of each curve."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"geomclip/{name.replace('@', '_at_')}", value, step)
+
+    def close(self, *, failed: bool) -> None:
+        """Write what is not yet written."""
+        self.writer.flush()
+
+
+class OpenRun:
+    """A W&B run of the caller's, who ends it; names begin with `geomclip/`, and have a step of their own."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+        run.define_metric("geomclip/*", step_metric="geomclip/step")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """A point of each curve."""
+        self.run.log({**{f"geomclip/{name}": value for name, value in values.items()}, "geomclip/step": step})
+
+    def close(self, *, failed: bool) -> None:
+        """The run is the caller's."""
