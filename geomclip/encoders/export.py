@@ -11,15 +11,16 @@ from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder
 from geomclip.encoders.configuration import CONFIG_FILE, complete
+from geomclip.encoders.hf.images import RESAMPLE
+from geomclip.encoders.hf.names import Renamed, clip_rows
+from geomclip.encoders.hf.tokens import END, START, VOCABULARY, openai_merges, openai_words
 from geomclip.encoders.saved import metadata_of, write_safetensors
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_folder, atomic_json, atomic_write
 from geomclip.machine.words import option
 
 FORMATS = ("openclip", "hf")
-START, END = "<|startoftext|>", "<|endoftext|>"
-VOCABULARY = 49408  # of OpenAI's tokenizer; its last two entries are START and END
-_RESAMPLE = {"bilinear": 2, "bicubic": 3, "random": 3}  # PIL's numbers; open_clip draws none at inference
+_RESAMPLE = {**{name: number for number, name in RESAMPLE.items()}, "random": 3}  # open_clip draws none at inference
 
 
 def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cache_dir: Path | None = None) -> str:
@@ -74,14 +75,13 @@ def _write_openclip(encoder: Encoder, out: Path) -> None:
 def _write_hf(encoder: Encoder, out: Path) -> None:
     config = hf_config(encoder)
     processor = hf_processor(encoder)
-    vocabulary, merges = _vocabulary(encoder)
     with atomic_folder(out) as folder:
         atomic_json(folder / "config.json", config)
         # transformers refuses a file that does not name its framework
         _write_weights(folder / "model.safetensors", hf_state(encoder), {"format": "pt", **metadata_of(encoder)})
         atomic_json(folder / "preprocessor_config.json", processor)
-        atomic_json(folder / "vocab.json", vocabulary, indent=None)
-        atomic_bytes(folder / "merges.txt", ("#version: 0.2\n" + "\n".join(merges) + "\n").encode())
+        atomic_json(folder / "vocab.json", openai_words(), indent=None)
+        atomic_bytes(folder / "merges.txt", ("#version: 0.2\n" + "\n".join(openai_merges()) + "\n").encode())
         special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
         atomic_json(folder / "special_tokens_map.json", special)
         length = {"model_max_length": encoder.context_length, "do_lower_case": True, "add_prefix_space": False}
@@ -207,57 +207,10 @@ def hf_processor(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def hf_state(encoder: Encoder) -> dict[str, Tensor]:
-    """The weights under the names and in the shapes of transformers' CLIPModel."""
-    state = {name.removeprefix("text."): value for name, value in encoder.module.state_dict().items()}
-    renamed = {
-        "logit_scale": state["logit_scale"].reshape(()),
-        "visual_projection.weight": state["visual.proj"].T,
-        "text_projection.weight": state["text_projection"].T,
-        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
-        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
-        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
-        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
-        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
-    }
-    norms = {
-        "visual.ln_pre": "vision_model.pre_layrnorm",  # transformers' spelling
-        "visual.ln_post": "vision_model.post_layernorm",
-        "ln_final": "text_model.final_layer_norm",
-    }
-    for ours, theirs in norms.items():
-        for part in ("weight", "bias"):
-            renamed[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
-    for ours, theirs in (("visual.transformer", "vision_model"), ("transformer", "text_model")):
-        for name, value in state.items():
-            if name.startswith(f"{ours}.resblocks."):
-                layer, _, part = name.removeprefix(f"{ours}.resblocks.").partition(".")
-                for new, tensor in _block(part, value).items():
-                    renamed[f"{theirs}.encoder.layers.{layer}.{new}"] = tensor
-    return renamed
-
-
-def _block(part: str, value: Tensor) -> dict[str, Tensor]:
-    """One tensor of a block: renamed, or, of the joint input projection of attention, cut in three."""
-    if part.startswith("attn.in_proj_"):
-        kind = part.removeprefix("attn.in_proj_")
-        return {f"self_attn.{name}_proj.{kind}": cut for name, cut in zip("qkv", value.chunk(3), strict=True)}
-    names = {
-        "attn.out_proj": "self_attn.out_proj",
-        "ln_1": "layer_norm1",
-        "ln_2": "layer_norm2",
-        "mlp.c_fc": "mlp.fc1",
-        "mlp.c_proj": "mlp.fc2",
-    }
-    module, _, kind = part.rpartition(".")
-    return {f"{names[module]}.{kind}": value}
-
-
-def _vocabulary(encoder: Encoder) -> tuple[dict[str, int], list[str]]:
-    """OpenAI's byte pairs from open_clip's tokenizer, the two special tokens under the names transformers uses."""
-    tokenizer: Any = encoder.tokenizer
-    words: dict[str, int] = tokenizer.encoder
-    special = {VOCABULARY - 2: START, VOCABULARY - 1: END}
-    vocabulary: dict[str, int] = {special.get(number, word): number for word, number in words.items()}
-    ranks: dict[tuple[str, str], int] = tokenizer.bpe_ranks
-    return vocabulary, [" ".join(pair) for pair in sorted(ranks, key=lambda pair: ranks[pair])]
+def hf_state(encoder: Encoder) -> Mapping[str, Tensor]:
+    """The weights under the names and in the shapes of transformers' CLIPModel, each made when it is taken."""
+    settings = complete(encoder.model_cfg)
+    layers = settings["vision_cfg"]["layers"], settings["text_cfg"]["layers"]
+    state = encoder.module.state_dict()
+    rows = clip_rows(*layers, text="" if "text_projection" in state else "text.")
+    return Renamed(state, rows, to="transformers")

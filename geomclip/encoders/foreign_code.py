@@ -61,6 +61,20 @@ def checked_tower(file: Path) -> bytes:
     return content
 
 
+def read(file: Path) -> dict[str, Any]:
+    """The JSON object of a configuration that asks for no code of its own.
+
+    Raises
+    ------
+    InputError
+        If it asks for code anywhere, cannot be read, or is no JSON object.
+    """
+    try:
+        return _read(file, file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+
+
 def _read(file: Path, content: bytes) -> dict[str, Any]:
     try:
         settings = json.loads(content)
