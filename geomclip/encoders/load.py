@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.encoders import checkpoint, hub, names, saved, towers
+from geomclip.encoders import hub, names, saved, towers
 from geomclip.encoders.clip import PRECISIONS, Encoder, choose_precision
 from geomclip.encoders.configuration import CONTEXT_LENGTH
 from geomclip.encoders.recipes import Recipe, recipe_of
+from geomclip.encoders.weights.fitting import check_finite, compare, weights_sha256
 from geomclip.machine.devices import choose_device
 
 RANDOM_NOTE = "random weights (seed {}): the numbers say nothing about a trained model"
@@ -111,10 +112,10 @@ def _filled(recipe: Recipe, what: str, seed: int) -> Filled:
     if recipe.contents is None:
         notes: tuple[str, ...] = (RANDOM_NOTE.format(seed),)
     else:
-        notes = checkpoint.compare(recipe.contents, module, recipe.arch)
-        towers.load_into(module, recipe.contents.file)
-        checkpoint.check_finite(module, str(recipe.contents.file))
-    return Filled(module, checkpoint.weights_sha256(module.state_dict()), notes)
+        notes = recipe.contents.notes + compare(recipe.contents, module, recipe.arch)
+        towers.load_into(module, recipe.contents)
+        check_finite(module, str(recipe.contents.file))
+    return Filled(module, weights_sha256(module.state_dict()), notes)
 
 
 def _placed(encoder: Encoder, precision: str, device: str) -> Encoder:

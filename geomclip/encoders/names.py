@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geomclip.encoders import towers
-from geomclip.encoders.checkpoint import SUFFIXES
 from geomclip.encoders.configuration import CONFIG_FILE
+from geomclip.encoders.weights.contents import SUFFIXES
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import near, option, typed
 

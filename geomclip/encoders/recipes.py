@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geomclip.encoders import checkpoint, foreign_code, hub, names, saved, towers
-from geomclip.encoders.checkpoint import Contents
+from geomclip.encoders import foreign_code, hub, names, saved, towers
 from geomclip.encoders.configuration import CONFIG_FILE, read_config
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.saved import Own
+from geomclip.encoders.weights.contents import SUFFIXES, Contents, read_contents
+from geomclip.encoders.weights.fitting import candidates
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import option
 
@@ -46,7 +47,7 @@ def recipe_of(choice: names.Choice, cache_dir: Path | None) -> Recipe:
 
 def _without_tokenizer(choice: names.Choice, cache_dir: Path | None) -> Recipe:
     """Configuration and weights of a choice; the metadata of the weights, where there are some, go first."""
-    contents = None if choice.file is None else checkpoint.read_contents(choice.file)
+    contents = None if choice.file is None else _contents(choice.file)
     if contents is not None and contents.metadata:
         return _own_recipe(choice, contents)
     if choice.folder is not None:
@@ -55,12 +56,23 @@ def _without_tokenizer(choice: names.Choice, cache_dir: Path | None) -> Recipe:
         return _hub_recipe(choice, contents, cache_dir)
     if not choice.arch:
         assert contents is not None
-        fits = ", ".join(checkpoint.candidates(contents)[:6])
+        fits = ", ".join(candidates(contents)[:6])
         raise InputError(
             f"{contents.file}: does not say its architecture: give it with {option('arch')}"
             + (f"; its shapes fit {fits}" if fits else "; geomclip models lists them")
         )
     return _builtin_recipe(choice, contents, cache_dir)
+
+
+def _contents(file: Path) -> Contents:
+    """What a weights file holds, in open_clip's layout."""
+    contents = read_contents(file)
+    if any(name.startswith(("vision_model.", "text_model.")) for name in contents.shapes):
+        raise InputError(
+            f"{file}: is in the layout of transformers, not of open_clip (it holds {min(contents.shapes)}): "
+            "use the open_clip weights of the same model (geomclip models)"
+        )
+    return contents
 
 
 def _own_recipe(choice: names.Choice, contents: Contents) -> Recipe:
@@ -79,7 +91,7 @@ def _folder_recipe(choice: names.Choice, folder: Path, contents: Contents | None
         raise NotAvailableError(f"{config_file}: no such file")
     model_cfg, preprocess_cfg = read_config(config_file)
     if contents is None and not choice.random:
-        contents = checkpoint.read_contents(_weights_in(folder))
+        contents = _contents(_weights_in(folder))
         if contents.metadata:
             recipe = _own_recipe(choice, contents)
             named = recipe.model_cfg["text_cfg"].get("hf_tokenizer_name")
@@ -95,7 +107,7 @@ def _hub_recipe(choice: names.Choice, contents: Contents | None, cache_dir: Path
     notes: tuple[str, ...] = ()
     if contents is None and not choice.random:
         file = hub.get(choice.repo, hub.WEIGHTS, cache_dir=cache_dir, what=choice.model)
-        contents = checkpoint.read_contents(file)
+        contents = _contents(file)
         if names.needs_quick_gelu(choice) and not model_cfg.get("quick_gelu"):
             model_cfg["quick_gelu"] = True
             notes = (f"{choice.repo} was trained with QuickGELU, which its configuration does not say: used",)
@@ -109,7 +121,7 @@ def _builtin_recipe(choice: names.Choice, contents: Contents | None, cache_dir: 
         preprocess_cfg = towers.tag_config(choice.arch, choice.tag)
         if names.needs_quick_gelu(choice):
             model_cfg["quick_gelu"] = True
-        contents = checkpoint.read_contents(tag_file(choice, preprocess_cfg, cache_dir))
+        contents = _contents(tag_file(choice, preprocess_cfg, cache_dir))
     else:
         preprocess_cfg, notes = _usual_preprocessing(choice.arch)
         if contents is not None and choice.arch + names.QUICK in towers.architectures():
@@ -159,7 +171,7 @@ def _weights_in(folder: Path) -> Path:
     for name in preferred:
         if (folder / name).is_file():
             return folder / name
-    found = sorted(f for f in folder.iterdir() if f.suffix in checkpoint.SUFFIXES)
+    found = sorted(f for f in folder.iterdir() if f.suffix in SUFFIXES)
     if len(found) != 1:
         seen = f"several weights files ({', '.join(f.name for f in found[:4])})" if found else "no weights file"
         raise NotAvailableError(

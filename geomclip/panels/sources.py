@@ -41,7 +41,7 @@ WORDS = {1: ("the source is not", "it is a result"), 2: ("neither side is", "bot
 
 def kind(side: Side) -> str:
     """'result', 'vectors', 'file' (of weights) or 'model': what a side is, by its type, name or what lies there."""
-    from geomclip.encoders.checkpoint import SUFFIXES
+    from geomclip.encoders.weights.contents import SUFFIXES
 
     if isinstance(side, Panel):
         return "result"

@@ -17,7 +17,8 @@ from huggingface_hub import constants, file_download, utils
 from safetensors.torch import load_file
 from tiny_models import tiny_model
 
-from geomclip.encoders import checkpoint, hub, load_encoder
+from geomclip.encoders import hub, load_encoder
+from geomclip.encoders.weights import fitting
 from geomclip.machine.errors import InputError, NotAvailableError
 
 # reset_sessions before huggingface_hub 1
@@ -154,7 +155,7 @@ def refusals(cache_dir: Path, *model_names: str) -> list[InputError]:
 
 def test_a_hub_model_is_fetched_once_and_then_needs_no_network(connected, tmp_path, monkeypatch):
     seen = connected.seen
-    expected = checkpoint.weights_sha256(load_file(connected.folder / "org/whole/open_clip_model.safetensors"))
+    expected = fitting.weights_sha256(load_file(connected.folder / "org/whole/open_clip_model.safetensors"))
     wanted = ("whole", "pickled", "half", "quick")
     whole, pickled, half, quick = (load_encoder(f"hf-hub:org/{name}", cache_dir=tmp_path) for name in wanted)
     assert whole.weights_sha256 == pickled.weights_sha256 == half.weights_sha256 == expected
