@@ -11,6 +11,9 @@ from pathlib import Path
 
 from geomclip.encoders import towers
 from geomclip.encoders.configuration import CONFIG_FILE
+from geomclip.encoders.hf import adapters
+from geomclip.encoders.hf import config as hf_config
+from geomclip.encoders.hf import folder as hf_folder
 from geomclip.encoders.weights.contents import SUFFIXES
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import near, option, typed
@@ -82,9 +85,11 @@ class Choice:
     pretrained: str  # what results call its weights
     arch: str = ""  # an open_clip configuration
     tag: str = ""  # one of open_clip's pretrained tags of `arch`
-    folder: Path | None = None  # in open_clip's local-dir layout
-    repo: str = ""  # on the hub, in open_clip's layout
+    folder: Path | None = None  # in open_clip's local-dir layout, or in that of transformers
+    repo: str = ""  # on the hub, in one of these layouts
     file: Path | None = None  # a weights file of the caller's
+    adapter: Path | None = None  # the folder of an adapter of PEFT
+    base: str = ""  # what the adapter is merged into, where that is requested
     random: bool = False  # weights drawn from a seed
 
 
@@ -148,22 +153,51 @@ def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, ope
         if (path / CONFIG_FILE).is_file():
             _refuse_arch(arch, model)
             return _with_weights(Choice(model, "", folder=path), pretrained)
+        if not open_clip_layout and (theirs := _of_transformers(path, model, pretrained, arch)):
+            return theirs
         best = [path / name for name in ("best.safetensors", "model.safetensors") if (path / name).is_file()]
         if open_clip_layout or not best or (path / "tokenizer_config.json").is_file():
             if (path / "checkpoints").is_dir() and not best:
                 call = f"geomclip.finetune(out={str(path)!r}, resume=True)"
                 on = typed(f"geomclip finetune --out {path} --resume", call)
                 raise InputError(f"{path}: is a finetune run that has no weights yet: go on with {on}")
-            hint = " (a folder of transformers is not one)" if (path / "config.json").is_file() else ""
             raise InputError(
-                f"{path}: has no {CONFIG_FILE}{hint}, and is no finetune run with best.safetensors or model.safetensors"
+                f"{path}: has no {CONFIG_FILE} and no {hf_config.FILE} of transformers, and is no finetune run "
+                "with best.safetensors or model.safetensors"
             )
         path = best[0]
+    if adapters.is_adapter(path):
+        return _of_adapter(path.parent, model, pretrained, arch)
     if pretrained and pretrained != RANDOM:
         raise InputError(f"{model!r} is a weights file itself: {option('pretrained', pretrained)} cannot be added")
     if pretrained == RANDOM:
         raise InputError(f"{model!r} is a weights file: for random weights name its architecture as the model")
     return Choice(model, path.name, arch=_architecture(arch) if arch else "", file=path)
+
+
+def _of_transformers(path: Path, model: str, pretrained: str, arch: str | None) -> Choice | None:
+    """The choice where a folder is of transformers, PEFT or sentence-transformers."""
+    if adapters.is_adapter(path):
+        return _of_adapter(path, model, pretrained, arch)
+    found = hf_folder.find(path)
+    if found is None:
+        return None
+    if adapters.is_adapter(found):
+        return _of_adapter(found, model, pretrained, arch)
+    _refuse_arch(arch, model)
+    return _with_weights(Choice(model, "", folder=found), pretrained)
+
+
+def _of_adapter(path: Path, model: str, pretrained: str, arch: str | None) -> Choice:
+    """The choice of an adapter, with the base that `pretrained` names, or with `arch` the base of that kind."""
+    if pretrained == RANDOM:
+        raise InputError(f"{model!r} is an adapter: {option('pretrained')} names the model that it is merged into")
+    if arch:
+        raise InputError(
+            f"{model!r} holds updates, no whole weights: leave out {option('arch')}; where it is not found "
+            f"{option('pretrained', 'FOLDER')} names the base of the adapter"
+        )
+    return Choice(model, path.name, adapter=path, base=pretrained)
 
 
 def _with_weights(choice: Choice, pretrained: str) -> Choice:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from geomclip.encoders import towers
 from geomclip.encoders.clip import Encoder
@@ -18,10 +20,14 @@ def open_clip_name(encoder: Encoder) -> str | None:
     """
     if encoder.shift is not None:
         return None
-    own = complete(encoder.model_cfg)
+    return equal_architecture(encoder.model_cfg, first=encoder.arch)
+
+
+def equal_architecture(model_cfg: Mapping[str, Any], first: str = "") -> str | None:
+    """The name of the configuration of open_clip's own that is equal in every setting; `first` is tried first."""
+    own = complete(model_cfg)
     known = towers.architectures()
-    first = [encoder.arch] if encoder.arch in known else []
-    for arch in [*first, *known]:
+    for arch in [*([first] if first in known else []), *known]:
         settings = towers.architecture_config(arch)
         if settings["embed_dim"] == own["embed_dim"] and complete(settings) == own:
             return arch

@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from geomclip.encoders import foreign_code
+from geomclip.encoders.hf.names import Renamed, Row, rows_of, shapes_in
+from geomclip.encoders.weights.contents import Contents
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 
@@ -183,11 +186,50 @@ class Merged(Mapping[str, Tensor]):
         return len(self._base)
 
 
-def layout(names: Mapping[str, Any]) -> str:
-    """Whose names an adapter updates: "transformers", or "open_clip"."""
+def into(base: Contents, rows: tuple[Row, ...], adapter: Adapter, found: Contents, what: str) -> Contents:
+    """The weights of a base with an adapter merged into them, under open_clip's names as the base has them.
+
+    Parameters
+    ----------
+    base : Contents
+        Of the base.
+    rows : tuple of Row
+        The table of the base, where it is from transformers; empty for one of open_clip.
+    adapter : Adapter
+    found : Contents
+        The weights of the adapter, by the names in their file.
+    what : str
+        What the base is called in messages.
+
+    Raises
+    ------
+    InputError
+        If the adapter is of another base.
+    """
+    tensors = dict(found.tensors())
+    theirs = _is_of_transformers(tensors)
+    rows = (rows or rows_of(base.shapes)) if theirs else ()
+    if theirs and not rows:
+        raise InputError(f"{adapter.file}: is an adapter of a model of transformers, and {what} is not like any there")
+    shapes = shapes_in(rows, base.shapes, to="transformers") if theirs else base.shapes
+    merge = partial(Merged, tensors=tensors, shapes=shapes, adapter=adapter, what=what)
+    merge({})  # what does not fit is said now
+
+    def conversion(own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        before = own if base.conversion is None else base.conversion(own)
+        if not theirs:
+            return merge(before)
+        return Renamed(merge(Renamed(before, rows, to="transformers")), rows, to="open_clip")
+
+    return replace(base, conversion=conversion)
+
+
+def _is_of_transformers(names: Iterable[str]) -> bool:
+    """Whether an adapter updates a model of transformers; of one of open_clip otherwise."""
     plain = [name.removeprefix(_PREFIX) for name in names]
-    theirs = ("text_model.", "vision_model.", "visual_projection.", "text_projection.lora_", "text_projection.weight")
-    return "transformers" if any(name.startswith(theirs) for name in plain) else "open_clip"
+    return any(name.startswith(("text_model.", "vision_model.", "visual_projection.")) for name in plain) or all(
+        name.startswith("text_projection.") for name in plain
+    )
 
 
 def _changes(

@@ -75,6 +75,8 @@ def is_model(file: Path) -> bool:
 
 def _kind(settings: Mapping[str, Any], file: Path) -> str:
     kind = settings.get("model_type")
+    if kind is None:
+        raise InputError(f"{file}: says no 'model_type': it is not of transformers, or damaged")
     names = settings.get("architectures")
     name = str(names[0])[:60] if isinstance(names, list) and names else ""
     if kind in KINDS and name in ("", KINDS[kind]):

@@ -90,6 +90,27 @@ def siglip_rows(vision_layers: int, text_layers: int, *, linear_patches: bool = 
     return (*rows, *_text_blocks("text.", text_layers))
 
 
+def rows_of(shapes: Mapping[str, Any]) -> tuple[Row, ...]:
+    """The table of a model of open_clip by the names of its tensors; empty where transformers has no such model.
+
+    Examples
+    --------
+    >>> rows_of({"visual.trunk.stem.weight": (8, 3, 4, 4)})
+    ()
+    """
+    text = "text." if any(name.startswith("text.") for name in shapes) else ""
+    text_layers = _layers(shapes, f"{text}transformer.resblocks.")
+    if "visual.trunk.attn_pool.latent" in shapes:
+        rows = siglip_rows(_layers(shapes, "visual.trunk.blocks."), text_layers)
+    else:
+        rows = clip_rows(_layers(shapes, "visual.transformer.resblocks."), text_layers, text=text)
+    return rows if {name for row in rows for name in row.ours} == set(shapes) else ()
+
+
+def _layers(names: Iterable[str], prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
+
+
 def _text_rows(text: str) -> list[Row]:
     return [
         Row((f"{text}token_embedding.weight",), (f"{_TEXT}.embeddings.token_embedding.weight",)),
