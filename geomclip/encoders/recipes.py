@@ -148,8 +148,11 @@ def _adapter_recipe(choice: names.Choice, folder: Path, cache_dir: Path | None) 
         raise InputError(
             f"{adapter.file}: is an adapter that does not name its base: name it with {option('pretrained', 'FOLDER')}"
         )
+    of = _base_choice(base, folder, cache_dir)
+    if of.adapter is not None:
+        raise InputError(f"{folder}: is an adapter of {base}, which is one itself: merge that first, with PEFT")
     try:
-        recipe = _without_tokenizer(_base_choice(base, folder, cache_dir), cache_dir)
+        recipe = _without_tokenizer(of, cache_dir)
     except NotAvailableError as error:
         raise NotAvailableError(
             f"{folder}: its base {base} is not here ({error}): name a copy of it for the adapter with "
@@ -200,8 +203,9 @@ def _fetched(choice: names.Choice, folder: Path, weights: bool, cache_dir: Path 
 
 def _base_choice(base: str, adapter: Path, cache_dir: Path | None) -> names.Choice:
     """What the base of an adapter means: a place here, a repository that is on this machine, or a name."""
+    marks = (CONFIG_FILE, adapters.FILE, hf_config.FILE, "best.safetensors", "model.safetensors")
     for place in (Path(base).expanduser(), adapter / base):
-        if place.exists():
+        if place.is_file() or any((place / mark).is_file() for mark in marks):
             return names.resolve(str(place.resolve()))
     if base.count("/") == 1 and hub.cached(base, hf_folder.WEIGHTS, cache_dir) is not None:
         return names.resolve(f"hf-hub:{base}")  # what it was trained on is here, in the layout of transformers

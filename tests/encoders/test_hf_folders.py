@@ -11,26 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from hf_models import SIDE, hf_folder, hf_inputs, hf_model, hf_rows
+from hf_models import SIDE, hf_folder, hf_inputs, hf_model, hf_refusal, hf_rows
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import forget_architectures, tiny_architectures, tiny_model
 
 from geomclip.encoders import load_encoder, towers
 from geomclip.encoders.export import export
-from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.errors import NotAvailableError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 CLOSE = 1e-5
 TEXTS = ["a b c", "", "red", "zz top and some more words than the twelve places of a tiny text tower"]
-
-
-def refusal(model: Path | str, kind: type[InputError] = InputError, **options: Any) -> str:
-    with pytest.raises(kind) as caught:
-        load_encoder(str(model), **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def assert_same(encoder, model: torch.nn.Module) -> None:
@@ -93,7 +86,7 @@ def test_a_folder_with_weights_and_configuration_alone_says_what_is_assumed(tmp_
     assert encoder.preprocessing["size"] == [SIDE, SIDE]
     assert encoder.tokenize(["a dog"])[0][0, :4].tolist() == [49406, 320, 1929, 49407]
     hf_model("siglip").save_pretrained(tmp_path / "siglip")
-    assert "processor.save_pretrained" in refusal(tmp_path / "siglip")
+    assert "processor.save_pretrained" in hf_refusal(tmp_path / "siglip")
 
 
 def test_an_export_to_transformers_comes_back_with_the_same_weights(tmp_path):
@@ -126,7 +119,7 @@ def test_a_file_is_read_by_the_configuration_beside_it_or_by_a_named_architectur
     assert (beside.weights_sha256, beside.arch) == (wanted, "Lone")
     alone = shutil.copy(tmp_path / "hf" / "model.safetensors", tmp_path / "alone.safetensors")
     assert load_encoder(str(alone), arch="Tiny").weights_sha256 == wanted
-    message = refusal(alone)
+    message = hf_refusal(alone)
     assert "does not say its architecture: give it with arch, or keep" in message
     assert "keep the config.json of transformers beside it" in message
 
@@ -138,9 +131,10 @@ def test_a_model_of_sentence_transformers_is_read_from_its_part(tmp_path):
     assert_same(load_encoder(str(tmp_path / "model")), model)
     dense = {"idx": 1, "name": "1", "path": "1_Dense", "type": "sentence_transformers.models.Dense"}
     (tmp_path / "model" / "modules.json").write_text(json.dumps([*modules, dense]))
-    assert f"2 parts (0_CLIPModel, 1_Dense): the weights of one alone are read: {inside}" in refusal(tmp_path / "model")
+    message = hf_refusal(tmp_path / "model")
+    assert f"2 parts (0_CLIPModel, 1_Dense): the weights of one alone are read: {inside}" in message
     (tmp_path / "model" / "modules.json").write_text(json.dumps([{"path": ".."}]))
-    assert "has no open_clip_config.json and no config.json" in refusal(tmp_path / "model")
+    assert "has no open_clip_config.json and no config.json" in hf_refusal(tmp_path / "model")
 
 
 def test_names_that_a_trainer_put_something_before_are_read_and_it_is_told(tmp_path):
@@ -167,7 +161,7 @@ def test_weights_of_another_size_are_named_up_to_five(tmp_path):
     folder, _ = hf_folder(tmp_path / "model")
     other = hf_model("clip", vision={"hidden_size": 16}, text={"num_hidden_layers": 1})
     save_file(other.state_dict(), folder / "model.safetensors")
-    message = refusal(folder)
+    message = hf_refusal(folder)
     assert "model.safetensors: does not fit the configuration beside it: " in message
     assert "visual_projection.weight is (16, 16) in the file, (16, 32) in it" in message
     assert re.search(r"; and \d+ more$", message)
@@ -181,7 +175,7 @@ def test_a_folder_is_refused_with_what_is_wrong(tmp_path):
     def broken(name: str, content: Any) -> str:
         copy = shutil.copytree(folder, tmp_path / f"copy-{len(list(tmp_path.iterdir()))}")
         (copy / name).write_text(content if isinstance(content, str) else json.dumps(content))
-        return refusal(copy)
+        return hf_refusal(copy)
 
     assert "asks to run code of its own (auto_map)" in broken(
         "config.json", settings | {"auto_map": {"AutoModel": "a.B"}}
@@ -200,7 +194,7 @@ def test_a_folder_is_refused_with_what_is_wrong(tmp_path):
     assert "tokenizer_config.json: asks to run code" in broken("tokenizer_config.json", coded)
     assert "padding_side left" in broken("tokenizer_config.json", {"padding_side": "left"})
     shutil.move(folder / "model.safetensors", tmp_path / "elsewhere.safetensors")
-    assert "has no model.safetensors" in refusal(folder, NotAvailableError)
+    assert "has no model.safetensors" in hf_refusal(folder, NotAvailableError)
     assert (
         load_encoder(str(folder), pretrained=str(tmp_path / "elsewhere.safetensors")).pretrained
         == "elsewhere.safetensors"
@@ -211,4 +205,4 @@ def test_a_folder_is_refused_with_what_is_wrong(tmp_path):
 def test_transformers_is_asked_for_no_code_of_a_folder(tmp_path):
     folder, _ = hf_folder(tmp_path / "model")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "OwnTokenizer"}))
-    assert "only code of the model's own could bring it" in refusal(folder)
+    assert "only code of the model's own could bring it" in hf_refusal(folder)

@@ -10,6 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from geomclip.encoders import load_encoder
+from geomclip.machine.errors import InputError
+
 TEXT: dict[str, Any] = {
     **{"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 2},
     **{"max_position_embeddings": 12, "vocab_size": 100},
@@ -128,3 +131,11 @@ def hf_folder(folder: Path, kind: str = "clip", *, seed: int = 0, **settings: An
     else:
         (folder / "preprocessor_config.json").write_text(json.dumps({"resample": 2, "patch_size": 8}))
     return folder, model
+
+
+def hf_refusal(model: Path | str, kind: type[InputError] = InputError, **options: Any) -> str:
+    """The one line with which a model is not loaded."""
+    with pytest.raises(kind) as caught:
+        load_encoder(str(model), **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
