@@ -169,3 +169,52 @@ def test_a_configuration_that_open_clip_cannot_be_equal_to_is_refused_by_name(co
         read(tmp_path, **content)
     assert str(caught.value).startswith(str(tmp_path / "config.json"))
     assert "\n" not in str(caught.value)
+
+
+LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+FULL: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
+    "ViT-B/32": ("clip", {**LARGE, "patch_size": 32}, {}, 512),
+    "ViT-L/14": (
+        "clip",
+        {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "patch_size": 14}
+        | {"num_hidden_layers": 24},
+        LARGE,
+        768,
+    ),
+    "SigLIP-B/16": ("siglip", LARGE, LARGE, 768),
+    "SigLIP 2 B/16": ("siglip", LARGE, {**LARGE, "vocab_size": 256000}, 768),
+    "SigLIP 2 B/16, NaFlex": ("siglip2", LARGE, {**LARGE, "vocab_size": 256000}, 768),
+}
+USUAL_TEXT = {
+    "clip": {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "vocab_size": 49408}
+    | {"num_hidden_layers": 12, "max_position_embeddings": 77, "eos_token_id": 49407},
+    "siglip": {"num_hidden_layers": 12, "max_position_embeddings": 64, "vocab_size": 32000},
+}
+
+
+@pytest.mark.slow  # up to two minutes and 6 GB each
+@pytest.mark.parametrize("name", FULL)
+def test_full_size_configurations_give_the_rows_of_transformers(name, tmp_path):
+    kind, vision, text, dim = FULL[name]
+    vision = {"num_hidden_layers": 12, "patch_size": 16, **vision}
+    vision |= {"num_patches": 196} if kind == "siglip2" else {"image_size": 224}
+    text = USUAL_TEXT["clip" if kind == "clip" else "siglip"] | text
+    more = {"projection_dim": dim} if kind == "clip" else {}
+    model = full(kind, vision, text, more)
+    pixels, tokens = hf_inputs(model, size=2)
+    found = rows_here(model, tmp_path, pixels, tokens)
+    for ours, theirs in zip(found, hf_rows(model, pixels, tokens), strict=True):
+        ours, theirs = (torch.nn.functional.normalize(rows, dim=1) for rows in (ours, theirs))
+        assert ours.shape == (2, dim)
+        assert float((ours - theirs).abs().max()) < CLOSE
+
+
+def full(kind: str, vision: dict[str, Any], text: dict[str, Any], more: dict[str, Any]) -> torch.nn.Module:
+    """A model of transformers with the weights that it draws itself, of these sizes."""
+    import transformers
+
+    classes = {"clip": "CLIP", "siglip": "Siglip", "siglip2": "Siglip2"}
+    settings = getattr(transformers, f"{classes[kind]}Config")(vision_config=vision, text_config=text, **more)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return getattr(transformers, f"{classes[kind]}Model")(settings).eval()
