@@ -83,6 +83,10 @@ SCRIPTS = {
         "What terms add to a step of grounding",
         toy=("--dim", "16", "--width", "4", "--batch-size", "2", "--clips", "6", "--turns", "1"),
     ),
+    "conversion": Script(
+        "Taking a folder of transformers, beside reading its tensors",
+        toy=("--layers", "2", "--width", "256", "--turns", "1"),
+    ),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
     "page": Script(
         "How soon a page shows its first picture, beside an earlier commit",

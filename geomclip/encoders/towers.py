@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from geomclip.encoders import foreign_code, hub
 from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH, TIMM_ARGUMENTS
+from geomclip.encoders.hf.names import Renamed
 from geomclip.encoders.reasons import in_one_line
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 
@@ -194,11 +195,15 @@ def load_into(module: torch.nn.Module, contents: Contents) -> None:
             if name == "logit_bias" and name not in stored:
                 place.zero_()
                 continue
-            value = _adapted(name, tensors[stored[name]], module, place)
-            if place.is_floating_point() and not value.is_floating_point():
-                kind = str(value.dtype).removeprefix("torch.")
-                raise InputError(f"{contents.file}: {name} is {kind}, as of a quantised model: save it in float32")
-            place.copy_(value)
+            pieces = tensors.pieces(stored[name]) if isinstance(tensors, Renamed) else [tensors[stored[name]]]
+            if len(pieces) == 1:
+                pieces = [_adapted(name, pieces[0], module, place)]
+            parts = place.split([len(piece) for piece in pieces]) if len(pieces) > 1 else [place]
+            for part, piece in zip(parts, pieces, strict=True):
+                if part.is_floating_point() and not piece.is_floating_point():
+                    kind = str(piece.dtype).removeprefix("torch.")
+                    raise InputError(f"{contents.file}: {name} is {kind}, as of a quantised model: save it in float32")
+                part.copy_(piece)
 
 
 def _of_open_clip(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

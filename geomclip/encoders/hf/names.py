@@ -174,15 +174,18 @@ class Renamed(Mapping[str, Tensor]):
             for place, name in enumerate(row.ours if self._forward else row.theirs):
                 self._places[name] = (row, place)
 
-    def __getitem__(self, name: str) -> Tensor:
+    def pieces(self, name: str) -> list[Tensor]:
+        """The tensors that, joined along their first axis, are the one of this name: to copy them saves the joining."""
         row, place = self._places[name]
         forward, back = CHANGES[row.change]
         if self._forward:
             found = [forward(self._tensors[source]) for source in row.theirs]
-            return _joined(found) if len(row.ours) == 1 else _part(_joined(found), place, row.parts)
-        found = [self._tensors[source] for source in row.ours]
-        whole = _joined(found)
-        return back(whole) if len(row.theirs) == 1 else _part(whole, place, (1,) * len(row.theirs))
+            return found if len(row.ours) == 1 else [_part(_joined(found), place, row.parts)]
+        whole = _joined([self._tensors[source] for source in row.ours])
+        return [back(whole) if len(row.theirs) == 1 else _part(whole, place, (1,) * len(row.theirs))]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return _joined(self.pieces(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
