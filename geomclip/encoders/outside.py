@@ -8,7 +8,7 @@ from typing import Any
 
 from geomclip.encoders import towers
 from geomclip.encoders.clip import Encoder
-from geomclip.encoders.configuration import complete, usual_preprocessing
+from geomclip.encoders.configuration import TIMM_ARGUMENTS, complete, usual_preprocessing
 from geomclip.machine.words import option
 
 
@@ -42,6 +42,8 @@ def how_to_load(encoder: Encoder, file: Path) -> str:
     """
     if encoder.shift is not None:
         return f"the shift of method es is applied by geomclip alone: {option('model', str(file))}"
+    if TIMM_ARGUMENTS in encoder.model_cfg["vision_cfg"]:  # a tower to which open_clip has no name
+        return f"for transformers: geomclip export {file} --to hf --out FOLDER"
     arch, usual = open_clip_name(encoder), usual_preprocessing()
     padded = encoder.preprocessing["resize_mode"] == "longest"
     if arch is None or (padded and encoder.preprocessing["fill_color"] != usual["fill_color"]):

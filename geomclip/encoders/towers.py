@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from geomclip.encoders import foreign_code, hub
-from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH, TIMM_ARGUMENTS
+from geomclip.encoders import foreign_code, hub, trunks
+from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH
 from geomclip.encoders.hf.names import Renamed
 from geomclip.encoders.reasons import in_one_line
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
@@ -133,9 +133,7 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, se
         module = open_clip.create_model(
             f"local-dir:{folder}", load_weights=False, pretrained_image=False, pretrained_text=False
         )
-    arguments = model_cfg["vision_cfg"].get(TIMM_ARGUMENTS)
-    if arguments:
-        _set_epsilon(module.visual.trunk, arguments["norm_eps"])
+    trunks.finish(module, model_cfg)
     return module.eval().requires_grad_(False)
 
 
@@ -309,7 +307,7 @@ def _as_folder(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], 
     """A folder in open_clip's local-dir layout: the one public way to build from a configuration in hand."""
     with tempfile.TemporaryDirectory(prefix="geomclip-") as folder:
         kept = _with_checked_tower(model_cfg, Path(folder) / "text", where)
-        kept = _with_own_trunk(kept, Path(folder) / "vision")
+        kept = trunks.described(kept, Path(folder) / "vision")
         text = json.dumps({"model_cfg": kept, "preprocess_cfg": dict(preprocess_cfg)})
         (Path(folder) / CONFIG_FILE).write_text(text, encoding="utf-8")
         yield Path(folder)
@@ -336,26 +334,3 @@ def _with_checked_tower(model_cfg: Mapping[str, Any], folder: Path, where: str) 
     folder.mkdir()
     (folder / here.name).write_bytes(content)
     return {**model_cfg, "text_cfg": {**text_cfg, "hf_model_name": str(folder)}}
-
-
-def _with_own_trunk(model_cfg: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The configuration with its image tower of timm read from `folder`, which gets a config.json with its sizes.
-
-    open_clip passes no sizes on to timm, only a name, and this is a name for any sizes.
-    """
-    vision_cfg = dict(model_cfg["vision_cfg"])
-    arguments = dict(vision_cfg.pop(TIMM_ARGUMENTS, {}))
-    if arguments:
-        del arguments["norm_eps"]
-        described = {"architecture": vision_cfg["timm_model_name"], "pretrained_cfg": {}, "model_args": arguments}
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps(described), encoding="utf-8")
-        vision_cfg["timm_model_name"] = f"local-dir:{folder}"
-    return {**model_cfg, "vision_cfg": vision_cfg}
-
-
-def _set_epsilon(tower: torch.nn.Module, epsilon: float) -> None:
-    """What every layer norm of a tower of timm adds under its root: no argument of timm's can be written in JSON."""
-    for layer in tower.modules():
-        if isinstance(layer, torch.nn.LayerNorm):
-            layer.eps = epsilon

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import torch
 from hf_models import SIDE, hf_folder, hf_inputs, hf_model, hf_refusal, hf_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import forget_architectures, tiny_architectures, tiny_model
 
-from geomclip.encoders import load_encoder, towers
+from geomclip.encoders import how_to_load, load_encoder, towers
 from geomclip.encoders.export import export
-from geomclip.machine.errors import NotAvailableError
+from geomclip.machine.errors import InputError, NotAvailableError
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -170,7 +172,7 @@ def test_weights_of_another_size_are_named_up_to_five(tmp_path):
 
 def test_a_folder_is_refused_with_what_is_wrong(tmp_path):
     folder, _ = hf_folder(tmp_path / "model")
-    settings = json.loads((folder / "config.json").read_text())
+    written = json.loads((folder / "config.json").read_text())
 
     def broken(name: str, content: Any) -> str:
         copy = shutil.copytree(folder, tmp_path / f"copy-{len(list(tmp_path.iterdir()))}")
@@ -178,7 +180,7 @@ def test_a_folder_is_refused_with_what_is_wrong(tmp_path):
         return hf_refusal(copy)
 
     assert "asks to run code of its own (auto_map)" in broken(
-        "config.json", settings | {"auto_map": {"AutoModel": "a.B"}}
+        "config.json", written | {"auto_map": {"AutoModel": "a.B"}}
     )
     assert "is no JSON" in broken("config.json", "{")
     images = json.loads((folder / "preprocessor_config.json").read_text())
@@ -206,3 +208,51 @@ def test_transformers_is_asked_for_no_code_of_a_folder(tmp_path):
     folder, _ = hf_folder(tmp_path / "model")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "OwnTokenizer"}))
     assert "only code of the model's own could bring it" in hf_refusal(folder)
+
+
+@pytest.mark.parametrize("kind", ["siglip", "siglip2"])
+def test_a_siglip_goes_back_to_transformers_and_not_to_open_clip(kind, tmp_path):
+    folder, model = hf_folder(tmp_path / "model", kind, vision={"layer_norm_eps": 1e-4, "hidden_act": "gelu"})
+    line = export(str(folder), "hf", tmp_path / "back")
+    assert line == f"transformers.SiglipModel.from_pretrained({str(tmp_path / 'back')!r})"
+    back = transformers.SiglipModel.from_pretrained(tmp_path / "back").eval()
+    pixels, tokens = hf_inputs(model)
+    for there, here in zip(hf_rows(back, pixels, tokens), hf_rows(model, pixels, tokens), strict=True):
+        assert float((there - here).abs().max()) < CLOSE
+    again = load_encoder(str(tmp_path / "back"))
+    assert torch.equal(again.tokenize(["a b"])[0], load_encoder(str(folder)).tokenize(["a b"])[0])
+    assert again.weights_sha256 == load_encoder(str(folder)).weights_sha256
+    assert (
+        how_to_load(again, Path("x.safetensors"))
+        == "for transformers: geomclip export x.safetensors --to hf --out FOLDER"
+    )
+    with pytest.raises(InputError, match="to which open_clip has no name: use to='hf'"):
+        export(str(folder), "openclip", tmp_path / "other")
+
+
+sizes = st.fixed_dictionaries(
+    {
+        "hidden_size": st.sampled_from([8, 16, 24]),
+        "intermediate_size": st.integers(5, 60),
+        "num_hidden_layers": st.integers(1, 2),
+        "num_attention_heads": st.sampled_from([1, 2, 4]),
+        "layer_norm_eps": st.sampled_from([1e-6, 1e-5, 1e-3]),
+    }
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(vision=sizes, text=sizes, quick=st.booleans(), dim=st.integers(1, 20))
+def test_any_model_of_transformers_comes_back_through_an_export(vision, text, quick, dim, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    activation = {"hidden_act": "quick_gelu" if quick else "gelu"}
+    text = {**text, **activation, "vocab_size": 49408, "eos_token_id": 49407}
+    model = hf_model("clip", vision={**vision, **activation}, text=text, projection_dim=dim)
+    model.save_pretrained(folder / "there")
+    export(str(folder / "there"), "hf", folder / "back")
+    back = transformers.CLIPModel.from_pretrained(folder / "back").eval()
+    state = back.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    pixels, tokens = hf_inputs(model)
+    for there, here in zip(hf_rows(back, pixels, tokens), hf_rows(model, pixels, tokens), strict=True):
+        assert torch.equal(there, here)
