@@ -57,7 +57,7 @@ def measured(option: click.Option) -> click.Option:
     return option
 
 
-PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests.")
+PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; of an adapter its base; random: untrained.")
 ARCH = text("--arch", "NAME", "open_clip architecture of a checkpoint file given as --model.")
 WEIGHTS = [
     PRETRAINED,
@@ -247,7 +247,12 @@ STORE = [
 ]
 EXTRACT = [path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True), *STORE]
 EXPORT = [
-    click.Option(["--to"], type=click.Choice(["openclip", "hf"]), required=True, help="hf: transformers' CLIPModel."),
+    click.Option(
+        ["--to"],
+        type=click.Choice(["openclip", "hf"]),
+        required=True,
+        help="hf: transformers' CLIPModel or SiglipModel.",
+    ),
     path("--out", "FOLDER", "A new or empty folder.", required=True),
     text("--arch", "NAME", "open_clip architecture of a file that does not say its own."),
 ]

@@ -36,7 +36,7 @@ def load_encoder(
     model : str
         A name, a folder or a weights file.
     pretrained : str, optional
-        One of open_clip's tags, a weights file, or "random" for weights drawn from `seed`.
+        One of open_clip's tags, a weights file, "random" for weights drawn from `seed`, or the base of an adapter.
     arch : str, optional
         The open_clip configuration of a weights file that does not say its own.
     precision : str

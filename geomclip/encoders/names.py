@@ -289,7 +289,7 @@ def _architecture(name: str) -> str:
 def _unknown(model: str) -> InputError:
     tagged = [f"{arch}:{tag}" for arch, its_tags in towers.tags().items() for tag in its_tags]
     pool = [DEMO, *OPENAI, *towers.architectures(), *TWINS, *_hub_repositories(), *tagged]
-    hub = f"; a hub repository in open_clip's layout is hf-hub:{model}" if model.count("/") == 1 else ""
+    hub = f"; a hub repository is hf-hub:{model}" if model.count("/") == 1 else ""
     return InputError(f"unknown model {model!r}{_meant(model, pool)}{hub}; geomclip models lists them all")
 
 

@@ -131,12 +131,20 @@ def test_a_model_of_sentence_transformers_is_read_from_its_part(tmp_path):
     modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
     (tmp_path / "model" / "modules.json").write_text(json.dumps(modules))
     assert_same(load_encoder(str(tmp_path / "model")), model)
+    normal = {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.models.Normalize"}
+    (tmp_path / "model" / "modules.json").write_text(json.dumps([*modules, normal]))
+    assert_same(load_encoder(str(tmp_path / "model")), model)
     dense = {"idx": 1, "name": "1", "path": "1_Dense", "type": "sentence_transformers.models.Dense"}
     (tmp_path / "model" / "modules.json").write_text(json.dumps([*modules, dense]))
     message = hf_refusal(tmp_path / "model")
-    assert f"2 parts (0_CLIPModel, 1_Dense): the weights of one alone are read: {inside}" in message
-    (tmp_path / "model" / "modules.json").write_text(json.dumps([{"path": ".."}]))
+    assert "several parts (CLIPModel, Dense), whose rows no model of open_clip has" in message
+    assert message.endswith(f"the weights of the first alone are {inside}")
+    (tmp_path / "model" / "modules.json").write_text(json.dumps([{"path": "..", "type": "x"}]))
     assert "has no open_clip_config.json and no config.json" in hf_refusal(tmp_path / "model")
+    (tmp_path / "model" / "modules.json").write_text("{}")
+    assert "has no open_clip_config.json and no config.json" in hf_refusal(tmp_path / "model")
+    (tmp_path / "model" / "modules.json").write_text("[3]")
+    assert "is no list of parts" in hf_refusal(tmp_path / "model")
 
 
 def test_names_that_a_trainer_put_something_before_are_read_and_it_is_told(tmp_path):

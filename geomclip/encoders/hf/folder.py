@@ -35,26 +35,36 @@ class Folder:
 
 
 def find(path: Path) -> Path | None:
-    """The folder of transformers that a folder is or has in it as sentence-transformers writes it; None for others."""
-    if config.is_model(path / config.FILE):
-        return path
-    if not (path / MODULES).is_file():
-        return None
+    """The folder of transformers that a folder is or has in it as sentence-transformers writes it; None for others.
+
+    Raises
+    ------
+    InputError
+        If it is a model of sentence-transformers with more parts than that one.
+    """
+    for part in _parts(path):
+        if config.is_model(part / config.FILE):
+            return part
+    return None
+
+
+def _parts(path: Path) -> list[Path]:
+    """The folder itself, or the one that sentence-transformers has its model in; what only normalises is no part."""
+    file = path / MODULES
+    if not file.is_file():
+        return [path]
     try:
-        parts = json.loads((path / MODULES).read_text(encoding="utf-8"))
-        inside = [path / str(part["path"]) for part in parts]
+        listed = [(str(part["type"]), path / str(part["path"])) for part in json.loads(file.read_text("utf-8"))]
     except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
-        raise InputError(f"{path / MODULES}: is no list of parts of sentence-transformers") from error
-    found = [
-        part for part in inside if part.resolve().is_relative_to(path.resolve()) and config.is_model(part / config.FILE)
-    ]
+        raise InputError(f"{file}: is no list of parts of sentence-transformers") from error
+    inside = [part for kind, part in listed if not kind.endswith(".Normalize")]
     if len(inside) > 1:
+        names = ", ".join(kind.rpartition(".")[2] for kind, _ in listed)
         raise InputError(
-            f"{path}: is a model of sentence-transformers with {len(inside)} parts "
-            f"({', '.join(part.name or '.' for part in inside[:4])}): the weights of one alone are read"
-            + (f": {found[0]}" if found else "")
+            f"{path}: is a model of sentence-transformers with several parts ({names[:120]}), whose rows no model of "
+            f"open_clip has: the weights of the first alone are {inside[0]}"
         )
-    return found[0] if found else None
+    return [part for part in inside if part.resolve().is_relative_to(path.resolve())]
 
 
 def read(path: Path, *, tokenizer: str = "") -> Folder:
