@@ -264,3 +264,15 @@ def test_any_model_of_transformers_comes_back_through_an_export(vision, text, qu
     pixels, tokens = hf_inputs(model)
     for there, here in zip(hf_rows(back, pixels, tokens), hf_rows(model, pixels, tokens), strict=True):
         assert torch.equal(there, here)
+
+
+def test_a_vocabulary_that_is_nearly_that_of_openai_is_used_as_it_is(tmp_path):
+    export(str(tiny_model(tmp_path / "own")), "hf", tmp_path / "hf")
+    file = tmp_path / "hf" / "vocab.json"
+    words = json.loads(file.read_text())
+    words["dog</w>"], words["cat</w>"] = words["cat</w>"], words["dog</w>"]
+    file.write_text(json.dumps(words))
+    tokens = load_encoder(str(tmp_path / "hf")).tokenize(["a dog"])[0]
+    own = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    assert tokens[0, :4].tolist() == own("a dog").input_ids == [49406, 320, words["dog</w>"], 49407]
+    assert words["dog</w>"] != load_encoder(str(tmp_path / "own")).tokenize(["a dog"])[0][0, 2]
