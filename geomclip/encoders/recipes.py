@@ -61,7 +61,7 @@ def _without_tokenizer(choice: names.Choice, cache_dir: Path | None) -> Recipe:
     contents = recipe.contents
     if contents is None or not hf_folder.is_theirs(contents):
         return recipe
-    what = recipe.arch if recipe.arch != "custom" else "the configuration beside it"
+    what = recipe.arch if recipe.arch != "custom" else f"the configuration of {choice.model}"
     if not recipe.rows:
         rows = rows_of(towers.outline(recipe.model_cfg, where=choice.model).state_dict())
         if not rows:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from geomclip.encoders import hub, names, towers
+from geomclip.encoders.hf import folder as hf_folder
 from geomclip.encoders.load import load_encoder
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json
@@ -198,11 +199,12 @@ def _never() -> Encoder:
 
 def _found(choice: names.Choice, cache_dir: Path | None) -> dict[str, Stamps | None]:
     """Files, and folders for all files in them, by which it is decided what the encoder is; None for absent ones."""
-    places = [] if choice.file is None else [choice.file]
+    # of an adapter there are none: its base may be anywhere, and it is merged anew each time
+    places = [] if choice.file is None else [choice.file, *hf_folder.beside(choice.file)]
     if choice.file is not None and Path(choice.model.removeprefix("local-dir:")).expanduser().is_dir():
         places.append(choice.file.parent)  # the weights were taken by their name, from those that are there
     if choice.folder is not None:
-        places.append(choice.folder)
+        places += [choice.folder, choice.folder.parent / hf_folder.MODULES]
     tag = towers.tag_config(choice.arch, choice.tag) if choice.tag else {}
     if repo := choice.repo or "/".join(tag.get("hf_hub", "").split("/")[:2]):
         folder = hub.repository_folder(repo, cache_dir)

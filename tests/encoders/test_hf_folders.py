@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import forget_architectures, tiny_architectures, tiny_model
 
-from geomclip.encoders import how_to_load, load_encoder, towers
+from geomclip.encoders import how_to_load, load_encoder, remembered, towers
 from geomclip.encoders.export import export
 from geomclip.machine.errors import InputError, NotAvailableError
 
@@ -172,7 +172,10 @@ def test_weights_of_another_size_are_named_up_to_five(tmp_path):
     other = hf_model("clip", vision={"hidden_size": 16}, text={"num_hidden_layers": 1})
     save_file(other.state_dict(), folder / "model.safetensors")
     message = hf_refusal(folder)
-    assert "model.safetensors: does not fit the configuration beside it: " in message
+    assert (
+        f"model.safetensors: has the layout of transformers, and does not fit the configuration of {folder}: "
+        in message
+    )
     assert "visual_projection.weight is (16, 16) in the file, (16, 32) in it" in message
     assert re.search(r"; and \d+ more$", message)
     assert message.count(" in the file, ") <= 5
@@ -276,3 +279,31 @@ def test_a_vocabulary_that_is_nearly_that_of_openai_is_used_as_it_is(tmp_path):
     own = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
     assert tokens[0, :4].tolist() == own("a dog").input_ids == [49406, 320, words["dog</w>"], 49407]
     assert words["dog</w>"] != load_encoder(str(tmp_path / "own")).tokenize(["a dog"])[0][0, 2]
+
+
+def test_another_tokenizer_is_another_encoder(tmp_path):
+    folder, _ = hf_folder(tmp_path / "model")
+    before = load_encoder(str(folder)).fingerprint()
+    assert load_encoder(str(folder)).fingerprint() == before
+    words = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(
+        words.replace('"a</w>": 26', '"a</w>": 27').replace('"b</w>": 27', '"b</w>": 26')
+    )
+    assert load_encoder(str(folder)).fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "tokenizer.json"])
+def test_a_file_is_loaded_anew_when_what_lies_beside_it_changed(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "SETTLED", -3600.0)  # files of this second are believed
+    folder, _ = hf_folder(tmp_path / "model")
+    file = str(folder / "model.safetensors")
+    remembered.remembered(file, cache_dir=tmp_path)
+    before = remembered.remembered(file, cache_dir=tmp_path)
+    assert isinstance(before, remembered.RememberedEncoder)
+    text = (folder / name).read_text()
+    changed = {"config.json": ("quick_gelu", "gelu"), "preprocessor_config.json": ("0.4", "0.45")}
+    changed["tokenizer.json"] = ('"Lowercase"', '"NFKC"')
+    (folder / name).write_text(text.replace(*changed[name]))
+    after = remembered.remembered(file, cache_dir=tmp_path)
+    assert not isinstance(after, remembered.RememberedEncoder)
+    assert after.made_from()["fingerprint"] != before.made_from()["fingerprint"]

@@ -87,6 +87,12 @@ def read(path: Path, *, tokenizer: str = "") -> Folder:
     return Folder(path, model, model_cfg, preprocess_cfg, model.notes + assumed + more)
 
 
+def beside(file: Path) -> list[Path]:
+    """The files next to one of weights that decide how it is read, there or not."""
+    names = (config.FILE, MODULES, *images.FILES, *tokens.FILES, *tokens.SETTINGS)
+    return [file.parent / name for name in names]
+
+
 def weights_in(path: Path) -> Path:
     """The weights of a folder.
 
@@ -140,7 +146,10 @@ def converted(contents: Contents, rows: tuple[Row, ...], model_cfg: Mapping[str,
     wrong = [difference for difference in wrong if difference]
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        raise InputError(f"{contents.file}: does not fit {what}: {'; '.join(wrong[:_NAMED])}{more}")
+        raise InputError(
+            f"{contents.file}: has the layout of transformers, and does not fit {what}: "
+            f"{'; '.join(wrong[:_NAMED])}{more}"
+        )
 
     def conversion(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return Renamed(tensors, rows, to="open_clip")

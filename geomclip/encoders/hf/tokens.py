@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,6 +68,13 @@ def read(folder: Path, model: Description, name: str) -> tuple[dict[str, Any], t
         raise InputError(f"{folder / SETTINGS[0]}: fills short texts up in front (padding_side left): make it right")
     # transformers' tokenizers of SigLIP take punctuation and capitals away themselves
     return {"hf_tokenizer_name": name, "tokenizer_kwargs": {"clean": "whitespace"}}, ()
+
+
+def sha256(folder: Path) -> str:
+    """Fingerprint of the files in a folder that decide how texts are cut into tokens."""
+    names = [name for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
+    lines = [f"{name} {hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _words(folder: Path) -> tuple[dict[str, int], list[str]]:
