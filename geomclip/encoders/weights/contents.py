@@ -12,11 +12,11 @@ from torch import Tensor
 
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.weights import pickles, prefixes, ways
+from geomclip.encoders.weights.shards import SUFFIXES, check_shard, is_index, is_weights, shard_files
 from geomclip.machine.errors import InputError, NotAvailableError
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save, new and old; pickle
 _WINDOW = 128 << 20
 """Bytes of mapped files that stay in memory after they were read: the price of mapping anew is a few milliseconds."""
@@ -88,7 +88,7 @@ class _Opened:
 
 
 def read_contents(file: Path) -> Contents:
-    """Names, shapes and metadata of a weights file; nothing in it is run.
+    """Names, shapes and metadata of a weights file, or of the shards of an index; nothing in it is run.
 
     What stands before the model in all names (`module.`, `model.clip.`) is taken off; tensors of a wrapper beside the
     model are left out, and a pickle's state_dict is taken out of what a trainer saved. `notes` tell all of that.
@@ -102,12 +102,24 @@ def read_contents(file: Path) -> Contents:
     """
     if not file.is_file():
         raise NotAvailableError(f"{file}: no such file")
-    if file.suffix.lower() not in SUFFIXES:
+    if not is_weights(file.name):
         raise InputError(f"{file}: not a weights file: its name must end in one of {', '.join(SUFFIXES)}")
-    found = read_raw(file)
+    found = _read_index(file) if is_index(file) else read_raw(file)
     if not found.shapes:
         raise InputError(f"{file}: holds no tensors")
     return _bare(found)
+
+
+def _read_index(index: Path) -> Contents:
+    """The shards of an index as one; what they say of themselves is left out."""
+    shapes: Shapes = {}
+    places: dict[str, Place] = {}
+    for shard, names in shard_files(index).items():
+        found = read_raw(shard)
+        check_shard(index, shard, names, found.shapes)
+        shapes |= found.shapes
+        places |= found.places
+    return Contents(index, shapes, places=places)
 
 
 def read_raw(file: Path) -> Contents:
@@ -148,8 +160,8 @@ def _several(found: Contents, models: list[str]) -> str:
     """The refusal of a file that holds several models, with the line that saves one of them alone."""
     shown = " and ".join(repr(model) if model else "no prefix" for model in models[:3])
     more = f" and {len(models) - 3} more" if len(models) > 3 else ""
-    file, entry, _ = next(iter(found.places.values()))
-    line = ways.of_one_model(file, entry, models[-1])
+    files = list(dict.fromkeys(place[0] for place in found.places.values()))
+    line = ways.of_one_model(files, next(iter(found.places.values()))[1], models[-1])
     return (
         f"{found.file}: holds {len(models)} whole models, below {shown}{more}, and which is meant cannot be told: "
         f"save one alone, and name that file: {line}"
