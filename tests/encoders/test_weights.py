@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import CONFIG, tiny_architectures, tiny_model
 from torch import Tensor
 
+import geomclip as gc
 from geomclip.encoders import Encoder, load_encoder, towers
 from geomclip.encoders.weights import contents as contents_of
 from geomclip.encoders.weights.contents import read_contents
@@ -369,6 +370,89 @@ def test_weights_in_whole_numbers_are_refused(folder, state, tmp_path):
     save_file(state | {"visual.proj": torch.ones(32, 16, dtype=torch.int8)}, tmp_path / "m.safetensors")
     with pytest.raises(InputError, match=r"m\.safetensors: visual\.proj is int8, as of a quantised model"):
         load_encoder(str(folder), pretrained=str(tmp_path / "m.safetensors"))
+
+
+# a logit scale that cannot be used
+
+
+@pytest.fixture
+def scaled(folder, state, tmp_path):
+    """What names a copy of the model with another tensor for its logit scale."""
+
+    def with_scale(value: float) -> str:
+        place = tmp_path / f"scale {value}"
+        place.mkdir()
+        (place / "open_clip_config.json").write_bytes((folder / "open_clip_config.json").read_bytes())
+        save_file(state | {"logit_scale": torch.tensor(value)}, place / "open_clip_model.safetensors")
+        return str(place)
+
+    return with_scale
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "way"),
+    [
+        (100.0, r"exp\(100\) overflows: it holds 100, not log 100", "logit_scale=100 .* temperature=0.01"),
+        (
+            14.2857,
+            r"exp\(14\.2857\) is 1\.6e\+06: it holds 14\.2857, not log 14\.2857",
+            "logit_scale=14.2857 .* temperature=0.07",
+        ),
+        (float("nan"), "it holds nan", "logit_scale=100 .* temperature=0.01"),
+        (float("inf"), "it holds inf", "logit_scale=100 .* temperature=0.01"),
+        (float("-inf"), "it holds -inf", "logit_scale=100 .* temperature=0.01"),
+    ],
+)
+def test_a_logit_scale_that_cannot_be_used_is_named_and_another_gets_past_it(scaled, encoder, value, reason, way):
+    model = scaled(value)
+    with pytest.raises(InputError, match=f"safetensors: its logit_scale cannot be used: {reason}: {way}"):
+        load_encoder(model)
+    found = load_encoder(model, logit_scale=50)
+    assert found.logit_scale == pytest.approx(50)
+    assert float(found.module.logit_scale.detach().exp()) == pytest.approx(50)
+    assert re.search(
+        rf"logit_scale of .*safetensors cannot be used \({reason}.*\): 50 is taken in its place", found.notes[0]
+    )
+    tokens, _ = encoder.tokenize(["a dog"])
+    assert torch.equal(found.encode_text(tokens), encoder.encode_text(tokens))
+    assert found.weights_sha256 == load_encoder(model, logit_scale=7).weights_sha256 != encoder.weights_sha256
+
+
+def test_a_logit_scale_that_can_be_used_stays(folder, encoder):
+    found = load_encoder(str(folder), logit_scale=50)
+    assert (found.logit_scale, found.fingerprint(), found.notes) == (encoder.logit_scale, encoder.fingerprint(), ())
+
+
+def test_a_set_of_embeddings_has_the_logit_scale_that_was_wanted(scaled, folder, tmp_path):
+    data = {"limit": 8, "cache_dir": tmp_path / "cache"}
+    for model in (str(folder), scaled(100.0)):
+        for _ in range(2):  # loaded, and remembered
+            found = gc.embed(model, logit_scale=20, **data)
+            assert (found.logit_scale, found.logit_scale_source) == (pytest.approx(20), "asked")
+    assert gc.embed(str(folder), **data).logit_scale_source == "model"
+
+
+@pytest.mark.parametrize(("option", "scale"), [("--logit-scale", 20), ("--temperature", 20)])
+def test_every_command_that_says_the_logit_scale_gets_past_one(scaled, tmp_path, option, scale, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    value = str(scale if option == "--logit-scale" else 1 / scale)
+    model, common = scaled(100.0), ["--limit", "8", "--cache-dir", "cache", "--quiet", option, value]
+    panel = run("measure", "--model", model, "--metrics", "alignment", "--bootstrap", "0", "--json", *common)
+    assert json.loads(panel)["logit_scale"] == pytest.approx(scale)
+    run("extract", "--model", model, "--out", "store", *common)
+    assert gc.load("store").logit_scale == pytest.approx(scale)
+    run("compare", model, "demo", "--metrics", "alignment", "--bootstrap", "0", "--out", "c.json", *common)
+    run("report", model, "--metrics", "alignment", "--bootstrap", "0", "--out", "r.html", *common)
+
+
+def test_finetuning_begins_at_its_temperature_where_the_model_has_none(scaled, tmp_path):
+    model = scaled(100.0)
+    how = {"epochs": 1, "limit": 24, "batch_size": 8, "bootstrap": 0, "cache_dir": tmp_path / "cache"}
+    with pytest.raises(InputError, match="logit_scale cannot be used"):
+        gc.finetune(method="ft", model=model, out=tmp_path / "run", **how)
+    result = gc.finetune(method="ft", model=model, temperature=0.05, out=tmp_path / "run", **how)
+    assert result.before.logit_scale == pytest.approx(20)
+    assert load_encoder(str(tmp_path / "run")).logit_scale == pytest.approx(20, rel=0.1)
 
 
 # shards
