@@ -18,8 +18,9 @@ from geomclip.machine.errors import InputError, NotAvailableError
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save, new and old; pickle
-_WINDOW = 128 << 20
-"""Bytes of mapped files that stay in memory after they were read: the price of mapping anew is a few milliseconds."""
+_LEAST, _SHARE = 16 << 20, 16
+"""Of mapped files so many bytes stay in memory after they were read, or one part in so many; to map a file anew takes
+some milliseconds."""
 Shapes = dict[str, tuple[int, ...]]
 Place = tuple[Path, tuple[str, ...], str]
 """Where a tensor lies: in which file, in which entry of it, under which name."""
@@ -48,23 +49,31 @@ class Contents:
 
 
 class Tensors(Mapping[str, Tensor]):
-    """Tensors of files by name; a file is mapped anew every 128 MiB, so that pages that were used are let go."""
+    """Tensors of files by name; what was read is let go as one goes on, by mapping the files anew."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         self._places = places
         self._opened: dict[tuple[Path, tuple[str, ...]], _Opened] = {}
         self._read = 0
+        files = {file for file, _, _ in places.values()}
+        self._most = max(_LEAST, sum(file.stat().st_size for file in files) // _SHARE)
 
     def __getitem__(self, name: str) -> Tensor:
-        file, entry, stored = self._places[name]
-        if self._read > _WINDOW:
+        value = self._tensor(name)
+        size = value.numel() * value.element_size()
+        if self._read and self._read + size > self._most:
             self._opened = {key: each for key, each in self._opened.items() if not each.mapped}
             self._read = 0
+            value = self._tensor(name)
+        self._read += size
+        return value
+
+    def _tensor(self, name: str) -> Tensor:
+        """A tensor of which nothing has been read where its file is mapped."""
+        file, entry, stored = self._places[name]
         if (file, entry) not in self._opened:
             self._opened[file, entry] = _Opened(file, entry)
-        value = self._opened[file, entry].tensor(stored)
-        self._read += value.numel() * value.element_size()
-        return value
+        return self._opened[file, entry].tensor(stored)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
