@@ -60,6 +60,10 @@ SCRIPTS = {
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
+    "weights": Script(
+        "Filling a model from a weights file, beside bare reading, in time and memory",
+        toy=("--arch", "ViT-S-32-alt", "--turns", "1"),
+    ),
     "grounding": Script(
         "Reading videos, beside bare decoding and the bare forward pass",
         toy=("--model", "demo", "--minutes", "0.1", "--longer", "0.2", "--size", "320", "180", "--turns", "1"),

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ from geomclip.cli.options import (
     QUIET,
     REPORT,
     RUN,
+    SCALE,
     SEED,
     SPHERE,
     STORE,
@@ -206,7 +208,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
 
 
 @app.command(
-    params=[*MODEL, *DATA, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *DATA, *SCALE, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip extract --out store",
         "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
@@ -217,12 +219,15 @@ def extract(**options: Any) -> None:
     """Turn pairs into a store of embeddings; go on where a stopped run ended."""
     out: Path = options["out"]
     check_output_folder(out if out.is_dir() else out.parent)
+    scale = logit_scale(options)
     from geomclip.encoders import load_encoder
     from geomclip.encoders.extraction import calls as extracting
     from geomclip.pairs import Source, load_pairs
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
-    encoder = load_encoder(**picked(options, MODEL, SEED, CACHE))
+    encoder = load_encoder(**picked(options, MODEL, SEED, CACHE), logit_scale=scale)
+    if scale is not None:
+        encoder = replace(encoder, logit_scale=scale)
     with progress_bar(**picked(options, PROGRESS)) as progress:
         store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
     click.echo(store)

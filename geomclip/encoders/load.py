@@ -13,7 +13,7 @@ from geomclip.encoders import hub, names, saved, towers
 from geomclip.encoders.clip import PRECISIONS, Encoder, choose_precision
 from geomclip.encoders.configuration import CONTEXT_LENGTH
 from geomclip.encoders.recipes import Recipe, recipe_of
-from geomclip.encoders.weights.fitting import check_finite, compare, weights_sha256
+from geomclip.encoders.weights.fitting import check_finite, compare, put_scale, weights_sha256
 from geomclip.machine.devices import choose_device
 
 RANDOM_NOTE = "random weights (seed {}): the numbers say nothing about a trained model"
@@ -28,6 +28,7 @@ def load_encoder(
     device: str = "cpu",
     cache_dir: Path | None = None,
     seed: int = 0,
+    logit_scale: float | None = None,
 ) -> Encoder:
     """The encoder that a name means (README and `geomclip models` list the names), ready to use.
 
@@ -47,6 +48,8 @@ def load_encoder(
         Fetched weights go to `weights` in it. Left out: the hub's own cache.
     seed : int
         Of random weights; the global generator is not touched.
+    logit_scale : float, optional
+        1/temperature, for weights whose own is infinite, NaN or above 10,000; a usable one stays as it is.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def load_encoder(
     precision = choose_precision(precision, device)
     choice = names.resolve(model, pretrained, arch)
     recipe = recipe_of(choice, cache_dir)
-    filled = _filled(recipe, choice.model, seed)
+    filled = _filled(recipe, choice.model, seed, logit_scale)
     module = filled.module
     tokenizer = towers.tokenizer(
         recipe.model_cfg,
@@ -101,7 +104,7 @@ class Filled:
     shift: Tensor | None = None
 
 
-def _filled(recipe: Recipe, what: str, seed: int) -> Filled:
+def _filled(recipe: Recipe, what: str, seed: int, logit_scale: float | None) -> Filled:
     """Build, check and load; a checkpoint of ours is compared with its architecture before that is built."""
     if recipe.own is not None:
         saved.fits(recipe.own)
@@ -114,8 +117,11 @@ def _filled(recipe: Recipe, what: str, seed: int) -> Filled:
     else:
         notes = recipe.contents.notes + compare(recipe.contents, module, recipe.arch)
         towers.load_into(module, recipe.contents)
-        check_finite(module, str(recipe.contents.file))
-    return Filled(module, weights_sha256(module.state_dict()), notes)
+    where = what if recipe.contents is None else str(recipe.contents.file)
+    sha256 = weights_sha256(module.state_dict())  # of the weights as they are in the file
+    notes += put_scale(module, where, logit_scale)
+    check_finite(module, where)
+    return Filled(module, sha256, notes)
 
 
 def _placed(encoder: Encoder, precision: str, device: str) -> Encoder:

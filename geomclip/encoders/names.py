@@ -6,7 +6,7 @@ open_clip 3.3 builds another one under the plain name with no more than a warnin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geomclip.encoders import towers
@@ -14,7 +14,7 @@ from geomclip.encoders.configuration import CONFIG_FILE
 from geomclip.encoders.hf import adapters
 from geomclip.encoders.hf import config as hf_config
 from geomclip.encoders.hf import folder as hf_folder
-from geomclip.encoders.weights.contents import SUFFIXES
+from geomclip.encoders.weights.shards import is_weights, usual
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import near, option, typed
 
@@ -90,6 +90,7 @@ class Choice:
     file: Path | None = None  # a weights file of the caller's
     adapter: Path | None = None  # the folder of an adapter of PEFT
     base: str = ""  # what the adapter is merged into, where that is requested
+    searched: bool = False  # the file was chosen among those of its folder
     random: bool = False  # weights drawn from a seed
 
 
@@ -107,7 +108,7 @@ def resolve(model: str, pretrained: str | None = None, arch: str | None = None) 
     pretrained = (pretrained or "").strip()
     if not model:
         raise InputError("the model name is empty; geomclip models lists what can be named")
-    if arch and model == DEMO and _is_file_name(pretrained):
+    if arch and model == DEMO and is_weights(pretrained):
         model, pretrained = pretrained, ""  # a weights file with its architecture: the file is the model
     own = _own_place(model, pretrained, arch)
     if own is not None:
@@ -141,7 +142,7 @@ def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
         if not folder.is_dir():
             raise NotAvailableError(f"{model}: no such folder")
         return _from_path(folder, model, pretrained, arch, open_clip_layout=True)
-    if _is_file_name(model) or model.startswith((".", "/", "~")) or Path(model).is_absolute():
+    if is_weights(model) or model.startswith((".", "/", "~")) or Path(model).is_absolute():
         if not _is_there(model):
             raise NotAvailableError(f"{model!r}: no such file or folder")
         return _from_path(Path(model).expanduser(), model, pretrained, arch)
@@ -149,15 +150,16 @@ def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
 
 
 def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, open_clip_layout: bool = False) -> Choice:
+    searched = False
     if path.is_dir():
         if (path / CONFIG_FILE).is_file():
             _refuse_arch(arch, model)
             return _with_weights(Choice(model, "", folder=path), pretrained)
         if not open_clip_layout and (theirs := _of_transformers(path, model, pretrained, arch)):
             return theirs
-        best = [path / name for name in ("best.safetensors", "model.safetensors") if (path / name).is_file()]
-        if open_clip_layout or not best or (path / "tokenizer_config.json").is_file():
-            if (path / "checkpoints").is_dir() and not best:
+        best = path / "best.safetensors" if (path / "best.safetensors").is_file() else usual(path)
+        if open_clip_layout or best is None or (path / "tokenizer_config.json").is_file():
+            if (path / "checkpoints").is_dir() and best is None:
                 call = f"geomclip.finetune(out={str(path)!r}, resume=True)"
                 on = typed(f"geomclip finetune --out {path} --resume", call)
                 raise InputError(f"{path}: is a finetune run that has no weights yet: go on with {on}")
@@ -165,14 +167,14 @@ def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, ope
                 f"{path}: has no {CONFIG_FILE} and no {hf_config.FILE} of transformers, and is no finetune run "
                 "with best.safetensors or model.safetensors"
             )
-        path = best[0]
+        searched, path = True, best
     if adapters.is_adapter(path):
         return _of_adapter(path.parent, model, pretrained, arch)
     if pretrained and pretrained != RANDOM:
         raise InputError(f"{model!r} is a weights file itself: {option('pretrained', pretrained)} cannot be added")
     if pretrained == RANDOM:
         raise InputError(f"{model!r} is a weights file: for random weights name its architecture as the model")
-    return Choice(model, path.name, arch=_architecture(arch) if arch else "", file=path)
+    return Choice(model, path.name, arch=_architecture(arch) if arch else "", file=path, searched=searched)
 
 
 def _of_transformers(path: Path, model: str, pretrained: str, arch: str | None) -> Choice | None:
@@ -207,13 +209,19 @@ def _with_weights(choice: Choice, pretrained: str) -> Choice:
     if pretrained == RANDOM:
         return Choice(choice.model, RANDOM, choice.arch, folder=choice.folder, repo=choice.repo, random=True)
     path = Path(pretrained).expanduser()
-    if not (path.is_file() or _is_file_name(pretrained)):
+    searched = _is_there(pretrained) and path.is_dir()
+    if searched:
+        found = usual(path)
+        if found is None:
+            raise NotAvailableError(f"{pretrained}: has no weights under a usual name: name the file in it")
+        path = found
+    if not (path.is_file() or is_weights(pretrained)):
         raise InputError(
             f"{choice.model!r} has its own weights: {option('pretrained', pretrained)} is neither a file nor 'random'"
         )
     if not path.is_file():
         raise NotAvailableError(f"{pretrained}: no such file")
-    return Choice(choice.model, path.name, choice.arch, folder=choice.folder, repo=choice.repo, file=path)
+    return replace(choice, pretrained=path.name, file=path, searched=searched)
 
 
 def _known(model: str, pretrained: str) -> Choice | None:
@@ -226,7 +234,7 @@ def _known(model: str, pretrained: str) -> Choice | None:
     base, tag = base.strip(), tag.strip()
     if separator and not tag:
         raise InputError(f"{model!r} ends where a tag should follow; geomclip models lists them")
-    if tag and pretrained and tag != pretrained and pretrained != RANDOM and not _is_file_name(pretrained):
+    if tag and pretrained and tag != pretrained and pretrained != RANDOM and not is_weights(pretrained):
         raise InputError(f"two sets of weights: {tag!r} in {model!r} and {option('pretrained')} {pretrained!r}")
     pretrained = pretrained or tag
     openai, arch = _lower(OPENAI).get(base.lower()), _lower(towers.architectures()).get(base.lower())
@@ -240,7 +248,7 @@ def _known(model: str, pretrained: str) -> Choice | None:
         raise InputError(
             f"{plain} alone names no weights: add a tag: {_offers(plain)}, or {option('pretrained', RANDOM)}"
         )
-    if pretrained == RANDOM or _is_file_name(pretrained) or _is_there(pretrained):
+    if pretrained == RANDOM or is_weights(pretrained) or _is_there(pretrained):
         quick = openai is not None and "/" in base  # RN50 is open_clip's own name too
         return _with_weights(Choice(plain, "", plain + QUICK if quick else plain), pretrained)
     return _tagged(plain, pretrained)
@@ -304,10 +312,6 @@ def _offers(arch: str) -> str:
         return "none that open_clip knows"
     shown = ", ".join(f"{arch}:{tag}" for tag in its_tags[:6])
     return shown if len(its_tags) <= 6 else f"{shown} and {len(its_tags) - 6} more (geomclip models)"
-
-
-def _is_file_name(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
 
 
 def _is_there(name: str) -> bool:

@@ -16,8 +16,9 @@ from geomclip.encoders.hf.names import Row, rows_of
 from geomclip.encoders.outside import equal_architecture
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.saved import Own
-from geomclip.encoders.weights.contents import SUFFIXES, Contents, read_contents, read_raw
+from geomclip.encoders.weights.contents import Contents, read_contents, read_raw
 from geomclip.encoders.weights.fitting import candidates
+from geomclip.encoders.weights.shards import SUFFIXES, USUAL, usual
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import option
 
@@ -268,20 +269,14 @@ def _usual_preprocessing(arch: str) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _weights_in(folder: Path) -> Path:
-    preferred = [
-        *hub.WEIGHTS,
-        "open_clip_pytorch_model.safetensors",
-        "model.safetensors",
-        "pytorch_model.bin",
-    ]
-    for name in preferred:
-        if (folder / name).is_file():
-            return folder / name
+    preferred = usual(folder)
+    if preferred is not None:
+        return preferred
     found = sorted(f for f in folder.iterdir() if f.suffix in SUFFIXES)
     if len(found) != 1:
         seen = f"several weights files ({', '.join(f.name for f in found[:4])})" if found else "no weights file"
         raise NotAvailableError(
-            f"{folder}: has {seen}: name one of them {preferred[0]}, or give {option('pretrained', 'FILE')}"
+            f"{folder}: has {seen}: name one of them {USUAL[0]}, or give {option('pretrained', 'FILE')}"
         )
     return found[0]
 

@@ -30,6 +30,7 @@ def embed(
     device: str = "cpu",
     limit: int | None = None,
     seed: int = 0,
+    logit_scale: float | None = None,
     out: str | Path | None = None,
     image_column: str = Source.image_column,
     text_column: str = Source.text_column,
@@ -54,6 +55,8 @@ def embed(
         Left out: test if the set has one, else val.
     pretrained, arch, precision, device, seed
         Of the model, as `geomclip.encoders.load_encoder` takes them.
+    logit_scale : float, optional
+        In place of the model's own, also where that is infinite or NaN; the rows are the same.
     data_root, image_column, text_column, image_id_column, image_root
         Of the data, as `geomclip.pairs.Source` has them.
     cache_dir : path, optional
@@ -91,11 +94,14 @@ def embed(
             device=device,
             cache_dir=cache_dir,
             seed=seed,
+            logit_scale=logit_scale,
         )
     run = Extraction(model, data.limited(limit), batch_size=batch_size, cache=cache_dir, progress=progress)
     if out is None:
-        return load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
-    return load(run.into(Path(out).expanduser(), workers=workers))
+        found = load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
+    else:
+        found = load(run.into(Path(out).expanduser(), workers=workers))
+    return found if logit_scale is None else found.replace(logit_scale=logit_scale, logit_scale_source="asked")
 
 
 def extract(

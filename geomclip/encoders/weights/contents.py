@@ -12,14 +12,15 @@ from torch import Tensor
 
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.weights import pickles, prefixes, ways
+from geomclip.encoders.weights.shards import SUFFIXES, check_shard, is_index, is_weights, shard_files
 from geomclip.machine.errors import InputError, NotAvailableError
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save, new and old; pickle
-_WINDOW = 128 << 20
-"""Bytes of mapped files that stay in memory after they were read: the price of mapping anew is a few milliseconds."""
+_LEAST, _SHARE = 16 << 20, 16
+"""Of mapped files so many bytes stay in memory after they were read, or one part in so many; to map a file anew takes
+some milliseconds."""
 Shapes = dict[str, tuple[int, ...]]
 Place = tuple[Path, tuple[str, ...], str]
 """Where a tensor lies: in which file, in which entry of it, under which name."""
@@ -48,23 +49,31 @@ class Contents:
 
 
 class Tensors(Mapping[str, Tensor]):
-    """Tensors of files by name; a file is mapped anew every 128 MiB, so that pages that were used are let go."""
+    """Tensors of files by name; what was read is let go as one goes on, by mapping the files anew."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:
         self._places = places
         self._opened: dict[tuple[Path, tuple[str, ...]], _Opened] = {}
         self._read = 0
+        files = {file for file, _, _ in places.values()}
+        self._most = max(_LEAST, sum(file.stat().st_size for file in files) // _SHARE)
 
     def __getitem__(self, name: str) -> Tensor:
-        file, entry, stored = self._places[name]
-        if self._read > _WINDOW:
+        value = self._tensor(name)
+        size = value.numel() * value.element_size()
+        if self._read and self._read + size > self._most:
             self._opened = {key: each for key, each in self._opened.items() if not each.mapped}
             self._read = 0
+            value = self._tensor(name)
+        self._read += size
+        return value
+
+    def _tensor(self, name: str) -> Tensor:
+        """A tensor of which nothing has been read where its file is mapped."""
+        file, entry, stored = self._places[name]
         if (file, entry) not in self._opened:
             self._opened[file, entry] = _Opened(file, entry)
-        value = self._opened[file, entry].tensor(stored)
-        self._read += value.numel() * value.element_size()
-        return value
+        return self._opened[file, entry].tensor(stored)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -88,7 +97,7 @@ class _Opened:
 
 
 def read_contents(file: Path) -> Contents:
-    """Names, shapes and metadata of a weights file; nothing in it is run.
+    """Names, shapes and metadata of a weights file, or of the shards of an index; nothing in it is run.
 
     What stands before the model in all names (`module.`, `model.clip.`) is taken off; tensors of a wrapper beside the
     model are left out, and a pickle's state_dict is taken out of what a trainer saved. `notes` tell all of that.
@@ -102,12 +111,24 @@ def read_contents(file: Path) -> Contents:
     """
     if not file.is_file():
         raise NotAvailableError(f"{file}: no such file")
-    if file.suffix.lower() not in SUFFIXES:
+    if not is_weights(file.name):
         raise InputError(f"{file}: not a weights file: its name must end in one of {', '.join(SUFFIXES)}")
-    found = read_raw(file)
+    found = _read_index(file) if is_index(file) else read_raw(file)
     if not found.shapes:
         raise InputError(f"{file}: holds no tensors")
     return _bare(found)
+
+
+def _read_index(index: Path) -> Contents:
+    """The shards of an index as one; what they say of themselves is left out."""
+    shapes: Shapes = {}
+    places: dict[str, Place] = {}
+    for shard, names in shard_files(index).items():
+        found = read_raw(shard)
+        check_shard(index, shard, names, found.shapes)
+        shapes |= found.shapes
+        places |= found.places
+    return Contents(index, shapes, places=places)
 
 
 def read_raw(file: Path) -> Contents:
@@ -148,8 +169,8 @@ def _several(found: Contents, models: list[str]) -> str:
     """The refusal of a file that holds several models, with the line that saves one of them alone."""
     shown = " and ".join(repr(model) if model else "no prefix" for model in models[:3])
     more = f" and {len(models) - 3} more" if len(models) > 3 else ""
-    file, entry, _ = next(iter(found.places.values()))
-    line = ways.of_one_model(file, entry, models[-1])
+    files = list(dict.fromkeys(place[0] for place in found.places.values()))
+    line = ways.of_one_model(files, next(iter(found.places.values()))[1], models[-1])
     return (
         f"{found.file}: holds {len(models)} whole models, below {shown}{more}, and which is meant cannot be told: "
         f"save one alone, and name that file: {line}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,10 @@ from torch import Tensor
 from geomclip.encoders import towers
 from geomclip.encoders.weights.contents import Contents, Shapes
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 
 _NAMED = 5  # differences; the others are counted
+_LARGEST_SCALE = 1e4  # CLIP is trained with at most 100
 _OF_OPENAI = ("input_resolution", "context_length", "vocab_size")
 """Sizes of the model that OpenAI's files have among the weights."""
 
@@ -29,7 +32,9 @@ def compare(contents: Contents, module: torch.nn.Module, arch: str) -> tuple[str
         Naming up to five tensors that are missing, too many or of another shape, with the shapes, and how many more.
     """
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: shape for name, shape in contents.shapes.items() if name not in _OF_OPENAI or name in expected}
+    # constants that a model makes itself: OpenAI's files hold sizes, traced ones the mask, old ones of transformers ids
+    constants = {*_OF_OPENAI, *(name for name, _ in module.named_buffers())} - expected.keys()
+    found = {name: shape for name, shape in contents.shapes.items() if name not in constants}
     if any(name.startswith(towers.MOBILECLIP) for name in found):
         return ()  # Apple's own MobileCLIP files, which open_clip renames
     found = {new: found[old] for new, old in towers.layout(found, expected).items()}
@@ -124,6 +129,43 @@ def _expected(model_cfg: Mapping[str, Any]) -> tuple[object, ...] | None:
         model_cfg["embed_dim"],
         "multimodal_cfg" in model_cfg,
     )
+
+
+def put_scale(module: torch.nn.Module, where: str, wanted: float | None) -> tuple[str, ...]:
+    """See that the logit scale can be used, and put the wanted one in its place where it cannot; a note on that.
+
+    Models have it as a logarithm. Some converters wrote the factor itself, of which the exponential overflows.
+
+    Raises
+    ------
+    InputError
+        If it is infinite, NaN or above 10,000, and none is wanted in its place.
+    """
+    own: Tensor = module.logit_scale  # type: ignore[assignment]
+    held = float(own.detach().float().reshape(()))
+    scale = float(own.detach().float().exp().reshape(()))
+    if 0 < scale <= _LARGEST_SCALE:
+        return ()
+    if scale == scale and 1 < held <= _LARGEST_SCALE:
+        reason = f"exp({held:g}) {'overflows' if math.isinf(scale) else f'is {scale:.3g}'}"
+        reason += f": it holds {held:g}, not log {held:g}"
+        way, temperature = option("logit_scale", _plain(held)), _plain(1 / held, 4)
+    else:
+        reason, way, temperature = f"it holds {held:g}", option("logit_scale", 100), 0.01
+    if wanted is None:
+        raise InputError(
+            f"{where}: its logit_scale cannot be used: {reason}: {way} gets past it "
+            f"(of measure, compare, report, plan and extract; in finetune {option('temperature', temperature)})"
+        )
+    with torch.no_grad():
+        own.fill_(math.log(wanted))
+    return (f"the logit_scale of {where} cannot be used ({reason}): {wanted:g} is taken in its place",)
+
+
+def _plain(value: float, digits: int = 6) -> float:
+    """A number as a person writes it, whole ones without a point."""
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() else short
 
 
 def check_finite(module: torch.nn.Module, where: str) -> None:

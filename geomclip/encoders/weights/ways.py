@@ -31,13 +31,19 @@ def of_scripted(file: Path) -> str:
     )
 
 
-def of_one_model(file: Path, entry: Sequence[str], prefix: str) -> str:
-    """The line that saves one of several models in a file: what is below a prefix of its names."""
+def of_one_model(files: Sequence[Path], entry: Sequence[str], prefix: str) -> str:
+    """The line that saves one of several models in a file, or in shards: what is below a prefix of its names."""
     kept = f"{{k.removeprefix({_text(prefix)}): v for k, v in s.items() if k.startswith({_text(prefix)})}}"
-    if file.suffix.lower() == ".safetensors":
-        code = f"from safetensors.torch import load_file, save_file; s = load_file({_text(file)}); "
+    mapped = files[0].suffix.lower() == ".safetensors"
+    loaded = [
+        f"load_file({_text(file)})" if mapped else f"torch.load({_text(file)}, weights_only=False){_keys(entry)}"
+        for file in files
+    ]
+    state = loaded[0] if len(loaded) == 1 else f"{{{', '.join(f'**{each}' for each in loaded)}}}"
+    if mapped:
+        code = f"from safetensors.torch import load_file, save_file; s = {state}; "
         return python_line(f'{code}save_file({kept}, "{TENSORS}")')
-    code = f"import torch; s = torch.load({_text(file)}, weights_only=False){_keys(entry)}; "
+    code = f"import torch; s = {state}; "
     return python_line(f'{code}torch.save({kept}, "{PICKLE}")')
 
 
