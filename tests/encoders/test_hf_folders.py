@@ -307,3 +307,24 @@ def test_a_file_is_loaded_anew_when_what_lies_beside_it_changed(name, tmp_path, 
     after = remembered.remembered(file, cache_dir=tmp_path)
     assert not isinstance(after, remembered.RememberedEncoder)
     assert after.made_from()["fingerprint"] != before.made_from()["fingerprint"]
+
+
+def test_shards_of_transformers_are_read_by_their_index(tmp_path):
+    folder, model = hf_folder(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+    assert_same(load_encoder(str(folder)), model)
+    assert_same(load_encoder(str(folder / "model.safetensors.index.json")), model)
+    next(iter(sorted(folder.glob("model-*.safetensors")))).unlink()
+    assert "shards are not beside it: model-00001-of" in hf_refusal(folder, NotAvailableError)
+
+
+def test_a_scale_that_overflows_is_named_and_got_past(tmp_path):
+    folder, model = hf_folder(tmp_path / "model")
+    state = load_file(folder / "model.safetensors")
+    save_file({**state, "logit_scale": torch.tensor(100.0)}, folder / "model.safetensors")
+    assert "logit_scale" in hf_refusal(folder)
+    encoder = load_encoder(str(folder), logit_scale=100.0)
+    assert encoder.logit_scale == pytest.approx(100.0)
+    assert_same(encoder, model)

@@ -111,6 +111,9 @@ def server(tmp_path_factory) -> Iterator[Hub]:
     (folder / "org/transformers/config.json").write_text('{"model_type": "whisper"}')
     (folder / "org/bare").mkdir()
     hf_folder(folder / "org/clip")
+    _, model = hf_folder(folder / "org/shards")
+    (folder / "org/shards/model.safetensors").unlink()
+    model.save_pretrained(folder / "org/shards", max_shard_size="20KB")
     text = {"context_length": 12, "vocab_size": 9, "width": 16, "heads": 2, "hf_tokenizer_name": "org/coded"}
     tiny_model(folder / "org/names", text_cfg=text)
     (folder / "org/coded").mkdir()
@@ -177,6 +180,7 @@ def test_a_repository_of_transformers_alone_is_fetched_once(connected, tmp_path,
     assert there.weights_sha256 == here.weights_sha256
     assert there.preprocessing == here.preprocessing
     assert torch.equal(there.tokenize(["a b"])[0], here.tokenize(["a b"])[0])
+    assert load_encoder("hf-hub:org/shards", cache_dir=tmp_path).weights_sha256 == here.weights_sha256
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_encoder("hf-hub:org/clip", cache_dir=tmp_path).weights_sha256 == here.weights_sha256
 
