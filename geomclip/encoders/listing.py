@@ -23,7 +23,7 @@ FORMS = (
     ("openai/clip-vit-base-patch32", "and its kin: names known from transformers, open_clip's weights"),
     ("local-dir:FOLDER", "a folder with open_clip_config.json and weights"),
     ("RUN", "a run folder of geomclip finetune: its best weights; or RUN/model.safetensors: the last"),
-    ("FILE --arch ARCHITECTURE", "a .safetensors or .pt of open_clip's training"),
+    ("FILE --arch ARCHITECTURE", "weights, a trainer's checkpoint, an index of shards, or a folder with one of these"),
     ("ARCHITECTURE --pretrained random", "random weights, for tests"),
 )
 
