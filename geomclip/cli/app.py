@@ -12,7 +12,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -226,10 +225,9 @@ def extract(**options: Any) -> None:
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
     encoder = load_encoder(**picked(options, MODEL, SEED, CACHE), logit_scale=scale)
-    if scale is not None:
-        encoder = replace(encoder, logit_scale=scale)
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
+        how = picked(options, WORK, STORE, CACHE) | {"logit_scale": scale}
+        store = extracting.extract(encoder, pairs, out, progress=progress, **how)
     click.echo(store)
 
 

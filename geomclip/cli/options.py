@@ -58,7 +58,7 @@ def measured(option: click.Option) -> click.Option:
 
 
 PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; of an adapter its base; random: untrained.")
-ARCH = text("--arch", "NAME", "open_clip architecture of a checkpoint file given as --model.")
+ARCH = text("--arch", "NAME", "open_clip architecture of a weights file, index or folder as --model.")
 WEIGHTS = [
     PRETRAINED,
     ARCH,

@@ -24,7 +24,7 @@ FORMS = (
     ("local-dir:FOLDER", "a folder with open_clip_config.json and weights"),
     ("FOLDER", "of transformers (CLIPModel, SiglipModel), or an adapter of PEFT with its base as --pretrained"),
     ("RUN", "a run folder of geomclip finetune: its best weights; or RUN/model.safetensors: the last"),
-    ("FILE --arch ARCHITECTURE", "a .safetensors or .pt of open_clip's training"),
+    ("FILE --arch ARCHITECTURE", "weights, a trainer's checkpoint, an index of shards, or a folder with one of these"),
     ("ARCHITECTURE --pretrained random", "random weights, for tests"),
 )
 

@@ -113,6 +113,7 @@ def extract(
     workers: int | None = None,
     shard_rows: int = SHARD_ROWS,
     raw: bool = False,
+    logit_scale: float | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Path:
@@ -136,6 +137,8 @@ def extract(
         Images a shard; a killed run loses those of the shard that it was making, and the few begun after it.
     raw : bool
         Keep the lengths of the rows.
+    logit_scale : float, optional
+        What the store says in place of the model's own.
     cache_dir : path, optional
         Where digests of the images are kept; see `geomclip.machine.files.cache_dir`.
     progress : Progress, optional
@@ -156,6 +159,7 @@ def extract(
         If the disk is full. What is finished stays, and the same call goes on from there.
     """
     how: dict[str, Any] = {"batch_size": batch_size, "shard_rows": shard_rows, "raw": raw, "cache": cache_dir}
+    how["logit_scale"] = logit_scale
     run = Extraction(encoder, pairs, **how, progress=progress)
     return run.into(Path(out).expanduser(), workers=workers)
 

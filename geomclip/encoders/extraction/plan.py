@@ -67,6 +67,7 @@ class Extraction:
         batch_size: int = BATCH_SIZE,
         shard_rows: int = SHARD_ROWS,
         raw: bool = False,
+        logit_scale: float | None = None,
         cache: Path | None = None,
         progress: Progress = SILENT,
     ) -> None:
@@ -76,6 +77,7 @@ class Extraction:
             sizes = f"{option('batch_size')} and {option('shard_rows')}"
             raise InputError(f"{sizes} must be at least 1, got {batch_size} and {shard_rows}")
         self.encoder, self.pairs, self.raw, self.shard_rows = encoder, pairs, raw, shard_rows
+        self.logit_scale = logit_scale
         self.batch = min(batch_size, shard_rows, len(pairs))
         self.progress = progress
         self.digests = Digests([pair.image for pair in pairs.pairs], cache_dir(cache), progress=progress)
@@ -129,9 +131,9 @@ class Extraction:
             "dtype": "float32",
             "normalised": not self.raw,
             "dim": self.encoder.dim,
-            "logit_scale": self.encoder.logit_scale,
+            "logit_scale": self.encoder.logit_scale if self.logit_scale is None else self.logit_scale,
             "logit_bias": self.encoder.logit_bias,
-            "logit_scale_source": "model",
+            "logit_scale_source": "model" if self.logit_scale is None else "asked",
             "made_from": {**data, **encoder, "notes": [*pairs.notes, *encoder.get("notes", ())]},
         }
         return dict(json.loads(json.dumps(head)))
