@@ -60,6 +60,10 @@ SCRIPTS = {
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
+    "weights": Script(
+        "Filling a model from a weights file, beside bare reading, in time and memory",
+        toy=("--arch", "ViT-S-32-alt", "--turns", "1"),
+    ),
     "grounding": Script(
         "Reading videos, beside bare decoding and the bare forward pass",
         toy=("--model", "demo", "--minutes", "0.1", "--longer", "0.2", "--size", "320", "180", "--turns", "1"),
@@ -82,6 +86,10 @@ SCRIPTS = {
     "grounding_step": Script(
         "What terms add to a step of grounding",
         toy=("--dim", "16", "--width", "4", "--batch-size", "2", "--clips", "6", "--turns", "1"),
+    ),
+    "conversion": Script(
+        "Taking a folder of transformers, beside reading its tensors",
+        toy=("--layers", "2", "--width", "256", "--turns", "1"),
     ),
     "startup": Script("What a command costs before it works", toy=("--images", "40", "--no-model", "--turns", "1")),
     "page": Script(

@@ -61,6 +61,7 @@ from geomclip.cli.options import (
     REPORT,
     REPRODUCE,
     RUN,
+    SCALE,
     SEED,
     SPHERE,
     STORE,
@@ -215,7 +216,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
 
 
 @app.command(
-    params=[*MODEL, *OWN, *DATA, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *SCALE, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
     epilog=examples(
         "geomclip extract --out store",
         "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
@@ -227,14 +228,16 @@ def extract(context: click.Context, /, **options: Any) -> None:
     """Turn pairs into a store of embeddings; go on where a stopped run ended."""
     out: Path = options["out"]
     check_output_folder(out if out.is_dir() else out.parent)
+    scale = logit_scale(options)
     from geomclip.encoders.custom import any_encoder
     from geomclip.encoders.extraction import calls as extracting
     from geomclip.pairs import Source, load_pairs
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
-    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE)))
+    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE)), logit_scale=scale)
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        store = extracting.extract(encoder, pairs, out, progress=progress, **picked(options, WORK, STORE, CACHE))
+        how = picked(options, WORK, STORE, CACHE) | {"logit_scale": scale}
+        store = extracting.extract(encoder, pairs, out, progress=progress, **how)
     say(store)
 
 

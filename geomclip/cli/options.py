@@ -57,8 +57,8 @@ def measured(option: click.Option) -> click.Option:
     return option
 
 
-PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; random: untrained, for tests.")
-ARCH = text("--arch", "NAME", "open_clip architecture of a checkpoint file given as --model.")
+PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; of an adapter its base; random: untrained.")
+ARCH = text("--arch", "NAME", "open_clip architecture of a weights file, index or folder as --model.")
 PRECISION = choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32")
 DEVICE = text("--device", "NAME", "cpu, cuda, cuda:N, or auto: the GPU if there is one.", "cpu")
 WEIGHTS = [PRETRAINED, ARCH, PRECISION, DEVICE]
@@ -249,7 +249,12 @@ STORE = [
 ]
 EXTRACT = [path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True), *STORE]
 EXPORT = [
-    click.Option(["--to"], type=click.Choice(["openclip", "hf"]), required=True, help="hf: transformers' CLIPModel."),
+    click.Option(
+        ["--to"],
+        type=click.Choice(["openclip", "hf"]),
+        required=True,
+        help="hf: transformers' CLIPModel or SiglipModel.",
+    ),
     path("--out", "FOLDER", "A new or empty folder.", required=True),
     text("--arch", "NAME", "open_clip architecture of a file that does not say its own."),
 ]

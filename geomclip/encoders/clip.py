@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from geomclip.encoders import towers
+from geomclip.encoders.hf.tokens import sha256 as tokenizer_sha256
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.words import option
 
@@ -165,7 +166,7 @@ class Encoder:
         return {**{key: value for key, value in made.items() if key != "settings"}, "base": brief}
 
     def fingerprint(self) -> str:
-        """sha256 of all that decides the rows: weights, configuration, preprocessing, shift, precision, device.
+        """sha256 of all that decides rows: weights, configuration, preprocessing, tokenizer, shift, precision, device.
 
         Two encoders with the same weights and another activation or image size have other fingerprints.
         """
@@ -178,6 +179,8 @@ class Encoder:
         ]
         if self.shift is not None:  # only then: the fingerprints of all other encoders are what they were
             decides.append(shift_sha256(self.shift))
+        if self.tokenizer_source:
+            decides.append(tokenizer_sha256(Path(self.tokenizer_source)))
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=dict).encode()).hexdigest()
 
 

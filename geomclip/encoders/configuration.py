@@ -14,6 +14,7 @@ from geomclip.machine.errors import InputError
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
+TIMM_ARGUMENTS = "timm_model_args"  # in vision_cfg, ours: the sizes of a tower of timm, where open_clip has only names
 MAX_SIDE = 8192  # pixels that a checkpoint may ask for, a side
 _LEADS_ASIDE = {"tokenizer_type", "subfolder", "revision", "code_revision", "gguf_file"}  # in settings of a tokenizer
 
@@ -56,7 +57,23 @@ def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: its 'tokenizer_kwargs' ask to run code (trust_remote_code): refused")
     if aside := sorted(_LEADS_ASIDE & settings.keys()):
         raise InputError(f"{where}: its 'tokenizer_kwargs' lead to other files than are checked ({aside[0]}): refused")
+    _check_timm_arguments(model_cfg["vision_cfg"].get(TIMM_ARGUMENTS, {}), where)
     return dict(model_cfg)
+
+
+def _check_timm_arguments(arguments: Any, where: str) -> None:
+    counts = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
+    sound: dict[str, Callable[[Any], bool]] = {
+        **{key: lambda v: type(v) is int and 0 < v <= 1_000_000 for key in counts},
+        "mlp_ratio": lambda v: type(v) in (int, float) and 0 < v <= 1_000_000,
+        "act_layer": lambda v: v in ("gelu", "gelu_tanh"),
+        "norm_eps": lambda v: type(v) in (int, float) and 0 < v < 1,
+    }
+    if not isinstance(arguments, dict) or (arguments and arguments.keys() != sound.keys()):
+        raise InputError(f"{where}: its {TIMM_ARGUMENTS!r} are not {', '.join(sound)}")
+    for key, value in arguments.items():
+        if not sound[key](value):
+            raise InputError(f"{where}: its {TIMM_ARGUMENTS!r} have no sound {key!r}: {value!r:.60}")
 
 
 def checked_preprocessing(settings: Any, where: str) -> dict[str, Any]:
@@ -92,7 +109,9 @@ def complete(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """
     from open_clip import CLIPTextCfg, CLIPVisionCfg
 
-    vision = asdict(CLIPVisionCfg(**model_cfg["vision_cfg"]))
+    own = dict(model_cfg["vision_cfg"])
+    arguments = own.pop(TIMM_ARGUMENTS, None)
+    vision = asdict(CLIPVisionCfg(**own)) | ({TIMM_ARGUMENTS: arguments} if arguments else {})
     text = asdict(CLIPTextCfg(**model_cfg["text_cfg"]))
     for key in ("timm_model_pretrained", "patch_dropout", "timm_drop", "timm_drop_path"):
         del vision[key]

@@ -10,7 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder
-from geomclip.encoders.configuration import CONFIG_FILE, complete
+from geomclip.encoders.configuration import CONFIG_FILE, TIMM_ARGUMENTS, complete
+from geomclip.encoders.hf.images import RESAMPLE
+from geomclip.encoders.hf.names import Renamed, rows_of
+from geomclip.encoders.hf.tokens import END, START, VOCABULARY, openai_merges, openai_words
 from geomclip.encoders.saved import SHIFT, metadata_of, write_safetensors
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_folder, atomic_json, atomic_write
@@ -18,9 +21,7 @@ from geomclip.machine.words import option
 
 FORMATS = ("openclip", "hf")
 OPEN_CLIP_WEIGHTS, OWN_WEIGHTS = "open_clip_model.safetensors", "model.safetensors"
-START, END = "<|startoftext|>", "<|endoftext|>"
-VOCABULARY = 49408  # of OpenAI's tokenizer; its last two entries are START and END
-_RESAMPLE = {"bilinear": 2, "bicubic": 3, "random": 3}  # PIL's numbers; open_clip draws none at inference
+_RESAMPLE = {**{name: number for number, name in RESAMPLE.items()}, "random": 3}  # open_clip draws none at inference
 
 
 def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cache_dir: Path | None = None) -> str:
@@ -33,8 +34,9 @@ def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cac
     to : str
         "openclip": a folder for `open_clip.create_model_and_transforms("local-dir:OUT")`, of any model.
         "hf": a folder for `transformers.CLIPModel.from_pretrained(OUT)`, of the towers that class has (OpenAI's
-        ViT). Same encodings of the same pixels and tokens, up to rounding; texts are cleaned in transformers'
-        own way, and images resized so unless its PIL backend is used.
+        ViT), or of `SiglipModel` for a model that was read from one. Same encodings of the same pixels and tokens,
+        up to rounding; texts are cleaned in transformers' own way, and images
+        resized so unless its PIL backend is used.
     out : path
         A new or empty folder; it is written whole or not at all.
     arch, cache_dir
@@ -60,11 +62,21 @@ def export(model: str, to: str, out: str | Path, *, arch: str | None = None, cac
     write(encoder, out)
     if to == "openclip":
         return f"open_clip.create_model_and_transforms({f'local-dir:{out}'!r})"
-    return f"transformers.CLIPModel.from_pretrained({str(out)!r})"
+    return f"transformers.{_class_of(encoder)}.from_pretrained({str(out)!r})"
+
+
+def _class_of(encoder: Encoder) -> str:
+    """The class of transformers: SigLIP models that came from there go back there."""
+    return "SiglipModel" if TIMM_ARGUMENTS in encoder.model_cfg["vision_cfg"] else "CLIPModel"
 
 
 def _write_openclip(encoder: Encoder, out: Path) -> None:
     """The layout that open_clip reads from a folder and from the hub."""
+    if TIMM_ARGUMENTS in encoder.model_cfg["vision_cfg"]:
+        raise InputError(
+            f"{encoder.model}: has an image tower of SigLIP as transformers builds it, to which open_clip has no name: "
+            f"use {option('to', 'hf')}"
+        )
     with atomic_folder(out) as folder:
         config = {"model_cfg": dict(encoder.model_cfg), "preprocess_cfg": dict(encoder.preprocessing)}
         atomic_json(folder / CONFIG_FILE, config)
@@ -74,20 +86,26 @@ def _write_openclip(encoder: Encoder, out: Path) -> None:
 
 
 def _write_hf(encoder: Encoder, out: Path) -> None:
-    config = hf_config(encoder)
+    config = siglip_config(encoder) if _class_of(encoder) == "SiglipModel" else hf_config(encoder)
     processor = hf_processor(encoder)
-    vocabulary, merges = _vocabulary(encoder)
     with atomic_folder(out) as folder:
         atomic_json(folder / "config.json", config)
         # transformers refuses a file that does not name its framework
         _write_weights(folder / "model.safetensors", hf_state(encoder), {"format": "pt", **metadata_of(encoder)})
         atomic_json(folder / "preprocessor_config.json", processor)
-        atomic_json(folder / "vocab.json", vocabulary, indent=None)
-        atomic_bytes(folder / "merges.txt", ("#version: 0.2\n" + "\n".join(merges) + "\n").encode())
-        special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
-        atomic_json(folder / "special_tokens_map.json", special)
-        length = {"model_max_length": encoder.context_length, "do_lower_case": True, "add_prefix_space": False}
-        atomic_json(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", **special, **length})
+        if encoder.model_cfg["text_cfg"].get("hf_tokenizer_name"):
+            encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]  # open_clip's HFTokenizer
+        else:
+            _write_openai_tokenizer(folder, encoder.context_length)
+
+
+def _write_openai_tokenizer(folder: Path, length: int) -> None:
+    atomic_json(folder / "vocab.json", openai_words(), indent=None)
+    atomic_bytes(folder / "merges.txt", ("#version: 0.2\n" + "\n".join(openai_merges()) + "\n").encode())
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    atomic_json(folder / "special_tokens_map.json", special)
+    limits = {"model_max_length": length, "do_lower_case": True, "add_prefix_space": False}
+    atomic_json(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", **special, **limits})
 
 
 def file_on_the_hub(encoder: Encoder) -> str:
@@ -161,6 +179,49 @@ def hf_config(encoder: Encoder) -> dict[str, Any]:
     }
 
 
+def siglip_config(encoder: Encoder) -> dict[str, Any]:
+    """The `config.json` of transformers' SiglipModel for an encoder that was read from one."""
+    text = complete(encoder.model_cfg)["text_cfg"]
+    arguments = encoder.model_cfg["vision_cfg"][TIMM_ARGUMENTS]
+
+    def tower(width: int, ratio: float, layers: int, heads: int, eps: float, tanh: bool) -> dict[str, Any]:
+        return {
+            "hidden_size": width,
+            "intermediate_size": int(width * ratio),
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "layer_norm_eps": eps,
+            "hidden_act": "gelu_pytorch_tanh" if tanh else "gelu",
+        }
+
+    eps = (text["norm_kwargs"] or {}).get("eps", 1e-5)
+    return {
+        "architectures": ["SiglipModel"],
+        "model_type": "siglip",
+        "torch_dtype": "float32",
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            **tower(
+                arguments["embed_dim"],
+                arguments["mlp_ratio"],
+                arguments["depth"],
+                arguments["num_heads"],
+                arguments["norm_eps"],
+                arguments["act_layer"] == "gelu_tanh",
+            ),
+            "image_size": arguments["img_size"],
+            "patch_size": arguments["patch_size"],
+        },
+        "text_config": {
+            "model_type": "siglip_text_model",
+            **tower(text["width"], text["mlp_ratio"], text["layers"], text["heads"], eps, bool(text["act_kwargs"])),
+            "max_position_embeddings": text["context_length"],
+            "vocab_size": text["vocab_size"],
+            "projection_size": encoder.dim,
+        },
+    }
+
+
 def _refuse_what_clip_model_lacks(encoder: Encoder, settings: Mapping[str, Any]) -> None:
     """Every setting must be one that CLIPModel has too, or have the value that CLIPModel is built for."""
     vision, text = settings["vision_cfg"], settings["text_cfg"]
@@ -201,7 +262,7 @@ def _refuse_what_clip_model_lacks(encoder: Encoder, settings: Mapping[str, Any])
 
 
 def hf_processor(encoder: Encoder) -> dict[str, Any]:
-    """The `preprocessor_config.json` of transformers' CLIPImageProcessor for this encoder's preprocessing."""
+    """The `preprocessor_config.json` of transformers for this encoder's preprocessing."""
     own = encoder.preprocessing
     side = own["size"][0]
     if own["resize_mode"] == "longest":
@@ -212,7 +273,7 @@ def hf_processor(encoder: Encoder) -> dict[str, Any]:
     square = {"height": side, "width": side}
     crop = own["resize_mode"] == "shortest"
     return {
-        "image_processor_type": "CLIPImageProcessor",
+        "image_processor_type": f"{_class_of(encoder).removesuffix('Model')}ImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
         "size": {"shortest_edge": side} if crop else square,
@@ -227,57 +288,7 @@ def hf_processor(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def hf_state(encoder: Encoder) -> dict[str, Tensor]:
-    """The weights under the names and in the shapes of transformers' CLIPModel."""
-    state = {name.removeprefix("text."): value for name, value in encoder.module.state_dict().items()}
-    renamed = {
-        "logit_scale": state["logit_scale"].reshape(()),
-        "visual_projection.weight": state["visual.proj"].T,
-        "text_projection.weight": state["text_projection"].T,
-        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
-        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
-        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
-        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
-        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
-    }
-    norms = {
-        "visual.ln_pre": "vision_model.pre_layrnorm",  # transformers' spelling
-        "visual.ln_post": "vision_model.post_layernorm",
-        "ln_final": "text_model.final_layer_norm",
-    }
-    for ours, theirs in norms.items():
-        for part in ("weight", "bias"):
-            renamed[f"{theirs}.{part}"] = state[f"{ours}.{part}"]
-    for ours, theirs in (("visual.transformer", "vision_model"), ("transformer", "text_model")):
-        for name, value in state.items():
-            if name.startswith(f"{ours}.resblocks."):
-                layer, _, part = name.removeprefix(f"{ours}.resblocks.").partition(".")
-                for new, tensor in _block(part, value).items():
-                    renamed[f"{theirs}.encoder.layers.{layer}.{new}"] = tensor
-    return renamed
-
-
-def _block(part: str, value: Tensor) -> dict[str, Tensor]:
-    """One tensor of a block: renamed, or, of the joint input projection of attention, cut in three."""
-    if part.startswith("attn.in_proj_"):
-        kind = part.removeprefix("attn.in_proj_")
-        return {f"self_attn.{name}_proj.{kind}": cut for name, cut in zip("qkv", value.chunk(3), strict=True)}
-    names = {
-        "attn.out_proj": "self_attn.out_proj",
-        "ln_1": "layer_norm1",
-        "ln_2": "layer_norm2",
-        "mlp.c_fc": "mlp.fc1",
-        "mlp.c_proj": "mlp.fc2",
-    }
-    module, _, kind = part.rpartition(".")
-    return {f"{names[module]}.{kind}": value}
-
-
-def _vocabulary(encoder: Encoder) -> tuple[dict[str, int], list[str]]:
-    """OpenAI's byte pairs from open_clip's tokenizer, the two special tokens under the names transformers uses."""
-    tokenizer: Any = encoder.tokenizer
-    words: dict[str, int] = tokenizer.encoder
-    special = {VOCABULARY - 2: START, VOCABULARY - 1: END}
-    vocabulary: dict[str, int] = {special.get(number, word): number for word, number in words.items()}
-    ranks: dict[tuple[str, str], int] = tokenizer.bpe_ranks
-    return vocabulary, [" ".join(pair) for pair in sorted(ranks, key=lambda pair: ranks[pair])]
+def hf_state(encoder: Encoder) -> Mapping[str, Tensor]:
+    """The weights under the names and in the shapes of transformers, each made when it is taken."""
+    state = encoder.module.state_dict()
+    return Renamed(state, rows_of(state), to="transformers")

@@ -39,11 +39,6 @@ def refuse(file: Path) -> None:
                 )
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The settings in a JSON file; InputError if they ask for code of their own anywhere, or are no JSON object."""
-    return _read(file, file.read_bytes())
-
-
 def checked_tower(file: Path) -> bytes:
     """The bytes of the config.json of a text tower, which build it without any other file.
 
@@ -64,6 +59,20 @@ def checked_tower(file: Path) -> bytes:
             f"{file}: open_clip builds no text tower of the kind {str(kind)[:60]!r}: {', '.join(arch_dict)}"
         )
     return content
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The JSON object of a configuration that asks for no code of its own.
+
+    Raises
+    ------
+    InputError
+        If it asks for code anywhere, cannot be read, or is no JSON object.
+    """
+    try:
+        return _read(file, file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
 
 
 def _read(file: Path, content: bytes) -> dict[str, Any]:

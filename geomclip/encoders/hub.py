@@ -16,7 +16,7 @@ from geomclip.machine.words import option
 
 ANSWER_SECONDS = 8  # for the first request; a hub that is slower than this is as good as absent
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-CONFIG = (CONFIG_FILE,)
+CONFIG = (CONFIG_FILE, "config.json")  # in the layout of open_clip, or else in that of transformers
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
@@ -77,8 +77,8 @@ def get(repo: str, names: Sequence[str], *, cache_dir: Path | None, what: str) -
         except Exception as error:  # httpx, requests (older hubs), OSError and the hub's own: all mean "not had"
             raise _unavailable(repo, name, address, cache_dir, what, error) from error
     raise InputError(
-        f"{what}: the repository {repo} has no {' or '.join(names)}: it is not in open_clip's layout "
-        "(geomclip models lists what can be named)"
+        f"{what}: the repository {repo} has no {' or '.join(names)}: it is neither in the layout of "
+        "open_clip nor in that of transformers (geomclip models lists what can be named)"
     )
 
 

@@ -19,11 +19,12 @@ class ModelInfo:
 
 
 FORMS = (
-    ("hf-hub:ORGANISATION/NAME", "a hub repository in open_clip's layout"),
+    ("hf-hub:ORGANISATION/NAME", "a hub repository in the layout of open_clip or transformers"),
     ("openai/clip-vit-base-patch32", "and its kin: names known from transformers, open_clip's weights"),
     ("local-dir:FOLDER", "a folder with open_clip_config.json and weights"),
+    ("FOLDER", "of transformers (CLIPModel, SiglipModel), or an adapter of PEFT with its base as --pretrained"),
     ("RUN", "a run folder of geomclip finetune: its best weights; or RUN/model.safetensors: the last"),
-    ("FILE --arch ARCHITECTURE", "a .safetensors or .pt of open_clip's training"),
+    ("FILE --arch ARCHITECTURE", "weights, a trainer's checkpoint, an index of shards, or a folder with one of these"),
     ("ARCHITECTURE --pretrained random", "random weights, for tests"),
 )
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.encoders import checkpoint, hub, names, saved, towers
+from geomclip.encoders import hub, names, saved, towers
 from geomclip.encoders.clip import PRECISIONS, Encoder, choose_precision
 from geomclip.encoders.configuration import CONTEXT_LENGTH
 from geomclip.encoders.recipes import Recipe, recipe_of
+from geomclip.encoders.weights.fitting import check_finite, compare, put_scale, weights_sha256
 from geomclip.machine.devices import choose_device
 
 RANDOM_NOTE = "random weights (seed {}): the numbers say nothing about a trained model"
@@ -27,6 +28,7 @@ def load_encoder(
     device: str = "cpu",
     cache_dir: Path | None = None,
     seed: int = 0,
+    logit_scale: float | None = None,
 ) -> Encoder:
     """The encoder that a name means (README and `geomclip models` list the names), ready to use.
 
@@ -35,7 +37,7 @@ def load_encoder(
     model : str
         A name, a folder or a weights file.
     pretrained : str, optional
-        One of open_clip's tags, a weights file, or "random" for weights drawn from `seed`.
+        One of open_clip's tags, a weights file, "random" for weights drawn from `seed`, or the base of an adapter.
     arch : str, optional
         The open_clip configuration of a weights file that does not say its own.
     precision : str
@@ -46,6 +48,8 @@ def load_encoder(
         Fetched weights go to `weights` in it. Left out: the hub's own cache.
     seed : int
         Of random weights; the global generator is not touched.
+    logit_scale : float, optional
+        1/temperature, for weights whose own is infinite, NaN or above 10,000; a usable one stays as it is.
 
     Raises
     ------
@@ -58,7 +62,7 @@ def load_encoder(
     precision = choose_precision(precision, device)
     choice = names.resolve(model, pretrained, arch)
     recipe = recipe_of(choice, cache_dir)
-    filled = _filled(recipe, choice.model, seed)
+    filled = _filled(recipe, choice.model, seed, logit_scale)
     module = filled.module
     tokenizer = towers.tokenizer(
         recipe.model_cfg,
@@ -100,7 +104,7 @@ class Filled:
     shift: Tensor | None = None
 
 
-def _filled(recipe: Recipe, what: str, seed: int) -> Filled:
+def _filled(recipe: Recipe, what: str, seed: int, logit_scale: float | None) -> Filled:
     """Build, check and load; a checkpoint of ours is compared with its architecture before that is built."""
     if recipe.own is not None:
         saved.fits(recipe.own)
@@ -111,10 +115,13 @@ def _filled(recipe: Recipe, what: str, seed: int) -> Filled:
     if recipe.contents is None:
         notes: tuple[str, ...] = (RANDOM_NOTE.format(seed),)
     else:
-        notes = checkpoint.compare(recipe.contents, module, recipe.arch)
-        towers.load_into(module, recipe.contents.file)
-        checkpoint.check_finite(module, str(recipe.contents.file))
-    return Filled(module, checkpoint.weights_sha256(module.state_dict()), notes)
+        notes = recipe.contents.notes + compare(recipe.contents, module, recipe.arch)
+        towers.load_into(module, recipe.contents)
+    where = what if recipe.contents is None else str(recipe.contents.file)
+    sha256 = weights_sha256(module.state_dict())  # of the weights as they are in the file
+    notes += put_scale(module, where, logit_scale)
+    check_finite(module, where)
+    return Filled(module, sha256, notes)
 
 
 def _placed(encoder: Encoder, precision: str, device: str) -> Encoder:

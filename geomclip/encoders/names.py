@@ -6,12 +6,15 @@ open_clip 3.3 builds another one under the plain name with no more than a warnin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geomclip.encoders import towers
-from geomclip.encoders.checkpoint import SUFFIXES
 from geomclip.encoders.configuration import CONFIG_FILE
+from geomclip.encoders.hf import adapters
+from geomclip.encoders.hf import config as hf_config
+from geomclip.encoders.hf import folder as hf_folder
+from geomclip.encoders.weights.shards import is_weights, usual
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import near, option, typed
 
@@ -82,9 +85,12 @@ class Choice:
     pretrained: str  # what results call its weights
     arch: str = ""  # an open_clip configuration
     tag: str = ""  # one of open_clip's pretrained tags of `arch`
-    folder: Path | None = None  # in open_clip's local-dir layout
-    repo: str = ""  # on the hub, in open_clip's layout
+    folder: Path | None = None  # in open_clip's local-dir layout, or in that of transformers
+    repo: str = ""  # on the hub, in one of these layouts
     file: Path | None = None  # a weights file of the caller's
+    adapter: Path | None = None  # the folder of an adapter of PEFT
+    base: str = ""  # what the adapter is merged into, where that is requested
+    searched: bool = False  # the file was chosen among those of its folder
     random: bool = False  # weights drawn from a seed
 
 
@@ -102,7 +108,7 @@ def resolve(model: str, pretrained: str | None = None, arch: str | None = None) 
     pretrained = (pretrained or "").strip()
     if not model:
         raise InputError("the model name is empty; geomclip models lists what can be named")
-    if arch and model == DEMO and _is_file_name(pretrained):
+    if arch and model == DEMO and is_weights(pretrained):
         model, pretrained = pretrained, ""  # a weights file with its architecture: the file is the model
     if model.startswith(("encoder:", "st:")):
         raise InputError(f"{model!r} is no model of open_clip's kind: it can be measured, not trained or exported")
@@ -138,7 +144,7 @@ def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
         if not folder.is_dir():
             raise NotAvailableError(f"{model}: no such folder")
         return _from_path(folder, model, pretrained, arch, open_clip_layout=True)
-    if _is_file_name(model) or model.startswith((".", "/", "~")) or Path(model).is_absolute():
+    if is_weights(model) or model.startswith((".", "/", "~")) or Path(model).is_absolute():
         if not _is_there(model):
             raise NotAvailableError(f"{model!r}: no such file or folder")
         return _from_path(Path(model).expanduser(), model, pretrained, arch)
@@ -146,26 +152,56 @@ def _own_place(model: str, pretrained: str, arch: str | None) -> Choice | None:
 
 
 def _from_path(path: Path, model: str, pretrained: str, arch: str | None, *, open_clip_layout: bool = False) -> Choice:
+    searched = False
     if path.is_dir():
         if (path / CONFIG_FILE).is_file():
             _refuse_arch(arch, model)
             return _with_weights(Choice(model, "", folder=path), pretrained)
-        best = [path / name for name in ("best.safetensors", "model.safetensors") if (path / name).is_file()]
-        if open_clip_layout or not best or (path / "tokenizer_config.json").is_file():
-            if (path / "checkpoints").is_dir() and not best:
+        if not open_clip_layout and (theirs := _of_transformers(path, model, pretrained, arch)):
+            return theirs
+        best = path / "best.safetensors" if (path / "best.safetensors").is_file() else usual(path)
+        if open_clip_layout or best is None or (path / "tokenizer_config.json").is_file():
+            if (path / "checkpoints").is_dir() and best is None:
                 call = f"geomclip.finetune(out={str(path)!r}, resume=True)"
                 on = typed(f"geomclip finetune --out {path} --resume", call)
                 raise InputError(f"{path}: is a finetune run that has no weights yet: go on with {on}")
-            hint = " (a folder of transformers is not one)" if (path / "config.json").is_file() else ""
             raise InputError(
-                f"{path}: has no {CONFIG_FILE}{hint}, and is no finetune run with best.safetensors or model.safetensors"
+                f"{path}: has no {CONFIG_FILE} and no {hf_config.FILE} of transformers, and is no finetune run "
+                "with best.safetensors or model.safetensors"
             )
-        path = best[0]
+        searched, path = True, best
+    if adapters.is_adapter(path):
+        return _of_adapter(path.parent, model, pretrained, arch)
     if pretrained and pretrained != RANDOM:
         raise InputError(f"{model!r} is a weights file itself: {option('pretrained', pretrained)} cannot be added")
     if pretrained == RANDOM:
         raise InputError(f"{model!r} is a weights file: for random weights name its architecture as the model")
-    return Choice(model, path.name, arch=_architecture(arch) if arch else "", file=path)
+    return Choice(model, path.name, arch=_architecture(arch) if arch else "", file=path, searched=searched)
+
+
+def _of_transformers(path: Path, model: str, pretrained: str, arch: str | None) -> Choice | None:
+    """The choice where a folder is of transformers, PEFT or sentence-transformers."""
+    if adapters.is_adapter(path):
+        return _of_adapter(path, model, pretrained, arch)
+    found = hf_folder.find(path)
+    if found is None:
+        return None
+    if adapters.is_adapter(found):
+        return _of_adapter(found, model, pretrained, arch)
+    _refuse_arch(arch, model)
+    return _with_weights(Choice(model, "", folder=found), pretrained)
+
+
+def _of_adapter(path: Path, model: str, pretrained: str, arch: str | None) -> Choice:
+    """The choice of an adapter, with the base that `pretrained` names, or with `arch` the base of that kind."""
+    if pretrained == RANDOM:
+        raise InputError(f"{model!r} is an adapter: {option('pretrained')} names the model that it is merged into")
+    if arch:
+        raise InputError(
+            f"{model!r} holds updates, no whole weights: leave out {option('arch')}; where it is not found "
+            f"{option('pretrained', 'FOLDER')} names the base of the adapter"
+        )
+    return Choice(model, path.name, adapter=path, base=pretrained)
 
 
 def _with_weights(choice: Choice, pretrained: str) -> Choice:
@@ -175,13 +211,19 @@ def _with_weights(choice: Choice, pretrained: str) -> Choice:
     if pretrained == RANDOM:
         return Choice(choice.model, RANDOM, choice.arch, folder=choice.folder, repo=choice.repo, random=True)
     path = Path(pretrained).expanduser()
-    if not (path.is_file() or _is_file_name(pretrained)):
+    searched = _is_there(pretrained) and path.is_dir()
+    if searched:
+        found = usual(path)
+        if found is None:
+            raise NotAvailableError(f"{pretrained}: has no weights under a usual name: name the file in it")
+        path = found
+    if not (path.is_file() or is_weights(pretrained)):
         raise InputError(
             f"{choice.model!r} has its own weights: {option('pretrained', pretrained)} is neither a file nor 'random'"
         )
     if not path.is_file():
         raise NotAvailableError(f"{pretrained}: no such file")
-    return Choice(choice.model, path.name, choice.arch, folder=choice.folder, repo=choice.repo, file=path)
+    return replace(choice, pretrained=path.name, file=path, searched=searched)
 
 
 def _known(model: str, pretrained: str) -> Choice | None:
@@ -194,7 +236,7 @@ def _known(model: str, pretrained: str) -> Choice | None:
     base, tag = base.strip(), tag.strip()
     if separator and not tag:
         raise InputError(f"{model!r} ends where a tag should follow; geomclip models lists them")
-    if tag and pretrained and tag != pretrained and pretrained != RANDOM and not _is_file_name(pretrained):
+    if tag and pretrained and tag != pretrained and pretrained != RANDOM and not is_weights(pretrained):
         raise InputError(f"two sets of weights: {tag!r} in {model!r} and {option('pretrained')} {pretrained!r}")
     pretrained = pretrained or tag
     openai, arch = _lower(OPENAI).get(base.lower()), _lower(towers.architectures()).get(base.lower())
@@ -208,7 +250,7 @@ def _known(model: str, pretrained: str) -> Choice | None:
         raise InputError(
             f"{plain} alone names no weights: add a tag: {_offers(plain)}, or {option('pretrained', RANDOM)}"
         )
-    if pretrained == RANDOM or _is_file_name(pretrained) or _is_there(pretrained):
+    if pretrained == RANDOM or is_weights(pretrained) or _is_there(pretrained):
         quick = openai is not None and "/" in base  # RN50 is open_clip's own name too
         return _with_weights(Choice(plain, "", plain + QUICK if quick else plain), pretrained)
     return _tagged(plain, pretrained)
@@ -257,7 +299,7 @@ def _architecture(name: str) -> str:
 def _unknown(model: str) -> InputError:
     tagged = [f"{arch}:{tag}" for arch, its_tags in towers.tags().items() for tag in its_tags]
     pool = [DEMO, *OPENAI, *towers.architectures(), *TWINS, *_hub_repositories(), *tagged]
-    hub = f"; a hub repository in open_clip's layout is hf-hub:{model}" if model.count("/") == 1 else ""
+    hub = f"; a hub repository is hf-hub:{model}" if model.count("/") == 1 else ""
     return InputError(f"unknown model {model!r}{_meant(model, pool)}{hub}; geomclip models lists them all")
 
 
@@ -272,10 +314,6 @@ def _offers(arch: str) -> str:
         return "none that open_clip knows"
     shown = ", ".join(f"{arch}:{tag}" for tag in its_tags[:6])
     return shown if len(its_tags) <= 6 else f"{shown} and {len(its_tags) - 6} more (geomclip models)"
-
-
-def _is_file_name(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
 
 
 def _is_there(name: str) -> bool:

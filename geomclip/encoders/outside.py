@@ -8,7 +8,7 @@ from typing import Any
 
 from geomclip.encoders import names, towers
 from geomclip.encoders.clip import Encoder
-from geomclip.encoders.configuration import complete, usual_preprocessing
+from geomclip.encoders.configuration import TIMM_ARGUMENTS, complete, usual_preprocessing
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.words import option
 
@@ -21,10 +21,14 @@ def open_clip_name(encoder: Encoder) -> str | None:
     """
     if encoder.shift is not None:
         return None
-    own = complete(encoder.model_cfg)
+    return equal_architecture(encoder.model_cfg, first=encoder.arch)
+
+
+def equal_architecture(model_cfg: Mapping[str, Any], first: str = "") -> str | None:
+    """The name of the configuration of open_clip's own that is equal in every setting; `first` is tried first."""
+    own = complete(model_cfg)
     known = towers.architectures()
-    first = [encoder.arch] if encoder.arch in known else []
-    for arch in [*first, *known]:
+    for arch in [*([first] if first in known else []), *known]:
         settings = towers.architecture_config(arch)
         if settings["embed_dim"] == own["embed_dim"] and complete(settings) == own:
             return arch
@@ -39,6 +43,8 @@ def how_to_load(encoder: Encoder, file: Path) -> str:
     """
     if encoder.shift is not None:
         return f"the shift of method es is applied by geomclip alone: {option('model', str(file))}"
+    if TIMM_ARGUMENTS in encoder.model_cfg["vision_cfg"]:  # a tower to which open_clip has no name
+        return f"for transformers: geomclip export {file} --to hf --out FOLDER"
     arch, usual = open_clip_name(encoder), usual_preprocessing()
     padded = encoder.preprocessing["resize_mode"] == "longest"
     if arch is None or (padded and encoder.preprocessing["fill_color"] != usual["fill_color"]):

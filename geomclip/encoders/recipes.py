@@ -7,14 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geomclip.encoders import checkpoint, foreign_code, hub, names, saved, towers
-from geomclip.encoders.checkpoint import Contents
+from geomclip.encoders import foreign_code, hub, names, saved, towers
 from geomclip.encoders.configuration import CONFIG_FILE, read_config
+from geomclip.encoders.hf import adapters, images, tokens
+from geomclip.encoders.hf import config as hf_config
+from geomclip.encoders.hf import folder as hf_folder
+from geomclip.encoders.hf.names import Row, rows_of
+from geomclip.encoders.outside import equal_architecture
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.saved import Own
+from geomclip.encoders.weights.contents import Contents, read_contents, read_raw
+from geomclip.encoders.weights.fitting import candidates
+from geomclip.encoders.weights.shards import SUFFIXES, USUAL, usual
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import option
 
+_LISTED = "; geomclip models lists them"
+_NO_CONFIG = f", or keep the {hf_config.FILE} of transformers beside it"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "config.json")
 
 
@@ -29,6 +38,7 @@ class Recipe:
     contents: Contents | None = None  # None: random weights
     notes: tuple[str, ...] = ()
     own: Own | None = None  # of a checkpoint of geomclip
+    rows: tuple[Row, ...] = ()  # the names of the weights in transformers, where they are from there
 
 
 def recipe_of(choice: names.Choice, cache_dir: Path | None) -> Recipe:
@@ -45,8 +55,32 @@ def recipe_of(choice: names.Choice, cache_dir: Path | None) -> Recipe:
 
 
 def _without_tokenizer(choice: names.Choice, cache_dir: Path | None) -> Recipe:
+    """Configuration and weights of a choice, these under open_clip's names whatever the layout of their file."""
+    if choice.adapter is not None:
+        return _adapter_recipe(choice, choice.adapter, cache_dir)
+    recipe = _as_it_stands(choice, cache_dir)
+    contents = recipe.contents
+    if contents is None or not hf_folder.is_theirs(contents):
+        return recipe
+    what = recipe.arch if recipe.arch != "custom" else f"the configuration of {choice.model}"
+    if not recipe.rows:
+        rows = rows_of(towers.outline(recipe.model_cfg, where=choice.model).state_dict())
+        if not rows:
+            raise InputError(
+                f"{contents.file}: is in the layout of transformers ({min(contents.shapes)}), "
+                f"which has no model like {recipe.arch}"
+            )
+        recipe = replace(recipe, rows=rows)
+    return replace(recipe, contents=hf_folder.converted(contents, recipe.rows, recipe.model_cfg, what))
+
+
+def _as_it_stands(choice: names.Choice, cache_dir: Path | None) -> Recipe:
     """Configuration and weights of a choice; the metadata of the weights, where there are some, go first."""
-    contents = None if choice.file is None else checkpoint.read_contents(choice.file)
+    contents = None if choice.file is None else read_contents(choice.file)
+    if contents is not None and hf_folder.is_theirs(contents):
+        contents = replace(contents, metadata={})  # of an export: they describe open_clip's tensors
+        if not choice.folder and not choice.repo and (beside := hf_folder.find(contents.file.parent)):
+            return _transformers_recipe(choice, beside, contents)
     if contents is not None and contents.metadata:
         return _own_recipe(choice, contents)
     if choice.folder is not None:
@@ -55,10 +89,10 @@ def _without_tokenizer(choice: names.Choice, cache_dir: Path | None) -> Recipe:
         return _hub_recipe(choice, contents, cache_dir)
     if not choice.arch:
         assert contents is not None
-        fits = ", ".join(checkpoint.candidates(contents)[:6])
+        fits = ", ".join(candidates(contents)[:6])
         raise InputError(
             f"{contents.file}: does not say its architecture: give it with {option('arch')}"
-            + (f"; its shapes fit {fits}" if fits else "; geomclip models lists them")
+            + (f"; its shapes fit {fits}" if fits else _LISTED if not hf_folder.is_theirs(contents) else _NO_CONFIG)
         )
     return _builtin_recipe(choice, contents, cache_dir)
 
@@ -76,10 +110,12 @@ def _folder_recipe(choice: names.Choice, folder: Path, contents: Contents | None
     if not config_file.is_file():
         if choice.model == names.DEMO:
             raise NotAvailableError(f"the demo model is not part of this installation ({folder} is absent)")
+        if hf_folder.find(folder) is not None:
+            return _transformers_recipe(choice, folder, contents)
         raise NotAvailableError(f"{config_file}: no such file")
     model_cfg, preprocess_cfg = read_config(config_file)
     if contents is None and not choice.random:
-        contents = checkpoint.read_contents(_weights_in(folder))
+        contents = read_contents(_weights_in(folder))
         if contents.metadata:
             recipe = _own_recipe(choice, contents)
             named = recipe.model_cfg["text_cfg"].get("hf_tokenizer_name")
@@ -89,17 +125,100 @@ def _folder_recipe(choice: names.Choice, folder: Path, contents: Contents | None
     return Recipe(model_cfg, preprocess_cfg, arch, source, contents)
 
 
+def _transformers_recipe(
+    choice: names.Choice, folder: Path, contents: Contents | None, *, tokenizer: str = ""
+) -> Recipe:
+    """Of a folder of transformers; `arch` is open_clip's name where one of its configurations is equal."""
+    found = hf_folder.read(folder, tokenizer=tokenizer)
+    if contents is None and not choice.random:
+        contents = replace(read_contents(hf_folder.weights_in(folder)), metadata={})
+    arch = equal_architecture(found.model_cfg) or "custom"
+    notes = found.notes
+    if choice.arch and choice.arch != arch:
+        notes += (f"{folder / hf_config.FILE} says what the model is: used in place of {choice.arch}",)
+    source = str(folder) if found.model_cfg["text_cfg"].get("hf_tokenizer_name") else ""
+    return Recipe(found.model_cfg, found.preprocess_cfg, arch, source, contents, notes, rows=found.model.rows)
+
+
+def _adapter_recipe(choice: names.Choice, folder: Path, cache_dir: Path | None) -> Recipe:
+    """Of an adapter: its base, with the updates of the adapter in the weights."""
+    adapter = adapters.read(folder)
+    file = adapters.weights_of(folder)
+    base = choice.base or adapter.base
+    if not base:
+        raise InputError(
+            f"{adapter.file}: is an adapter that does not name its base: name it with {option('pretrained', 'FOLDER')}"
+        )
+    of = _base_choice(base, folder, cache_dir)
+    if of.adapter is not None:
+        raise InputError(f"{folder}: is an adapter of {base}, which is one itself: merge that first, with PEFT")
+    try:
+        recipe = _without_tokenizer(of, cache_dir)
+    except NotAvailableError as error:
+        raise NotAvailableError(
+            f"{folder}: its base {base} is not here ({error}): name a copy of it for the adapter with "
+            f"{option('pretrained', 'FOLDER')}"
+        ) from error
+    assert recipe.contents is not None  # no base is random
+    if recipe.own is not None and recipe.own.shift_sha256:
+        raise InputError(
+            f"{folder}: is an adapter, and its base {base} moves its rows (method es), which is not merged"
+        )
+    contents = adapters.into(recipe.contents, recipe.rows, adapter, read_raw(file), base)
+    note = f"{folder.name}: an adapter, merged into {base}"
+    return replace(recipe, contents=contents, own=None, notes=(*recipe.notes, note))
+
+
 def _hub_recipe(choice: names.Choice, contents: Contents | None, cache_dir: Path | None) -> Recipe:
     config_file = hub.get(choice.repo, hub.CONFIG, cache_dir=cache_dir, what=choice.model)
+    if config_file.name == hf_config.FILE:
+        hf_config.read(config_file)  # before anything else is fetched
+        folder = _fetched(choice, config_file.parent, contents is None and not choice.random, cache_dir)
+        return _transformers_recipe(choice, folder, contents, tokenizer=choice.repo)
     model_cfg, preprocess_cfg = read_config(config_file)
     notes: tuple[str, ...] = ()
     if contents is None and not choice.random:
         file = hub.get(choice.repo, hub.WEIGHTS, cache_dir=cache_dir, what=choice.model)
-        contents = checkpoint.read_contents(file)
+        contents = read_contents(file)
         if names.needs_quick_gelu(choice) and not model_cfg.get("quick_gelu"):
             model_cfg["quick_gelu"] = True
             notes = (f"{choice.repo} was trained with QuickGELU, which its configuration does not say: used",)
     return Recipe(model_cfg, preprocess_cfg, "custom", "", contents, notes)
+
+
+def _fetched(choice: names.Choice, folder: Path, weights: bool, cache_dir: Path | None) -> Path:
+    """The folder of a repository of transformers with all in it that is read, fetched where it is not here."""
+    wanted = (*images.FILES, *tokens.FILES, *tokens.SETTINGS)
+    files = hub.those_there(choice.repo, wanted, cache_dir=cache_dir)
+    if weights:
+        file = hub.get(choice.repo, hf_folder.WEIGHTS, cache_dir=cache_dir, what=choice.model)
+        files.append(file)
+        if file.suffix == ".json":
+            shards = hf_folder.shards(file)
+            files += [hub.get(choice.repo, (name,), cache_dir=cache_dir, what=choice.model) for name in shards]
+    apart = next((file for file in files if file.parent != folder), None)
+    if apart is not None:
+        raise InputError(f"{choice.model}: {apart} is of another revision than {folder}: fetch the repository anew")
+    return folder
+
+
+def _base_choice(base: str, adapter: Path, cache_dir: Path | None) -> names.Choice:
+    """What the base of an adapter means: a place here, a repository that is on this machine, or a name."""
+    marks = (CONFIG_FILE, adapters.FILE, hf_config.FILE, "best.safetensors", "model.safetensors")
+    for place in (Path(base).expanduser(), adapter / base):
+        if place.is_file() or any((place / mark).is_file() for mark in marks):
+            return names.resolve(str(place.resolve()))
+    if base.count("/") == 1 and hub.cached(base, hf_folder.WEIGHTS, cache_dir) is not None:
+        return names.resolve(f"hf-hub:{base}")  # what it was trained on is here, in the layout of transformers
+    try:
+        return names.resolve(base)
+    except InputError as error:
+        if base.count("/") == 1 and "unknown model" in str(error):
+            return names.resolve(f"hf-hub:{base}")
+        raise InputError(
+            f"{adapter}: is an adapter of {base!r}, which means no model here: name its base with "
+            f"{option('pretrained', 'FOLDER')} ({error})"
+        ) from error
 
 
 def _builtin_recipe(choice: names.Choice, contents: Contents | None, cache_dir: Path | None) -> Recipe:
@@ -109,7 +228,7 @@ def _builtin_recipe(choice: names.Choice, contents: Contents | None, cache_dir: 
         preprocess_cfg = towers.tag_config(choice.arch, choice.tag)
         if names.needs_quick_gelu(choice):
             model_cfg["quick_gelu"] = True
-        contents = checkpoint.read_contents(tag_file(choice, preprocess_cfg, cache_dir))
+        contents = read_contents(tag_file(choice, preprocess_cfg, cache_dir))
     else:
         preprocess_cfg, notes = _usual_preprocessing(choice.arch)
         if contents is not None and choice.arch + names.QUICK in towers.architectures():
@@ -150,20 +269,14 @@ def _usual_preprocessing(arch: str) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _weights_in(folder: Path) -> Path:
-    preferred = [
-        *hub.WEIGHTS,
-        "open_clip_pytorch_model.safetensors",
-        "model.safetensors",
-        "pytorch_model.bin",
-    ]
-    for name in preferred:
-        if (folder / name).is_file():
-            return folder / name
-    found = sorted(f for f in folder.iterdir() if f.suffix in checkpoint.SUFFIXES)
+    preferred = usual(folder)
+    if preferred is not None:
+        return preferred
+    found = sorted(f for f in folder.iterdir() if f.suffix in SUFFIXES)
     if len(found) != 1:
         seen = f"several weights files ({', '.join(f.name for f in found[:4])})" if found else "no weights file"
         raise NotAvailableError(
-            f"{folder}: has {seen}: name one of them {preferred[0]}, or give {option('pretrained', 'FILE')}"
+            f"{folder}: has {seen}: name one of them {USUAL[0]}, or give {option('pretrained', 'FILE')}"
         )
     return found[0]
 

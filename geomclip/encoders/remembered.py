@@ -25,7 +25,9 @@ import torch
 from torch import Tensor
 
 from geomclip.encoders import hub, names, towers
+from geomclip.encoders.hf import folder as hf_folder
 from geomclip.encoders.load import load_encoder
+from geomclip.encoders.weights.shards import is_index
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json
 from geomclip.machine.files import cache_dir as default_cache
@@ -97,12 +99,13 @@ def remembered(
     device: str = "cpu",
     cache_dir: Path | None = None,
     seed: int = 0,
+    logit_scale: float | None = None,
 ) -> Encoder | RememberedEncoder:
     """The encoder that a name means: as it is remembered, else loaded, and remembered for the next time.
 
     Parameters
     ----------
-    model, pretrained, arch, precision, device, cache_dir, seed
+    model, pretrained, arch, precision, device, cache_dir, seed, logit_scale
         As `load_encoder` takes them. With `auto` the machine decides anew: nothing is remembered.
 
     Raises
@@ -111,10 +114,13 @@ def remembered(
         As `load_encoder`, where it has to be loaded.
     """
     request = _request(model, pretrained, arch, precision, device, cache_dir, seed)
+    if logit_scale is not None:
+        request["logit_scale"] = logit_scale  # only then: what was kept without one is found again
     file = default_cache(cache_dir) / "encoders" / f"{_digest(request)}.json"
 
     def load() -> Encoder:
         options: dict[str, Any] = {"precision": precision, "device": device, "cache_dir": cache_dir, "seed": seed}
+        options["logit_scale"] = logit_scale
         choice = names.resolve(model, pretrained, arch)
         began, found = time.time(), _found(choice, cache_dir)
         encoder = load_encoder(model, pretrained=pretrained, arch=arch, **options)
@@ -198,11 +204,12 @@ def _never() -> Encoder:
 
 def _found(choice: names.Choice, cache_dir: Path | None) -> dict[str, Stamps | None]:
     """Files, and folders for all files in them, by which it is decided what the encoder is; None for absent ones."""
-    places = [] if choice.file is None else [choice.file]
-    if choice.file is not None and Path(choice.model.removeprefix("local-dir:")).expanduser().is_dir():
-        places.append(choice.file.parent)  # the weights were taken by their name, from those that are there
+    # of an adapter there are none: its base may be anywhere, and it is merged anew each time
+    places = [] if choice.file is None else [choice.file, *hf_folder.beside(choice.file)]
+    if choice.file is not None and (choice.searched or is_index(choice.file)):
+        places.append(choice.file.parent)  # weights taken by their name from those that are there, or shards
     if choice.folder is not None:
-        places.append(choice.folder)
+        places += [choice.folder, choice.folder.parent / hf_folder.MODULES]
     tag = towers.tag_config(choice.arch, choice.tag) if choice.tag else {}
     if repo := choice.repo or "/".join(tag.get("hf_hub", "").split("/")[:2]):
         folder = hub.repository_folder(repo, cache_dir)

@@ -19,10 +19,11 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from geomclip.encoders import checkpoint, towers
-from geomclip.encoders.checkpoint import METADATA_KEY, SCHEMA, Contents
+from geomclip.encoders import towers
 from geomclip.encoders.clip import Encoder, shift_sha256
 from geomclip.encoders.configuration import CONTEXT_LENGTH, checked_config, checked_preprocessing
+from geomclip.encoders.weights.contents import METADATA_KEY, SCHEMA, Contents
+from geomclip.encoders.weights.fitting import check_finite, weights_sha256
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_write
 from geomclip.machine.version import __version__
@@ -227,13 +228,11 @@ def fill(module: torch.nn.Module, own: Own) -> tuple[str, Tensor | None]:
     InputError
         If the bytes are not those that the metadata describe.
     """
-    from safetensors.torch import load_file
-
-    state = load_file(own.contents.file)
-    shift = state.pop(SHIFT, None)
-    module.load_state_dict({name.removeprefix("module."): value for name, value in state.items()}, strict=True)
-    checkpoint.check_finite(module, str(own.contents.file))
-    found = checkpoint.weights_sha256(module.state_dict())
+    tensors = own.contents.tensors()
+    shift = tensors[SHIFT].clone() if SHIFT in tensors else None  # a copy: what is mapped keeps the file open
+    towers.load_into(module, own.contents)
+    check_finite(module, str(own.contents.file))
+    found = weights_sha256(module.state_dict())
     if found != own.weights_sha256 or (shift is not None and shift_sha256(shift) != own.shift_sha256):
         raise InputError(
             f"{own.contents.file}: its weights are not those that were saved (another sha256): fetch or write it again"
@@ -273,7 +272,7 @@ def _described(encoder: Encoder, tensors: Mapping[str, Tensor]) -> Encoder:
         encoder,
         logit_scale=float(tensors["logit_scale"].exp().reshape(())),
         logit_bias=None if bias is None else float(bias.reshape(())),
-        weights_sha256=checkpoint.weights_sha256(tensors),
+        weights_sha256=weights_sha256(tensors),
     )
 
 

@@ -2,7 +2,7 @@
 
 open_clip's factory resolves names, fetches, builds and loads in one call of 21 parameters. Here it only
 builds: from a configuration, with no weights, through one `create_model`. Names are ours (names.py), files
-come through checkpoint.py and hub.py, so that every failure has one place and one clear message.
+come through weights/ and hub.py, so that every failure has one place and one clear message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,16 +22,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from geomclip.encoders import foreign_code, hub
+from geomclip.encoders import foreign_code, hub, trunks
 from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH
+from geomclip.encoders.hf.names import Renamed
 from geomclip.encoders.reasons import in_one_line
-from geomclip.machine.errors import GeomclipError, NotAvailableError
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from geomclip.encoders.weights.contents import Contents
+
 Tokenizer = Callable[..., torch.Tensor]
 
+MOBILECLIP = "image_encoder.model."
+"""How the names begin in Apple's own files of MobileCLIP."""
 _EPOCH = re.compile(r"[_-]e(?:poch)?[_-]?(\d+)(?![0-9a-z])")
 
 
@@ -128,6 +133,7 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, se
         module = open_clip.create_model(
             f"local-dir:{folder}", load_weights=False, pretrained_image=False, pretrained_text=False
         )
+    trunks.finish(module, model_cfg)
     return module.eval().requires_grad_(False)
 
 
@@ -153,13 +159,71 @@ def outline(model_cfg: Mapping[str, Any], *, where: str) -> torch.nn.Module:
         )
 
 
-def load_into(module: torch.nn.Module, file: Path) -> None:
-    """Fill the module from a weights file, with open_clip's own conversions of prefixes and old layouts."""
-    import open_clip
+def layout(names: Iterable[str], expected: Container[str]) -> dict[str, str]:
+    """The name in a file by the name that the model has for it: text towers have stood at the top, and below `text.`.
 
-    with quiet(), in_one_line(str(file)):
-        # the file was read once already with weights_only=True and its names and shapes compared
-        open_clip.load_checkpoint(module, str(file), strict=True, weights_only=True)
+    Examples
+    --------
+    >>> layout(["visual.proj", "text_projection", "positional_embedding"], {"text.positional_embedding"})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'visual.proj': 'visual.proj', 'text.text_projection': 'text_projection',
+     'text.positional_embedding': 'positional_embedding'}
+    """
+    same = {name: name for name in names}
+    if "positional_embedding" not in same or "positional_embedding" in expected:
+        return same
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    return dict(convert_to_custom_text_state_dict(same))
+
+
+def load_into(module: torch.nn.Module, contents: Contents) -> None:
+    """Fill the module, a tensor at a time, with what a weights file holds; it was compared with the module before.
+
+    Raises
+    ------
+    InputError
+        If a tensor cannot be used: whole numbers in the place of weights, as of quantised models.
+    """
+    with quiet(), in_one_line(str(contents.file)), torch.no_grad():
+        tensors = _of_open_clip(module, contents.tensors())
+        places = module.state_dict()
+        stored = layout(tensors, places)
+        for name, place in places.items():
+            if name == "logit_bias" and name not in stored:
+                place.zero_()
+                continue
+            pieces = tensors.pieces(stored[name]) if isinstance(tensors, Renamed) else [tensors[stored[name]]]
+            if len(pieces) == 1:
+                pieces = [_adapted(name, pieces[0], module, place)]
+            parts = place.split([len(piece) for piece in pieces]) if len(pieces) > 1 else [place]
+            for part, piece in zip(parts, pieces, strict=True):
+                if part.is_floating_point() and not piece.is_floating_point():
+                    kind = str(piece.dtype).removeprefix("torch.")
+                    raise InputError(f"{contents.file}: {name} is {kind}, as of a quantised model: save it in float32")
+                part.copy_(piece)
+
+
+def _of_open_clip(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """The tensors under open_clip's names, where a file is of the makers of MobileCLIP."""
+    if not any(name.startswith(MOBILECLIP) for name in tensors):
+        return tensors
+    from open_clip.convert import convert_state_dict
+
+    return dict(convert_state_dict(module, dict(tensors)))
+
+
+def _adapted(name: str, value: torch.Tensor, module: torch.nn.Module, place: torch.Tensor) -> torch.Tensor:
+    """A tensor in the shape of its place: of the two scalars, and of positions at another size, by open_clip."""
+    if value.shape == place.shape:
+        return value
+    if name in ("logit_scale", "logit_bias"):
+        return value.reshape(place.shape)
+    from open_clip.model import resize_pos_embed, resize_text_pos_embed
+
+    one = {name: value.float()}
+    (resize_pos_embed if name.startswith("visual.") else resize_text_pos_embed)(one, module)
+    return one[name]
 
 
 def preprocessing(module: torch.nn.Module) -> dict[str, Any]:
@@ -243,6 +307,7 @@ def _as_folder(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], 
     """A folder in open_clip's local-dir layout: the one public way to build from a configuration in hand."""
     with tempfile.TemporaryDirectory(prefix="geomclip-") as folder:
         kept = _with_checked_tower(model_cfg, Path(folder) / "text", where)
+        kept = trunks.described(kept, Path(folder) / "vision")
         text = json.dumps({"model_cfg": kept, "preprocess_cfg": dict(preprocess_cfg)})
         (Path(folder) / CONFIG_FILE).write_text(text, encoding="utf-8")
         yield Path(folder)

@@ -42,8 +42,8 @@ WORDS = {1: ("the source is not", "it is a result"), 2: ("neither side is", "bot
 
 def kind(side: Side) -> str:
     """'result', 'vectors', 'file' (of weights) or 'model': what a side is, by its type, name or what lies there."""
-    from geomclip.encoders.checkpoint import SUFFIXES
     from geomclip.encoders.custom import is_custom
+    from geomclip.encoders.weights.shards import is_weights
 
     if isinstance(side, Panel):
         return "result"
@@ -54,13 +54,21 @@ def kind(side: Side) -> str:
     if is_custom(side):
         return "model"
     path = Path(side).expanduser()
-    if path.suffix == ".json" or peers.is_table(side):
+    if (path.suffix == ".json" and not is_weights(path.name)) or peers.is_table(side):
         return "result"
     if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "img_emb", "text_metadata")):
         return "vectors"
     if are_vectors(side):
         return "vectors"
-    return "file" if path.suffix.lower() in SUFFIXES else "model"
+    return "file" if is_weights(path.name) or _holds_bare_weights(path) else "model"
+
+
+def _holds_bare_weights(folder: Path) -> bool:
+    """Whether a folder has weights and nothing that says what they are of: as trainers save them."""
+    from geomclip.encoders.weights.shards import usual
+
+    known = ("open_clip_config.json", "config.json", "best.safetensors")
+    return folder.is_dir() and not any((folder / name).is_file() for name in known) and usual(folder) is not None
 
 
 def panels(
@@ -171,7 +179,7 @@ def vectors(
             raise InputError(f"{option('columns')} is of files of vectors: name one with {option('embeddings')}")
         from geomclip.encoders.extraction.calls import embed
 
-        return embed(**extraction, progress=progress)
+        return embed(**extraction, logit_scale=logit_scale, progress=progress)
     from geomclip.embeddings.store import load
 
     # float64 rows are unit to 1e-16, which float32 rows made unit and then widened are not
@@ -269,7 +277,8 @@ def _embedded(
             resolve(str(side), **of_model[what])  # a name that means nothing is refused before the first is encoded
     source = Source(**{name: options[name] for name in OF_DATA if options.get(name) is not None})
     pairs = load_pairs(source, cache_dir=cache_dir)
-    work = {name: options[name] for name in OF_WORK if options.get(name) is not None}
+    of_work = (*OF_WORK, "logit_scale")
+    work = {name: options[name] for name in of_work if options.get(name) is not None}
     embedded = []
     for side, what, name in zip(sides, kinds, names, strict=True):
         if what not in of_model:
@@ -285,5 +294,6 @@ def _embedded(
 def _refuse_unknown_folder(side: str | Path) -> None:
     folder = Path(side).expanduser()
     models = ("best.safetensors", "model.safetensors", "open_clip_config.json")
-    if folder.is_dir() and not any((folder / name).is_file() for name in models) and str(side) != "demo":
+    named = str(side) == "demo" or kind(side) == "file"
+    if folder.is_dir() and not any((folder / name).is_file() for name in models) and not named:
         raise InputError(f"{side} is a folder, but no store of embeddings, no run of finetune and no model")

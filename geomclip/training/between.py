@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from geomclip.encoders import Encoder, load_encoder
-from geomclip.encoders.checkpoint import SUFFIXES
 from geomclip.encoders.configuration import complete
+from geomclip.encoders.weights.shards import is_weights
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.panels.lines import told_apart
@@ -63,7 +63,7 @@ def load_members(names: Sequence[str], *, arch: str | None, cache_dir: Path | No
         the first, or has the weights of another one.
     """
     found: list[Encoder] = []
-    files = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    files = [name for name in names if is_weights(name)]
     if arch is not None and not files:
         raise InputError(f"{option('arch', arch)} says what a file of weights is, and none of the models is one")
     for name in names:

@@ -139,7 +139,8 @@ def finetune(
     processes = Processes.from_environment(own.device)
     if processes.count > 1 and own.device == "cuda":
         own = replace(own, device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
-    base, *mixed = models_of(chosen, call, cache_dir=cache_dir, seed=own.seed)
+    scale = 1 / own.temperature if own.temperature else None
+    base, *mixed = models_of(chosen, call, cache_dir=cache_dir, seed=own.seed, logit_scale=scale)
     source = Source(**{each.name: call[each.name] for each in fields(Source) if each.name in call})
     splits = load_splits(source, holdout=call["holdout"], cache_dir=cache_dir)
     named_others = names_of(also, began)
@@ -171,14 +172,16 @@ def finetune(
     return result
 
 
-def models_of(method: Method, call: Mapping[str, Any], *, cache_dir: Path | None, seed: int) -> list[Encoder]:
+def models_of(
+    method: Method, call: Mapping[str, Any], *, cache_dir: Path | None, seed: int, logit_scale: float | None = None
+) -> list[Encoder]:
     """The model that a call begins with, and those that a method mixes it with."""
     if call.get("between"):
         return load_members(call["between"], arch=call["arch"], cache_dir=cache_dir, seed=seed)
 
     def loaded(call: Mapping[str, Any]) -> Encoder:
         names = {name: call[name] for name in ("pretrained", "arch")}
-        return load_encoder(call["model"], **names, cache_dir=cache_dir, seed=seed)
+        return load_encoder(call["model"], **names, cache_dir=cache_dir, seed=seed, logit_scale=logit_scale)
 
     model = loaded(call)
     if method.stage != "after":

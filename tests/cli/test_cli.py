@@ -160,7 +160,7 @@ def test_the_defaults_are_the_demo_model_on_emoji(run: Cli, calls: dict[str, dic
 def test_every_option_of_extraction_reaches_embed(run: Cli, calls: dict[str, dict[str, Any]]) -> None:
     groups = options.MODEL, options.DATA, options.WORK, options.SEED, options.CACHE
     run("measure")
-    assert set(calls["embed"]) == {*arguments.names(*groups), "progress"}
+    assert set(calls["embed"]) == {*arguments.names(*groups), "logit_scale", "progress"}
 
 
 def test_a_table_goes_to_stdout_and_nothing_to_stderr(run: Cli, vectors: Path) -> None:

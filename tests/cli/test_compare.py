@@ -128,6 +128,9 @@ def test_what_a_side_is_shows_in_its_name_or_in_the_folder(place: Path) -> None:
         "vectors",
         "model",
     ]
+    weights = {"module.visual.proj": torch.zeros(8, 4), "module.text_projection": torch.zeros(6, 4)}
+    torch.save({"state_dict": weights | {"module.ln_final.weight": torch.zeros(6)}}, place / "epoch_1.pt")
+    assert sources.kind(place / "epoch_1.pt") == "file"  # whose projections are not rows of images and texts
     assert sources.kind("ViT-B-32:laion2b_s34b_b79k") == "model"
     assert sources.kind("hf-hub:org/repo.json-clip") == "model"
 

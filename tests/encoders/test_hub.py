@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hf_models import hf_folder
 from hub_server import Hub, close_session, connect, served
 from huggingface_hub import constants
 from safetensors.torch import load_file
 from tiny_models import tiny_model
 
-from geomclip.encoders import checkpoint, hub, load_encoder
+from geomclip.encoders import hub, load_encoder
+from geomclip.encoders.weights import fitting
 from geomclip.machine.errors import InputError, NotAvailableError
 
 
@@ -28,7 +30,12 @@ def server(tmp_path_factory) -> Iterator[Hub]:
     torch.save(load_file(pickled / "open_clip_model.safetensors"), pickled / "open_clip_pytorch_model.bin")
     (pickled / "open_clip_model.safetensors").unlink()
     (folder / "org/transformers").mkdir()
-    (folder / "org/transformers/config.json").write_text("{}")
+    (folder / "org/transformers/config.json").write_text('{"model_type": "whisper"}')
+    (folder / "org/bare").mkdir()
+    hf_folder(folder / "org/clip")
+    _, model = hf_folder(folder / "org/shards")
+    (folder / "org/shards/model.safetensors").unlink()
+    model.save_pretrained(folder / "org/shards", max_shard_size="20KB")
     text = {"context_length": 12, "vocab_size": 9, "width": 16, "heads": 2, "hf_tokenizer_name": "org/coded"}
     tiny_model(folder / "org/names", text_cfg=text)
     (folder / "org/coded").mkdir()
@@ -61,7 +68,7 @@ def refusals(cache_dir: Path, *model_names: str) -> list[InputError]:
 
 def test_a_hub_model_is_fetched_once_and_then_needs_no_network(connected, tmp_path, monkeypatch):
     seen = connected.seen
-    expected = checkpoint.weights_sha256(load_file(connected.folder / "org/whole/open_clip_model.safetensors"))
+    expected = fitting.weights_sha256(load_file(connected.folder / "org/whole/open_clip_model.safetensors"))
     wanted = ("whole", "pickled", "half", "quick")
     whole, pickled, half, quick = (load_encoder(f"hf-hub:org/{name}", cache_dir=tmp_path) for name in wanted)
     assert whole.weights_sha256 == pickled.weights_sha256 == half.weights_sha256 == expected
@@ -73,6 +80,18 @@ def test_a_hub_model_is_fetched_once_and_then_needs_no_network(connected, tmp_pa
     assert load_encoder("hf-hub:org/whole", cache_dir=tmp_path).weights_sha256 == expected
 
 
+def test_a_repository_of_transformers_alone_is_fetched_once(connected, tmp_path, monkeypatch):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    here = load_encoder(str(connected.folder / "org/clip"))
+    there = load_encoder("hf-hub:org/clip", cache_dir=tmp_path)
+    assert there.weights_sha256 == here.weights_sha256
+    assert there.preprocessing == here.preprocessing
+    assert torch.equal(there.tokenize(["a b"])[0], here.tokenize(["a b"])[0])
+    assert load_encoder("hf-hub:org/shards", cache_dir=tmp_path).weights_sha256 == here.weights_sha256
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_encoder("hf-hub:org/clip", cache_dir=tmp_path).weights_sha256 == here.weights_sha256
+
+
 def test_a_tokenizer_that_brings_code_is_refused_once_its_settings_are_fetched(connected, tmp_path):
     (refusal,) = refusals(tmp_path, "hf-hub:org/names")
     assert type(refusal) is InputError
@@ -81,11 +100,13 @@ def test_a_tokenizer_that_brings_code_is_refused_once_its_settings_are_fetched(c
 
 
 def test_what_the_hub_cannot_give_is_one_line_within_seconds(connected, tmp_path):
-    wanted = ["hf-hub:org/absent", "hf-hub:org/transformers", "hf-hub:org/drops", "hf-hub:org/breaks"]
-    absent, transformers, drops, breaks = refusals(tmp_path, *wanted)
+    wanted = [f"hf-hub:org/{name}" for name in ("absent", "transformers", "bare", "drops", "breaks")]
+    absent, transformers, bare, drops, breaks = refusals(tmp_path, *wanted)
     assert "the hub knows no such repository, or it is private" in str(absent)
-    assert type(transformers) is InputError
-    assert "org/transformers has no open_clip_config.json: it is not in open_clip's layout" in str(transformers)
+    assert type(transformers) is type(bare) is InputError
+    assert "is a model of type 'whisper', which no model of open_clip is equal to" in str(transformers)
+    assert not [name for name in connected.seen if name.startswith("GET org/transformers/") and "config" not in name]
+    assert "org/bare has no open_clip_config.json or config.json: it is neither in the layout of open_clip" in str(bare)
     place = tmp_path / "weights" / "models--org--drops" / "open_clip_config.json"
     address = f"{connected.address}/org/drops/resolve/main/open_clip_config.json"
     assert f"download {address} elsewhere and place it at {place}" in str(drops)

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
 from torch import Tensor
 
-from geomclip.encoders import Encoder, checkpoint, clip, load_encoder, metadata, names, towers
+from geomclip.encoders import Encoder, clip, load_encoder, metadata, names, towers
+from geomclip.encoders.weights import contents, fitting
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 
 pytestmark = pytest.mark.numeric
@@ -141,7 +142,7 @@ def test_random_weights_follow_the_seed_alone():
     before = torch.random.get_rng_state()
     modules = [towers.build(CONFIG, {}, seed=seed, where="") for seed in (0, 0, 1)]
     assert torch.equal(torch.random.get_rng_state(), before)
-    first, again, other = (checkpoint.weights_sha256(module.state_dict()) for module in modules)
+    first, again, other = (fitting.weights_sha256(module.state_dict()) for module in modules)
     assert first == again != other
 
 
@@ -433,7 +434,7 @@ def test_weights_that_open_clip_never_fills_are_the_same_each_time():
         dirty = torch.full((790528,), float("nan"))  # freed at once, and likely to be handed out again
         del dirty
         modules.append(towers.build(CONFIG | COCA, {}, seed=0, where=""))
-    assert len({checkpoint.weights_sha256(module.state_dict()) for module in modules}) == 1
+    assert len({fitting.weights_sha256(module.state_dict()) for module in modules}) == 1
 
 
 TIMM = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
@@ -552,7 +553,7 @@ def test_weights_stored_in_half_precision_have_their_own_fingerprint_once(folder
 def test_one_changed_bit_changes_the_fingerprint(encoder):
     state = {name: value.clone() for name, value in encoder.module.state_dict().items()}
     state["visual.proj"].view(torch.int32)[0, 0] ^= 1
-    assert checkpoint.weights_sha256(state) != encoder.weights_sha256
+    assert fitting.weights_sha256(state) != encoder.weights_sha256
 
 
 def test_a_checkpoint_of_another_architecture_names_the_first_difference(folder, tmp_path):
@@ -674,7 +675,7 @@ def test_damaged_bytes_never_raise_anything_but_an_input_error(tmp_path, suffix)
         damaged[places] = generator.integers(0, 256, size=len(places))
         file.write_bytes(damaged.tobytes())
         try:
-            checkpoint.read_contents(file)
+            contents.read_contents(file)
         except InputError as error:
             refusals.append(str(error))
     assert len(refusals) > 30
@@ -744,7 +745,7 @@ def test_a_full_size_model_is_built_hashed_and_encodes(tmp_path):
     assert activations(found.module) == {QuickGELU}
     assert (found.dim, found.context_length, found.preprocessing["size"]) == (512, 77, [224, 224])
     started = time.monotonic()
-    assert checkpoint.weights_sha256(found.module.state_dict()) == found.weights_sha256
+    assert fitting.weights_sha256(found.module.state_dict()) == found.weights_sha256
     assert time.monotonic() - started < 5
     assert found.encode_image(torch.zeros(1, 3, 224, 224)).shape == (1, 512)
     file = tmp_path / "own.safetensors"

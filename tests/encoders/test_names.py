@@ -183,11 +183,11 @@ def test_a_run_folder_means_best_else_model(tmp_path):
     assert (choice.model, choice.pretrained) == (str(tmp_path), "best.safetensors")
 
 
-def test_a_folder_of_transformers_is_told_apart(tmp_path):
+def test_a_folder_of_transformers_is_told_apart_from_a_finetune_run(tmp_path):
     for name in ("config.json", "model.safetensors", "tokenizer_config.json"):
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match="a folder of transformers is not one"):
-        names.resolve(str(tmp_path))
+    choice = names.resolve(str(tmp_path))
+    assert (choice.folder, choice.file) == (tmp_path, None)
     with pytest.raises(InputError, match=r"has no open_clip_config\.json"):
         names.resolve(f"local-dir:{tmp_path}")
 

@@ -66,6 +66,8 @@ def embed(
         Left out: test if the set has one, else val.
     pretrained, arch, precision, device, seed
         Of the model, as `geomclip.encoders.load_encoder` takes them.
+    logit_scale : float, optional
+        In place of the model's own, also where that is infinite or NaN; the rows are the same.
     data_root, image_column, text_column, image_id_column, image_root, query_column
         Of the data, as `geomclip.pairs.Source` has them.
     cache_dir : path, optional
@@ -114,11 +116,15 @@ def embed(
         data = load_pairs(Source(data, split, data_root, limit, *columns), cache_dir=cache_dir)
     run = Extraction(encoder, data.limited(limit), batch_size=batch_size, cache=cache_dir, progress=progress)
     if out is not None:
-        return load(run.into(Path(out).expanduser(), workers=workers))
-    if isinstance(encoder, EncodesInputs) and not encoder.named:
+        found = load(run.into(Path(out).expanduser(), workers=workers))
+    elif isinstance(encoder, EncodesInputs) and not encoder.named:
         with TemporaryDirectory(prefix="geomclip-") as folder:
-            return load(run.into(Path(folder) / "store", workers=workers))
-    return load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
+            found = load(run.into(Path(folder) / "store", workers=workers))
+    else:
+        found = load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
+    if logit_scale is None or isinstance(encoder, EncodesInputs):  # these say the scale themselves
+        return found
+    return found.replace(logit_scale=logit_scale, logit_scale_source="asked")
 
 
 def _encoder(
@@ -147,11 +153,11 @@ def _encoder(
         return encoder_of(model, **own, **weights)
     if not isinstance(model, str):
         return taken(model, **own)
-    if idle := [key for key, value in own.items() if value is not None]:
-        raise InputError(f"{model} has its own: {', '.join(map(option, idle))} is of an encoder of your own")
+    if own["name"] is not None:
+        raise InputError(f"{model} has a name of its own: {option('name')} is of an encoder of your own")
     from geomclip.encoders.remembered import remembered
 
-    return remembered(model, **weights, seed=seed)
+    return remembered(model, **weights, seed=seed, logit_scale=own["logit_scale"])
 
 
 def extract(
@@ -163,6 +169,7 @@ def extract(
     workers: int | None = None,
     shard_rows: int = SHARD_ROWS,
     raw: bool = False,
+    logit_scale: float | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Path:
@@ -187,6 +194,8 @@ def extract(
         Images a shard; a killed run loses those of the shard that it was making, and the few begun after it.
     raw : bool
         Keep the lengths of the rows.
+    logit_scale : float, optional
+        What the store says in place of the model's own.
     cache_dir : path, optional
         Where digests of the images are kept; see `geomclip.machine.files.cache_dir`.
     progress : Progress, optional
@@ -207,6 +216,7 @@ def extract(
         If the disk is full. What is finished stays, and the same call goes on from there.
     """
     how: dict[str, Any] = {"batch_size": batch_size, "shard_rows": shard_rows, "raw": raw, "cache": cache_dir}
+    how["logit_scale"] = logit_scale
     run = Extraction(encoder, pairs, **how, progress=progress)
     return run.into(Path(out).expanduser(), workers=workers)
 

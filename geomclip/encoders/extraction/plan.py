@@ -71,6 +71,7 @@ class Extraction:
         batch_size: int = BATCH_SIZE,
         shard_rows: int = SHARD_ROWS,
         raw: bool = False,
+        logit_scale: float | None = None,
         cache: Path | None = None,
         progress: Progress = SILENT,
     ) -> None:
@@ -83,6 +84,7 @@ class Extraction:
             encoder.learn(pairs)  # how wide its rows are
         self.encoder, self.pairs, self.raw, self.shard_rows = encoder, pairs, raw, shard_rows
         self.what = "queries" if pairs.of_texts else "images"
+        self.logit_scale = logit_scale
         self.batch = min(batch_size, shard_rows, len(pairs))
         self.progress = progress
         self.digests = Digests([pair.image for pair in pairs.pairs], cache_dir(cache), progress=progress)
@@ -132,7 +134,7 @@ class Extraction:
         }
         if pairs.of_texts:
             data["sides"] = ["query", "document"]
-        scale = self.encoder.logit_scale
+        scale = self.encoder.logit_scale if self.logit_scale is None else self.logit_scale
         head = {
             "schema": SCHEMA,
             "inputs": len(pairs),
@@ -143,7 +145,7 @@ class Extraction:
             "dim": self.encoder.dim,
             "logit_scale": scale,
             "logit_bias": self.encoder.logit_bias,
-            "logit_scale_source": "" if scale is None else "model",
+            "logit_scale_source": "asked" if self.logit_scale is not None else "" if scale is None else "model",
             "made_from": {**data, **encoder, "notes": [*pairs.notes, *encoder.get("notes", ())]},
         }
         return dict(json.loads(json.dumps(head)))

@@ -1,0 +1,1 @@
+"""Models in the layout of transformers: configuration, names of weights, images, tokenizer, and adapters of PEFT."""

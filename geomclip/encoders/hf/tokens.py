@@ -1,0 +1,119 @@
+"""The tokenizer of a folder of transformers: OpenAI's, which open_clip brings along, or one of the folder's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geomclip.encoders import foreign_code, towers
+from geomclip.encoders.hf.config import Description
+from geomclip.encoders.reasons import first_line
+from geomclip.machine.errors import InputError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+VOCABULARY = 49408  # of OpenAI's tokenizer; its last two entries are START and END
+FILES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "vocab.txt")
+"""Any of these is a tokenizer; beside it may lie SETTINGS."""
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+def openai_words() -> dict[str, int]:
+    """OpenAI's vocabulary from open_clip's tokenizer, the two special tokens under the names that transformers uses."""
+    special = {VOCABULARY - 2: START, VOCABULARY - 1: END}
+    return {special.get(number, word): number for word, number in _openai().encoder.items()}
+
+
+def openai_merges() -> list[str]:
+    """OpenAI's byte pairs in the order in which they are merged, each "first second"."""
+    ranks: dict[tuple[str, str], int] = _openai().bpe_ranks
+    return [" ".join(pair) for pair in sorted(ranks, key=lambda pair: ranks[pair])]
+
+
+def _openai() -> Any:
+    return towers.tokenizer({"text_cfg": {}}, source="", cache_dir=None, where="OpenAI's tokenizer")
+
+
+def read(folder: Path, model: Description, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What the text_cfg says of the tokenizer in a folder, and notes: nothing where it is OpenAI's.
+
+    Parameters
+    ----------
+    name : str
+        By which the tokenizer is looked for again, where the folder is not there.
+
+    Raises
+    ------
+    InputError
+        If there is none, it has more tokens than the model, or it fills short texts up in front.
+    """
+    for file in FILES:
+        if (folder / file).is_file():
+            break
+    else:
+        if model.kind == "clip" and model.model_cfg["text_cfg"]["vocab_size"] == VOCABULARY:
+            return {}, (f"{folder.name} has no tokenizer: OpenAI's is taken, since it has as many words",)
+        raise InputError(f"{folder}: has no tokenizer: save it there with processor.save_pretrained({str(folder)!r})")
+    words, merges = _words(folder)
+    if words and max(words.values()) >= model.model_cfg["text_cfg"]["vocab_size"]:
+        raise InputError(
+            f"{folder}: its tokenizer has the token {max(words.values())}, and the text tower has "
+            f"{model.model_cfg['text_cfg']['vocab_size']}: they are of different models"
+        )
+    if model.kind == "clip" and words == openai_words() and merges == openai_merges():
+        return {}, ()
+    if model.kind == "clip" and _settings(folder).get("padding_side") == "left":
+        raise InputError(f"{folder / SETTINGS[0]}: fills short texts up in front (padding_side left): make it right")
+    # transformers' tokenizers of SigLIP take punctuation and capitals away themselves
+    return {"hf_tokenizer_name": name, "tokenizer_kwargs": {"clean": "whitespace"}}, ()
+
+
+def sha256(folder: Path) -> str:
+    """Fingerprint of the files in a folder that decide how texts are cut into tokens."""
+    names = [name for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
+    lines = [f"{name} {hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n" for name in names]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _words(folder: Path) -> tuple[dict[str, int], list[str]]:
+    """Tokens with their numbers and byte pairs, from the files that are JSON and text; none of others' kinds."""
+    whole, words = folder / FILES[0], folder / FILES[1]
+    if whole.is_file():
+        content = _json(whole)
+        model = content.get("model")
+        model = model if isinstance(model, dict) else {}
+        found = _numbered(model.get("vocab"))
+        for token in content.get("added_tokens") or []:
+            if isinstance(token, dict):
+                found |= _numbered({token.get("content"): token.get("id")})
+        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model.get("merges") or []]
+        return found, pairs
+    if words.is_file() and (folder / FILES[2]).is_file():
+        text = (folder / FILES[2]).read_text(encoding="utf-8", errors="replace").split("\n")
+        pairs = [line for line in text if line and not line.startswith("#version")]
+        more = folder / SETTINGS[2]
+        return _numbered(_json(words)) | _numbered(_json(more) if more.is_file() else {}), pairs
+    return {}, []
+
+
+def _numbered(words: Any) -> dict[str, int]:
+    if not isinstance(words, dict):
+        return {}  # a list of scores, as of SentencePiece: numbered by place, and known to the model alone
+    return {str(word): number for word, number in words.items() if type(number) is int}
+
+
+def _settings(folder: Path) -> Mapping[str, Any]:
+    file = folder / SETTINGS[0]
+    return foreign_code.read(file) if file.is_file() else {}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: is no JSON object: fetch or write it again")
+    return content
