@@ -65,6 +65,8 @@ def are_vectors(path: str | Path) -> bool:
             entries = held(file)
         except (InputError, OSError):
             return False
+        if any(map(is_of_model, entries)):
+            return False
         return "" in entries or any(entry.is_rows and role_of_rows(name) for name, entry in entries.items())
     if file.is_dir():
         return any(each.suffix.lower() in READERS.keys() - TENSORS for each in file.iterdir())
