@@ -115,6 +115,8 @@ def resolve(model: str, pretrained: str | None = None, arch: str | None = None) 
     own = _own_place(model, pretrained, arch)
     if own is not None:
         return own
+    if arch and model != DEMO and _is_there(model):  # a folder of weights that is named without a "/"
+        return _from_path(Path(model).expanduser(), model, pretrained, arch)
     _refuse_arch(arch, model)
     if model == DEMO:
         return _with_weights(Choice(DEMO, "emoji", folder=DEMO_FOLDER), pretrained)

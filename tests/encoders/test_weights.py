@@ -502,6 +502,45 @@ def test_shards_are_read_by_their_index_however_they_are_named(folder, state, en
     towers.architectures.cache_clear()
 
 
+def test_a_folder_is_named_without_a_slash_too(state, encoder, tmp_path, monkeypatch):
+    tiny_architectures(tmp_path / "architectures", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoint-500").mkdir()
+    save_file(named(state, "model."), "checkpoint-500/model.safetensors")
+    Path("checkpoint-500/optimizer.bin").touch()
+    assert load_encoder("checkpoint-500", arch="Tiny").weights_sha256 == encoder.weights_sha256
+    with pytest.raises(InputError, match="does not say its architecture: give it with arch"):
+        load_encoder("checkpoint-500")
+    towers.architectures.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.ckpt", "a.bin", "a.safetensors", "shards", "shards/model.bin.index.json"])
+def test_weights_are_compared_however_a_trainer_left_them(folder, state, tmp_path, monkeypatch, name):
+    tiny_architectures(tmp_path / "architectures", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    drawn = named(state, "model.")
+    if name.startswith("shards"):
+        shard(drawn, tmp_path / "shards", base="model", suffix="bin" if "bin" in name else "safetensors")
+    elif name == "a.safetensors":
+        save_file(drawn, name)
+    else:
+        torch.save({"state_dict": drawn, "epoch": 1, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3, 4)}}}}, name)
+    common = ["--limit", "6", "--bootstrap", "0", "--metrics", "alignment", "--cache-dir", "cache", "--quiet"]
+    found = run("compare", str(folder), name, "--arch", "Tiny", "--json", *common)
+    assert json.loads(found)["metrics"]["alignment"]["difference"] == 0
+    towers.architectures.cache_clear()
+
+
+def test_a_shard_that_changed_is_not_remembered_as_it_was(folder, state, tmp_path):
+    index = shard(state, tmp_path / "m")
+    for file in index.parent.iterdir():
+        os.utime(file, (1e9, 1e9))
+    data = {"pretrained": str(index), "limit": 4, "cache_dir": tmp_path / "cache"}
+    first = gc.embed(str(folder), **data)
+    shard({name: 2 * value if name == "visual.proj" else value for name, value in state.items()}, tmp_path / "m")
+    assert gc.embed(str(folder), **data).made_from["weights_sha256"] != first.made_from["weights_sha256"]
+
+
 def test_shards_that_huggingface_hub_writes_are_read(folder, state, encoder, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
     hub.save_torch_state_dict(state, tmp_path, max_shard_size="1MB")
