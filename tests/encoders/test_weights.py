@@ -27,7 +27,7 @@ from tiny_models import CONFIG, tiny_architectures, tiny_model
 from torch import Tensor
 
 import geomclip as gc
-from geomclip.encoders import Encoder, load_encoder, towers
+from geomclip.encoders import Encoder, load_encoder, remembered, towers
 from geomclip.encoders.weights import contents as contents_of
 from geomclip.encoders.weights.contents import read_contents
 from geomclip.machine.errors import InputError, NotAvailableError
@@ -372,6 +372,28 @@ def test_weights_in_whole_numbers_are_refused(folder, state, tmp_path):
         load_encoder(str(folder), pretrained=str(tmp_path / "m.safetensors"))
 
 
+def test_a_text_tower_at_the_top_of_the_names_fills_one_below_text(state, encoder, tmp_path):
+    folder = tiny_model(tmp_path / "custom", weights=False, custom_text=True)
+    save_file(named(state, "module."), tmp_path / "m.safetensors")
+    found = load_encoder(str(folder), pretrained=str(tmp_path / "m.safetensors"))
+    assert "text.positional_embedding" in found.module.state_dict()
+    tokens, _ = encoder.tokenize(["a dog", "two red buses"])
+    assert torch.allclose(found.encode_text(tokens), encoder.encode_text(tokens), atol=1e-6)
+
+
+def test_files_of_mobileclip_are_handed_to_open_clip_whole(folder, state, encoder, tmp_path, monkeypatch):
+    def converted(model: torch.nn.Module, apples: State) -> State:
+        assert type(apples) is dict
+        return {re.sub(r"^(image_encoder|text_encoder)\.model\.", "", name): value for name, value in apples.items()}
+
+    monkeypatch.setattr("open_clip.convert.convert_state_dict", converted)
+    towers_of = {True: "image_encoder.model.", False: "text_encoder.model."}
+    apples = {towers_of[name.startswith("visual.")] + name: value for name, value in state.items()}
+    torch.save({"state_dict": apples}, tmp_path / "m.pt")
+    found = load_encoder(str(folder), pretrained=str(tmp_path / "m.pt"))
+    assert found.weights_sha256 == encoder.weights_sha256
+
+
 # a logit scale that cannot be used
 
 
@@ -531,14 +553,15 @@ def test_weights_are_compared_however_a_trainer_left_them(folder, state, tmp_pat
     towers.architectures.cache_clear()
 
 
-def test_a_shard_that_changed_is_not_remembered_as_it_was(folder, state, tmp_path):
+def test_a_shard_that_changed_is_not_remembered_as_it_was(folder, state, tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "SETTLED", -60.0)  # files that were written a moment ago are remembered too
     index = shard(state, tmp_path / "m")
-    for file in index.parent.iterdir():
-        os.utime(file, (1e9, 1e9))
     data = {"pretrained": str(index), "limit": 4, "cache_dir": tmp_path / "cache"}
-    first = gc.embed(str(folder), **data)
-    shard({name: 2 * value if name == "visual.proj" else value for name, value in state.items()}, tmp_path / "m")
-    assert gc.embed(str(folder), **data).made_from["weights_sha256"] != first.made_from["weights_sha256"]
+    first, again = (gc.embed(str(folder), **data).made_from["weights_sha256"] for _ in range(2))
+    place = index.parent / json.loads(index.read_text())["weight_map"]["visual.proj"]
+    part = load_file(place)
+    save_file(part | {"visual.proj": 2 * part["visual.proj"]}, place)
+    assert first == again != gc.embed(str(folder), **data).made_from["weights_sha256"]
 
 
 def test_shards_that_huggingface_hub_writes_are_read(folder, state, encoder, tmp_path):
