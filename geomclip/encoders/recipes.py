@@ -132,12 +132,14 @@ def _transformers_recipe(
     found = hf_folder.read(folder, tokenizer=tokenizer)
     if contents is None and not choice.random:
         contents = replace(read_contents(hf_folder.weights_in(folder)), metadata={})
-    arch = equal_architecture(found.model_cfg) or "custom"
-    notes = found.notes
+    equal = equal_architecture(found.model_cfg)
+    arch, notes = equal or "custom", found.notes
     if choice.arch and choice.arch != arch:
         notes += (f"{folder / hf_config.FILE} says what the model is: used in place of {choice.arch}",)
     source = str(folder) if found.model_cfg["text_cfg"].get("hf_tokenizer_name") else ""
-    return Recipe(found.model_cfg, found.preprocess_cfg, arch, source, contents, notes, rows=found.model.rows)
+    # in open_clip's own words where it has some, so that equal models have equal fingerprints
+    model_cfg = towers.architecture_config(equal) if equal else found.model_cfg
+    return Recipe(model_cfg, found.preprocess_cfg, arch, source, contents, notes, rows=found.model.rows)
 
 
 def _adapter_recipe(choice: names.Choice, folder: Path, cache_dir: Path | None) -> Recipe:

@@ -120,7 +120,9 @@ def test_a_file_is_read_by_the_configuration_beside_it_or_by_a_named_architectur
     beside = load_encoder(str(tmp_path / "hf" / "model.safetensors"))
     assert (beside.weights_sha256, beside.arch) == (wanted, "Lone")
     alone = shutil.copy(tmp_path / "hf" / "model.safetensors", tmp_path / "alone.safetensors")
-    assert load_encoder(str(alone), arch="Tiny").weights_sha256 == wanted
+    named = load_encoder(str(alone), arch="Lone")
+    assert named.weights_sha256 == wanted
+    assert named.fingerprint() == beside.fingerprint()
     message = hf_refusal(alone)
     assert "does not say its architecture: give it with arch, or keep" in message
     assert "keep the config.json of transformers beside it" in message
