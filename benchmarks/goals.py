@@ -79,6 +79,9 @@ SCRIPTS = {
         toy=("--model", "demo", "--batch-size", "8", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
+    "watch": Script(
+        "What a watch adds to a step of training", toy=("--model", "demo", "--batch-size", "8", "--turns", "1")
+    ),
     "terms": Script(
         "What geodesics and interactions add to a step",
         toy=("--videos", "2", "--clips", "4", "--dim", "16", "--batch-size", "8", "--turns", "1"),

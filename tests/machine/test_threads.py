@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from geomclip.machine.threads import Stopped, Workers, same_torch_threads
+from geomclip.machine.threads import Stopped, Workers, one_torch_thread, same_torch_threads
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -55,6 +55,18 @@ def test_what_sets_the_number_of_torch_threads_leaves_the_one_before():
     with pytest.raises(RuntimeError, match="half way"):
         set_more()
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_small_work_has_one_torch_thread_and_leaves_the_number_before(count):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        with one_torch_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_next_calls_are_begun_in_order_before_they_are_asked_for_and_no_more_than_two_a_thread():

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip import metrics
 from geomclip.embeddings.geometry import normalize
+from geomclip.machine.threads import one_torch_thread
 from geomclip.metrics.shape import RANKME_EPSILON
 
 ROWS = 128
@@ -61,24 +61,32 @@ def estimates(image: Tensor, text: Tensor) -> dict[str, float]:
     >>> found["alignment"], round(found["rankme_image"], 3)
     (0.0, 4.0)
     """
-    try:
-        image, text = normalize(image)[0], normalize(text)[0]
-    except ValueError:
-        return dict.fromkeys(KEYS, math.nan)
-    found = {"alignment": metrics.alignment(image, text)}
-    found |= {"uniformity_image": metrics.uniformity(image), "uniformity_text": metrics.uniformity(text)}
-    found |= {"modality_gap": metrics.modality_gap(image, text)}
-    found |= {"rankme_image": _rankme(image), "rankme_text": _rankme(text)}
-    found |= {"mean_cosine_image": metrics.mean_cosine(image), "mean_cosine_text": metrics.mean_cosine(text)}
+    with one_torch_thread():
+        try:
+            image, text = normalize(image)[0].double(), normalize(text)[0].double()
+        except ValueError:
+            return dict.fromkeys(KEYS, math.nan)
+        gap = (image.mean(0) - text.mean(0)).norm()
+        found = {"alignment": (image - text).square().sum(1).mean(), "modality_gap": gap}
+        for cloud, rows in (("image", image), ("text", text)):
+            found |= {f"{name}_{cloud}": value for name, value in _of_cloud(rows).items()}
     return {key: float(found[key]) for key in KEYS}
 
 
-def _rankme(rows: Tensor) -> Tensor:
-    """RankMe from the eigenvalues of the smaller Gram matrix: a tenth of the time of `metrics.rankme`, 1e-4 from it."""
-    rows = rows.double()
-    gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
-    values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    return torch.special.entr(values / values.sum() + RANKME_EPSILON).sum().exp()
+def _of_cloud(rows: Tensor) -> dict[str, Tensor]:
+    """The numbers of unit rows (n, d) from their cosines alone, which few rows have at hand: no sweep, one product.
+
+    RankMe is of the square roots of the eigenvalues of these cosines, which are the singular values of the rows.
+    """
+    cosines = rows @ rows.T  # (n, n)
+    others = ~torch.eye(len(rows), dtype=torch.bool)
+    different = cosines[others]
+    values = torch.linalg.eigvalsh(cosines)[-rows.shape[1] :].clamp(min=0).sqrt()
+    return {
+        "uniformity": (4 * (different - 1)).exp().mean().log(),  # exp(-2 |x - y|²), |x - y|² = 2 - 2 cos
+        "mean_cosine": different.mean(),
+        "rankme": torch.special.entr(values / values.sum() + RANKME_EPSILON).sum().exp(),
+    }
 
 
 @dataclass(frozen=True, eq=False)
