@@ -78,7 +78,7 @@ class Report:
 
     def stage(self, name: str, done: int, total: int | None, note: str = "") -> None:
         """A bar for each name; the note is shown beside it."""
-        what = harmless(", ".join(filter(None, (name, note))))
+        what = harmless(", ".join(filter(None, (name, note))), lines=True)
         if name not in self.tasks:
             # what an earlier run had done counts, but not as done in no time
             self.tasks[name] = self.bars.add_task(what, total=total, completed=done)

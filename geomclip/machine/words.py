@@ -31,7 +31,7 @@ _ACTING_IN_LINES = re.compile(r"(?![\n\t])" + _ACTING.pattern)
 
 
 def harmless(text: str, *, lines: bool = False, by: str = "\ufffd") -> str:
-    """A text of others with `by` for whatever a terminal would act on; with `lines` line ends and tabs stay.
+    r"""A text of others with `by` for whatever a terminal would act on; with `lines` line ends and tabs stay.
 
     Examples
     --------
@@ -42,12 +42,12 @@ def harmless(text: str, *, lines: bool = False, by: str = "\ufffd") -> str:
 
 
 def escaped(text: str) -> str:
-    """JSON of the same value, in which whatever a terminal would act on is written as an escape.
+    r"""JSON of the same value, in which whatever a terminal would act on is written as an escape.
 
     Examples
     --------
     >>> escaped('["\u202e"]')
-    '["\\\\u202e"]'
+    '["\\u202e"]'
     """
     # only its texts can hold such a character
     return _ACTING_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -17,7 +17,7 @@ LICENCE = "annotations CC BY 4.0; photos under their owners' Flickr terms"
 
 KINDS = {
     "images": {"id": int, "file_name": str},
-    "annotations": {"image_id": int, "caption": str, "id": int},
+    "annotations": {"image_id": int, **dict.fromkeys(["caption"], str), "id": int},
 }
 """What is read of an annotation file."""
 

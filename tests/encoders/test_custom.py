@@ -309,8 +309,9 @@ def test_a_model_and_functions_are_two_encoders(pairs: Any, with_model: Any) -> 
         embed(with_model, pairs, encode_image=image_rows, encode_text=text_rows)
 
 
-@pytest.mark.parametrize("own", [{"name": "v1"}, {"logit_scale": 3.0}])
-@pytest.mark.parametrize("model", ["demo", TinyEncoder()])
+@pytest.mark.parametrize(
+    ("model", "own"), [("demo", {"name": "v1"}), (TinyEncoder(), {"name": "v1"}), (TinyEncoder(), {"logit_scale": 3.0})]
+)
 def test_a_name_and_a_scale_are_of_encoders_of_your_own(pairs: Any, model: Any, own: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(own))):
         embed(model, pairs, **own)

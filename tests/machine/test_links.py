@@ -186,7 +186,7 @@ def test_a_log_that_becomes_a_link_as_it_is_opened_is_not_followed(
 ) -> None:
     (tmp_path / "run").mkdir()
     link = lambda path, _: Path(path).symlink_to(other / "file")  # noqa: E731
-    monkeypatch.setattr("geomclip.training.watching.journal.atomic_bytes", link)
+    monkeypatch.setattr("geomclip.training.watching.lines.atomic_bytes", link)
     with pytest.raises(OSError, match="symbolic links"):
         Journal(tmp_path / "run")
     assert (other / "file").read_text() == KEPT

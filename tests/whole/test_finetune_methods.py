@@ -118,7 +118,7 @@ def test_every_method_of_the_table_is_studied() -> None:
     from geomclip.training.methods import METHODS
 
     studied = {method for method, _ in study.TRAINED.values()} | set(study.WITHOUT_TRAINING)
-    assert studied == set(METHODS)
+    assert studied == set(METHODS) - {"soup"}  # of models that a study would have to choose: it has none to mix
     assert {*study.TRAINED, *study.WITHOUT_TRAINING, "base"} == set(reporting.STYLES)
     assert len(set(reporting.STYLES.values())) == len(reporting.STYLES)
 

@@ -114,7 +114,7 @@ def header(comparison: Changes) -> Iterator[str]:
     some = any(row.ci is not None for row in comparison.rows.values())
     images = worded(comparison, "images")
     counted = f"{comparison.n_images:,} {images}" if comparison.n_images else f"{images} not counted"
-    yield f"{counted} · {how if some else 'no intervals'}"
+    yield f"{counted} · {worded(comparison, how if some else 'no intervals')}"
 
 
 def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:
