@@ -176,3 +176,16 @@ def test_the_workflow_runs_that_entry_on_the_oldest_python() -> None:
     assert re.findall(r'python-version: "(.+)"', workflow) == [project["requires-python"].removeprefix(">=")]
     used = re.findall(r"uses: (.+)$", workflow, re.MULTILINE)
     assert all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in used)
+
+
+def test_every_extra_that_a_message_tells_to_install_is_one() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = {
+        call.args[2].value
+        for file in (ROOT / "geomclip").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "optional"
+        if len(call.args) > 2 and isinstance(call.args[2], ast.Constant)
+    }
+    assert {"st", "hf", "video"} <= named
+    assert named <= set(extras)

@@ -181,7 +181,7 @@ class Watch:
 
         The first two columns of the data are the pairs: `loss` says how many rows they have.
         """
-        optional("sentence_transformers", "for_sentence_transformers", "sentence-transformers")
+        optional("sentence_transformers", "for_sentence_transformers", "st")
         from geomclip.training.watching.inside.sentence_transformers import callback
 
         return callback(self, loss)
