@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +19,7 @@ from geomclip.embeddings.record import STRINGS, EmbeddingSet
 from geomclip.embeddings.shards import MANIFEST, read_manifest
 from geomclip.machine.array_files import check_rows, npy_chunks, npz_headers, read_npz
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_write, make_folder
+from geomclip.machine.files import atomic_folder, atomic_write
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 
@@ -114,15 +111,8 @@ def save(embeddings: EmbeddingSet, path: str | Path) -> Path:
         return path
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists already: name a new folder")
-    make_folder(path.parent)
-    building = path.with_name(f".{path.name}.{secrets.token_hex(4)}.geomclip-tmp")
-    try:
-        write_store(make_folder(building), vars(embeddings))
-        os.replace(building, path)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written ({problem.strerror or problem})") from problem
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with atomic_folder(path) as folder:
+        write_store(folder, vars(embeddings))
     return path
 
 
