@@ -14,11 +14,11 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
-from geomclip.pairs.parsing import choose_split, clean, grouped, need, numbered, shorten
+from geomclip.pairs.parsing import choose_split, clean, grouped, need, numbered
 from geomclip.pairs.record import FolderImage, ImageSource, Pair, Pairs, TextQuery
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables import arrow, cells, json_rows, labels, names, paths, queries, separated, shards
-from geomclip.pairs.tables.columns import Table, joined
+from geomclip.pairs.tables.columns import Table, joined, one_of_each
 from geomclip.pairs.tables.stored import RowImage
 
 RULES = (
@@ -85,7 +85,7 @@ def _queries(
     table, texts = queries.with_query(table, column, tally)
     ids = _given_ids(table, source)
     if ids:
-        queries.check_ids(table, ids, texts)
+        one_of_each(table, ids, texts, what="id")
     return table, [TextQuery(text) for text in texts], ids or queries.ids_of(texts)
 
 
@@ -198,13 +198,7 @@ def _given_ids(table: Table, source: Source) -> list[str] | None:
 
 def _check_ids(table: Table, ids: Sequence[str], found: Sequence[str], tally: Tally) -> None:
     """InputError for an id of two paths; a path of two ids is two images, and said."""
-    path_of: dict[str, str] = {}
-    for row, (image_id, path) in enumerate(zip(ids, found, strict=True)):
-        before = path_of.setdefault(image_id, path)
-        if before != path:
-            raise InputError(
-                f"{table.where(row)}: image id {shorten(image_id)} is {shorten(path)} here, {shorten(before)} before"
-            )
+    path_of = one_of_each(table, ids, found, what="image id")
     if again := len(path_of) - len(set(path_of.values())):
         tally.understood(f"{again} image ids stand for a file that another id has too: they are images of their own")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
-from geomclip.pairs.parsing import decode_text, read_bytes
+from geomclip.pairs.parsing import decode_text, read_bytes, shorten
 
 MAX_TABLE_BYTES = 1 << 32
 """Larger files, and columns that unpack to more, are refused."""
@@ -81,6 +81,18 @@ class Table:
         columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
         where = self.where
         return replace(self, columns=columns, n_rows=len(rows), where=lambda row: where(rows[row]))
+
+
+def one_of_each(table: Table, ids: Sequence[str], values: Sequence[str], *, what: str) -> dict[str, str]:
+    """The value that each id stands for; InputError for an id of two. `what` is what messages call an id."""
+    value_of: dict[str, str] = {}
+    for row, (name, value) in enumerate(zip(ids, values, strict=True)):
+        before = value_of.setdefault(name, value)
+        if before != value:
+            raise InputError(
+                f"{table.where(row)}: {what} {shorten(name)} is {shorten(value)} here, {shorten(before)} before"
+            )
+    return value_of
 
 
 def joined(place: Path, folder: Path, tables: Sequence[Table]) -> Table:

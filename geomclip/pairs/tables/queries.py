@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
-from geomclip.pairs.parsing import shorten
 from geomclip.pairs.record import TextQuery
 from geomclip.pairs.source import Source
 from geomclip.pairs.tables import cells
@@ -61,17 +60,6 @@ def with_query(table: Table, column: str, tally: Tally) -> tuple[Table, list[str
 def ids_of(queries: Sequence[str]) -> list[str]:
     """What each query is known by: itself, or its beginning and its sha256."""
     return [text if len(text) <= LONGEST_ID else f"{text[:LONGEST_ID]}#{_sha256(text)[:16]}" for text in queries]
-
-
-def check_ids(table: Table, ids: Sequence[str], queries: Sequence[str]) -> None:
-    """InputError for an id of two queries."""
-    query_of: dict[str, str] = {}
-    for row, (name, query) in enumerate(zip(ids, queries, strict=True)):
-        before = query_of.setdefault(name, query)
-        if before != query:
-            raise InputError(
-                f"{table.where(row)}: id {shorten(name)} is {shorten(query)} here, {shorten(before)} before"
-            )
 
 
 def _sha256(text: str) -> str:
