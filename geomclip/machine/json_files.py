@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import CONTROLS
 
 T = TypeVar("T")
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS = re.compile(f"[{CONTROLS}]")
 LARGEST = 32 << 20
 """Bytes of a JSON file: parsed it takes ten times that, and a panel has 30 kB."""
 
@@ -76,7 +77,7 @@ def clean(value: Any) -> Any:
     {'model': 'a\ufffd[31mb', 'n': [1, 'c']}
     """
     if isinstance(value, str):
-        return CONTROLS.sub("\ufffd", value)
+        return _CONTROLS.sub("\ufffd", value)
     if isinstance(value, list):
         return [clean(each) for each in value]
     if isinstance(value, dict):

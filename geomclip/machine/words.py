@@ -25,8 +25,10 @@ def one_line(message: object, most: int | None = None) -> str:
     return text[:most]
 
 
-# escapes and what else ends a line; embeddings and overrides of direction, which show what follows in another order
-_ACTING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Escapes, and what else ends a line: a range of characters for a regular expression."""
+# and embeddings and overrides of direction, which show what follows in another order
+_ACTING = re.compile(rf"[{CONTROLS}\u202a-\u202e\u2066-\u2069]")
 _ACTING_IN_LINES = re.compile(r"(?![\n\t])" + _ACTING.pattern)
 
 
