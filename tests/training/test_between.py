@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Done, assert_one_line, run_cli
+from helpers import Done, assert_one_line
 from safetensors.torch import load_file, save_file
 from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
 from toy_pairs import toy_csv
@@ -18,6 +18,8 @@ import geomclip as gc
 from geomclip.encoders import towers
 from geomclip.machine.errors import InputError
 from geomclip.training.between import short_names
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 Cli = Callable[..., Done]
 QUICK: dict[str, Any] = {"bootstrap": 0, "metrics": "modality_gap"}
@@ -34,18 +36,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Three models of one architecture."""
     folder = tmp_path_factory.mktemp("models")
     return [f"local-dir:{tiny_model(folder / name, seed=seed)}" for seed, name in enumerate("abc")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOMCLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *arguments: run_cli(capsys, *arguments)
 
 
 @pytest.fixture(scope="module")

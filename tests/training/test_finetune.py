@@ -10,13 +10,13 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import Done, assert_one_line, run_cli
+from helpers import Done, assert_one_line
 from safetensors.torch import load_file
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
@@ -27,6 +27,8 @@ from geomclip.machine.errors import GeomclipError
 from geomclip.machine.lock import Lock
 from geomclip.training import objective
 from geomclip.training.watching.journal import read_log
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 Cli = Callable[..., Done]
 FAST = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", "workers": 0}
@@ -50,18 +52,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny dual encoder with random weights."""
     return f"local-dir:{tiny_model(tmp_path_factory.mktemp('model') / 'tiny')}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOMCLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *arguments: run_cli(capsys, *arguments)
 
 
 def tuned(out: Path, model: str, data: str, **changes: Any) -> Any:

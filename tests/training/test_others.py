@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Done, assert_one_line, run_cli
+from helpers import Done, assert_one_line
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
 
 import geomclip as gc
 from geomclip.machine.errors import InputError
 from geomclip.training.others import after_of, before_of, names_of
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 Cli = Callable[..., Done]
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "lr": 1e-3, "precision": "fp32", "workers": 0, "method": "ft"}
@@ -36,18 +38,6 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{tiny_model(tmp_path_factory.mktemp('model') / 'tiny')}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEOMCLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *arguments: run_cli(capsys, *arguments)
 
 
 def tuned(out: Path, model: str, data: str, **changes: Any) -> Any:
