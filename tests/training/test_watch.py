@@ -480,7 +480,9 @@ def test_packages_that_are_not_there_are_named_with_their_extra(log: Path, monke
     watched = gc.watch(out=log)
     with pytest.raises(NotAvailableError, match=r"for_transformers needs transformers: pip install 'geomclip\[hf\]'"):
         watched.for_transformers()
-    with pytest.raises(NotAvailableError, match=r"geomclip\[sentence-transformers\]"):
+    with pytest.raises(
+        NotAvailableError, match=r"for_sentence_transformers needs sentence_transformers: .*geomclip\[st\]"
+    ):
         watched.for_sentence_transformers(nn.Linear(2, 2))
     with pytest.raises(NotAvailableError, match=r"for_lightning needs lightning: pip install 'geomclip\[lightning\]'"):
         watched.for_lightning()
