@@ -156,7 +156,7 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
     longer = _length(config.settings) > _length(began)
     if there.get("finished") and not longer:
         return Kept(finished=True, chosen=there.get("chosen", {}))
-    snapshot = snapshots.newest(folder)
+    snapshot = snapshots.newest(folder, progress=progress)
     if snapshot is None:
         progress.log(f"{folder} has no checkpoint: the run starts afresh")
     if longer:
