@@ -67,6 +67,7 @@ VARIES = (
     r"(^|\.)images_per_second$",
     r"(^|\.)written\.(host|started|finished|created)$",
     r"(^|\.)(env|versions|written)\.geomclip$",
+    r"(^|\.)content_sha256$",  # of all the other fields, these among them
 )
 """Names of fields whose values may differ; that the field is there may not."""
 

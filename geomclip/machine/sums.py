@@ -1,8 +1,9 @@
 """Sums of what is kept: an object of JSON carries one of all that it says, a file's stands where it is named.
 
 The sum of an object is the sha256 of its other fields as compact JSON with sorted keys, in the field
-`content_sha256`: how the file is indented, and in which order its fields stand, is no matter. An object without one,
-of an earlier version or of another tool, is not judged.
+`content_sha256`: how the file is indented, and in which order its fields stand, is no matter. An object that says when
+it was written has it there, in `written`, since it differs between two runs alike as the time does. An object without
+one, of an earlier version or of another tool, is not judged.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from geomclip.machine.files import atomic_json
 from geomclip.machine.json_files import clean
 from geomclip.machine.words import one_line
 
-SUM = "content_sha256"
+SUM, WRITTEN = "content_sha256", "written"
 
 
 def content_sha256(record: Mapping[str, Any]) -> str:
@@ -30,14 +31,35 @@ def content_sha256(record: Mapping[str, Any]) -> str:
     True
     """
     # through JSON, after which names are text and tuples are lists, as in what is read back
-    rest = json.loads(json.dumps({name: value for name, value in record.items() if name != SUM}))
+    rest = json.loads(json.dumps(unsealed(record)))
     return hashlib.sha256(json.dumps(clean(rest), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with its sum as the last field, in place of one that it had."""
+    """The object with its sum, in place of one that it had.
+
+    Examples
+    --------
+    >>> list(sealed({"a": 1})), list(sealed({"a": 1, "written": {"created": "today"}})["written"])
+    (['a', 'content_sha256'], ['created', 'content_sha256'])
+    """
+    rest = unsealed(record)
+    own = {SUM: content_sha256(rest)}
+    return {**rest, WRITTEN: {**rest[WRITTEN], **own}} if isinstance(rest.get(WRITTEN), Mapping) else {**rest, **own}
+
+
+def unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The object without its sum."""
     rest = {name: value for name, value in record.items() if name != SUM}
-    return {**rest, SUM: content_sha256(rest)}
+    if isinstance(rest.get(WRITTEN), Mapping):
+        rest[WRITTEN] = {name: value for name, value in rest[WRITTEN].items() if name != SUM}
+    return rest
+
+
+def sum_in(record: Mapping[str, Any]) -> Any:
+    """The sum that an object carries; None if it has none."""
+    written = record.get(WRITTEN)
+    return written.get(SUM) if isinstance(written, Mapping) else record.get(SUM)
 
 
 def write_sealed(path: str | Path, record: Mapping[str, Any], *, indent: int | None = 2) -> None:
@@ -61,7 +83,7 @@ def check_sum(record: Mapping[str, Any], what: object, way_out: str = "") -> Non
         ...
     geomclip.machine.errors.DamagedError: r.json is damaged or changed: its content_sha256 is another: measure again
     """
-    if SUM in record and record[SUM] != content_sha256(record):
+    if sum_in(record) not in (None, content_sha256(record)):
         raise DamagedError(f"{what} is damaged or changed: its {SUM} is another{way_out and f': {way_out}'}")
 
 
@@ -79,11 +101,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes(), parse_constant=_refused)
     except (ValueError, RecursionError) as problem:
         raise DamagedError(f"{path} is no whole JSON ({one_line(problem, 100)})") from problem
-    if not isinstance(record, dict) or SUM not in record:
+    if not isinstance(record, dict) or sum_in(record) is None:
         raise DamagedError(f"{path} has no {SUM}")
     check_sum(record, path)
-    del record[SUM]
-    return record
+    return unsealed(record)
 
 
 def file_sha256(path: Path) -> str:

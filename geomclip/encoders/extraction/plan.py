@@ -17,7 +17,16 @@ from typing import Any
 import torch
 
 from geomclip.embeddings.layouts import column_name, data_sha256
-from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, Record, read_manifest, verify, write_part
+from geomclip.embeddings.shards import (
+    KINDS,
+    MANIFEST,
+    SCHEMA,
+    Record,
+    read_manifest,
+    verify,
+    write_manifest,
+    write_part,
+)
 from geomclip.encoders.extraction.batches import Coming, Encoding, unit_rows
 from geomclip.encoders.extraction.digests import Digests, Stamp
 from geomclip.encoders.extraction.inputs import encoding_of
@@ -34,7 +43,7 @@ from geomclip.encoders.extraction.refusals import (
 )
 from geomclip.encoders.protocol import AnyEncoder, EncodesInputs
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, cache_dir, clear_leftovers
+from geomclip.machine.files import cache_dir, clear_leftovers
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.signals import interruption, number_of
@@ -164,7 +173,7 @@ class Extraction:
             }
             self.manifest = {**self.head, "done": False, "class_shards": [], "shards": [], "skipped": []}
             self.manifest |= {"read": self.pairs.read.to_dict(), "written": written}
-            atomic_json(folder / MANIFEST, self.manifest)
+            write_manifest(folder, self.manifest)
             return
         self.manifest = read_manifest(folder)
         if isinstance(self.encoder, EncodesInputs):
@@ -174,7 +183,7 @@ class Extraction:
         refuse_other_images(folder, recorded, self.digests.sha256(list(recorded)), self.pairs)
         if self.manifest.get("read", {}) != self.pairs.read.to_dict():  # a file that is none of the data came or went
             self.manifest["read"] = self.pairs.read.to_dict()
-            atomic_json(folder / MANIFEST, self.manifest)
+            write_manifest(folder, self.manifest)
         for group in ("class_shards", "shards"):
             sound = [record for record in self.manifest[group] if self._is_sound(folder, record)]
             self.manifest["done"] &= len(sound) == len(self.manifest[group])
@@ -223,7 +232,7 @@ class Extraction:
                 self.manifest["skipped"] = sorted([*others, *lost], key=lambda entry: entry["input"])
                 self.manifest["shards"] = [finished[key] for key in sorted(finished)]
                 self.manifest["done"] = False
-                atomic_json(folder / MANIFEST, self.manifest)
+                write_manifest(folder, self.manifest)
             else:
                 self._advance(len(pairs) + (sum(len(pair.captions) for pair in pairs) if self.n_texts else 0))
             first_row += record["image_rows"]
@@ -344,7 +353,7 @@ class Extraction:
         if twelve_bits := sum(record.get("twelve_bit_images", 0) for record in shards):
             self.manifest["twelve_bit_images"] = twelve_bits
         self.manifest["written"]["finished"] = _now()
-        atomic_json(folder / MANIFEST, self.manifest)
+        write_manifest(folder, self.manifest)
         if skipped:
             self.progress.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {named(skipped[:1])}")
 
