@@ -29,6 +29,7 @@ from geomclip.embeddings.shards import (
 )
 from geomclip.encoders.extraction.batches import Coming, Encoding, unit_rows
 from geomclip.encoders.extraction.digests import Digests, Stamp
+from geomclip.encoders.extraction.healing import clear_place, clear_unusable
 from geomclip.encoders.extraction.inputs import encoding_of
 from geomclip.encoders.extraction.refusals import (
     class_index,
@@ -112,12 +113,17 @@ class Extraction:
         known = json.dumps([self.head, self.texts_sha256], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:32]
 
-    def into(self, folder: Path, *, workers: int | None = None, wait: bool = False) -> Path:
-        """Fill the folder, alone, from wherever it is; see `extract`. `wait` for another that fills it now."""
+    def into(self, folder: Path, *, workers: int | None = None, in_cache: bool = False) -> Path:
+        """Fill the folder, alone, from wherever it is; see `extract`.
+
+        One `in_cache` is waited for where another fills it now, and emptied where what is in it cannot be used.
+        """
         if workers is not None and workers < 0:
             raise InputError(f"{option('workers')} must be 0 or more, got {workers}")
-        refuse_foreign(folder)
-        with Lock(folder, wait=wait):
+        (clear_place if in_cache else refuse_foreign)(folder)
+        with Lock(folder, wait=in_cache):
+            if in_cache:
+                clear_unusable(folder, self.head, self.pairs, self.texts_sha256, self.progress)
             self._begin(folder)
             if self.manifest["done"]:
                 self.progress.log(f"{folder} is finished: nothing to do")
@@ -161,6 +167,7 @@ class Extraction:
 
     def _begin(self, folder: Path) -> None:
         """A new manifest; or the one that is there, without the shards that have been damaged since."""
+        self.done = 0
         clear_leftovers(folder, *(f"{kind}_emb" for kind in KINDS), *KINDS.values())
         if not (folder / MANIFEST).exists():
             # whatever differs between machines and days is in `written`, and only there
