@@ -236,11 +236,29 @@ def fill(module: torch.nn.Module, own: Own) -> tuple[str, Tensor | None]:
     towers.load_into(module, own.contents)
     check_finite(module, str(own.contents.file))
     found = weights_sha256(module.state_dict())
+    _check_saved(own, found, shift)
+    return found, None if shift is None else shift.float()
+
+
+def check_weights(contents: Contents) -> None:
+    """See that a checkpoint holds what was saved, without building its model.
+
+    Raises
+    ------
+    InputError
+        If its metadata are not sound, or its tensors are not those that were saved (a DamagedError).
+    """
+    own = read_own(contents)
+    state = dict(contents.tensors())
+    shift = state.pop(SHIFT, None)
+    _check_saved(own, weights_sha256(state), shift)
+
+
+def _check_saved(own: Own, found: str, shift: Tensor | None) -> None:
     if found != own.weights_sha256 or (shift is not None and shift_sha256(shift) != own.shift_sha256):
         raise DamagedError(
             f"{own.contents.file}: its weights are not those that were saved (another sha256): fetch or write it again"
         )
-    return found, None if shift is None else shift.float()
 
 
 def _shape(found: tuple[int, ...] | None) -> str:

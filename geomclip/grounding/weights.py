@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from geomclip.encoders.checkpoint import weights_sha256
+from geomclip.encoders.weights.fitting import weights_sha256
 from geomclip.machine.errors import DamagedError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import one_line

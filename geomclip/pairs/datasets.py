@@ -209,6 +209,6 @@ def _refuse_lost(dataset: Dataset, root: Path, split: str) -> None:
         if gone:
             raise NotAvailableError(
                 f"{dataset.name} at {root} is not whole: of {remote.archive} {len(gone)} of the files are gone or have "
-                f"another size (first: {gone[0]}): `geomclip data download {dataset.name}` fetches them; to go without, delete "
-                f"{note_of(root, remote.archive)}"
+                f"other sizes (first: {gone[0]}): `geomclip data download {dataset.name}` fetches them; to go without, "
+                f"delete {note_of(root, remote.archive)}"
             )

@@ -65,9 +65,8 @@ def download_dataset(
             if remote.split not in (None, split) or is_present(root, remote.archive, remote.provides):
                 continue
             if gone := lost(root, remote.archive):
-                progress.log(
-                    f"{root}: of {remote.archive} {len(gone)} of the files are not there whole (first: {gone[0]}): fetched"
-                )
+                what = f"of {remote.archive} {len(gone)} of the files are not there whole (first: {gone[0]})"
+                progress.log(f"{root}: {what}: fetched")
             fetch_and_unpack(remote, root, progress=progress)
     if dataset.by_hand and not any((root / photos).is_dir() for photos in dataset.photos):
         where = dataset.by_hand.format(root=root)
