@@ -186,7 +186,10 @@ CASES = (
         (
             "--help",
             "--version",
-            *(f"{name} --help" for name in (*COMMANDS, "doctor", "check", "data download", "ground", "schema", "cache")),
+            *(
+                f"{name} --help"
+                for name in (*COMMANDS, "doctor", "check", "data download", "ground", "schema", "cache")
+            ),
             "reproduce --help",
         ),
     ),

@@ -208,8 +208,8 @@ def _result(file: Path, name: str, way_out: str = "measure again, or put back a 
 
 
 def _checkpoint(file: Path, name: str) -> Iterator[Part]:
-    from geomclip.encoders.weights.contents import read_contents
     from geomclip.encoders.saved import check_weights
+    from geomclip.encoders.weights.contents import read_contents
     from geomclip.grounding.weights import WEIGHTS_SUM, load_weights
 
     start = _start(file)

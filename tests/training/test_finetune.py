@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Done, assert_one_line, flipped, resealed, run_cli
+from helpers import Done, assert_one_line, flipped, resealed
 from safetensors.torch import load_file
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
