@@ -37,6 +37,7 @@ _PUBLIC = {
     "project_pair": "projections.maps",
     "Map": "projections.maps",
     "finetune": "training.finetune",
+    "evaluate": "evaluations.calls",
     "reproduce": "reproduction.run",
     "watch": "training.watching.calls",
     "GeometryEvaluator": "training.watching.evaluator",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from geomclip.embeddings.store import load as load
     from geomclip.embeddings.store import save as save
     from geomclip.encoders.extraction.calls import embed as embed
+    from geomclip.evaluations.calls import evaluate as evaluate
     from geomclip.grounding.calls import ground as ground
     from geomclip.machine.errors import GeomclipError as GeomclipError
     from geomclip.machine.errors import InputError as InputError
@@ -91,6 +93,7 @@ __all__ = [
     "cite",
     "compare",
     "embed",
+    "evaluate",
     "finetune",
     "ground",
     "load",

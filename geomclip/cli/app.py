@@ -35,6 +35,7 @@ from geomclip.cli.arguments import (
 )
 from geomclip.cli.cache_commands import cache
 from geomclip.cli.commands import Commands, Spread, examples
+from geomclip.cli.evaluate import evaluate
 from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
@@ -612,6 +613,7 @@ def download(name: str, *, quiet: bool, log_every: int, debug: bool, **options: 
     say(folder)
 
 
+app.add_command(evaluate)
 app.add_command(ground)
 
 

@@ -88,6 +88,7 @@ GROUPS = {
     "similarity": "Images and texts as two spaces",
     "zeroshot": "Zero-shot classification",
     "data": "The data",
+    "fewshot": "Few-shot classification",
 }
 """Name of each group and its heading, in the order of the panel."""
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.intervals import Interval
 from geomclip.panels.sentences import number
 
@@ -32,7 +32,7 @@ class Chosen:
     @property
     def label(self) -> str:
         """What the table of metrics calls it."""
-        return METRICS[self.key].title
+        return KNOWN[self.key].title
 
 
 PAIRS = (
@@ -92,7 +92,7 @@ def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str]
 
 def label(key: str) -> str:
     """What a key is called in a short table: its title in the table of metrics."""
-    return METRICS[key].title if key in METRICS else key
+    return KNOWN[key].title if key in KNOWN else key
 
 
 def short_label(key: str) -> str:
@@ -110,7 +110,7 @@ def is_share(key: str) -> bool:
     """
     if key in _KNOWN:
         return _KNOWN[key].unit == "share"
-    metric = METRICS.get(key)
+    metric = KNOWN.get(key)
     counted = metric is not None and metric.group in ("retrieval", "calibration", "zeroshot", "data")
     return metric is not None and (metric.low, metric.high) == (0, 1) and (counted or metric.interval == "share")
 

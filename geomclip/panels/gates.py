@@ -14,6 +14,7 @@ from typing import Protocol
 
 from geomclip.machine.words import near, one_line, option
 from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.intervals import Interval
 
 CONDITION = re.compile(
@@ -100,9 +101,9 @@ class Gate:
         """
         gate = cls._read(condition, FORM_OF_CHANGES)
         _refuse_unknown(condition, gate.key, known)
-        if not gate.judges or (known is None and gate.key not in METRICS):
+        if not gate.judges or (known is None and gate.key not in KNOWN):
             return gate
-        if not (gate.key in METRICS and METRICS[gate.key].judged):
+        if not (gate.key in KNOWN and KNOWN[gate.key].judged):
             raise ValueError(
                 f"condition {condition!r}: {gate.key} has no verdict and no q, since a change of it is neither better "
                 f"nor worse: test the change alone, as in '{gate.key}<NUMBER'"

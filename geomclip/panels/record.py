@@ -161,7 +161,7 @@ class Panel:
         """A row a key: value, interval, null, its error where it is simulated, p, direction, note."""
         import pandas
 
-        from geomclip.metrics import METRICS
+        from geomclip.metrics.evaluated import KNOWN
 
         rows = {
             key: {
@@ -171,7 +171,7 @@ class Panel:
                 "null": self.null.get(key),
                 "null_error": self.null_error.get(key),
                 "p": self.p.get(key),
-                "better": METRICS[key].better if key in METRICS else "",
+                "better": KNOWN[key].better if key in KNOWN else "",
                 "note": self.notes.get(key, ""),
             }
             for key, value in self.values.items()

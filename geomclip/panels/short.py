@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from geomclip.embeddings.wording import worded
 from geomclip.machine.words import option
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.chosen import chosen, digits, is_share, label, short_label, written
 from geomclip.panels.lines import Line, in_blocks, shortened, told_apart
 from geomclip.panels.sentences import number, percent
@@ -37,7 +37,7 @@ ALL = "all"
 def keys_of(panel: Shown) -> list[str]:
     """The keys of a short table: the chosen ones, and all that were named by whoever measured."""
     by_name = panel.params.get("metrics", "default") not in ("default", "all")
-    return chosen(panel.values, named=[key for key in panel.values if by_name or key not in METRICS])
+    return chosen(panel.values, named=[key for key in panel.values if by_name or key not in KNOWN])
 
 
 def more(panel: Shown) -> str:
@@ -80,7 +80,7 @@ def cells(panel: Shown, key: str) -> tuple[str, str, str, str]:
 
 
 def _arrow(key: str) -> str:
-    return ARROW[METRICS[key].better] if key in METRICS else ""
+    return ARROW[KNOWN[key].better] if key in KNOWN else ""
 
 
 def _null(panel: Shown, key: str) -> str:
@@ -145,4 +145,4 @@ def _beside(panel: Shown, one: Shown, key: str) -> str:
 
 
 def _of_any_size(key: str) -> bool:
-    return key in METRICS and (METRICS[key].target == "population" or key in NEARLY)
+    return key in KNOWN and (KNOWN[key].target == "population" or key in NEARLY)

@@ -9,7 +9,8 @@ from textwrap import fill
 from typing import Any
 
 from geomclip.embeddings.wording import worded
-from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS, METRICS
+from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels import short
 from geomclip.panels.chosen import label, short_label
 from geomclip.panels.lines import Line, plain, shortened
@@ -163,7 +164,7 @@ def footnotes(panel: Shown, shown: Iterable[str] | None = None) -> Iterator[str]
     known = None if shown is None else set(shown)
     keys_of: dict[str, list[str]] = {}
     for key, note in panel.notes.items():
-        if known is None or key in known or (key not in panel.values and key not in METRICS):
+        if known is None or key in known or (key not in panel.values and key not in KNOWN):
             keys_of.setdefault(note, []).append(key)
     for note, keys in keys_of.items():
         more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
@@ -178,9 +179,9 @@ def grouped(panel: Shown) -> Iterator[tuple[str, list[str]]]:
 def grouped_keys(known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     """Keys by group, both in the order of the table of metrics."""
     groups: dict[str, list[str]] = {group: [] for group in (*GROUPS, OTHER)}
-    places = {key: place for place, key in enumerate(METRICS)}
+    places = {key: place for place, key in enumerate(KNOWN)}
     for key in sorted(known, key=lambda key: places.get(key, len(places))):
-        groups[METRICS[key].group if key in METRICS else OTHER].append(key)
+        groups[KNOWN[key].group if key in KNOWN else OTHER].append(key)
     return ((group, keys) for group, keys in groups.items() if keys)
 
 
@@ -193,7 +194,7 @@ def row(panel: Shown, key: str) -> tuple[str, str, str, str, str]:
     """Key, value, interval (or why there is none), arrow and null of one metric as they are shown."""
     interval = panel.ci.get(key)
     between = f"{number(interval[0])} to {number(interval[1])}" if interval else no_interval(panel, key)
-    arrow = ARROW[METRICS[key].better] if key in METRICS else ""
+    arrow = ARROW[KNOWN[key].better] if key in KNOWN else ""
     null = number(panel.null[key], panel.null_error.get(key, 0.0)) if panel.null.get(key) is not None else ""
     return key, number(panel.values[key]), between, arrow, null
 

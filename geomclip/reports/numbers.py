@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from geomclip.embeddings.wording import worded
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels import short, tables
 from geomclip.panels.comparison import short as short_comparison
 from geomclip.panels.comparison.record import Comparison
@@ -154,7 +154,7 @@ def _change(comparison: Comparison, key: str) -> Line:
 
 def title(key: str) -> str:
     """What a key is called where people read."""
-    return METRICS[key].title if key in METRICS else key.replace("_", " ")
+    return KNOWN[key].title if key in KNOWN else key.replace("_", " ")
 
 
 def better(key: str) -> str:
@@ -163,7 +163,7 @@ def better(key: str) -> str:
 
 
 def _way(key: str) -> str:
-    return METRICS[key].better if key in METRICS else ""
+    return KNOWN[key].better if key in KNOWN else ""
 
 
 def _bar(key: str, panel: Panel) -> Bar | None:
@@ -174,7 +174,7 @@ def _bar(key: str, panel: Panel) -> Bar | None:
     low, high = panel.ci.get(key, (value, value))
     start, end = min(low, value, null or 0.0), max(high, value, null or 0.0)
     room = ROOM * (end - start)
-    if key in METRICS and (METRICS[key].low, METRICS[key].high) == (0, 1):
+    if key in KNOWN and (KNOWN[key].low, KNOWN[key].high) == (0, 1):
         start, end, room = 0.0, 1.0, 0.0
     return _scaled(start - room, end + room, low, high, value, null)
 

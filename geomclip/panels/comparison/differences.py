@@ -14,7 +14,7 @@ from geomclip.embeddings.wording import OF_TEXTS, is_of_texts
 from geomclip.machine.clock import utc_now
 from geomclip.machine.errors import naming
 from geomclip.machine.words import option
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.comparison import draws, influences, notes, verdicts
 from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_images, unpaired_interval
 from geomclip.panels.comparison.estimates import Estimate, by_normal
@@ -237,7 +237,7 @@ def _estimates(
 
 def _may_have_an_interval(key: str) -> bool:
     """Whether there is a method for it that holds: an older version wrote intervals of numbers that have none now."""
-    return key not in METRICS or METRICS[key].interval != ""
+    return key not in KNOWN or KNOWN[key].interval != ""
 
 
 def _check(before: Panel, after: Panel) -> None:
@@ -274,7 +274,7 @@ def _same_size(before: Panel, after: Panel) -> bool:
 
 def _keys(before: Panel, after: Panel) -> list[str]:
     """The keys of either, in the order of the table of metrics; of both where one is of another program."""
-    order = {key: place for place, key in enumerate(METRICS)}
+    order = {key: place for place, key in enumerate(KNOWN)}
     found = {**before.values, **after.values}
     if program(before) or program(after):
         found = {key: None for key in found if key in before.values and key in after.values}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from geomclip.metrics import METRICS
 from geomclip.metrics.bins import Z95
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.intervals import LEAST, Interval, student
 
 ROUNDING = 1e-12
@@ -53,7 +53,7 @@ def by_t(difference: float, error: float, degrees: int, key: str, *, ci: Interva
     """
     from scipy.special import stdtr
 
-    if error == 0 and difference and degrees >= LEAST - 1 and key in METRICS and METRICS[key].interval == "share":
+    if error == 0 and difference and degrees >= LEAST - 1 and key in KNOWN and KNOWN[key].interval == "share":
         return _alike(difference, degrees + 1, key)
     if error == 0:
         return NO_SPREAD if difference else Estimate((0.0, 0.0), 1.0)
@@ -87,7 +87,7 @@ def by_normal(difference: float, ci: Interval) -> Estimate:
 
 def within_range(key: str, low: float, high: float) -> Interval:
     """The ends kept within what a difference of two values of this key can be."""
-    if key not in METRICS:
+    if key not in KNOWN:
         return low, high
-    most = METRICS[key].high - METRICS[key].low
+    most = KNOWN[key].high - KNOWN[key].low
     return max(-most, low), min(most, high)

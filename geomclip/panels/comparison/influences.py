@@ -19,6 +19,8 @@ from geomclip.panels.comparison.estimates import ROUNDING, Estimate, by_t
 from geomclip.panels.record import Panel
 
 PREFIX = "influence."
+DRAWS = "draws"
+"""The curve of a panel that has of each key its value in each draw (seed) of what an evaluation learns from."""
 
 
 def known(panel: Panel) -> bool:
@@ -84,8 +86,19 @@ def estimates(before: Panel, after: Panel, images: Matched, units: NDArray[np.in
         variance = variances.get(key)
         if variance is None:
             variance = float(np.square(np.bincount(units, other - one, size)).sum())
+        variance += _variance_of_draws(before, after, key)
         error = variance**0.5
         if error <= ROUNDING * float(np.hypot(np.linalg.norm(one), np.linalg.norm(other))):
             error = 0.0
         found[key] = by_t(values[1] - values[0], error, size - 1, key)
     return found
+
+
+def _variance_of_draws(before: Panel, after: Panel, key: str) -> float:
+    """What the draws (seeds) of an evaluation add to the variance of a difference; 0 where they are not the same."""
+    one, other = (panel.curves.get(DRAWS, {}).get(key) or [] for panel in (before, after))
+    if len(one) != len(other) or len(one) < 2 or before.seed != after.seed:
+        return 0.0
+    differences = np.asarray(other, dtype=np.float64) - np.asarray(one, dtype=np.float64)
+    differences = differences[np.isfinite(differences)]
+    return float(differences.var(ddof=1) / len(differences)) if len(differences) > 1 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from geomclip.embeddings.wording import worded
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.chosen import change, chosen, digits, label, short_label, written
 from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, in_blocks, shortened, told_apart
@@ -27,7 +27,7 @@ GROUPS_LEGEND = "change in each group, of % in pp; * better, ! worse, by a corre
 def keys_of(comparison: Changes) -> list[str]:
     """The keys of a short table: the primary ones, the chosen ones, and those that the table of metrics has not."""
     rows = comparison.rows
-    return chosen(rows, [key for key, row in rows.items() if row.primary], [key for key in rows if key not in METRICS])
+    return chosen(rows, [key for key, row in rows.items() if row.primary], [key for key in rows if key not in KNOWN])
 
 
 def more(comparison: Changes) -> str:

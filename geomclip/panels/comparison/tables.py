@@ -14,7 +14,7 @@ from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.sums import write_sealed
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.chosen import label
 from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison import short
@@ -318,7 +318,7 @@ def _full_rows(comparison: Changes) -> Iterator[str]:
 
 def arrow(key: str) -> str:
     """Which way is better."""
-    return ARROW[METRICS[key].better] if key in METRICS else ""
+    return ARROW[KNOWN[key].better] if key in KNOWN else ""
 
 
 def check_name(path: Path, also: tuple[str, ...] = ()) -> None:

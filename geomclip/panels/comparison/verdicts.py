@@ -11,13 +11,14 @@ from dataclasses import replace
 from itertools import accumulate
 
 from geomclip.machine.words import near, option
-from geomclip.metrics import METRICS
+from geomclip.metrics import evaluated
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.comparison.record import Row
 from geomclip.panels.gates import SURE
 from geomclip.panels.record import Panel
 
-PRIMARY = ("text_retrieval_recall@1", "image_retrieval_recall@1", "zeroshot_acc1")
-"""The primary keys of whoever names none: of pairs the first two, of classes the last."""
+PRIMARY = ("text_retrieval_recall@1", "image_retrieval_recall@1", "zeroshot_acc1", *evaluated.PRIMARY)
+"""The primary keys of whoever names none: of pairs the first two, of classes the third, then of evaluations."""
 HITS = {
     "text_retrieval": "text_retrieval_recall@1",
     "image_retrieval": "image_retrieval_recall@1",
@@ -30,7 +31,7 @@ CALIBRATION_ERRORS = ("ece", "mce", "ace", "smece", "ece_debiased", "ece_calibra
 
 def is_judged(key: str) -> bool:
     """Whether a change of this key can be better or worse."""
-    return key in METRICS and METRICS[key].judged
+    return key in KNOWN and KNOWN[key].judged
 
 
 def primary_keys(primary: str | Sequence[str] | None, *, known: Iterable[str] | None = None) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def primary_keys(primary: str | Sequence[str] | None, *, known: Iterable[str] | 
     >>> primary_keys("alignment, zeroshot_acc1"), primary_keys(None, known=["alignment", "zeroshot_acc1"])
     (('alignment', 'zeroshot_acc1'), ('zeroshot_acc1',))
     """
-    there = list(METRICS if known is None else known)
+    there = list(KNOWN if known is None else known)
     if not primary:
         return tuple(key for key in PRIMARY if key in there)
     words = [primary] if isinstance(primary, str) else primary
@@ -157,7 +158,7 @@ def judged(
     found = {}
     for key, row in rows.items():
         row = replace(row, q=sure.get(key), primary=key in first)
-        better = METRICS[key].better if is_judged(key) else ""
+        better = KNOWN[key].better if is_judged(key) else ""
         word = "" if row.difference is None else verdict(row.difference, row.q, better, row.ci)
         if word == "better" and key in withheld:
             word = "lower"

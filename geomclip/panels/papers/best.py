@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from geomclip.machine.words import one_line
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.comparison.differences import compare
 from geomclip.panels.comparison.record import Row
 from geomclip.panels.comparison.verdicts import HITS, benjamini_hochberg, is_judged, withheld
@@ -36,7 +36,7 @@ def best(panels: Sequence[Panel], keys: Iterable[str], *, seed: int = 0) -> tupl
         known = {i: value for i, panel in enumerate(panels) if (value := panel.values.get(key)) is not None}
         if len(known) < 2:
             continue
-        first = (min if METRICS[key].better == "lower" else max)(known, key=known.__getitem__)
+        first = (min if KNOWN[key].better == "lower" else max)(known, key=known.__getitem__)
         chances = [duels.chance(key, other, first) for other in known if other != first]
         sure = [chance for chance in chances if chance is not None]
         if len(sure) == len(chances):

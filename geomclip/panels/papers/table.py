@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import near
-from geomclip.metrics import METRICS
+from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.chosen import change, chosen, decimals, is_share, label, written
 from geomclip.panels.comparison.shown import Change
 from geomclip.panels.intervals import Interval
@@ -212,7 +212,7 @@ def titled(key: str) -> str:
     >>> titled("text_retrieval_recall@1"), titled("modality_gap"), titled("mine")
     ('Recall@1, image → text (%) ↑', 'Modality gap', 'mine')
     """
-    return f"{label(key)}{' (%)' if is_share(key) else ''}{ARROW[METRICS[key].better] if key in METRICS else ''}"
+    return f"{label(key)}{' (%)' if is_share(key) else ''}{ARROW[KNOWN[key].better] if key in KNOWN else ''}"
 
 
 def digits(half: float) -> int | None:

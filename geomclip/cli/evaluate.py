@@ -1,0 +1,176 @@
+"""Arguments in, one call, result out: `geomclip evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geomclip.cli.arguments import logit_scale, own_encoder, picked, refuse_beside_embeddings, typed
+from geomclip.cli.commands import examples
+from geomclip.cli.gates import OF_VALUES, conclude, conditions, gates
+from geomclip.cli.options import (
+    BOOTSTRAP,
+    CACHE,
+    COLUMNS,
+    COMMON,
+    DATA,
+    EMBEDDINGS,
+    FULL,
+    MODEL,
+    OWN,
+    PROGRESS,
+    SCALE,
+    SEED,
+    WORK,
+    choice,
+    setting,
+    switch,
+    text,
+)
+from geomclip.cli.outs import check_outs, others, outs, pages
+from geomclip.cli.terminal import progress_bar, say_json, stdout_console
+from geomclip.evaluations.asked import ASKED
+from geomclip.machine.errors import InputError
+from geomclip.machine.outputs import check_appending
+from geomclip.machine.words import option
+
+if TYPE_CHECKING:
+    from geomclip.panels.record import Panel
+
+TASKS = list(ASKED)
+OF_TASKS: dict[str, click.Option] = {
+    each.name: setting(each, kind()) for kind in ASKED.values() for each in fields(kind) if each.metadata.get("help")
+}
+"""The options of all tasks; one that several have stands once."""
+EVALUATE = [
+    choice("--task", TASKS, "What to ask; `geomclip evaluate --list` says what each answers."),
+    switch("--all", "Every task that applies; --out is then a folder.", "all_tasks"),
+    switch("--list", "Say what each task answers.", "listed"),
+    EMBEDDINGS,
+    COLUMNS,
+    text("--label-column", "NAME", "Of pairs: the column whose values are classes, as `group` of emoji."),
+    *SCALE,
+    BOOTSTRAP,
+    *gates(OF_VALUES),
+    *outs("Write the result: .json (FILE.items.parquet beside it), .csv, .md, .tex, or .html (a page) by its name"),
+    FULL,
+    switch("--json", "Print the result as JSON, not as a table.", "as_json"),
+]
+
+
+@click.command(
+    params=[*EVALUATE, *OF_TASKS.values(), *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    epilog=examples(
+        "geomclip evaluate --task zeroshot --label-column group",
+        "geomclip evaluate --task zeroshot --model ViT-B/32 --data imagenet-folder:pets --out before.json",
+        "geomclip evaluate --all --out evaluations",
+    ),
+)
+@click.pass_context
+def evaluate(context: click.Context, /, **options: Any) -> None:
+    """Ask what a space is good for: classify, learn from few images, hold under shift, ...
+
+    The result of a task is a file as that of measure: `geomclip compare before.json after.json` takes two of them.
+    """
+    from geomclip.evaluations import calls
+
+    if options["listed"]:
+        for task in calls.list_tasks():
+            click.echo(f"{task.name:<17} {task.answers}")
+        return
+    if options["all_tasks"] == (options["task"] is not None):
+        raise InputError(f"name one --task ({', '.join(TASKS)}), or --all")
+    how = _subject(context, options) | _of_tasks(context, options)
+    if options["all_tasks"]:
+        _all(options, how)
+        return
+    from geomclip.panels import documents
+
+    check_outs(options["out"], documents.SUFFIXES)
+    check_appending(options["summary"])
+    with progress_bar(**picked(options, PROGRESS)) as progress:
+        panel = calls.evaluate(options["task"], **how, progress=progress)
+    _print(panel, options)
+    for out in others(options["out"]):
+        panel.save(out)
+    for out in pages(options["out"]):
+        from geomclip.reports import report as write_page
+
+        with progress_bar(**picked(options, PROGRESS)) as progress:
+            write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=context.obj)
+    from geomclip.panels import summary
+
+    conclude(options, panel.failure, partial(summary.of_panel, panel, f"geomclip evaluate --task {options['task']}"))
+
+
+def _subject(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What is evaluated, under the names of `Subject`."""
+    scale = logit_scale(dict(options))
+    if options["embeddings"] is not None:
+        refuse_beside_embeddings(context, but="device")
+    elif options["columns"] is not None:
+        raise InputError("--columns is of files of vectors: name one with --embeddings")
+    named = own_encoder(context, picked(dict(options), MODEL, OWN))
+    chosen = picked(dict(options), DATA, WORK, SEED, CACHE)
+    more = {name: options[name] for name in ("embeddings", "columns", "label_column", "bootstrap")}
+    return {**named, **chosen, **more, "logit_scale": scale}
+
+
+def _of_tasks(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of tasks that the command line has; InputError for one that the task does not have."""
+    on_the_line = typed(context, list(OF_TASKS.values()))
+    if options["task"] is not None:
+        own = [each.name for each in fields(ASKED[options["task"]])]
+        for name in on_the_line:
+            if name not in own:
+                having = [task for task, kind in ASKED.items() if name in [each.name for each in fields(kind)]]
+                raise InputError(f"{option(name)} is of --task {' and '.join(having)}: leave it out")
+    return on_the_line
+
+
+def _print(panel: Panel, options: Mapping[str, Any]) -> None:
+    from geomclip.cli import listings
+    from geomclip.panels import tables
+
+    if options["as_json"]:
+        say_json(tables.panel_json(panel))
+    elif options["quiet"]:
+        listings.print_standouts(panel, stdout_console())
+    else:
+        listings.print_panel(panel, stdout_console(full=options["full"]), full=options["full"])
+    sys.stdout.flush()
+
+
+def _all(options: Mapping[str, Any], how: dict[str, Any]) -> None:
+    """Every task that applies: a table each, and the reasons of the others."""
+    from geomclip.cli.terminal import say
+    from geomclip.evaluations import calls
+    from geomclip.machine.outputs import check_output_folder
+
+    if conditions(dict(options)) or options["summary"] is not None:
+        raise InputError("--fail-if, --warn-if and --summary are of one --task")
+    if len(options["out"]) > 1 or any(out.suffix for out in options["out"]):
+        raise InputError("--all writes one folder: --out FOLDER")
+    folder = Path(options["out"][0]) if options["out"] else None
+    if folder is not None:
+        check_output_folder(folder if folder.is_dir() else folder.parent)
+    with progress_bar(**picked(dict(options), PROGRESS)) as progress:
+        found = calls.evaluate_all(**how, progress=progress)
+    for place, (name, panel) in enumerate(found.panels.items()):
+        if not options["as_json"]:
+            say(f"{'' if place == 0 else chr(10)}{name}")
+            _print(panel, options)
+    if options["as_json"]:
+        import json
+
+        say_json(json.dumps({name: panel.to_dict() for name, panel in found.panels.items()}, indent=2))
+    for name, reason in found.reasons.items():
+        say(f"geomclip: {name} left out: {reason}", err=True)
+    if folder is not None:
+        found.save(folder)

@@ -1,0 +1,1 @@
+"""Evaluations: what a space is good for, each a task whose result is a panel that compare, tables and gates take."""

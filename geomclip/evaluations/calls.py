@@ -1,0 +1,142 @@
+"""evaluate: a task by its name, of any encoder or vectors; and all tasks that apply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from geomclip.evaluations.asked import ASKED
+from geomclip.evaluations.subject import Subject
+from geomclip.evaluations.task import Task
+from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.progress import SILENT, Named, Progress
+from geomclip.machine.words import nearest, one_line, option
+from geomclip.pairs import Pairs, Source
+from geomclip.panels.record import Panel
+
+OF_SUBJECT = tuple(each.name for each in fields(Subject))
+
+
+def list_tasks() -> list[Task]:
+    """All tasks, in the order in which `evaluate --all` asks them."""
+    return [import_module(f"geomclip.evaluations.{name.replace('-', '_')}").TASK for name in ASKED]
+
+
+def evaluate(
+    task: str,
+    model: Any = "demo",
+    data: str | Pairs = Source.data,
+    *,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Panel:
+    """What a space is good for: the numbers of one task, with intervals where there is a method.
+
+    Parameters
+    ----------
+    task : str
+        A name of `list_tasks`.
+    model, data
+        As `embed` takes them.
+    progress : Progress, optional
+    **options
+        Those of `geomclip.evaluations.subject.Subject` (split, embeddings, label_column, bootstrap, seed, ...) and
+        those of the task.
+
+    Returns
+    -------
+    Panel
+        Whose `task` is the name; `compare`, tables, `save` and gates take it as that of `measure`.
+
+    Raises
+    ------
+    InputError
+        If task or option is unknown (the nearest is named), the task does not apply, or an input cannot be used.
+    NotAvailableError
+        If weights or data are not on this machine.
+
+    Examples
+    --------
+    >>> import geomclip as gc
+    >>> gc.evaluate("zeroshots")
+    Traceback (most recent call last):
+        ...
+    geomclip.machine.errors.InputError: no task 'zeroshots'; did you mean zeroshot?
+    """
+    found = task_of(task)
+    subject, asked = _split({"model": model, "data": data, **options}, found)
+    if reason := found.applies(subject, asked):
+        raise InputError(f"{task}: {reason}")
+    return found.run(subject, asked, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """The panels of all tasks that were asked, and why others were not."""
+
+    panels: Mapping[str, Panel] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write TASK.json, and its items beside it, for each task."""
+        folder = Path(folder).expanduser()
+        for name, panel in self.panels.items():
+            panel.save(folder / f"{name}.json")
+        return folder
+
+
+def evaluate_all(
+    model: Any = "demo", data: str | Pairs = Source.data, *, progress: Progress = SILENT, **options: Any
+) -> Evaluated:
+    """Every task that applies to what is at hand; options of one task go to that one.
+
+    Raises
+    ------
+    InputError
+        For an option that no task knows.
+    """
+    tasks = list_tasks()
+    _refuse_unknown(options, [name for task in tasks for name in task.options()])
+    panels, reasons = {}, {}
+    for task in tasks:
+        own = {name: value for name, value in options.items() if name in (*OF_SUBJECT, *task.options())}
+        subject, asked = _split({"model": model, "data": data, **own}, task)
+        reason = task.applies(subject, asked)
+        if not reason:
+            try:
+                panels[task.name] = task.run(subject, asked, Named(progress, task.name))
+                continue
+            except NotAvailableError as absent:
+                reason = one_line(absent)
+        reasons[task.name] = reason
+    return Evaluated(panels, reasons)
+
+
+def task_of(name: str) -> Task:
+    """The task of a name; InputError with the nearest for another."""
+    known = {task.name: task for task in list_tasks()}
+    if name not in known:
+        raise InputError(f"no task {name!r}{nearest(name, list(known))}")
+    return known[name]
+
+
+def _split(options: Mapping[str, Any], task: Task) -> tuple[Subject, Any]:
+    """The subject, and what the task is asked with; ValueErrors of the options as InputErrors."""
+    _refuse_unknown(options, task.options())
+    try:
+        asked = task.asks(**{name: value for name, value in options.items() if name in task.options()})
+        return Subject(**{name: value for name, value in options.items() if name in OF_SUBJECT}), asked
+    except InputError:
+        raise
+    except ValueError as problem:
+        raise InputError(str(problem)) from problem
+
+
+def _refuse_unknown(options: Mapping[str, Any], of_tasks: list[str]) -> None:
+    known = [*OF_SUBJECT, *of_tasks]
+    for name in options:
+        if name not in known:
+            raise InputError(f"{option(name)}: no option of evaluate, or of another task{nearest(name, known)}")

@@ -1,0 +1,53 @@
+"""What evaluations promise of their numbers: rows as those of `METRICS`, of keys that `measure` does not make."""
+
+from __future__ import annotations
+
+from geomclip.metrics import METRICS, Metric
+
+SHOTS = (1, 2, 4, 8, 16)
+"""Images a class that few-shot classification learns from."""
+
+
+def _row(
+    key: str,
+    group: str,
+    title: str,
+    better: str = "higher",
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    interval: str = "share",
+    why: str = "",
+    judged: bool = True,
+) -> Metric:
+    return Metric(key, group, title, better, low, high, False, interval=interval, why=why, judged=judged)
+
+
+def _fewshot() -> list[Metric]:
+    rows = []
+    for name, title in (
+        ("probe", "linear probe"),
+        ("prototypes", "prototypes"),
+        ("zeroshot_probe", "zero-shot + probe"),
+        ("finetuned", "fine-tuned"),
+    ):
+        for shots in SHOTS:
+            rows.append(_row(f"fewshot_{name}_acc1@{shots}", "fewshot", f"{title}, {shots} a class"))
+            rows.append(
+                _row(f"fewshot_{name}_ece@{shots}", "fewshot", f"ECE, {title}, {shots} a class", "lower", interval="")
+            )
+    return rows
+
+
+_ROWS = [*_fewshot()]
+
+EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
+"""Every key of an evaluation that is none of a panel, and what it promises."""
+
+KNOWN: dict[str, Metric] = {**METRICS, **EVALUATED}
+"""Every key that a table, a comparison or a gate may meet."""
+
+PRIMARY = ("fewshot_probe_acc1@16",)
+"""What a comparison of two evaluations is about, if nobody says."""
+
+__all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS"]
