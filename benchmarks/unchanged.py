@@ -191,6 +191,7 @@ CASES = (
                 for name in (*COMMANDS, "doctor", "check", "data download", "ground", "schema", "cache")
             ),
             "reproduce --help",
+            "evaluate --help",
         ),
     ),
     Case(

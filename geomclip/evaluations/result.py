@@ -14,7 +14,7 @@ from geomclip.machine.clock import utc_now
 from geomclip.machine.threads import free_threads
 from geomclip.machine.version import __version__
 from geomclip.metrics.evaluated import KNOWN
-from geomclip.panels.comparison.influences import DRAWS, PREFIX
+from geomclip.panels.comparison.influences import PREFIX
 from geomclip.panels.intervals import LEAST, LEVEL, Interval, Units, plain_interval, share_interval, within_range
 from geomclip.panels.record import Panel
 
@@ -85,20 +85,18 @@ def panel_of(
             without.setdefault(key, reason)
         else:
             ci[key] = _interval(key, value, units, moved[key], drawn.get(key))
-    curves = dict(more.pop("curves", {}))
-    if drawn:
-        curves[DRAWS] = {key: each.tolist() for key, each in drawn.items()}
     items = dict(more.pop("items", {}))
     columns = {PREFIX + key: each.tolist() for key, each in moved.items() if bootstrap}
     items["image"] = {"image_id": list(embeddings.image_id), **items.get("image", {}), **columns}
     classes = embeddings.class_text
     texts = 0 if embeddings.text is None else len(embeddings.text)
+    order = {key: place for place, key in enumerate(KNOWN)}
     return Panel(
-        values=found,
+        values=dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order)))),
         ci=ci,
         no_interval={} if not bootstrap else without,
         items=items,
-        curves=curves,
+        draws={key: each.tolist() for key, each in drawn.items()},
         params={**(params or {}), **({"intervals": {"level": LEVEL, "unit": "image"}} if bootstrap else {})},
         made_from=dict(embeddings.made_from),
         env={

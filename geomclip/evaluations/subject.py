@@ -115,12 +115,16 @@ class Subject:
         assert isinstance(pairs, Pairs)
         return pairs if self.label_column is None else of_column(pairs, self.label_column)
 
+    def of_vectors(self, path: str | Path, progress: Progress = SILENT) -> EmbeddingSet:
+        """The vectors of a file, read as those of `embeddings`."""
+        return vectors(path, {}, columns=self.columns, logit_scale=self.logit_scale, progress=progress)
+
     def embedded(self, progress: Progress = SILENT, *, pairs: Pairs | None = None) -> EmbeddingSet:
         """The vectors of the data, encoded or from the cache; those at hand where there are some."""
         if isinstance(self.embeddings, EmbeddingSet):
             return self.embeddings
         if self.embeddings is not None:
-            return vectors(self.embeddings, {}, columns=self.columns, logit_scale=self.logit_scale, progress=progress)
+            return self.of_vectors(self.embeddings, progress)
         return embed(
             self.model,
             self.pairs() if pairs is None else pairs,

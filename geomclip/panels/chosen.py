@@ -63,7 +63,19 @@ CLASSES = (
 )
 """Is it right, in every class, is it honest, how do images and prompts lie to each other, how wide are they."""
 
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES)}
+FEWSHOT = (
+    Chosen("zeroshot_acc1", "accuracy@1", "share"),
+    *(Chosen(f"fewshot_probe_acc1@{n}", f"probe, {n}", "share") for n in (1, 4, 16)),
+    *(Chosen(f"fewshot_zeroshot_probe_acc1@{n}", f"+ zero-shot, {n}", "share") for n in (1, 4, 16)),
+    Chosen("fewshot_prototypes_acc1@16", "prototypes, 16", "share"),
+    Chosen("fewshot_probe_ece@16", "ECE probe, 16", "share"),
+    Chosen("fewshot_zeroshot_probe_ece@16", "ECE + zero., 16", "share"),
+)
+"""What the class texts alone give, what a few images give without and beside them, and is it honest."""
+
+_TABLES = {"fewshot": FEWSHOT, "zeroshot": CLASSES}
+"""Start of a key to the short table of a panel that has such a one."""
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT)}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:
@@ -85,7 +97,7 @@ def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str]
     """
     there = list(known)
     head = [key for key in dict.fromkeys(first) if key in there]
-    table = CLASSES if any(key.startswith("zeroshot") for key in there) else PAIRS
+    table = next((rows for start, rows in _TABLES.items() if any(key.startswith(start) for key in there)), PAIRS)
     ordered = dict.fromkeys((*head, *(each.key for each in table if each.key in there), *there))
     return list(dict.fromkeys((*list(ordered)[: max(MOST, len(head))], *(key for key in named if key in there))))
 
@@ -111,7 +123,7 @@ def is_share(key: str) -> bool:
     if key in _KNOWN:
         return _KNOWN[key].unit == "share"
     metric = KNOWN.get(key)
-    counted = metric is not None and metric.group in ("retrieval", "calibration", "zeroshot", "data")
+    counted = metric is not None and metric.group in ("retrieval", "calibration", "zeroshot", "data", "fewshot")
     return metric is not None and (metric.low, metric.high) == (0, 1) and (counted or metric.interval == "share")
 
 

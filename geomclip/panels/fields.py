@@ -63,6 +63,7 @@ FIELDS = (
     _same("p", _NUMBERS, dict),
     _same("reliability", json_files.mapped(json_files.listed(json_files.mapped(json_files.number_or_none))), dict),
     _same("curves", json_files.mapped(json_files.mapped(json_files.listed(json_files.number_or_none))), dict),
+    _same("draws", json_files.mapped(json_files.listed(json_files.number)), lambda draws: {**draws}),
     _same("notes", json_files.mapped(json_files.text), dict),
     _same("warnings", json_files.listed(json_files.text), list),
     Field("read", "made_from", None, lambda made: dict(made.get("read") or {})),

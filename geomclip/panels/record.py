@@ -37,6 +37,7 @@ class Panel:
     warnings: Sequence[str] = ()
     reliability: Mapping[str, list[dict[str, float | None]]] = field(default_factory=dict)
     curves: Mapping[str, Any] = field(default_factory=dict)
+    draws: Mapping[str, Sequence[float]] = field(default_factory=dict)  # key to its value in each draw of an evaluation
     items: Items = field(default_factory=dict)  # "image", "text", "pair": columns
     params: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -126,6 +126,10 @@ def indented(text: str, width: int) -> str:
     return fill(text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
 
 
+OF_CLASSES = ("classification", "fewshot", "shift")
+"""Tasks whose texts are classes."""
+
+
 def header(panel: Shown) -> Iterator[str]:
     """What was measured, in as few lines as it takes."""
     made = panel.made_from
@@ -139,7 +143,7 @@ def header(panel: Shown) -> Iterator[str]:
         return
     counts = [f"{panel.n_images:,} {worded(panel, 'images')}"]
     if panel.task != "cloud":
-        counts.append(f"{panel.n_texts:,} {'classes' if 'class' in panel.task else worded(panel, 'texts')}")
+        counts.append(f"{panel.n_texts:,} {'classes' if panel.task in OF_CLASSES else worded(panel, 'texts')}")
     counts.append(f"{panel.dim} dimensions")
     if panel.task != "cloud":
         counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")

@@ -126,8 +126,8 @@ def test_snake_case_is_kebab_case(run: Cli, calls: dict[str, dict[str, Any]]) ->
         (["mesure"], "no command 'mesure'; did you mean measure?"),
         (
             ["xyz"],
-            "no command 'xyz'; the commands are cache, card, check, compare, data, doctor, export, extract, finetune, "
-            "ground, measure, models",
+            "no command 'xyz'; the commands are cache, card, check, compare, data, doctor, evaluate, export, extract, "
+            "finetune, ground, measure, models",
         ),
         (["data", "dowload"], "no command 'dowload'; did you mean download?"),
         (["measure", "--bach-size", "3"], "no option --bach-size; did you mean --batch-size?"),

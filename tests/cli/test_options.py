@@ -42,6 +42,7 @@ CALLED = (
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "reports.model_card.card", "training.finetune.finetune"),
     *("cli.cache.contents", "cli.cache.prune", "cli.checks.examine"),
+    *("cli.evaluate.progress_bar", "evaluations.calls.evaluate", "evaluations.calls.evaluate_all"),
     *("cli.gates.append_text", "panels.summary.of_panel", "panels.summary.of_comparison"),
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
     *("grounding.splits.check_splits", "grounding.splits.split_lines"),
@@ -56,6 +57,7 @@ SHOWN = [
 ]
 """Where results become text: all functions print_* and *_json."""
 NEEDED = {
+    "evaluate": ["--task", "fewshot"],
     "card": ["run"],
     "compare": ["demo", "demo", "--out", "page.html"],  # a page, since some options are of pages only
     "extract": ["--out", "store"],
@@ -70,6 +72,8 @@ NEEDED = {
 }
 VALUES = {
     "also": "coco",
+    "task": "zeroshot",
+    "shots": "4",
     "metrics": "alignment",
     "metric": "alignment",
     "fail_if": "alignment<0",

@@ -19,8 +19,6 @@ from geomclip.panels.comparison.estimates import ROUNDING, Estimate, by_t
 from geomclip.panels.record import Panel
 
 PREFIX = "influence."
-DRAWS = "draws"
-"""The curve of a panel that has of each key its value in each draw (seed) of what an evaluation learns from."""
 
 
 def known(panel: Panel) -> bool:
@@ -96,7 +94,7 @@ def estimates(before: Panel, after: Panel, images: Matched, units: NDArray[np.in
 
 def _variance_of_draws(before: Panel, after: Panel, key: str) -> float:
     """What the draws (seeds) of an evaluation add to the variance of a difference; 0 where they are not the same."""
-    one, other = (panel.curves.get(DRAWS, {}).get(key) or [] for panel in (before, after))
+    one, other = (panel.draws.get(key) or [] for panel in (before, after))
     if len(one) != len(other) or len(one) < 2 or before.seed != after.seed:
         return 0.0
     differences = np.asarray(other, dtype=np.float64) - np.asarray(one, dtype=np.float64)
