@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import class_set, small_set
 
-from geomclip.machine import json_files
 from geomclip.machine.errors import InputError
 from geomclip.panels.comparison import compare
 from geomclip.panels.fields import FIELDS
@@ -236,9 +235,11 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes, reason: st
 
 
 def test_a_file_too_large_to_parse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_files, "LARGEST", 1 << 20)
+    monkeypatch.setenv("GEOMCLIP_LIMITS", f"json-bytes={1 << 20}")
     (tmp_path / "r.json").write_bytes(b" " * ((1 << 20) + 1))
-    assert_refused(tmp_path / "r.json", "is larger than 1 MiB")
+    assert_refused(
+        tmp_path / "r.json", "r.json: 1048577 bytes of a file of JSON", "more than 1048576: refused; if you trust it"
+    )
 
 
 WRONG: dict[str, Any] = {

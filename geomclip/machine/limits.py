@@ -1,0 +1,102 @@
+"""Limits: how much work a file of somebody else's may ask for, in one table; each is raised by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from geomclip.machine.errors import InputError
+from geomclip.machine.words import nearest, typed
+
+VARIABLE = "GEOMCLIP_LIMITS"
+FLAG = "--raise-limit"
+
+
+class Limit(NamedTuple):
+    """The most that is let in, and what is counted."""
+
+    most: int
+    what: str
+
+
+LIMITS = {
+    "layers": Limit(512, "layers of a tower"),
+    "width": Limit(1 << 15, "dimensions of a layer, and heads"),
+    "vocabulary": Limit(1 << 22, "words of a text tower, and any other number in a configuration"),
+    "context": Limit(1 << 14, "tokens of a text"),
+    "image-side": Limit(1 << 13, "pixels of a side of the images that a model wants"),
+    "patches": Limit(1 << 16, "patches of such an image"),
+    "weights": Limit(10_000_000_000, "weights of a model, its buffers among them"),
+    "tensors-header": Limit(16 << 20, "bytes of the header of a safetensors file"),
+    "patterns": Limit(4096, "patterns of the names of modules, of an adapter"),
+    "config-bytes": Limit(4 << 20, "bytes of the JSON that describes a model"),
+    "tokenizer-bytes": Limit(128 << 20, "bytes of a file of a tokenizer"),
+    "json-bytes": Limit(32 << 20, "bytes of a file of JSON: a result, a manifest, an index of shards"),
+    "json-depth": Limit(100, "lists and objects within one another in JSON"),
+}
+"""By name; `docs/reliability.md` lists them, and a test compares."""
+
+
+def most(name: str) -> int:
+    """The limit of this name: its default, or what the environment sets.
+
+    Examples
+    --------
+    >>> most("layers")
+    512
+    """
+    return parsed(os.environ.get(VARIABLE, "")).get(name, LIMITS[name].most)
+
+
+def check(name: str, found: int, where: str) -> None:
+    """See that what a file asks for is within the limit of this name.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the limit and how to raise it.
+
+    Examples
+    --------
+    >>> check("layers", 600, "open_clip_config.json")
+    Traceback (most recent call last):
+        ...
+    geomclip.machine.errors.InputError: open_clip_config.json: 600 layers of a tower, more than 512: refused; if \
+you trust it, set GEOMCLIP_LIMITS=layers=600
+    """
+    if found > (limit := most(name)):
+        way = typed(f"{FLAG} {name}={found}", f"set {VARIABLE}={name}={found}")
+        raise InputError(f"{where}: {found} {LIMITS[name].what}, more than {limit}: refused; if you trust it, {way}")
+
+
+def parsed(text: str) -> dict[str, int]:
+    """Limits from NAME=N with commas between.
+
+    Raises
+    ------
+    InputError
+        For another name, or no whole number above 0.
+
+    Examples
+    --------
+    >>> parsed("layers=600, weights=20_000_000_000")
+    {'layers': 600, 'weights': 20000000000}
+    """
+    found = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, _, value = (each.strip() for each in part.partition("="))
+        if name not in LIMITS:
+            near = nearest(name, LIMITS) or f"; they are {', '.join(LIMITS)}"
+            raise InputError(f"{typed(FLAG, VARIABLE)}: no limit {name[:60]!r}{near}")
+        digits = value.replace("_", "")
+        if not (digits.isascii() and digits.isdecimal() and len(digits) < 19 and int(digits)):
+            raise InputError(f"{typed(FLAG, VARIABLE)}: write {name}=N, a whole number above 0")
+        found[name] = int(digits)
+    return found
+
+
+def raised(values: Iterable[str]) -> str:
+    """What to set the variable to, so that these apply over what it says now; raises as `parsed`."""
+    every = parsed(os.environ.get(VARIABLE, "")) | parsed(",".join(values))
+    return ",".join(f"{name}={value}" for name, value in every.items())
