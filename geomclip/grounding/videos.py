@@ -20,6 +20,7 @@ from torch import Tensor
 
 from geomclip.encoders.extraction.batches import Encoded, Encoding, unit_rows
 from geomclip.grounding.record import Clips
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
 from geomclip.machine.files import by_number
@@ -325,7 +326,7 @@ class _Folder:
 
 def _read(file: Path) -> Image:
     try:
-        return decode_image(file.read_bytes(), name=file.name)
+        return decode_image(regular.read(file, "image-bytes"), name=file.name)
     except OSError as problem:
         raise InputError(f"{file.name}: {one_line(problem, 200)}") from problem
 

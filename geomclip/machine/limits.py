@@ -34,6 +34,7 @@ LIMITS = {
     "tokenizer-bytes": Limit(128 << 20, "bytes of a file of a tokenizer"),
     "json-bytes": Limit(32 << 20, "bytes of a file of JSON: a result, a manifest, an index of shards"),
     "json-depth": Limit(100, "lists and objects within one another in JSON"),
+    "image-bytes": Limit(1 << 30, "bytes of the file of an image"),
 }
 """By name; `docs/reliability.md` lists them, and a test compares."""
 

@@ -6,12 +6,12 @@ import codecs
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.source import Source
@@ -93,13 +93,15 @@ def read_bytes(path: str | Path, *, limit: int) -> bytes:
     """The bytes of a file of at most `limit` bytes."""
     try:
         # of a hundred thousand captions a file object for each takes as long as all else
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        descriptor, size = regular.opened(path)
         try:
-            data = _read_up_to(descriptor, limit + 1)
+            data = _read_up_to(descriptor, size, limit + 1)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {one_line(error, 200)}") from error
     if len(data) > limit:
@@ -107,11 +109,9 @@ def read_bytes(path: str | Path, *, limit: int) -> bytes:
     return data
 
 
-def _read_up_to(descriptor: int, most: int) -> bytes:
-    """What is left in an open file, at most so many bytes."""
-    about = os.fstat(descriptor)
+def _read_up_to(descriptor: int, expected: int, most: int) -> bytes:
+    """What is in an open file of an expected size, at most so many bytes."""
     # room for what may be read is made before: a small file shall not take that of the limit
-    expected = about.st_size if stat.S_ISREG(about.st_mode) else 0
     data = os.read(descriptor, min(expected + 1, most))
     if len(data) == expected and data:
         return data

@@ -49,7 +49,7 @@ class RowImage:
             return data
         if not self.stored:
             raise InputError(f"{self.shown}: the row holds no image")
-        return self._beside().read_bytes()
+        return ImageFile(self._beside()).read()
 
     def _beside(self) -> Path:
         """The file of the path beside the bytes; InputError if that is outside the folder."""

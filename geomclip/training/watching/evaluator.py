@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import make_folder
 from geomclip.machine.outputs import append_text
@@ -245,7 +246,7 @@ def _picture(image: Any) -> Any:
     from geomclip.pairs.images import decode
 
     try:
-        return decode(Path(image).read_bytes(), name=str(image))
+        return decode(regular.read(image, "image-bytes"), name=str(image))
     except (OSError, ValueError) as problem:
         raise InputError(f"{image} cannot be read ({one_line(problem)})") from problem
 
