@@ -35,6 +35,20 @@ LIMITS = {
     "json-bytes": Limit(32 << 20, "bytes of a file of JSON: a result, a manifest, an index of shards"),
     "json-depth": Limit(100, "lists and objects within one another in JSON"),
     "image-bytes": Limit(1 << 30, "bytes of the file of an image"),
+    "pixels": Limit(1 << 27, "pixels that an image declares"),
+    "video-pixels": Limit(1 << 25, "pixels of a frame that a video declares"),
+    "caption-bytes": Limit(1 << 26, "bytes of a file of captions, or of a record in a shard"),
+    "annotation-bytes": Limit(1 << 29, "bytes of a file of JSON that describes a data set"),
+    "moment-bytes": Limit(1 << 27, "bytes of a file of moments or queries"),
+    "score-bytes": Limit(1 << 28, "bytes of a file of predictions of moments"),
+    "table-bytes": Limit(1 << 32, "bytes of a table, or of its columns of texts unfolded"),
+    "table-rows": Limit(100_000_000, "rows of a table"),
+    "table-cells": Limit(1 << 27, "values in the columns of a table that are read"),
+    "group-bytes": Limit(1 << 32, "bytes of the images in one group of rows of a table"),
+    "feature-bytes": Limit(1 << 31, "bytes of the features of one video, or of a chunk of them"),
+    "vector-bytes": Limit(1 << 36, "bytes of one column of a table of vectors"),
+    "arrays": Limit(10_000, "arrays in a file of embeddings"),
+    "unfold": Limit(200, "times its size that a file unfolds to; up to 64 MiB it may always"),
 }
 """By name; `docs/reliability.md` lists them, and a test compares."""
 
@@ -67,8 +81,18 @@ def check(name: str, found: int, where: str) -> None:
 you trust it, set GEOMCLIP_LIMITS=layers=600
     """
     if found > (limit := most(name)):
-        way = typed(f"{FLAG} {name}={found}", f"set {VARIABLE}={name}={found}")
-        raise InputError(f"{where}: {found} {LIMITS[name].what}, more than {limit}: refused; if you trust it, {way}")
+        raise InputError(f"{where}: {found} {LIMITS[name].what}, more than {limit}: {refused(name, found)}")
+
+
+def refused(name: str, found: int) -> str:
+    """How the message ends for what asks for this much: that it is refused, and how to raise the limit.
+
+    Examples
+    --------
+    >>> refused("layers", 600)
+    'refused; if you trust it, set GEOMCLIP_LIMITS=layers=600'
+    """
+    return f"refused; if you trust it, {typed(f'{FLAG} {name}={found}', f'set {VARIABLE}={name}={found}')}"
 
 
 def parsed(text: str) -> dict[str, int]:

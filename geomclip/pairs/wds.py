@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from geomclip.machine import limits
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
@@ -17,7 +18,6 @@ from geomclip.machine.words import one_line
 from geomclip.pairs.beside import Beside, captions_of_record
 from geomclip.pairs.classnames import class_prompts, distinct, read_class_names
 from geomclip.pairs.parsing import (
-    MAX_TEXT_BYTES,
     choose_split,
     clean,
     counted,
@@ -310,8 +310,7 @@ class _Index:
         if ending not in TEXT_ENDINGS:
             self.others.leave_out(name, shown=entry)
             return
-        if size > MAX_TEXT_BYTES:
-            raise InputError(f"{entry} is larger than {MAX_TEXT_BYTES >> 20} MiB, too large for a caption file")
+        limits.check("caption-bytes", size, entry)
         self.used += 1
         file.seek(offset)
         data = file.read(size)

@@ -369,7 +369,7 @@ def test_a_pipe_among_images_is_skipped_and_one_of_captions_refused_without_wait
     assert "001.png is no file but a pipe" in str(reason)
     os.mkfifo(tmp_path / "table.csv")
     with pytest.raises(InputError, match=r"table\.csv is no file but a pipe"):
-        read_bytes(tmp_path / "table.csv", limit=100)
+        read_bytes(tmp_path / "table.csv", limit="table-bytes")
 
 
 def test_a_file_too_large_for_an_image_is_a_reason_to_skip_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
