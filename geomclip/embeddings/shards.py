@@ -57,7 +57,7 @@ def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
         raise InputError(f"{folder / MANIFEST}: entry {name[:80]!r} leaves the folder; refused")
     path = folder / pure
     try:
-        with path.open("rb") as file:
+        with regular.binary(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != record["bytes"]:
                 raise InputError(f"{path} is cut short or changed: {size} bytes, written were {record['bytes']}")
@@ -115,6 +115,7 @@ def read_table(path: Path) -> dict[str, list[Any]]:
     import pyarrow.parquet as pq
 
     try:
+        regular.check(path)
         schema = pq.read_schema(path)
         names = [field.name for field in schema if not pa.types.is_nested(field.type)]
         table = parquet_files.read(path, names)

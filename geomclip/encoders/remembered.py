@@ -28,6 +28,7 @@ from geomclip.encoders import hub, names, towers
 from geomclip.encoders.hf import folder as hf_folder
 from geomclip.encoders.load import load_encoder
 from geomclip.encoders.weights.shards import is_index
+from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json
 from geomclip.machine.files import cache_dir as default_cache
@@ -188,7 +189,7 @@ def _description(encoder: Encoder) -> dict[str, Any]:
 def _recalled(file: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
     """The description kept under this request, if the files that it was read from are what they were."""
     try:
-        kept = json.loads(file.read_text("utf-8"))
+        kept = json.loads(regular.read(file, "json-bytes"))
         if kept["request"] != request or any(_stamps(place) != was for place, was in kept["places"].items()):
             return None
         description = kept["told"]

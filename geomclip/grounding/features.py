@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geomclip.grounding.record import Clips
 from geomclip.machine import limits
-from geomclip.machine.array_files import check_unfolded, read_npy, read_npz
+from geomclip.machine.array_files import read_npy, read_npz
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
@@ -259,7 +259,7 @@ class HDF5:
         _bounded(int(np.prod(held.shape, dtype=object)) * held.dtype.itemsize, where)
         _bounded(chunk, where)
         stored = held.id.get_storage_size()
-        check_unfolded(stored, max(held.nbytes, chunk), f"{where} claims {held.nbytes} bytes of {stored} stored")
+        limits.check_unfolded(stored, max(held.nbytes, chunk), f"{where} claims {held.nbytes} bytes of {stored} stored")
         if held.nbytes and not held.id.get_storage_size():  # HDF5 would give zeros
             raise InputError(f"{where} was made, but its numbers were never written")
 

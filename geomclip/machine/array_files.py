@@ -14,34 +14,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.machine import limits
+from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
-
-# A file may unfold to 200 times its size (text ids and bins that stay empty are that regular, embeddings are not),
-# or to 64 MiB whatever its size: beyond lies what was made to fill the memory.
-ALWAYS_ALLOWED = 64 << 20
-
-
-def check_unfolded(size: int, unfolded: int, claim: str) -> None:
-    """See that a file of so many bytes claims to hold no more than an honest one can; `claim` begins the message.
-
-    Raises
-    ------
-    InputError
-        Naming the limit `unfold`.
-
-    Examples
-    --------
-    >>> check_unfolded(1 << 20, 200 << 20, "a.npz"), check_unfolded(1, 64 << 20, "a.npz")
-    (None, None)
-    >>> check_unfolded(1 << 20, 201 << 20, "a.npz")
-    Traceback (most recent call last):
-        ...
-    geomclip.machine.errors.InputError: a.npz: refused; if you trust it, set GEOMCLIP_LIMITS=unfold=201
-    """
-    if unfolded > max(ALWAYS_ALLOWED, limits.most("unfold") * size):
-        raise InputError(f"{claim}: {limits.refused('unfold', -(-unfolded // max(size, 1)))}")
 
 
 def check_zip(path: Path) -> None:
@@ -56,7 +31,7 @@ def check_zip(path: Path) -> None:
         size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             unfolded = sum(info.file_size for info in archive.infolist())
-        check_unfolded(size, unfolded, f"{path}: {size} bytes claim to unfold to {unfolded}, as a zip bomb")
+        limits.check_unfolded(size, unfolded, f"{path}: {size} bytes claim to unfold to {unfolded}, as a zip bomb")
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -68,7 +43,7 @@ def read_npy(path: Path) -> NDArray[Any]:
         If the file is absent, no .npy, cut short, or holds Python objects.
     """
     try:
-        with path.open("rb") as file:
+        with regular.binary(path) as file:
             size = os.fstat(file.fileno()).st_size
             shape, fortran, dtype = _header(file, str(path))
             start = file.tell()
@@ -111,12 +86,12 @@ def read_npz(
         far more than the size of the file, or holds Python objects.
     """
     try:
-        size = path.stat().st_size
-        with zipfile.ZipFile(path) as archive:
+        with regular.binary(path) as file, zipfile.ZipFile(file) as archive:
+            size = os.fstat(file.fileno()).st_size
             held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             chosen = {name: held[name] for name in wanted if name in held}
             unfolded = sum(info.file_size for info in chosen.values())
-            check_unfolded(size, unfolded, f"{path}: {size} bytes claim to unfold to {unfolded}, as a zip bomb")
+            limits.check_unfolded(size, unfolded, f"{path}: {size} bytes claim to unfold to {unfolded}, as a zip bomb")
             if most:
                 _check_bytes(path, unfolded, most)
             arrays = {name: _member(archive, info, f"{path}: {name}") for name, info in chosen.items()}
@@ -149,13 +124,15 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """
     headers: dict[str, tuple[tuple[int, ...], str]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular.binary(path) as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
                 headers[name] = ((), "O")
                 with suppress(InputError), archive.open(info) as stream:
                     shape, _, dtype = _header(stream, info.filename)
                     headers[name] = (shape, dtype.kind)
+    except InputError:
+        raise
     except OSError as problem:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     except Exception as problem:

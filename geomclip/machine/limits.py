@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import nearest, typed
+from geomclip.machine.words import nearest, option, typed
 
 VARIABLE = "GEOMCLIP_LIMITS"
-FLAG = "--raise-limit"
+# A file may unfold to 200 times its size (text ids and bins that stay empty are that regular, embeddings are not),
+# or to 64 MiB whatever its size: beyond lies what was made to fill the memory.
+ALWAYS_ALLOWED = 64 << 20
 
 
 class Limit(NamedTuple):
@@ -84,6 +86,27 @@ you trust it, set GEOMCLIP_LIMITS=layers=600
         raise InputError(f"{where}: {found} {LIMITS[name].what}, more than {limit}: {refused(name, found)}")
 
 
+def check_unfolded(size: int, unfolded: int, claim: str) -> None:
+    """See that a file of so many bytes claims to hold no more than an honest one can; `claim` begins the message.
+
+    Raises
+    ------
+    InputError
+        Naming the limit `unfold`.
+
+    Examples
+    --------
+    >>> check_unfolded(1 << 20, 200 << 20, "a.npz"), check_unfolded(1, 64 << 20, "a.npz")
+    (None, None)
+    >>> check_unfolded(1 << 20, 201 << 20, "a.npz")
+    Traceback (most recent call last):
+        ...
+    geomclip.machine.errors.InputError: a.npz: refused; if you trust it, set GEOMCLIP_LIMITS=unfold=201
+    """
+    if unfolded > max(ALWAYS_ALLOWED, most("unfold") * size):
+        raise InputError(f"{claim}: {refused('unfold', -(-unfolded // max(size, 1)))}")
+
+
 def refused(name: str, found: int) -> str:
     """How the message ends for what asks for this much: that it is refused, and how to raise the limit.
 
@@ -92,7 +115,8 @@ def refused(name: str, found: int) -> str:
     >>> refused("layers", 600)
     'refused; if you trust it, set GEOMCLIP_LIMITS=layers=600'
     """
-    return f"refused; if you trust it, {typed(f'{FLAG} {name}={found}', f'set {VARIABLE}={name}={found}')}"
+    way = typed(f"{option('raise_limit')} {name}={found}", f"set {VARIABLE}={name}={found}")
+    return f"refused; if you trust it, {way}"
 
 
 def parsed(text: str) -> dict[str, int]:
@@ -113,10 +137,10 @@ def parsed(text: str) -> dict[str, int]:
         name, _, value = (each.strip() for each in part.partition("="))
         if name not in LIMITS:
             near = nearest(name, LIMITS) or f"; they are {', '.join(LIMITS)}"
-            raise InputError(f"{typed(FLAG, VARIABLE)}: no limit {name[:60]!r}{near}")
+            raise InputError(f"{typed(option('raise_limit'), VARIABLE)}: no limit {name[:60]!r}{near}")
         digits = value.replace("_", "")
         if not (digits.isascii() and digits.isdecimal() and len(digits) < 19 and int(digits)):
-            raise InputError(f"{typed(FLAG, VARIABLE)}: write {name}=N, a whole number above 0")
+            raise InputError(f"{typed(option('raise_limit'), VARIABLE)}: write {name}=N, a whole number above 0")
         found[name] = int(digits)
     return found
 

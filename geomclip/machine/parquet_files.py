@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine import limits
+from geomclip.machine import limits, regular
 
-_SHARED = ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY")
+_SHARED = "DELTA_BYTE_ARRAY"
 _TOGETHER = 256 << 20
 """Bytes of values with shared beginnings that are read at once, if all were as long as they can be."""
 _MOST_TOGETHER = 1 << 16
@@ -51,6 +51,7 @@ def read(
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
+    regular.check(path)
     with ParquetFile(path) as first:
         about = first.metadata
         groups = list(range(about.num_row_groups)) if group is None else [group]
@@ -61,7 +62,7 @@ def read(
         limits.check(cells, sum(max(chunk.num_values, 0) for chunk in chunks), str(path))
     limits.check(most, sum(max(chunk.total_uncompressed_size, 0) for chunk in chunks), str(path))
     texts = [chunk for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"]
-    if any(not {*_SHARED}.isdisjoint(chunk.encodings) for chunk in texts):
+    if any(_SHARED in chunk.encodings for chunk in texts):
         return _a_few_at_a_time(path, columns, groups, max(chunk.total_uncompressed_size for chunk in texts), most)
     known = sorted({chunk.path_in_schema for chunk in texts if any("DICTIONARY" in each for each in chunk.encodings)})
     try:

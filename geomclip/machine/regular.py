@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from geomclip.machine import limits
@@ -39,6 +40,18 @@ def opened(path: str | Path) -> tuple[int, int]:
         os.close(descriptor)
         raise
     return descriptor, about.st_size
+
+
+def binary(path: str | Path) -> BufferedReader:
+    """A file opened to read bytes of; raises as `opened`."""
+    return os.fdopen(opened(path)[0], "rb")
+
+
+def check(path: str | Path) -> int:
+    """The size of a file that somebody else's code will open; raises as `opened`."""
+    descriptor, size = opened(path)
+    os.close(descriptor)
+    return size
 
 
 def read(path: str | Path, limit: str) -> bytes:

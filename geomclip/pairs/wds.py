@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from geomclip.machine import limits
+from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
@@ -67,7 +67,8 @@ class TarMember:
 
     def read(self) -> bytes:
         """The bytes of the member."""
-        with self.tar.open("rb") as file:
+        limits.check("image-bytes", self.size, self.shown)
+        with regular.binary(self.tar) as file:
             file.seek(self.offset)
             data = file.read(self.size)
         if len(data) < self.size:
@@ -216,7 +217,7 @@ class _Index:
     def samples(self) -> dict[str, _Sample]:
         """All of them, in the order of the tar."""
         try:
-            with self.tar.open("rb") as file:
+            with regular.binary(self.tar) as file:
                 for member in members(file):
                     self._sort_in(member, file)
                 self._settle_dotted(file)

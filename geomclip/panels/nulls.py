@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json, cache_dir
 from geomclip.metrics.null_draws import Means
@@ -25,7 +26,7 @@ class NullCache(MutableMapping[str, Means]):
 
     def __getitem__(self, key: str) -> Means:
         try:
-            kept = json.loads(self._file(key).read_text("utf-8"))
+            kept = json.loads(regular.read(self._file(key), "json-bytes"))
             return {str(name): (float(mean), float(error)) for name, (mean, error) in kept.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             raise KeyError(key) from None

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, atomic_write, make_folder, refuse_links
 from geomclip.machine.words import option
@@ -130,8 +131,8 @@ def _found(run: Path) -> list[Path]:
 
 def _known(folder: Path) -> dict[str, Any]:
     try:
-        known = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        known = json.loads(regular.read(folder / STATE, "json-bytes"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / STATE}: cannot be read: {error}") from error
     if not isinstance(known, dict) or known.get("schema") != SCHEMA or not isinstance(known.get("files"), dict):
         raise InputError(f"{folder / STATE}: is no snapshot of this version ({SCHEMA})")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.machine import limits, parquet_files
-from geomclip.machine.array_files import check_unfolded, check_zip, npz_headers, read_npy, read_npz
+from geomclip.machine import limits, parquet_files, regular
+from geomclip.machine.array_files import check_zip, npz_headers, read_npy, read_npz
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
@@ -66,6 +66,8 @@ def held(path: Path) -> Held:
             f"{path} {OTHERS.get(path.suffix.lower(), 'is no store folder and no file of vectors')}: {ways()}"
         )
     if not path.is_file():
+        if path.exists() and not path.is_dir():
+            raise regular.refused(path)
         raise InputError(f"{path} {'is a folder' if path.exists() else 'is no file'}")
     try:
         entries = reader(path)
@@ -107,7 +109,7 @@ def _parquet(path: Path) -> Held:
         values = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
         # values that are all alike take next to nothing, and four bytes each once they are read
         unfolded = max(sum(group.total_byte_size for group in groups), 4 * values)
-        check_unfolded(path.stat().st_size, unfolded, f"{path} claims to unfold to {unfolded} bytes")
+        limits.check_unfolded(path.stat().st_size, unfolded, f"{path} claims to unfold to {unfolded} bytes")
         rows = metadata.num_rows
 
     def column(name: str) -> Any:
@@ -129,7 +131,7 @@ def _arrow(path: Path) -> Held:
     for batch in parquet_files.batches(reader):  # compressed ones unfold as they are read
         batches.append(batch)
         unfolded += batch.nbytes
-        check_unfolded(path.stat().st_size, unfolded, f"{path} unfolds to {unfolded} bytes and more")
+        limits.check_unfolded(path.stat().st_size, unfolded, f"{path} unfolds to {unfolded} bytes and more")
     table = pa.Table.from_batches(batches, schema=reader.schema)
     return _columns(path, table.schema, len(table), table.column)
 
@@ -250,7 +252,7 @@ def _torch(path: Path) -> Held:
     for name, entry in entries.items():
         # one number may be seen through strides of zero
         claim = f"{path}: {name or 'its tensor'} claims the shape {entry.shape} in {size} bytes"
-        check_unfolded(size, 4 * math.prod(entry.shape), claim)
+        limits.check_unfolded(size, 4 * math.prod(entry.shape), claim)
     return entries
 
 
@@ -323,7 +325,7 @@ def _entry_of_dataset(h5py: Any, path: Path, name: str, item: Any) -> Entry:
     # a chunk is unpacked whole, and may be larger than the data set that it belongs to
     chunk = math.prod(map(int, item.chunks or (0,)))
     claimed = max(math.prod(map(int, item.shape or (0,))), chunk) * item.dtype.itemsize
-    check_unfolded(size, claimed, f"{path}: {name} claims {claimed} bytes of {size}")
+    limits.check_unfolded(size, claimed, f"{path}: {name} claims {claimed} bytes of {size}")
 
     def read() -> Any:
         with h5py.File(path, "r") as file:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine import parquet_files
-from geomclip.machine.array_files import check_unfolded
+from geomclip.machine import limits, parquet_files, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import inside
@@ -116,7 +115,7 @@ def _read_group(image: RowImage) -> Any:
 
 def is_parquet(file: Path) -> bool:
     """Whether a file begins as parquet does."""
-    with file.open("rb") as opened:
+    with regular.binary(file) as opened:
         return opened.read(4) == b"PAR1"
 
 
@@ -136,5 +135,5 @@ def arrow_batches(file: Path) -> list[Any]:
     for batch in parquet_files.batches(reader):  # compressed ones unfold as they are read
         found.append(batch)
         unfolded += batch.nbytes
-        check_unfolded(file.stat().st_size, unfolded, f"{file} unfolds to {unfolded} bytes and more")
+        limits.check_unfolded(file.stat().st_size, unfolded, f"{file} unfolds to {unfolded} bytes and more")
     return found
