@@ -119,8 +119,8 @@ def refused(name: str, found: int) -> str:
     return f"refused; if you trust it, {way}"
 
 
-def parsed(text: str) -> dict[str, int]:
-    """Limits from NAME=N with commas between.
+def parsed(text: str, where: str = VARIABLE) -> dict[str, int]:
+    """Limits from NAME=N with commas between; `where` begins what is said of others.
 
     Raises
     ------
@@ -137,15 +137,15 @@ def parsed(text: str) -> dict[str, int]:
         name, _, value = (each.strip() for each in part.partition("="))
         if name not in LIMITS:
             near = nearest(name, LIMITS) or f"; they are {', '.join(LIMITS)}"
-            raise InputError(f"{typed(option('raise_limit'), VARIABLE)}: no limit {name[:60]!r}{near}")
+            raise InputError(f"{where}: no limit {name[:60]!r}{near}")
         digits = value.replace("_", "")
         if not (digits.isascii() and digits.isdecimal() and len(digits) < 19 and int(digits)):
-            raise InputError(f"{typed(option('raise_limit'), VARIABLE)}: write {name}=N, a whole number above 0")
+            raise InputError(f"{where}: write {name}=N, a whole number above 0")
         found[name] = int(digits)
     return found
 
 
 def raised(values: Iterable[str]) -> str:
     """What to set the variable to, so that these apply over what it says now; raises as `parsed`."""
-    every = parsed(os.environ.get(VARIABLE, "")) | parsed(",".join(values))
+    every = parsed(os.environ.get(VARIABLE, "")) | parsed(",".join(values), option("raise_limit"))
     return ",".join(f"{name}={value}" for name, value in every.items())

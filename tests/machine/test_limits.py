@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, assert_one_line, run_cli
 
 from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
@@ -23,6 +23,13 @@ def test_the_page_has_every_limit_with_its_default() -> None:
 def test_a_limit_is_a_whole_number_above_zero(text: str) -> None:
     with pytest.raises(InputError, match="GEOMCLIP_LIMITS: write layers=N, a whole number above 0"):
         limits.parsed(text)
+
+
+def test_what_is_wrong_in_the_variable_is_not_said_of_the_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(limits.VARIABLE, "width=0")
+    assert_one_line(run_cli(capsys, "measure", "--limit", 9), 2, "GEOMCLIP_LIMITS: write width=N, a whole number")
 
 
 def test_the_later_word_about_a_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
