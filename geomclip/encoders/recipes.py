@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geomclip.encoders import foreign_code, hub, names, saved, towers
+from geomclip.encoders import foreign_code, hub, names, saved, sizes, towers
 from geomclip.encoders.configuration import CONFIG_FILE, read_config
 from geomclip.encoders.hf import adapters, images, tokens
 from geomclip.encoders.hf import config as hf_config
@@ -293,9 +293,11 @@ def _with_tokenizer(recipe: Recipe, cache_dir: Path | None, what: str) -> Recipe
         if hub.placed_by_hand(file, tokenizer, cache_dir):
             recipe = replace(recipe, tokenizer_source=str(file.parent))
     if recipe.tokenizer_source:
+        sizes.check_tokenizer(Path(recipe.tokenizer_source))
         settings = [Path(recipe.tokenizer_source) / name for name in foreign_code.SETTINGS]
     else:
         settings = hub.those_there(tokenizer, foreign_code.SETTINGS, cache_dir=cache_dir)
     for file in settings:
         foreign_code.refuse(file)
+        sizes.check_tokenizer(file.parent)
     return recipe

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from geomclip.encoders import towers
+from geomclip.encoders import sizes, towers
 from geomclip.encoders.clip import Encoder, shift_sha256
 from geomclip.encoders.configuration import CONTEXT_LENGTH, checked_config, checked_preprocessing
 from geomclip.encoders.weights.contents import METADATA_KEY, SCHEMA, Contents
@@ -221,6 +221,7 @@ def fits(own: Own) -> None:
                 f"{own.contents.file}: its geomclip metadata are not of its tensors: "
                 f"{name} is {_shape(here)} in the file, {_shape(there)} in {own.arch}"
             )
+    sizes.check(own.model_cfg, str(own.contents.file))  # what no tensor has the size of
 
 
 def fill(module: torch.nn.Module, own: Own) -> tuple[str, Tensor | None]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.tally import Read
 from geomclip.machine.words import one_line
@@ -80,8 +81,8 @@ class ImageFile:
         return Place(self.file)
 
     def read(self) -> bytes:
-        """The bytes of the file."""
-        return self.file.read_bytes()
+        """The bytes of the file; InputError for a pipe or a device, and for more than an image has."""
+        return regular.read(self.file, "image-bytes")
 
     def identity(self) -> str:
         """Size and modification time; 'absent' for a file that is not there."""

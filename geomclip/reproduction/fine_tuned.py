@@ -11,7 +11,7 @@ from typing import Any
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_bytes, make_folder
+from geomclip.machine.files import atomic_bytes, make_folder, refuse_links
 from geomclip.machine.progress import Named, Progress
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.record import place_of
@@ -39,6 +39,7 @@ def runs(
     data = f"csv:{table}"
     after = {}
     for method in METHODS:
+        refuse_links(folder, method)
         run = folder / method
         finetune(
             method=method,

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import torch
 
 from geomclip.encoders import towers
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import is_ours, make_folder, refuse_links
 from geomclip.machine.progress import SILENT, Progress
@@ -192,8 +193,8 @@ def read_config(folder: Path, schema: str = SCHEMA) -> dict[str, Any]:
     """
     file = folder / CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads(regular.read(file, "json-bytes"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(config, dict) or config.get("schema") != schema or not isinstance(config.get("settings"), dict):
         raise InputError(f"{file}: is not the configuration of a run ({schema})")

@@ -97,7 +97,7 @@ WALK = [
     (words, each)
     for words, command in commands()
     for each in command.params
-    if isinstance(each, click.Option) and each.name != "debug"  # `main` reads it, where something fails
+    if isinstance(each, click.Option) and each.name not in ("debug", "raise_limit")  # not handed on
 ]
 
 

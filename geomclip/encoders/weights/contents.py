@@ -13,6 +13,7 @@ from torch import Tensor
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.weights import pickles, prefixes, ways
 from geomclip.encoders.weights.shards import SUFFIXES, check_shard, is_index, is_weights, shard_files
+from geomclip.machine import limits
 from geomclip.machine.errors import DamagedError, InputError, NotAvailableError
 
 METADATA_KEY = "geomclip"
@@ -181,11 +182,13 @@ def _read_safetensors(file: Path) -> Contents:
     from safetensors import safe_open
 
     with file.open("rb") as start:
-        if start.read(4).startswith(_PICKLES):
+        head = start.read(8)
+        if head.startswith(_PICKLES):
             raise InputError(
                 f"{file}: is a pickle, which can hold code, under the name of a safetensors file: refused; "
                 "save its state_dict alone as .safetensors"
             )
+    limits.check("tensors-header", int.from_bytes(head, "little"), str(file))
     with safe_open(file, framework="pt") as opened:
         shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
         written = opened.metadata() or {}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from geomclip.machine import regular
 from geomclip.machine.errors import NotAvailableError
 from geomclip.machine.files import atomic_bytes, make_folder, refuse_links
 from geomclip.machine.words import one_line, option
@@ -107,7 +108,7 @@ class WeightsAndBiases:
 def _run_id(file: Path, resumed_at: int | None) -> str:
     """The id of the run that this folder holds; a new one for a new run."""
     if resumed_at is not None and file.is_file():
-        return file.read_text("ascii").strip()
+        return regular.read(file, "json-bytes").decode("ascii").strip()
     identity = secrets.token_hex(4)
     atomic_bytes(file, identity.encode())
     return identity
