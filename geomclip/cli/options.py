@@ -11,6 +11,7 @@ import click
 from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
 from geomclip.cli.line_progress import LOG_EVERY
 from geomclip.cli.outs import outs
+from geomclip.machine.places import keep_paths
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -89,6 +90,23 @@ WORK = [
 SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
 DEBUG = [switch("--debug", "A traceback where something fails.")]
+
+
+def _keep_paths(context: click.Context, option: click.Parameter, keep: bool) -> None:
+    if keep:
+        context.with_resource(keep_paths())
+
+
+KEEP_PATHS = [
+    click.Option(
+        ["--keep-paths"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_paths,
+        help="Write paths as they are named, and this machine's name; else the last part of those outside this folder.",
+    )
+]
 QUIET = [switch("--quiet", "No progress on stderr.")]
 PROGRESS = [
     *QUIET,

@@ -98,7 +98,7 @@ def score_files(
     """
     queries = queries_of(annotations, format, durations)
     learned = None if train is None else queries_of(train, None, durations)
-    trained = None if run is None else load_run(run)
+    trained = None if run is None else load_run(run, cache_dir)
     if predictions is not None:
         found = read_predictions(Path(predictions), queries)
     named: dict[str, Any] = {"model": model or "demo", "pretrained": pretrained, "arch": arch}

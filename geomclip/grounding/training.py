@@ -42,6 +42,7 @@ from geomclip.training.folder import (
     RunFolder,
     begin,
     best_weights,
+    call_of,
     completed,
     finish,
     read_config,
@@ -169,9 +170,10 @@ def train(
     GeomclipError
         If the loss is not finite, or the disk is full.
     """
-    place = RunFolder(Path(out).expanduser(), resume, override)
-    began = read_config(place.path, SCHEMA) if resume and (place.path / CONFIG).is_file() else None
+    place = RunFolder(Path(out).expanduser(), resume, override, cache_dir=cache_dir)
+    began = place.began_with(SCHEMA)
     named = {"model": model if isinstance(model, str) else None, "pretrained": pretrained, "arch": arch}
+    place.refuse_forgotten(named, began)
     call = completed({**named, "holdout": holdout}, began, DEFAULTS)
     share = float(call["holdout"])
     if not 0 < share < 1:
@@ -216,7 +218,7 @@ def train(
         return Work(place.path, chosen, training, validation, notes, progress).done(kept)
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, cache_dir: Path | None = None) -> Run:
     """The model that a run chose, in eval mode.
 
     Raises
@@ -239,7 +241,8 @@ def load_run(folder: str | Path) -> Run:
         model.load_state_dict(load_file(weights))
     except Exception as error:  # damaged bytes surface as any exception of the parser
         raise InputError(f"{weights}: is damaged: {error}") from error
-    encoder = {name: config["call"].get(name) for name in ("model", "pretrained", "arch")}
+    call = call_of(config, cache_dir)
+    encoder = {name: call.get(name) for name in ("model", "pretrained", "arch")}
     return Run(model.eval(), settings, encoder, bool(config["data"]["own_clips"]))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import torch
 
 from geomclip.encoders import towers
+from geomclip.machine import places
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, is_ours, make_folder, refuse_links
 from geomclip.machine.progress import SILENT, Progress
@@ -59,10 +60,24 @@ class RunFolder:
     override: bool = False  # although settings differ
     tensorboard: bool = False
     wandb: bool = False
+    cache_dir: Path | None = None  # what remembers where its data and models lie
 
-    def began_with(self) -> dict[str, Any] | None:
-        """config.json of the run to be resumed; None if there is none."""
-        return read_config(self.path) if self.resume and (self.path / CONFIG).is_file() else None
+    def began_with(self, schema: str = SCHEMA) -> dict[str, Any] | None:
+        """config.json of the run to be resumed, its data and models by where they lie; None if there is none."""
+        if not self.resume or not (self.path / CONFIG).is_file():
+            return None
+        config = read_config(self.path, schema)
+        return {**config, "call": call_of(config, self.cache_dir)}
+
+    def refuse_forgotten(self, named: Mapping[str, Any], began: Mapping[str, Any] | None) -> None:
+        """InputError if the run began with a place that neither its folder, nor the cache, nor the caller says."""
+        short = {} if began is None else read_config(self.path, began["schema"])["call"]
+        for name in (began or {}).get("elsewhere") or ():
+            if named.get(name) is None and began is not None and began["call"].get(name) == short.get(name):
+                raise InputError(
+                    f"{self.path} began with {option(name, short.get(name))}, and the cache no longer knows where that "
+                    f"lies: name it again with {option(name)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -80,14 +95,17 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """As config.json has it."""
+        call = places.shown_in(self.call)
+        elsewhere = [name for name, value in self.call.items() if call[name] != value]
         return {
             "schema": self.schema,
-            "call": dict(self.call),
+            "call": call,
+            **({"elsewhere": elsewhere} if elsewhere else {}),
             "settings": self.settings.to_dict(),
             "base": dict(self.base),
             "data": dict(self.data),
             **({"also": dict(self.also)} if self.also else {}),
-            **({"between": [dict(each) for each in self.between]} if self.between else {}),
+            **({"between": places.shown_in(self.between)} if self.between else {}),
             "versions": {
                 "geomclip": __version__,
                 "open_clip": towers.version(),
@@ -134,6 +152,7 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
         settings, another base or other data (and `override` is not given); if its folder of snapshots is a link.
     """
     folder = place.path
+    places.remember(_identity(config.to_dict()), config.call, place.cache_dir)
     make_folder(folder)
     refuse_links(folder, snapshots.FOLDER)
     others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
@@ -168,6 +187,25 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
 def finish(folder: Path, chosen: Mapping[str, Any], schema: str = SCHEMA) -> None:
     """Say in config.json that the run is complete, and which weights it chose."""
     atomic_json(folder / CONFIG, {**read_config(folder, schema), "finished": True, "chosen": dict(chosen)})
+
+
+def call_of(config: Mapping[str, Any], cache_dir: Path | None) -> dict[str, Any]:
+    """What a run was called with: its data and models by where they lie, as far as the cache knows."""
+    return places.recalled(_identity(config), config.get("call") or {}, cache_dir)
+
+
+def also_measured(folder: Path, call: Mapping[str, Any], also: Mapping[str, Any], cache_dir: Path | None) -> None:
+    """Say in config.json of a finished run that other data have been measured too."""
+    config = read_config(folder)
+    places.remember(_identity(config), call, cache_dir)
+    named = {**config.get("call", {}), "also": places.shown_in(call.get("also"))}
+    atomic_json(folder / CONFIG, {**config, "call": named, "also": dict(also)})
+
+
+def _identity(config: Mapping[str, Any]) -> list[Any]:
+    """What a run is known by in the cache, wherever its folder is moved: the weights and data that it began with."""
+    data, base = (part if isinstance(part, dict) else {} for part in (config.get("data"), config.get("base")))
+    return [base.get("weights_sha256"), data.get("fingerprints")]
 
 
 def chosen_of(folder: Path) -> dict[str, Any]:
