@@ -203,9 +203,10 @@ def also_measured(folder: Path, call: Mapping[str, Any], also: Mapping[str, Any]
 
 
 def _identity(config: Mapping[str, Any]) -> list[Any]:
-    """What a run is known by in the cache, wherever its folder is moved: the weights and data that it began with."""
+    """What a run is known by in the cache, wherever its folder is moved: the weights and data that it learns from."""
     data, base = (part if isinstance(part, dict) else {} for part in (config.get("data"), config.get("base")))
-    return [base.get("weights_sha256"), data.get("fingerprints")]
+    prints = data.get("fingerprints")
+    return [base.get("weights_sha256"), prints.get("train") if isinstance(prints, dict) else None]
 
 
 def chosen_of(folder: Path) -> dict[str, Any]:
