@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from geomclip.machine.array_files import npy_chunks
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
-from geomclip.machine.words import spreadsheet_cell
 
 SUFFIXES = (".csv", ".parquet", ".npz", ".json")
 AXES = "xyz"
@@ -64,8 +63,8 @@ def _csv(drawn: Drawn) -> bytes:
     columns = drawn.columns()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(spreadsheet_cell, columns))
-    writer.writerows(map(spreadsheet_cell, row) for row in zip(*columns.values(), strict=True))
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     # a file name may hold bytes that are no UTF-8: they come back as they were
     return text.getvalue().encode("utf-8", "surrogateescape")
 
