@@ -11,6 +11,7 @@ from typing import Any
 
 from geomclip.encoders.reasons import first_line
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
@@ -29,7 +30,9 @@ def read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}") from error
     if not isinstance(config, dict) or "model_cfg" not in config:
         raise InputError(f"{file}: has no 'model_cfg': it is not an open_clip configuration")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 
 SETTINGS = ("tokenizer_config.json", "config.json")
 """The files of a tokenizer that can name code."""
@@ -52,7 +53,7 @@ def checked_tower(file: Path) -> bytes:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(file, error) from error
     kind = _read(file, content).get("model_type")
     if kind not in arch_dict:  # kinds made of other models load those in ways that nobody checks
         raise InputError(
@@ -72,7 +73,7 @@ def read(file: Path) -> dict[str, Any]:
     try:
         return _read(file, file.read_bytes())
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(file, error) from error
 
 
 def _read(file: Path, content: bytes) -> dict[str, Any]:

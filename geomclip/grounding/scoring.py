@@ -18,7 +18,7 @@ from geomclip.grounding.scores import Scores, best_fixed, blind, map_oracle, ran
 from geomclip.grounding.trainer import answers
 from geomclip.grounding.training import BATCH, Run, Sources, load_run, queries_of, split, table
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json
+from geomclip.machine.files import atomic_json, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.parsing import shorten
@@ -139,9 +139,11 @@ def read_predictions(path: Path, queries: Sequence[Query]) -> Found:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST >> 20} MiB: refused")
         held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {one_line(error, 200)}") from error
     if isinstance(held, list):
         if len(held) != len(queries):

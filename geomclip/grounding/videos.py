@@ -22,11 +22,12 @@ from geomclip.encoders.extraction.batches import Encoded, Encoding, unit_rows
 from geomclip.grounding.record import Clips
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
-from geomclip.machine.files import by_number
+from geomclip.machine.files import by_number, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import Call
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.images import decode as decode_image
+from geomclip.pairs.parsing import read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -323,11 +324,17 @@ class _Folder:
             yield Frame(number / self.rate, lambda file=file: _read(file))  # type: ignore[misc]
 
 
+LARGEST_FRAME = 1 << 29
+"""Bytes of a frame that is a file: no picture that is decoded has more."""
+
+
 def _read(file: Path) -> Image:
+    if not file.is_file():  # a pipe would be waited for
+        raise InputError(f"{file.name} is no file")
     try:
-        return decode_image(file.read_bytes(), name=file.name)
+        return decode_image(read_bytes(file, limit=LARGEST_FRAME), name=file.name)
     except OSError as problem:
-        raise InputError(f"{file.name}: {one_line(problem, 200)}") from problem
+        raise unreadable(file, problem) from problem
 
 
 class _File:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 from geomclip.machine.words import CONTROLS
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ def read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(path, problem) from problem
     if len(content) > LARGEST:
         raise InputError(f"{path} is larger than {LARGEST >> 20} MiB: refused")
     return content

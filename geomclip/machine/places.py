@@ -13,11 +13,12 @@ import re
 import shlex
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json, cache_dir, make_folder
 
 FOLDER = "places"
@@ -116,8 +117,9 @@ def remember(key: Any, values: Mapping[str, Any], folder: str | Path | None = No
         whole = {name: _whole(value) for name, value in values.items() if shown_in(value) != value}
     if whole:
         file = _file(key, folder)
-        make_folder(file.parent)
-        atomic_json(file, {**_read(file), **whole})
+        with suppress(GeomclipError):  # a cache that takes nothing costs that they are asked for again
+            make_folder(file.parent)
+            atomic_json(file, {**_read(file), **whole})
 
 
 def recalled(key: Any, values: Mapping[str, Any], folder: str | Path | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.source import Source
 
@@ -100,7 +101,9 @@ def read_bytes(path: str | Path, *, limit: int) -> bytes:
             os.close(descriptor)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {one_line(error, 200)}") from error
     if len(data) > limit:
         raise InputError(f"{path} is larger than {limit >> 20} MiB, too large for a file of its kind")

@@ -15,10 +15,10 @@ import torch
 from geomclip.encoders import towers
 from geomclip.machine import places
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, is_ours, make_folder, refuse_links
+from geomclip.machine.files import atomic_json, is_ours, make_folder, refuse_links, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.version import __version__
-from geomclip.machine.words import option
+from geomclip.machine.words import one_line, option
 from geomclip.training import snapshots
 from geomclip.training.settings import differences
 
@@ -28,6 +28,12 @@ LAST, BEST = "model.safetensors", "best.safetensors"
 BEFORE, AFTER = "before.json", "after.json"
 LOG = "log.jsonl"
 
+PARTS = {
+    **dict.fromkeys(("call", "base", "data", "also", "chosen", "versions"), dict),
+    **dict.fromkeys(("between", "elsewhere"), list),
+    "finished": bool,
+}
+"""The parts of a configuration, and of which kind each is."""
 HARMLESS = ("workers", "save_every", "probe_every")
 """Settings that decide no weight: a resumed run may have others."""
 
@@ -231,10 +237,15 @@ def read_config(folder: Path, schema: str = SCHEMA) -> dict[str, Any]:
     file = folder / CONFIG
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON: {error}") from error
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as JSON: {one_line(error, 100)}") from error
     if not isinstance(config, dict) or config.get("schema") != schema or not isinstance(config.get("settings"), dict):
         raise InputError(f"{file}: is not the configuration of a run ({schema})")
+    for name, kind in PARTS.items():
+        if name in config and not isinstance(config[name], kind):
+            raise InputError(f"{file}: its {name!r} is of another kind than a run has: it is damaged")
     return config
 
 
