@@ -59,6 +59,10 @@ def _spheres(run: Run, cache_dir: Path | None, progress: Progress) -> Figure:
 
     encoder = needs_weights(run)
     call = call_of(run.config, cache_dir)
+    for name in run.config.get("elsewhere") or ():
+        if call.get(name) == run.part("call").get(name):
+            lost = option(str(name), call.get(name))
+            raise InputError(f"{option('sphere', True)}: the cache no longer knows where {lost} lies: leave it out")
     base, *_ = models_of(run.method, call, cache_dir=cache_dir, seed=int(run.settings.get("seed", 0)))
     _same(base.weights_sha256, run.part("base").get("weights_sha256"), "the base")
     source = Source(**{each.name: call[each.name] for each in fields(Source) if call.get(each.name) is not None})
