@@ -13,6 +13,7 @@ from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
 from geomclip.cli.line_progress import LOG_EVERY
 from geomclip.cli.outs import outs
 from geomclip.machine import limits
+from geomclip.machine.places import keep_paths
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -115,6 +116,23 @@ DEBUG = [
         callback=raise_limits,
         help="Let files of others ask for more work; the refusal names the limit.",
     ),
+]
+
+
+def _keep_paths(context: click.Context, option: click.Parameter, keep: bool) -> None:
+    if keep:
+        context.with_resource(keep_paths())
+
+
+KEEP_PATHS = [
+    click.Option(
+        ["--keep-paths"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_paths,
+        help="Write paths as they are named, and this machine's name; else the last part of those outside this folder.",
+    )
 ]
 QUIET = [switch("--quiet", "No progress on stderr.")]
 PROGRESS = [

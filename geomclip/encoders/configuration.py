@@ -13,6 +13,7 @@ from geomclip.encoders import sizes
 from geomclip.encoders.reasons import first_line
 from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
@@ -32,7 +33,9 @@ def read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         config = json.loads(regular.read(file, "config-bytes"))
     except InputError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}") from error
     if not isinstance(config, dict) or "model_cfg" not in config:
         raise InputError(f"{file}: has no 'model_cfg': it is not an open_clip configuration")

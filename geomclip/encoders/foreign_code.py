@@ -16,6 +16,7 @@ from typing import Any
 from geomclip.encoders import sizes
 from geomclip.machine import regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 
 SETTINGS = ("tokenizer_config.json", "config.json")
 """The files of a tokenizer that can name code."""
@@ -54,7 +55,7 @@ def checked_tower(file: Path) -> bytes:
     try:
         content = regular.read(file, "config-bytes")
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(file, error) from error
     settings = _read(file, content)
     sizes.check(settings, str(file))
     kind = settings.get("model_type")
@@ -76,7 +77,7 @@ def read(file: Path, limit: str = "config-bytes") -> dict[str, Any]:
     try:
         return _read(file, regular.read(file, limit))
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(file, error) from error
 
 
 def _read(file: Path, content: bytes) -> dict[str, Any]:

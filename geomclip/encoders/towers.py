@@ -289,11 +289,15 @@ def _simple_tokenizer(length: int, settings: str) -> Tokenizer:
     return SimpleTokenizer(context_length=length, **json.loads(settings))
 
 
-def fetch_url(url: str, cache_dir: Path | None) -> Path:
+def fetch_url(url: str, cache_dir: Path) -> Path:
     """The weights file behind one of open_clip's plain addresses; checksum verified where it is known."""
     import open_clip
 
-    return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(cache_dir) if cache_dir else None))
+    from geomclip.pairs.download import download
+
+    if not (cache_dir / Path(url).name).exists():
+        download(url, cache_dir / Path(url).name)
+    return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(cache_dir)))  # which knows the sums
 
 
 class _ZeroedMemory(TorchFunctionMode):

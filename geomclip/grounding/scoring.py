@@ -19,7 +19,7 @@ from geomclip.grounding.trainer import answers
 from geomclip.grounding.training import BATCH, Run, Sources, load_run, queries_of, split, table
 from geomclip.machine import regular
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json
+from geomclip.machine.files import atomic_json, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.parsing import shorten
@@ -96,7 +96,7 @@ def score_files(
     """
     queries = queries_of(annotations, format, durations)
     learned = None if train is None else queries_of(train, None, durations)
-    trained = None if run is None else load_run(run)
+    trained = None if run is None else load_run(run, cache_dir)
     if predictions is not None:
         found = read_predictions(Path(predictions), queries)
     named: dict[str, Any] = {"model": model or "demo", "pretrained": pretrained, "arch": arch}
@@ -135,9 +135,11 @@ def read_predictions(path: Path, queries: Sequence[Query]) -> Found:
     """
     try:
         held = json.loads(regular.read(path, "score-bytes"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {one_line(error, 200)}") from error
     if isinstance(held, list):
         if len(held) != len(queries):

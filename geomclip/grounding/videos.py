@@ -23,7 +23,7 @@ from geomclip.grounding.record import Clips
 from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
-from geomclip.machine.files import by_number
+from geomclip.machine.files import by_number, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import Call
 from geomclip.machine.words import one_line, option
@@ -325,7 +325,7 @@ def _read(file: Path) -> Image:
     try:
         return decode_image(regular.read(file, "image-bytes"), name=file.name)
     except OSError as problem:
-        raise InputError(f"{file.name}: {one_line(problem, 200)}") from problem
+        raise unreadable(file, problem) from problem
 
 
 class _File:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from geomclip.machine import regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 from geomclip.machine.words import CONTROLS
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ def read_bytes(path: Path) -> bytes:
     except IsADirectoryError as problem:
         raise InputError(f"{path} is no file") from problem
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(path, problem) from problem
 
 
 def read_json(path: Path, *, may_have_nan: Callable[[dict[str, Any]], bool] = lambda value: False) -> dict[str, Any]:

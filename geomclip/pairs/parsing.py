@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.source import Source
 
@@ -99,7 +100,9 @@ def read_bytes(path: str | Path, *, limit: str) -> bytes:
         raise InputError(f"{path}: no such file") from None
     except InputError:
         raise
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {one_line(error, 200)}") from error
     if len(data) > most:
         end = limits.refused(limit, Path(path).stat().st_size)

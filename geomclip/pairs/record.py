@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -13,11 +12,12 @@ from typing import NamedTuple, Protocol
 
 from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError
+from geomclip.machine.files import NO_SUCH_FILE
 from geomclip.machine.tally import Read
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean
 
-NO_SUCH_IMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+NO_SUCH_IMAGE = NO_SUCH_FILE
 """Errors of a file that the data name and that is none; every other one is a fault of the machine."""
 
 

@@ -27,6 +27,7 @@ from geomclip.plots.globe import plot_sphere
 from geomclip.reports import report
 
 CALLED = (
+    "cli.options.keep_paths",
     *("cli.app.progress_bar", "cli.doctor.examine", "encoders.list_models", "encoders.load_encoder"),
     *(
         "encoders.custom.any_encoder",

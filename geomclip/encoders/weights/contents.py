@@ -15,6 +15,7 @@ from geomclip.encoders.weights import pickles, prefixes, ways
 from geomclip.encoders.weights.shards import SUFFIXES, check_shard, is_index, is_weights, shard_files
 from geomclip.machine import limits
 from geomclip.machine.errors import DamagedError, InputError, NotAvailableError
+from geomclip.machine.files import unreadable
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
@@ -145,7 +146,7 @@ def read_raw(file: Path) -> Contents:
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+        raise unreadable(file, error) from error
     except Exception as error:  # damaged bytes surface as any exception of the two parsers
         raise _refusal(file, error) from error
 

@@ -14,6 +14,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean, shorten
+from geomclip.pairs.record import NO_SUCH_IMAGE, machine_fault
 from geomclip.pairs.tables.columns import Table
 from geomclip.pairs.tables.stored import RowImage, arrow_batches, is_parquet
 
@@ -67,8 +68,12 @@ def check_ids(table: Table, ids: Sequence[str], images: Sequence[RowImage]) -> N
 def _digest(image: RowImage) -> str:
     try:
         return hashlib.sha256(image.read()).hexdigest()
-    except (InputError, OSError):
+    except InputError:  # it is skipped when it is encoded, with the reason
         return f"{image.file}:{image.group}:{image.row}"
+    except OSError as problem:
+        if problem.errno in NO_SUCH_IMAGE:
+            return f"{image.file}:{image.group}:{image.row}"
+        raise machine_fault(str(image.file), problem) from problem
 
 
 # ---- one file

@@ -74,7 +74,7 @@ def whole_lines(path: Path) -> Iterator[bytes]:
         for line in file:
             try:
                 whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
-            except ValueError:
+            except (ValueError, RecursionError):
                 whole = False
             if whole:
                 yield line
