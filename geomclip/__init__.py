@@ -42,6 +42,7 @@ _PUBLIC = {
     "watch": "training.watching.calls",
     "GeometryEvaluator": "training.watching.evaluator",
     "ground": "grounding.calls",
+    "keep_paths": "machine.places",
     "InputError": "machine.errors",
     "GeomclipError": "machine.errors",
 }
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from geomclip.grounding.calls import ground as ground
     from geomclip.machine.errors import GeomclipError as GeomclipError
     from geomclip.machine.errors import InputError as InputError
+    from geomclip.machine.places import keep_paths as keep_paths
     from geomclip.panels import compare as compare
     from geomclip.panels import measure as measure
     from geomclip.panels.comparison import Comparison as Comparison
@@ -96,6 +98,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "ground",
+    "keep_paths",
     "load",
     "losses",
     "measure",

@@ -57,6 +57,8 @@ def fit(
 ) -> Fits:
     """Weights and biases that minimise c · Σ cross-entropy + ½ ‖W‖², the bias free; as scikit-learn has it.
 
+    Two classes have a column of weights each, so that c is half of scikit-learn's, which has one.
+
     Parameters
     ----------
     rows : float64 Tensor of shape (b, n, d)

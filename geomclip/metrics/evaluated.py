@@ -34,16 +34,8 @@ def _fewshot() -> list[Metric]:
     ):
         for shots in SHOTS:
             rows.append(_row(f"fewshot_{name}_acc1@{shots}", "fewshot", f"{title}, {shots} a class"))
-            rows.append(
-                _row(
-                    f"fewshot_{name}_ece@{shots}",
-                    "fewshot",
-                    f"ECE, {title}, {shots} a class",
-                    "lower",
-                    interval="",
-                    why=NONE,
-                )
-            )
+            honest = f"ECE, {title}, {shots} a class"
+            rows.append(_row(f"fewshot_{name}_ece@{shots}", "fewshot", honest, "lower", interval="", why=NONE))
     return rows
 
 

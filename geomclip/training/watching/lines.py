@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import option
@@ -69,11 +70,11 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
 def whole_lines(path: Path) -> Iterator[bytes]:
     """The lines that end and are JSON objects: all but those of a writer that was killed or lost power."""
-    with path.open("rb") as file:
+    with regular.binary(path) as file:
         for line in file:
             try:
                 whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
-            except ValueError:
+            except (ValueError, RecursionError):
                 whole = False
             if whole:
                 yield line
