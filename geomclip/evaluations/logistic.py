@@ -12,8 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-TOLERANCE = 1e-6
-"""Of the largest entry of the gradient of the mean loss, as scikit-learn's `tol`, whose L-BFGS mostly ends earlier."""
+TOLERANCE = 1e-3
+"""Of the largest entry of the penalty's gradient, which that of the loss cancels at the minimum: what may be left of it.
+
+An absolute bound, as scikit-learn has it, ends far from the minimum where the penalty is weak.
+"""
+ROUNDING = 1e-13
+"""Of an example's largest gradient: nothing smaller is told from 0."""
 NEWTON, HALVINGS = 200, 40
 """Steps at most, and halvings of a step at most."""
 FORCING = 0.25
@@ -101,8 +106,8 @@ def fit(
     done = torch.zeros(batch, dtype=torch.bool)
     for _ in range(NEWTON):
         gradient = extended.mT @ (probability - wanted) + penalty * weight
-        # of the objective as scikit-learn divides it: by c and by n
-        done = gradient.abs().amax(dim=(1, 2)) <= tolerance * n
+        pulled = (penalty * weight).abs().amax(dim=(1, 2))
+        done = gradient.abs().amax(dim=(1, 2)) <= tolerance * pulled + ROUNDING * n
         if bool(done.all()):
             break
         step = _conjugate(extended, probability, penalty, -gradient, done)

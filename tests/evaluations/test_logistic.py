@@ -32,7 +32,7 @@ def objective(rows: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np
 def test_the_fit_is_that_of_scikit_learn(n: int, d: int, classes: int, c: float) -> None:
     rows, labels = problem(n, d, classes, seed=n)
     inside, basis = spanned(torch.tensor(rows)[None])
-    found = fit(inside, torch.tensor(labels)[None], classes, torch.tensor([c], dtype=torch.float64), tolerance=1e-10)
+    found = fit(inside, torch.tensor(labels)[None], classes, torch.tensor([c], dtype=torch.float64), tolerance=1e-8)
     weight, bias = (basis @ found.weight)[0].numpy(), found.bias[0].numpy()
     theirs = LogisticRegression(C=c if classes > 2 else 2 * c, tol=1e-8, max_iter=10_000).fit(rows, labels)
     if classes == 2:  # one column there, the difference of two, with half the penalty
@@ -55,7 +55,7 @@ def test_a_weak_penalty_is_minimised_too_where_l_bfgs_stops_early(c: float) -> N
     assert bool(found.converged.all())
     ours = objective(rows, labels, (basis @ found.weight)[0].numpy(), found.bias[0].numpy(), c)
     theirs = LogisticRegression(C=c, tol=1e-8, max_iter=1000).fit(rows, labels)
-    assert ours <= objective(rows, labels, theirs.coef_.T, theirs.intercept_, c)
+    assert ours <= objective(rows, labels, theirs.coef_.T, theirs.intercept_, c) * (1 + 1e-7)
 
 
 def test_fits_side_by_side_are_those_alone() -> None:
@@ -63,9 +63,9 @@ def test_fits_side_by_side_are_those_alone() -> None:
     rows = torch.tensor(np.stack([each for each, _ in problems]))
     labels = torch.tensor(np.stack([each for _, each in problems]))
     c = torch.tensor([1e-4, 1.0, 100.0, 1e6], dtype=torch.float64)
-    together = fit(rows, labels, 3, c, tolerance=1e-10)
+    together = fit(rows, labels, 3, c, tolerance=1e-8)
     for place in range(4):
-        alone = fit(rows[place : place + 1], labels[place : place + 1], 3, c[place : place + 1], tolerance=1e-10)
+        alone = fit(rows[place : place + 1], labels[place : place + 1], 3, c[place : place + 1], tolerance=1e-8)
         most = float(alone.weight.abs().max())
         torch.testing.assert_close(together.weight[place], alone.weight[0], atol=1e-5 * most, rtol=0)
 
@@ -81,7 +81,7 @@ def test_scores_that_were_there_before_are_added_to() -> None:
         3,
         torch.tensor([c], dtype=torch.float64),
         offset=torch.tensor(before)[None],
-        tolerance=1e-10,
+        tolerance=1e-8,
     )
 
     def loss(flat: np.ndarray) -> float:
@@ -99,5 +99,5 @@ def test_where_it_begins_is_no_matter() -> None:
     tensors = torch.tensor(rows)[None], torch.tensor(labels)[None]
     weak = fit(*tensors, 4, torch.tensor([1e6], dtype=torch.float64))
     one = torch.tensor([1.0], dtype=torch.float64)
-    fresh, warm = fit(*tensors, 4, one, tolerance=1e-10), fit(*tensors, 4, one, start=weak, tolerance=1e-10)
+    fresh, warm = fit(*tensors, 4, one, tolerance=1e-8), fit(*tensors, 4, one, start=weak, tolerance=1e-8)
     torch.testing.assert_close(fresh.weight, warm.weight, atol=1e-6, rtol=0)
