@@ -99,6 +99,9 @@ SCRIPTS = {
         "How soon a page shows its first picture, beside an earlier commit",
         toy=("--images", "12", "--dim", "16", "--turns", "1", "--before", str(FOLDER.parent)),
     ),
+    "fewshot": Script(
+        "Few-shot fits, beside scikit-learn's", toy=("--classes", "3", "--dim", "8", "--draws", "2", "--turns", "1")
+    ),
     "sums": Script(
         "What sums and syncs cost, beside an earlier commit",
         toy=("--images", "16", "--steps", "2", "--turns", "1", "--before", str(FOLDER.parent)),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.evaluations.asked import FewShot
-from geomclip.evaluations.logistic import Fits, fit, spanned
+from geomclip.evaluations.logistic import TOLERANCE, Fits, fit, spanned
 from geomclip.evaluations.result import panel_of
 from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
@@ -34,6 +34,9 @@ FOR_VALIDATION = 4
 """Images a class that C is chosen on, at most; as many as there are shots where these are fewer."""
 HALF = 0.5
 """Share of the images of one set that can be drawn from, where nothing says another."""
+
+CHOOSING = 1e-2
+"""Tolerance of the fits that C is chosen among: an accuracy is then that of the minimum within 0.1 point."""
 
 Logits = Callable[[int, Tensor], Tensor]
 """From a draw and rows (m, d) to scores of classes (m, c)."""
@@ -177,8 +180,8 @@ def probed(pool: EmbeddingSet, picked: Drawn, offset: Tensor | None) -> tuple[Fi
     checked, right = image[picked.validation], labels[picked.validation]
     draws = len(rows)
 
-    def at(c: Tensor, start: Fits | None) -> tuple[Fits, Tensor]:
-        found = fit(inside, own, classes, c, offset=before, start=start)
+    def at(c: Tensor, start: Fits | None, tolerance: float = CHOOSING) -> tuple[Fits, Tensor]:
+        found = fit(inside, own, classes, c, offset=before, start=start, tolerance=tolerance)
         if not checked.shape[1]:
             return found, rows.new_zeros(draws)
         scores = checked @ (basis @ found.weight) + found.bias[:, None]
@@ -187,7 +190,7 @@ def probed(pool: EmbeddingSet, picked: Drawn, offset: Tensor | None) -> tuple[Fi
         return found, (scores.argmax(dim=2) == right).double().mean(dim=1)
 
     if not checked.shape[1]:
-        found, _ = at(rows.new_ones(draws), None)
+        found, _ = at(rows.new_ones(draws), None, TOLERANCE)
         return Fits(basis @ found.weight, found.bias, found.converged), rows.new_ones(draws)
     best, accuracy, start = rows.new_full((draws,), GRID[0]), rows.new_full((draws,), -1.0), None
     for value in GRID:
@@ -206,7 +209,7 @@ def probed(pool: EmbeddingSet, picked: Drawn, offset: Tensor | None) -> tuple[Fi
     ends = torch.where(of_high > of_low, high, low)
     reached = torch.maximum(of_high, of_low)
     c = torch.where(reached > accuracy, 10**ends, best)
-    found, _ = at(c, found)
+    found, _ = at(c, found, TOLERANCE)
     return Fits(basis @ found.weight, found.bias, found.converged), c
 
 

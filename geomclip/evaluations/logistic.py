@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-3
-"""Of the largest entry of the penalty's gradient, which that of the loss cancels at the minimum: what may be left of it.
+"""Of the largest entry of the penalty's gradient: what that of the loss, which cancels it at the minimum, may leave.
 
 An absolute bound, as scikit-learn has it, ends far from the minimum where the penalty is weak.
 """
