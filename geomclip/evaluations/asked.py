@@ -48,7 +48,22 @@ class FewShot:
         return tuple(sorted({int(word) for word in words}))
 
 
-ASKED: dict[str, type] = {"zeroshot": ZeroShot, "fewshot": FewShot}
+@dataclass(frozen=True)
+class Simat:
+    """Which files, whose vectors, and how far along the difference of two words."""
+
+    simat: str = setting("", "Folder with SIMAT's files (transfos.csv, ...).", metavar="FOLDER")
+    simat_vectors: str = setting(
+        "model", "Whose vectors: of the model, or the released ones in --simat.", one_of=("model", "folder")
+    )
+    lam: float = setting(1.0, "Lambda: how far along the difference of two words.", within=(0, 100), metavar="X")
+    domain: str = setting("dev", "Half of SIMAT's queries.", one_of=("dev", "test"))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+ASKED: dict[str, type] = {"zeroshot": ZeroShot, "fewshot": FewShot, "simat": Simat}
 """Name of each task and its options, in the order in which `evaluate --all` asks them."""
 
-__all__ = ["ASKED", "ZeroShot", "setting"]
+__all__ = ["ASKED", "FewShot", "Simat", "ZeroShot", "setting"]

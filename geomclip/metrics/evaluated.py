@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from geomclip.metrics import METRICS, Metric
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -39,7 +41,24 @@ def _fewshot() -> list[Metric]:
     return rows
 
 
-_ROWS = [*_fewshot()]
+def _simat() -> list[Metric]:
+    def row(key: str, title: str, *how: object, **more: object) -> Metric:
+        return _row(f"simat_{key}", "simat", title, *how, **more)  # type: ignore[arg-type]
+
+    rows = [
+        row("success", "OSCAR success"),
+        row("success_max", "OSCAR success, maximum over λ", interval="", why="the largest of 13"),
+    ]
+    for kind, what in (("caption", "captions"), ("word", "words")):
+        rows += [
+            row(f"{kind}_acc1", f"target is nearest, {what}"),
+            row(f"{kind}_rank", f"rank of the target, {what}", "lower", 1.0, math.inf, interval="plain"),
+            row(f"{kind}_cosine", f"cosine of differences, {what}", "higher", -1.0, 1.0, interval="plain"),
+        ]
+    return rows
+
+
+_ROWS = [*_fewshot(), *_simat()]
 
 EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 """Every key of an evaluation that is none of a panel, and what it promises."""
@@ -47,7 +66,7 @@ EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 KNOWN: dict[str, Metric] = {**METRICS, **EVALUATED}
 """Every key that a table, a comparison or a gate may meet."""
 
-PRIMARY = ("fewshot_probe_acc1@16",)
+PRIMARY = ("fewshot_probe_acc1@16", "simat_success", "simat_caption_acc1")
 """What a comparison of two evaluations is about, if nobody says."""
 
 __all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS"]

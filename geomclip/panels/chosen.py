@@ -73,9 +73,21 @@ FEWSHOT = (
 )
 """What the class texts alone give, what a few images give without and beside them, and is it honest."""
 
-_TABLES = {"fewshot": FEWSHOT, "zeroshot": CLASSES}
+SIMAT = (
+    Chosen("simat_success", "OSCAR success", "share"),
+    Chosen("simat_success_max", "max over λ", "share"),
+    Chosen("simat_caption_acc1", "nearest, capt.", "share"),
+    Chosen("simat_caption_rank", "rank, captions"),
+    Chosen("simat_caption_cosine", "cosine, captions"),
+    Chosen("simat_word_acc1", "nearest, words", "share"),
+    Chosen("simat_word_rank", "rank, words"),
+    Chosen("simat_word_cosine", "cosine, words"),
+)
+"""Does a difference of words move images, captions and words to where it should."""
+
+_TABLES = {"fewshot": FEWSHOT, "zeroshot": CLASSES, "simat": SIMAT}
 """Start of a key to the short table of a panel that has such a one."""
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT)}
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SIMAT)}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:

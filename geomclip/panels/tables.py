@@ -31,6 +31,7 @@ NAME, VALUE, INTERVAL, NULL = 34, 9, 20, 8
 CURVES = {
     "gap_shift_curve": "Both clouds shifted together, in units of the gap",
     "gap_ablation_curve": "The dimensions that differ most removed",
+    "simat_lambda": "Along λ: how far the difference of two words is followed",
 }
 CURVE_COLUMNS = 10, 17
 """Columns of a curve: where on it, and each number there."""
@@ -128,6 +129,8 @@ def indented(text: str, width: int) -> str:
 
 OF_CLASSES = ("classification", "fewshot", "shift")
 """Tasks whose texts are classes."""
+COUNTED = {"simat": ("target words", "words")}
+"""What the units of a task are called, and its texts, where they are neither images nor pairs."""
 
 
 def header(panel: Shown) -> Iterator[str]:
@@ -142,10 +145,13 @@ def header(panel: Shown) -> Iterator[str]:
         yield from (f"! {line}" for line in panel.warnings)
         return
     counts = [f"{panel.n_images:,} {worded(panel, 'images')}"]
-    if panel.task != "cloud":
+    if panel.task in COUNTED:
+        of = zip((panel.n_images, panel.n_texts), COUNTED[panel.task], strict=True)
+        counts = [f"{count:,} {what}" for count, what in of if count]
+    elif panel.task != "cloud":
         counts.append(f"{panel.n_texts:,} {'classes' if panel.task in OF_CLASSES else worded(panel, 'texts')}")
     counts.append(f"{panel.dim} dimensions")
-    if panel.task != "cloud":
+    if panel.task != "cloud" and panel.task not in COUNTED:
         counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")
     yield " · ".join([*counts, *filter(None, [made.get("precision")])])
     yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())
