@@ -90,6 +90,7 @@ GROUPS = {
     "data": "The data",
     "fewshot": "Few-shot classification",
     "simat": "Embedding arithmetic",
+    "missing_modality": "Missing views",
 }
 """Name of each group and its heading, in the order of the panel."""
 

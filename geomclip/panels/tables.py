@@ -129,7 +129,7 @@ def indented(text: str, width: int) -> str:
 
 OF_CLASSES = ("classification", "fewshot", "shift")
 """Tasks whose texts are classes."""
-COUNTED = {"simat": ("target words", "words")}
+COUNTED = {"simat": ("target words", "words"), "missing-modality": ("test samples", "views")}
 """What the units of a task are called, and its texts, where they are neither images nor pairs."""
 
 
