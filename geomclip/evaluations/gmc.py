@@ -102,7 +102,7 @@ def objective(model: GMC, views: Mapping[str, Tensor], label: Tensor, m2_weight:
 
 
 def trained(part: Part, how: Learning) -> GMC:
-    """A model that has learned from these samples; of one seed weights and batches are alike with and without m²-mix."""
+    """A model that has learned from these samples; of one seed start and batches are the same for any `m2_weight`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived(how.seed, "gmc weights"))
         model = GMC({name: rows.shape[1] for name, rows in part.views.items()})

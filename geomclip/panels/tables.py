@@ -16,7 +16,7 @@ from geomclip.panels.chosen import label, short_label
 from geomclip.panels.lines import Line, plain, shortened
 from geomclip.panels.naming import PROGRAM, name_of
 from geomclip.panels.sentences import number, read
-from geomclip.panels.short import ARROW
+from geomclip.panels.short import ARROW, COUNTED
 from geomclip.panels.shown import Shown
 from geomclip.panels.standouts import standout_lines
 
@@ -129,8 +129,6 @@ def indented(text: str, width: int) -> str:
 
 OF_CLASSES = ("classification", "fewshot", "shift")
 """Tasks whose texts are classes."""
-COUNTED = {"simat": ("target words", "words"), "missing-modality": ("test samples", "views")}
-"""What the units of a task are called, and its texts, where they are neither images nor pairs."""
 
 
 def header(panel: Shown) -> Iterator[str]:
