@@ -48,7 +48,41 @@ class FewShot:
         return tuple(sorted({int(word) for word in words}))
 
 
-ASKED: dict[str, type] = {"zeroshot": ZeroShot, "fewshot": FewShot}
+@dataclass(frozen=True)
+class Simat:
+    """Which files, whose vectors, and how far along the difference of two words."""
+
+    simat: str = setting("", "Folder with SIMAT's files (transfos.csv, ...).", metavar="FOLDER")
+    simat_vectors: str = setting(
+        "model", "Whose vectors: of the model, or the released ones in --simat.", one_of=("model", "folder")
+    )
+    lam: float = setting(1.0, "Lambda: how far along the difference of two words.", within=(0, 100), metavar="X")
+    domain: str = setting("dev", "Half of SIMAT's queries.", one_of=("dev", "test"))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class MissingModality:
+    """Which views, and how models of them are trained."""
+
+    train: bool = setting(False, "Train what a task needs; left out, nothing is trained.")
+    views: str = setting("", "Three views, label and split; left out, they are generated.", metavar="FILE.npz")
+    repeats: int = setting(3, "Models of each kind, each from another seed.", within=(1, 100))
+    gmc_epochs: int = setting(40, "Passes over the samples that they learn from.", within=(1, 10**5))
+    m2_weight: float = setting(0.1, "Of m2-mix between joint and single codes.", within=(0, 1000), metavar="X")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+ASKED: dict[str, type] = {
+    "zeroshot": ZeroShot,
+    "fewshot": FewShot,
+    "simat": Simat,
+    "missing-modality": MissingModality,
+}
 """Name of each task and its options, in the order in which `evaluate --all` asks them."""
 
-__all__ = ["ASKED", "ZeroShot", "setting"]
+__all__ = ["ASKED", "FewShot", "MissingModality", "Simat", "ZeroShot", "setting"]

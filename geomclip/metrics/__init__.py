@@ -89,6 +89,8 @@ GROUPS = {
     "zeroshot": "Zero-shot classification",
     "data": "The data",
     "fewshot": "Few-shot classification",
+    "simat": "Embedding arithmetic",
+    "missing_modality": "Missing views",
 }
 """Name of each group and its heading, in the order of the panel."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from geomclip.metrics import METRICS, Metric
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -39,7 +41,52 @@ def _fewshot() -> list[Metric]:
     return rows
 
 
-_ROWS = [*_fewshot()]
+def _simat() -> list[Metric]:
+    def row(key: str, title: str, *how: object, **more: object) -> Metric:
+        return _row(f"simat_{key}", "simat", title, *how, **more)  # type: ignore[arg-type]
+
+    rows = [
+        row("success", "OSCAR success"),
+        row("success_max", "OSCAR success, maximum over λ", interval="", why="the largest of 13"),
+    ]
+    for kind, what in (("caption", "captions"), ("word", "words")):
+        rows += [
+            row(f"{kind}_acc1", f"target is nearest, {what}"),
+            row(f"{kind}_rank", f"rank of the target, {what}", "lower", 1.0, math.inf, interval="plain"),
+            row(f"{kind}_cosine", f"cosine of differences, {what}", "higher", -1.0, 1.0, interval="plain"),
+        ]
+    return rows
+
+
+def _missing_modality() -> list[Metric]:
+    def row(key: str, title: str, *how: object, **more: object) -> Metric:
+        return _row(f"missing_modality_{key}", "missing_modality", title, *how, **more)  # type: ignore[arg-type]
+
+    def error(key: str, title: str) -> Metric:
+        return row(key, title, "lower", 0.0, math.inf, interval="plain")
+
+    known = [error("mean_mae", "MAE, mean label"), row("mean_corr", "correlation, mean label", "higher", -1.0, 1.0)]
+    for end, what in (("", ""), ("_nonzero", " without 0")):
+        known.append(row(f"majority_acc{end}", f"accuracy{what}, more frequent sign"))
+        known.append(row(f"majority_f1{end}", f"F1{what}, more frequent sign", interval="", why=NONE))
+    for name, title in (("gmc", "GMC"), ("m2mix", "GMC + m²-mix")):
+        known += [
+            error(f"{name}_mae", f"MAE, {title}"),
+            row(f"{name}_corr", f"correlation, {title}", "higher", -1.0, 1.0, interval="plain"),
+        ]
+        for end, what in (("", ""), ("_nonzero", " without 0")):
+            known.append(row(f"{name}_acc{end}", f"accuracy{what}, {title}"))
+            known.append(row(f"{name}_f1{end}", f"F1{what}, {title}", interval="", why=NONE))
+    gain = "gain of m²-mix in"
+    return [
+        *known,
+        row("m2mix_gain_mae", f"{gain} MAE", "higher", -math.inf, math.inf, interval="plain"),
+        row("m2mix_gain_acc", f"{gain} accuracy", "higher", -1.0, 1.0, interval="plain"),
+        row("m2mix_gain_acc_nonzero", f"{gain} accuracy without 0", "higher", -1.0, 1.0, interval="plain"),
+    ]
+
+
+_ROWS = [*_fewshot(), *_simat(), *_missing_modality()]
 
 EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 """Every key of an evaluation that is none of a panel, and what it promises."""
@@ -47,7 +94,7 @@ EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 KNOWN: dict[str, Metric] = {**METRICS, **EVALUATED}
 """Every key that a table, a comparison or a gate may meet."""
 
-PRIMARY = ("fewshot_probe_acc1@16",)
+PRIMARY = ("fewshot_probe_acc1@16", "simat_success", "simat_caption_acc1", "missing_modality_m2mix_mae")
 """What a comparison of two evaluations is about, if nobody says."""
 
 __all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS"]

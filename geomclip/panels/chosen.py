@@ -73,9 +73,35 @@ FEWSHOT = (
 )
 """What the class texts alone give, what a few images give without and beside them, and is it honest."""
 
-_TABLES = {"fewshot": FEWSHOT, "zeroshot": CLASSES}
+SIMAT = (
+    Chosen("simat_success", "OSCAR success", "share"),
+    Chosen("simat_success_max", "max over λ", "share"),
+    Chosen("simat_caption_acc1", "nearest, capt.", "share"),
+    Chosen("simat_caption_rank", "rank, captions"),
+    Chosen("simat_caption_cosine", "cosine, captions"),
+    Chosen("simat_word_acc1", "nearest, words", "share"),
+    Chosen("simat_word_rank", "rank, words"),
+    Chosen("simat_word_cosine", "cosine, words"),
+)
+"""Does a difference of words move images, captions and words to where it should."""
+
+VIEWS = (
+    Chosen("missing_modality_mean_mae", "MAE, mean label"),
+    Chosen("missing_modality_gmc_mae", "MAE, GMC"),
+    Chosen("missing_modality_m2mix_mae", "MAE, + m²-mix"),
+    Chosen("missing_modality_m2mix_gain_mae", "gain in MAE"),
+    Chosen("missing_modality_gmc_corr", "corr., GMC"),
+    Chosen("missing_modality_m2mix_corr", "corr., + m²-mix"),
+    Chosen("missing_modality_majority_acc", "majority sign", "share"),
+    Chosen("missing_modality_gmc_acc", "sign, GMC", "share"),
+    Chosen("missing_modality_m2mix_acc", "sign, + m²-mix", "share"),
+    Chosen("missing_modality_m2mix_gain_acc", "gain in sign", "share"),
+)
+"""How far off, and how often the sign is right, where views are missing; beside constant answers."""
+
+_TABLES = {"fewshot": FEWSHOT, "zeroshot": CLASSES, "simat": SIMAT, "missing_modality": VIEWS}
 """Start of a key to the short table of a panel that has such a one."""
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT)}
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SIMAT, *VIEWS)}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:

@@ -32,6 +32,8 @@ GROUPS_LEGEND = (
     "number of images, as recall, ECE and Robin Hood do."
 )
 ALL = "all"
+COUNTED = {"simat": ("target words", "words"), "missing-modality": ("test samples", "views")}
+"""What the units of a task are called, and its texts, where they are neither images nor pairs."""
 
 
 def keys_of(panel: Shown) -> list[str]:
@@ -116,7 +118,11 @@ def by_group(panel: Shown, width: int) -> Iterator[Line]:
         yield Line()
         yield Line(aligned(by, [ALL, *(shown[name] for name in some)], GROUP), "bold")
         panels = [panel, *(panel.groups[name] for name in some)]
-        yield Line(aligned(worded(panel, "images"), [f"{one.n_images:,}" for one in panels], GROUP))
+        yield Line(
+            aligned(
+                worded(panel, COUNTED.get(panel.task, ("images",))[0]), [f"{one.n_images:,}" for one in panels], GROUP
+            )
+        )
         for key in keys:
             yield Line(aligned(worded(panel, with_unit(key)), [_beside(panel, one, key) for one in panels], GROUP))
     if any(_beside(panel, one, key).endswith("*") for one in panel.groups.values() for key in keys):

@@ -16,7 +16,7 @@ from geomclip.panels.chosen import label, short_label
 from geomclip.panels.lines import Line, plain, shortened
 from geomclip.panels.naming import PROGRAM, name_of
 from geomclip.panels.sentences import number, read
-from geomclip.panels.short import ARROW
+from geomclip.panels.short import ARROW, COUNTED
 from geomclip.panels.shown import Shown
 from geomclip.panels.standouts import standout_lines
 
@@ -31,6 +31,7 @@ NAME, VALUE, INTERVAL, NULL = 34, 9, 20, 8
 CURVES = {
     "gap_shift_curve": "Both clouds shifted together, in units of the gap",
     "gap_ablation_curve": "The dimensions that differ most removed",
+    "simat_lambda": "Along λ: how far the difference of two words is followed",
 }
 CURVE_COLUMNS = 10, 17
 """Columns of a curve: where on it, and each number there."""
@@ -142,10 +143,13 @@ def header(panel: Shown) -> Iterator[str]:
         yield from (f"! {line}" for line in panel.warnings)
         return
     counts = [f"{panel.n_images:,} {worded(panel, 'images')}"]
-    if panel.task != "cloud":
+    if panel.task in COUNTED:
+        of = zip((panel.n_images, panel.n_texts), COUNTED[panel.task], strict=True)
+        counts = [f"{count:,} {what}" for count, what in of if count]
+    elif panel.task != "cloud":
         counts.append(f"{panel.n_texts:,} {'classes' if panel.task in OF_CLASSES else worded(panel, 'texts')}")
     counts.append(f"{panel.dim} dimensions")
-    if panel.task != "cloud":
+    if panel.task != "cloud" and panel.task not in COUNTED:
         counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")
     yield " · ".join([*counts, *filter(None, [made.get("precision")])])
     yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())
