@@ -273,9 +273,10 @@ def test_a_manifest_entry_that_leaves_the_store_is_refused(run: Cli, store: Path
     shutil.copy(store / "img_emb" / "img_emb_0000.npy", tmp_path / "secret.npy")
     file = store / "manifest.json"
     text = file.read_text()
-    assert "img_emb/img_emb_0000.npy" in text
+    own = '"img_emb/img_emb_0000.npy"'
+    assert own in text
     for name in ("../secret.npy", str(tmp_path / "secret.npy")):
-        file.write_text(text.replace("img_emb/img_emb_0000.npy", name))
+        file.write_text(json.dumps(sealed(json.loads(text.replace(own, json.dumps(name))))))
         assert_one_line(run("measure", "--embeddings", store), 2, "leaves the folder; refused")
 
 
@@ -345,7 +346,8 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(run: Cli, tm
 
 
 def test_a_second_writer_is_refused_with_the_pid(run: Cli, model: str, store: Path, tmp_path: Path) -> None:
-    from geomclip.machine.lock import Lock
+    from geomclip.machine.sums import sealed
+from geomclip.machine.lock import Lock
 
     data = f"folder:{folder_of_pairs(tmp_path / 'pairs', 7)}"
     with Lock(store):

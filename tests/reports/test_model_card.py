@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from fake_hub import FakeHub, fake_hub
-from helpers import Done, assert_one_line, run_cli
+from helpers import Done, assert_one_line, resealed, run_cli
 from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -25,6 +25,7 @@ import geomclip as gc
 from geomclip.encoders import towers
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.progress import Silent
+from geomclip.machine.sums import sealed
 from geomclip.reports.model_card.public import code, one, public, scrubbed
 
 # huggingface_hub 2.4 sends large files in a way that httpx is about to drop
@@ -81,7 +82,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 def change(run: Path, **parts: Any) -> None:
     """Other parts in config.json."""
     file = run / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **parts}))
+    resealed(file, lambda config: config.update(parts))
 
 
 # --- what it says
@@ -184,7 +185,9 @@ def test_texts_of_others_are_no_markup(run):
 
 def test_a_run_that_is_not_finished_says_so_and_has_no_results(run):
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k not in ("finished", "chosen")}))
+    (run / "config.json").write_text(
+        json.dumps(sealed({k: v for k, v in config.items() if k not in ("finished", "chosen")}))
+    )
     (run / "after.json").unlink()
     text = str(gc.card(run))
     assert "**This run is not finished.** It has weights and numbers before so far." in text
@@ -412,7 +415,7 @@ def test_a_hub_that_is_not_there_takes_nothing(run, monkeypatch):
 
 def test_a_run_that_is_not_finished_is_not_pushed(run, hub):
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "finished"}))
+    (run / "config.json").write_text(json.dumps(sealed({k: v for k, v in config.items() if k != "finished"})))
     with pytest.raises(InputError, match="is not finished: go on with resume=True before its weights are pushed"):
         gc.card(run, push="org/toy")
     assert not hub.files
