@@ -109,7 +109,12 @@ def test_notes_of_dropped_steps_go_with_them(tmp_path: Path) -> None:
     assert [line["note"] for line in lines(tmp_path) if "note" in line] == ["at 1", "at 2"]
 
 
-@pytest.mark.parametrize("torn", [b'{"step": 4, "lo', b"\0\0\0\0", b'{"step": 4}', b"\xff\xfe\n", b"17\n", b"\n"])
+NO_RECORDS = (b'{"step": 4, "lo', b"\0\0\0\0", b'{"step": 4}', b"\xff\xfe\n", b"17\n", b"\n")
+# of a disk, or a writer, that is none of ours
+CHANGED = (b'{"step": [4]}\n', b'{"resumed": "\\ud800"}\n', b'{"step": 1, "val": ' + b"[" * 5000 + b"]" * 5000 + b"}\n")
+
+
+@pytest.mark.parametrize("torn", [*NO_RECORDS, *CHANGED])
 def test_half_a_line_of_a_killed_writer_is_not_kept(tmp_path: Path, torn: bytes) -> None:
     run(tmp_path, 1, 3)
     whole = lines(tmp_path)

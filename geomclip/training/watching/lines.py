@@ -68,15 +68,20 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines that end and are JSON objects: all but those of a writer that was killed or lost power."""
+    """The lines that a writer ended: all but those of one that was killed or lost power, or that a disk changed."""
     with path.open("rb") as file:
         for line in file:
-            try:
-                whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
-            except ValueError:
-                whole = False
-            if whole:
+            if line.endswith(b"\n") and _is_record(line):
                 yield line
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether it is a JSON object whose step, if it has one, is a step."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and all(isinstance(record.get(key, 0), int) for key in ("step", "resumed"))
 
 
 def kept_lines(path: Path, step: int) -> list[bytes]:
