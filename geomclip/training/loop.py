@@ -212,7 +212,7 @@ def train(
             stop = trainer.processes.agree(interruption.requested)
             patient = not trainer.processes.agree(out_of_patience(course, settings))
             if last or stop or not patient or (settings.save_every and trainer.done % settings.save_every == 0):
-                save(trainer, run, course)
+                save(trainer, run, course, journal)
             if not patient:
                 break
             if stop and not last:
@@ -235,9 +235,11 @@ def out_of_patience(course: Course, settings: Watched) -> bool:
     return bool(settings.patience) and course.waited >= settings.patience
 
 
-def save(trainer: Steps, run: Path, course: Course) -> None:
-    """A snapshot of now, by the process that writes."""
+def save(trainer: Steps, run: Path, course: Course, journal: Journal | None) -> None:
+    """A snapshot of now, by the process that writes; the log that leads up to it is on disk before."""
     if trainer.processes.first:
+        if journal is not None:
+            journal.sync()
         known = {"course": asdict(course), "seed": trainer.settings.seed, "epoch": trainer.epoch}
         snapshots.save(run, trainer.done, trainer.state(), known)
     trainer.processes.wait()

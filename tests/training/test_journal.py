@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -21,6 +22,9 @@ import torch
 from geomclip.cli.line_progress import LineProgress
 from geomclip.cli.terminal import progress_bar
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.training.loop import Course, save
+from geomclip.training.processes import Processes
+from geomclip.training.settings import Settings
 from geomclip.training.watching.journal import Journal, read_log, summary
 from geomclip.training.watching.lines import scalars
 
@@ -373,3 +377,29 @@ def test_wandb_without_a_login_is_one_line_and_asks_nothing(tmp_path: Path) -> N
     (line,) = done.stdout.splitlines()
     assert line.startswith("NotAvailableError wandb: ")
     assert line.endswith(": run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later")
+
+
+def test_the_log_is_on_disk_before_a_snapshot_of_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    state = {"model": {"a": torch.zeros(1)}}
+    steps = SimpleNamespace(processes=Processes(), settings=Settings(), epoch=0, done=1, state=lambda: state)
+    with Journal(tmp_path) as journal:
+        journal.step(record(1))
+        monkeypatch.setattr(os, "fsync", fsync)
+        save(steps, tmp_path, Course(), journal)
+    assert synced[0] == "log.jsonl"
+    assert any("model.safetensors" in name for name in synced[1:])
+
+
+def test_a_disk_that_fails_to_keep_the_log_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Journal(tmp_path) as journal:
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(GeomclipError, match=r"log\.jsonl cannot be written \(Input/output error\)"):
+            journal.sync()

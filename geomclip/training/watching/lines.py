@@ -51,7 +51,25 @@ class LineLog:
         except OSError as problem:
             reason = problem.strerror or str(problem)
         os.ftruncate(self._file, self._end)  # no half lines
-        raise GeomclipError(f"{self.path} cannot be written ({reason}): make room and {self.way_out}")
+        raise self._unwritten(reason)
+
+    def sync(self) -> None:
+        """Have all lines on disk, so that what is saved of the same moment has them behind it after a power cut.
+
+        Raises
+        ------
+        GeomclipError
+            If the disk fails.
+        """
+        if self._file is None:
+            raise ValueError(f"{self.path} is closed")
+        try:
+            os.fsync(self._file)
+        except OSError as problem:
+            raise self._unwritten(problem.strerror or str(problem)) from problem
+
+    def _unwritten(self, reason: str) -> GeomclipError:
+        return GeomclipError(f"{self.path} cannot be written ({reason}): make room and {self.way_out}")
 
     def close(self) -> bool:
         """End the log; whether it was open."""
