@@ -22,6 +22,7 @@ class Node:
 
     content: bytearray | None = None
     names: dict[str, Node] = field(default_factory=dict)
+    as_in: Path | None = None  # the file that it is, with its time, as long as nothing was written
 
 
 class Disk:
@@ -82,6 +83,7 @@ class Disk:
             if node is not None and node.content and operation.flags & os.O_TRUNC:
                 if not missing:
                     node.content.clear()
+                    node.as_in = None
                 return "data", node
             return None
         if operation.kind == "fsync":
@@ -90,6 +92,7 @@ class Disk:
             return None
         if missing:
             return "data", node
+        node.as_in = None
         if operation.kind == "truncate":
             size = operation.flags
             node.content[:] = node.content[:size].ljust(size, b"\0")
@@ -153,11 +156,14 @@ def pending(operations: Sequence[Operation], template: Path, root: str) -> set[i
 
 def _copied(place: Path) -> Node:
     if not place.is_dir():
-        return Node(bytearray(place.read_bytes()))
+        return Node(bytearray(place.read_bytes()), as_in=place)
     return Node(names={entry.name: _copied(entry) for entry in place.iterdir()})
 
 
 def _written(node: Node, place: Path) -> None:
+    if node.as_in is not None:
+        shutil.copy2(node.as_in, place)
+        return
     if node.content is not None:
         place.write_bytes(node.content)
         return

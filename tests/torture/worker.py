@@ -9,6 +9,7 @@ among the places of modules.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -82,6 +83,8 @@ class Tortured:
             self.server, self.address = serve()
         for name in WARM:
             importlib.import_module(name)
+        from geomclip.encoders import load_encoder
+
         self.template.mkdir(parents=True)
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir()
@@ -94,6 +97,9 @@ class Tortured:
         self.reset()
         self.run(expected=0)  # loads what it needs
         self.load()
+        if (tiny := self.template / "in/tiny").is_dir():
+            load_encoder(f"local-dir:{tiny}")  # its tokenizer is kept, and takes longest of all
+        gc.freeze()  # so that a child copies none of it
         self.reset()
         self.points = self.run(expected=0).operations
         self.whole, self.there = self.results(), set(self.files())
