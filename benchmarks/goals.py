@@ -99,6 +99,10 @@ SCRIPTS = {
         "How soon a page shows its first picture, beside an earlier commit",
         toy=("--images", "12", "--dim", "16", "--turns", "1", "--before", str(FOLDER.parent)),
     ),
+    "sums": Script(
+        "What sums and syncs cost, beside an earlier commit",
+        toy=("--images", "16", "--steps", "2", "--turns", "1", "--before", str(FOLDER.parent)),
+    ),
     "sphere": Script("Maps on the sphere", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(
         "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False

@@ -67,6 +67,7 @@ VARIES = (
     r"(^|\.)images_per_second$",
     r"(^|\.)written\.(host|started|finished|created)$",
     r"(^|\.)(env|versions|written)\.geomclip$",
+    r"(^|\.)content_sha256$",  # of all the other fields, these among them
 )
 """Names of fields whose values may differ; that the field is there may not."""
 
@@ -185,7 +186,10 @@ CASES = (
         (
             "--help",
             "--version",
-            *(f"{name} --help" for name in (*COMMANDS, "doctor", "data download", "ground", "schema", "cache")),
+            *(
+                f"{name} --help"
+                for name in (*COMMANDS, "doctor", "check", "data download", "ground", "schema", "cache")
+            ),
             "reproduce --help",
         ),
     ),

@@ -40,6 +40,7 @@ from geomclip.cli.ground import ground
 from geomclip.cli.options import (
     CACHE,
     CARD,
+    CHECK,
     COMMON,
     COMPARE,
     DATA,
@@ -72,6 +73,7 @@ from geomclip.cli.options import (
 from geomclip.cli.outs import check_outs, others, pages
 from geomclip.cli.terminal import explain, progress_bar, say, say_json, stdout_console
 from geomclip.machine import signals
+from geomclip.machine.errors import GateError
 from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.machine.words import harmless, nearest, one_line, speak_of_flags
@@ -239,6 +241,27 @@ def extract(context: click.Context, /, **options: Any) -> None:
         how = picked(options, WORK, STORE, CACHE) | {"logit_scale": scale}
         store = extracting.extract(encoder, pairs, out, progress=progress, **how)
     say(store)
+
+
+@app.command(
+    params=[click.Argument(["path"], type=click.Path(path_type=Path)), *CHECK, *DEBUG],
+    epilog=examples("geomclip check store", "geomclip check runs/ft", "geomclip check r.json --json"),
+)
+def check(path: Path, *, as_json: bool, **_: Any) -> None:
+    """Say what at PATH is whole, what is not, and what to do; nothing is changed.
+
+    PATH is a store, a run, a result, a checkpoint, an .npz of vectors, fetched data or a cache: whatever geomclip keeps
+    a sum of. Exit code 3 where something is damaged, 2 for what is none of geomclip's.
+    """
+    from geomclip.cli import checks, listings
+
+    found = checks.examine(path)
+    if as_json:
+        say_json(listings.checked_json(found))
+    else:
+        listings.print_checked(found, stdout_console())
+    if failure := found.failure():
+        raise GateError(failure)
 
 
 @app.command(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from geomclip.cli.cache import Contents, Entry, Pruned
+    from geomclip.cli.checks import Checked
     from geomclip.cli.doctor import Finding
     from geomclip.encoders import ModelInfo
     from geomclip.pairs import DatasetInfo
@@ -152,6 +153,25 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
         found = f"{finding.found}\n-> {finding.advice}" if finding.advice else finding.found
         table.add_row(finding.name, "ok" if finding.well else "!!", found)
     console.print(table)
+
+
+def print_checked(found: Checked, console: Console) -> None:
+    """Everything that is not whole with what to do, and how much is."""
+    marks = {"damaged": "!!", "unfinished": "..", "no sum": "--"}
+    for part in found.parts:
+        if part.state == "whole":
+            continue
+        console.print(f"{marks[part.state]} {part.reason}", soft_wrap=True)
+        if part.way_out and not part.reason.endswith(part.way_out):
+            console.print(f"   -> {part.way_out}", soft_wrap=True)
+    counts = [(state, len(found.of(state))) for state in ("whole", "no sum", "unfinished", "damaged")]
+    shown = ", ".join(f"{count:,} {state}" for state, count in counts if count) or "nothing in it has a sum"
+    console.print(f"{found.path} ({found.kind}): {shown}", soft_wrap=True)
+
+
+def checked_json(found: Checked) -> str:
+    """The same as JSON."""
+    return json.dumps(found.to_dict(), indent=2)
 
 
 def print_cache(found: Contents, console: Console, *, weights_elsewhere: bool = False) -> None:

@@ -153,6 +153,7 @@ PAGE = [
 ]
 COLOR = text("--color", "COLUMN", "Colours by this column: label, source, or any other of the data.")
 AS_JSON = switch("--json", "Print the comparison as JSON, not as a table.", "as_json")
+CHECK = [switch("--json", "Print it as JSON, not as lines.", "as_json")]
 COMPARE = [
     *SCALE,
     METRICS,

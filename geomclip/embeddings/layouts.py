@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, read_table, verify, write_part
+from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, read_table, verify, write_manifest, write_part
 from geomclip.machine.array_files import check_rows, read_npy
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json
 
 RESERVED = ("image_path", "image_id", "label", "caption", "image_sha256", "class_index")
 """Columns of metadata with a meaning of their own; every other one is a column of the data set's."""
@@ -204,7 +203,7 @@ def write_store(folder: Path, fields: Mapping[str, Any]) -> None:
         "class_shards": classes,
         "shards": [{"number": 0, "first_row": 0, "image_rows": n, "files": files}],
     }
-    atomic_json(folder / MANIFEST, manifest)
+    write_manifest(folder, manifest)
 
 
 def data_sha256(folder: Path, manifest: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from geomclip.machine.array_files import npy_chunks
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.files import atomic_write, refuse_links
+from geomclip.machine.sums import check_sum, unsealed, write_sealed
 from geomclip.machine.words import one_line
 
 SCHEMA = "geomclip.store/1"
@@ -59,31 +60,43 @@ def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size != record["bytes"]:
-                raise InputError(f"{path} is cut short or changed: {size} bytes, written were {record['bytes']}")
+                raise DamagedError(f"{path} is cut short or changed: {size} bytes, written were {record['bytes']}")
             if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
-                raise InputError(f"{path} is damaged or changed: its sha256 is not the one recorded")
+                raise DamagedError(f"{path} is damaged or changed: its sha256 is not the one recorded")
     except OSError as problem:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     return path
 
 
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a store folder with its sum, whole or not at all."""
+    write_sealed(folder / MANIFEST, manifest)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a store folder; InputError if it is no JSON, no manifest, or of another version."""
+    """The manifest of a store folder, without its sum.
+
+    Raises
+    ------
+    InputError
+        If it is no manifest, or of another version; a DamagedError if it is no JSON, or its sum is another.
+    """
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
     except OSError as problem:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     except (ValueError, RecursionError) as problem:
-        raise InputError(
+        raise DamagedError(
             f"{path} is no whole JSON ({one_line(problem, 200)}): the store must be made again"
         ) from problem
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {str(schema)[:60]!r}; this version reads {SCHEMA!r}")
     if not _is_whole(manifest):
-        raise InputError(f"{path} is malformed: the store must be made again")
-    return dict(manifest)
+        raise DamagedError(f"{path} is malformed: the store must be made again")
+    check_sum(manifest, path, "put back a copy of it, or make the store again in a new folder")
+    return unsealed(manifest)
 
 
 def _is_whole(manifest: Mapping[str, Any]) -> bool:

@@ -18,8 +18,9 @@ from geomclip.embeddings.layouts import UNKNOWN, fields_of_clip_retrieval, field
 from geomclip.embeddings.record import STRINGS, EmbeddingSet
 from geomclip.embeddings.shards import MANIFEST, read_manifest
 from geomclip.machine.array_files import check_rows, npy_chunks, npz_headers, read_npz
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.files import atomic_folder, atomic_write
+from geomclip.machine.sums import check_sum, sealed
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 
@@ -111,8 +112,8 @@ def save(embeddings: EmbeddingSet, path: str | Path) -> Path:
         return path
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists already: name a new folder")
-    with atomic_folder(path) as folder:
-        write_store(folder, vars(embeddings))
+    with atomic_folder(path) as building:
+        write_store(building, vars(embeddings))
     return path
 
 
@@ -145,7 +146,7 @@ def _fields_of_npz(path: Path) -> dict[str, Any]:
     if "image" not in arrays:
         raise InputError(f"{path} has no array named image")
     fields: dict[str, Any] = {"made_from": {**UNKNOWN, "file": path.name}}
-    fields |= _metadata(arrays.pop(METADATA), path)
+    fields |= _metadata(arrays.pop(METADATA), path, arrays)
     for name, array in arrays.items():
         if name in STRINGS:
             fields[name] = _strings(array, f"{path}: {name}")
@@ -162,8 +163,8 @@ def _fields_of_npz(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _metadata(array: NDArray[Any], path: Path) -> dict[str, Any]:
-    """What `save` put into an .npz beside the numbers, as JSON in bytes."""
+def _metadata(array: NDArray[Any], path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """What `save` put into an .npz beside the numbers, as JSON in bytes; the arrays must be those that it names."""
     try:
         if array.dtype != np.uint8 or array.ndim != 1:
             raise ValueError(f"dtype {array.dtype}, shape {array.shape}")
@@ -173,7 +174,12 @@ def _metadata(array: NDArray[Any], path: Path) -> dict[str, Any]:
         for name in STRINGS:
             if not isinstance(fields.get(name, []), list):
                 raise ValueError(f"{name} is no list")
+        if differing := set(content.get("arrays", arrays)) ^ set(arrays):
+            raise DamagedError(f"{path} is damaged: it has not the arrays that it was saved with ({min(differing)})")
+        check_sum(content, path, "save the set again")
         return fields
+    except DamagedError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
         raise InputError(f"{path}: geomclip_metadata is malformed ({one_line(problem, 200)})") from problem
 
@@ -187,7 +193,7 @@ def _save_npz(embeddings: EmbeddingSet, path: Path) -> None:
     if embeddings.classes is not None:
         arrays["classes"] = np.array(embeddings.classes)
     # strings as JSON, not as numpy strings, which take the room of the longest for each
-    content = {name: getattr(embeddings, name) for name in _IN_JSON}
+    content = sealed({name: getattr(embeddings, name) for name in _IN_JSON} | {"arrays": sorted(arrays)})
     arrays[METADATA] = np.frombuffer(json.dumps(content, allow_nan=False).encode(), dtype=np.uint8)
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():

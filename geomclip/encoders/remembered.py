@@ -28,9 +28,10 @@ from geomclip.encoders import hub, names, towers
 from geomclip.encoders.hf import folder as hf_folder
 from geomclip.encoders.load import load_encoder
 from geomclip.encoders.weights.shards import is_index
-from geomclip.machine.errors import GeomclipError
-from geomclip.machine.files import atomic_json
+from geomclip.machine.errors import DamagedError, GeomclipError
 from geomclip.machine.files import cache_dir as default_cache
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.sums import read_sealed, write_sealed
 from geomclip.machine.version import __version__
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class RememberedEncoder:
         self.logit_scale = float(description["logit_scale"])
         self.logit_bias = None if description["logit_bias"] is None else float(description["logit_bias"])
         self._made_from = dict(description["made_from"])
+        self._description = dict(description)
         self._load = load
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()  # the threads of an extraction encode side by side
@@ -81,8 +83,8 @@ class RememberedEncoder:
         with self._loading:
             if self._encoder is None:
                 encoder = self._load()
-                # the store is named by what was remembered: no other rows may come into it
-                if _description(encoder)["made_from"] != self._made_from:
+                # the store is named by what was remembered, its scale too: no other rows may come into it
+                if _description(encoder) != self._description:
                     raise GeomclipError(
                         f"{encoder.model} is another model than it was: the same command again takes it"
                     )
@@ -100,6 +102,7 @@ def remembered(
     cache_dir: Path | None = None,
     seed: int = 0,
     logit_scale: float | None = None,
+    progress: Progress = SILENT,
 ) -> Encoder | RememberedEncoder:
     """The encoder that a name means: as it is remembered, else loaded, and remembered for the next time.
 
@@ -107,6 +110,8 @@ def remembered(
     ----------
     model, pretrained, arch, precision, device, cache_dir, seed, logit_scale
         As `load_encoder` takes them. With `auto` the machine decides anew: nothing is remembered.
+    progress : Progress, optional
+        Takes a line where what was remembered is damaged, and the model is loaded for that.
 
     Raises
     ------
@@ -128,10 +133,10 @@ def remembered(
         same = found == _found(choice, cache_dir) and bool(found or choice.random)
         if settled and same and "auto" not in (precision, device):
             with suppress(GeomclipError):  # a cache that cannot be written to costs time, not results
-                atomic_json(file, {"request": request, "places": found, "told": _description(encoder)})
+                write_sealed(file, {"request": request, "places": found, "description": _description(encoder)})
         return encoder
 
-    description = _recalled(file, request)
+    description = _recalled(file, request, progress)
     return load() if description is None else RememberedEncoder(description, load)
 
 
@@ -185,15 +190,18 @@ def _description(encoder: Encoder) -> dict[str, Any]:
     return dict(json.loads(json.dumps(description)))
 
 
-def _recalled(file: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
+def _recalled(file: Path, request: Mapping[str, Any], progress: Progress) -> dict[str, Any] | None:
     """The description kept under this request, if the files that it was read from are what they were."""
     try:
-        kept = json.loads(file.read_text("utf-8"))
+        kept = read_sealed(file)
         if kept["request"] != request or any(_stamps(place) != was for place, was in kept["places"].items()):
             return None
-        description = kept["told"]
+        description = kept["description"]
         RememberedEncoder(description, _never)  # all is there, and of its type
         return dict(description)
+    except DamagedError as problem:
+        progress.log(f"{problem}; the model is loaded again")
+        return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -2,8 +2,8 @@
 
 One is a safetensors file with the names and shapes of open_clip's state_dict, in float32, whose metadata hold
 JSON of schema `geomclip.checkpoint/1` under the key "geomclip": the architecture, the activation, the context
-length, the preprocessing, the fingerprint of the weights, and how they were made. A shift (method `es`) is one
-tensor more, so that open_clip, which does not know of shifts, refuses the file and does not misread it.
+length, the preprocessing, the fingerprint of the weights, how they were made, and a sum of all that. A shift (method
+`es`) is one tensor more, so that open_clip, which does not know of shifts, refuses the file and does not misread it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from geomclip.encoders.clip import Encoder, shift_sha256
 from geomclip.encoders.configuration import CONTEXT_LENGTH, checked_config, checked_preprocessing
 from geomclip.encoders.weights.contents import METADATA_KEY, SCHEMA, Contents
 from geomclip.encoders.weights.fitting import check_finite, weights_sha256
-from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.machine.files import atomic_write
+from geomclip.machine.sums import check_sum, sealed
 from geomclip.machine.version import __version__
 
 SHIFT = "geomclip_shift"
@@ -109,7 +110,7 @@ def metadata(encoder: Encoder, base: Mapping[str, Any], made: Mapping[str, Any] 
         "base": dict(base),
         "made": {"geomclip": __version__, "open_clip": towers.version(), **(made or {})},
     }
-    return {METADATA_KEY: json.dumps(content, sort_keys=True, allow_nan=False)}
+    return {METADATA_KEY: json.dumps(sealed(content), sort_keys=True, allow_nan=False)}
 
 
 def metadata_of(encoder: Encoder) -> dict[str, str]:
@@ -172,7 +173,8 @@ def read_own(contents: Contents) -> Own:
     Raises
     ------
     InputError
-        If something is missing, of another type, out of range or contradicts another part.
+        If something is missing, of another type, out of range or contradicts another part; a DamagedError if it is
+        not what was written.
     """
     own, where = contents.metadata, str(contents.file)
     for key, kind in _HELD.items():
@@ -184,6 +186,7 @@ def read_own(contents: Contents) -> Own:
         if own[key] != inside:
             raise InputError(f"{where}: its geomclip metadata contradict themselves: {key} {own[key]!r} and {inside!r}")
     _check_layers(model_cfg, contents)
+    check_sum(own, f"{where}: its geomclip metadata", "fetch or write it again")
     shapes = dict(contents.shapes)
     if (own["shift"] is not None) != (shapes.pop(SHIFT, None) == (model_cfg["embed_dim"],)):
         raise InputError(f"{where}: its geomclip metadata and its tensors disagree about a shift")
@@ -233,11 +236,29 @@ def fill(module: torch.nn.Module, own: Own) -> tuple[str, Tensor | None]:
     towers.load_into(module, own.contents)
     check_finite(module, str(own.contents.file))
     found = weights_sha256(module.state_dict())
+    _check_saved(own, found, shift)
+    return found, None if shift is None else shift.float()
+
+
+def check_weights(contents: Contents) -> None:
+    """See that a checkpoint holds what was saved, without building its model.
+
+    Raises
+    ------
+    InputError
+        If its metadata are not sound, or its tensors are not those that were saved (a DamagedError).
+    """
+    own = read_own(contents)
+    state = dict(contents.tensors())
+    shift = state.pop(SHIFT, None)
+    _check_saved(own, weights_sha256(state), shift)
+
+
+def _check_saved(own: Own, found: str, shift: Tensor | None) -> None:
     if found != own.weights_sha256 or (shift is not None and shift_sha256(shift) != own.shift_sha256):
-        raise InputError(
+        raise DamagedError(
             f"{own.contents.file}: its weights are not those that were saved (another sha256): fetch or write it again"
         )
-    return found, None if shift is None else shift.float()
 
 
 def _shape(found: tuple[int, ...] | None) -> str:

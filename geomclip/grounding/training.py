@@ -23,11 +23,13 @@ from geomclip.grounding.scores import Scores
 from geomclip.grounding.settings import GroundingSettings
 from geomclip.grounding.trainer import Annotated, GroundingTrainer, HeldOutVideos, annotated
 from geomclip.grounding.videos import encode_video
+from geomclip.grounding.weights import load_weights, save_weights
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_bytes, atomic_json, clear_leftovers
+from geomclip.machine.files import clear_leftovers
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.sums import write_sealed
 from geomclip.machine.words import option
 from geomclip.pairs.parsing import inside, shorten
 from geomclip.training import snapshots
@@ -224,8 +226,6 @@ def load_run(folder: str | Path) -> Run:
     InputError
         If the folder is no finished run of `ground train`.
     """
-    from safetensors.torch import load_file
-
     folder = Path(folder).expanduser()
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} is no run of geomclip {COMMAND}: it has no {CONFIG}")
@@ -234,11 +234,7 @@ def load_run(folder: str | Path) -> Run:
         raise InputError(f"{folder} is not finished: go on with it by geomclip {COMMAND} and {option('resume', True)}")
     settings = GroundingSettings.from_dict(config["settings"])
     model = GroundingModel(Architecture.from_dict(config["data"]["architecture"]), generator=torch.Generator())
-    weights = best_weights(folder)
-    try:
-        model.load_state_dict(load_file(weights))
-    except Exception as error:  # damaged bytes surface as any exception of the parser
-        raise InputError(f"{weights}: is damaged: {error}") from error
+    model.load_state_dict(load_weights(best_weights(folder)))
     encoder = {name: config["call"].get(name) for name in ("model", "pretrained", "arch")}
     return Run(model.eval(), settings, encoder, bool(config["data"]["own_clips"]))
 
@@ -347,10 +343,10 @@ class Work:
         if kept.finished:
             self.progress.log(f"{self.folder} is finished: nothing to do")
         else:
-            atomic_json(self.folder / BEFORE, before.to_dict())
+            write_sealed(self.folder / BEFORE, before.to_dict())
             chosen = self.trained(trainer, held, kept.snapshot)
             after = held.scores(self._best(trainer.model))
-            atomic_json(self.folder / AFTER, after.to_dict())
+            write_sealed(self.folder / AFTER, after.to_dict())
             finish(self.folder, chosen, SCHEMA)
         chosen = read_config(self.folder, SCHEMA).get("chosen", {})
         after = held.scores(self._best(trainer.model))
@@ -395,16 +391,12 @@ class Work:
         """A function that writes the weights of a module under this name."""
 
         def keep(module: nn.Module, step: int) -> None:
-            from safetensors.torch import save
-
-            atomic_bytes(self.folder / name, save(snapshots.own_memory(module.state_dict())))
+            save_weights(self.folder / name, module)
 
         return keep
 
     def _best(self, model: GroundingModel) -> GroundingModel:
-        from safetensors.torch import load_file
-
-        model.load_state_dict(load_file(best_weights(self.folder)))
+        model.load_state_dict(load_weights(best_weights(self.folder)))
         return model.eval()
 
 

@@ -24,6 +24,10 @@ class InputError(GeomclipError, ValueError):
     exit_code = 2
 
 
+class DamagedError(InputError):
+    """Something that was kept is not what was written: cut short, changed, or of other bytes."""
+
+
 class NotAvailableError(InputError):
     """Something is not on this machine and cannot be fetched: weights, data, an optional package."""
 

@@ -86,7 +86,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as problem:
         # an error of another file, raised by the caller's block, is the caller's to explain
         ours = (None, str(path), str(temporary))
@@ -133,8 +133,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         with begun(whole, make_folder) as temporary:
             yield temporary
+            sync_tree(temporary)  # whoever filled it may not have
             os.replace(temporary, whole)  # an empty folder in its place gives way
-        _sync_folder(whole.parent)
+        sync_folder(whole.parent)
     except OSError as problem:
         raise explained(path, problem) from problem
     finally:
@@ -158,9 +159,12 @@ def make_folder(folder: str | Path) -> Path:
     """The folder, made with its parents where it is missing; InputError if it cannot be."""
     folder = Path(folder)
     try:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise explained(folder, problem) from problem
+    for place in reversed(missing):
+        sync_folder(place.parent)
     return folder
 
 
@@ -220,8 +224,22 @@ def is_ours(name: str) -> bool:
     return name == LOCK_NAME or (name.startswith(".") and name.endswith(".geomclip-tmp"))
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself survive a power cut, where the file system can."""
+def sync_tree(folder: Path) -> None:
+    """Make all files and folders below, and the folder itself, survive a power cut: before it takes a place.
+
+    Links are neither followed nor synced. Raises OSError if the disk fails.
+    """
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            file = os.path.join(place, name)
+            if not os.path.islink(file):
+                with open(file, "rb") as opened:
+                    os.fsync(opened.fileno())
+        sync_folder(Path(place))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was made, renamed and removed in a folder survive a power cut, where the file system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -74,7 +74,7 @@ def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
             raise InputError(f"{option(name)} is of tables ({tables}); {source.format} {why}")
     try:
         if dataset.looks_for:
-            place = folder_or_explain(dataset, data_root=source.data_root, cache_dir=cache_dir)
+            place = folder_or_explain(dataset, data_root=source.data_root, cache_dir=cache_dir, split=source.split)
         with collector_paused():
             pairs = dataset.read(source, place)
             # ids that were asked for are taken at their word

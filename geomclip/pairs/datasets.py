@@ -12,6 +12,7 @@ from geomclip.machine.words import option
 from geomclip.pairs import coco, emoji, flickr, folder, imagenet_folder, karpathy, table, wds
 from geomclip.pairs.record import Pairs
 from geomclip.pairs.source import Source, expanded
+from geomclip.pairs.unpacked import lost, note_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Remote:
     size: int | None = None
     sha256: str | None = None
     split: str | None = None  # fetched if this split is wanted; None: always
+
+    @property
+    def archive(self) -> str:
+        """The name of the zip."""
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -177,10 +183,13 @@ def find_folder(dataset: Dataset, *, data_root: str | Path | None, cache_dir: Pa
     return None
 
 
-def folder_or_explain(dataset: Dataset, *, data_root: str | Path | None, cache_dir: Path | None) -> Path:
-    """The folder where the set is; NotAvailableError with the ways to get it."""
+def folder_or_explain(
+    dataset: Dataset, *, data_root: str | Path | None, cache_dir: Path | None, split: str | None = None
+) -> Path:
+    """The folder where the set is; NotAvailableError with the ways to get it, or what it has lost of a split."""
     found = find_folder(dataset, data_root=data_root, cache_dir=cache_dir)
     if found is not None:
+        _refuse_lost(dataset, found, split or "val")
         return found
     searched = folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)
     if data_root is not None and not os.path.isdir(searched[0]):
@@ -191,3 +200,15 @@ def folder_or_explain(dataset: Dataset, *, data_root: str | Path | None, cache_d
         f"(looked for {' or '.join(reversed(wanted.values()))}): `geomclip data download {dataset.name}` fetches it, "
         f"{option('data_root')} says where it is"
     )
+
+
+def _refuse_lost(dataset: Dataset, root: Path, split: str) -> None:
+    """NotAvailableError if files that were unpacked here for a split are gone or cut short."""
+    for remote in dataset.remotes:
+        gone = lost(root, remote.archive) if remote.split in (None, split) else []
+        if gone:
+            raise NotAvailableError(
+                f"{dataset.name} at {root} is not whole: of {remote.archive} {len(gone)} of the files are gone or have "
+                f"other sizes (first: {gone[0]}): `geomclip data download {dataset.name}` fetches them; to go without, "
+                f"delete {note_of(root, remote.archive)}"
+            )

@@ -20,6 +20,7 @@ from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line
 from geomclip.pairs.datasets import DATASETS, Remote, find_folder, folders_searched
+from geomclip.pairs.unpacked import is_present, lost, write_note
 from geomclip.pairs.unpacking import unpack
 
 CHUNK = 1 << 20
@@ -61,8 +62,12 @@ def download_dataset(
     root = found or folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)[-1]
     with Lock(root):
         for remote in dataset.remotes:
-            if remote.split in (None, split) and not (root / remote.provides).exists():
-                fetch_and_unpack(remote, root, progress=progress)
+            if remote.split not in (None, split) or is_present(root, remote.archive, remote.provides):
+                continue
+            if gone := lost(root, remote.archive):
+                what = f"of {remote.archive} {len(gone)} of the files are not there whole (first: {gone[0]})"
+                progress.log(f"{root}: {what}: fetched")
+            fetch_and_unpack(remote, root, progress=progress)
     if dataset.by_hand and not any((root / photos).is_dir() for photos in dataset.photos):
         where = dataset.by_hand.format(root=root)
         raise NotAvailableError(f"the captions of {name} are at {root}, the photos are not: {where}")
@@ -71,11 +76,12 @@ def download_dataset(
 
 def fetch_and_unpack(remote: Remote, root: Path, *, progress: Progress = SILENT) -> None:
     """Fetch one zip into `root`, unpack what is wanted of it, and delete it."""
-    archive = root / remote.url.rpartition("/")[2]
+    archive = root / remote.archive
     download(remote.url, archive, sha256=remote.sha256, size=remote.size, progress=progress)
-    unpack(archive, root, members=remote.members, progress=progress)
+    sizes = unpack(archive, root, members=remote.members, progress=progress)
     if not (root / remote.provides).exists():
         raise GeomclipError(f"{archive} from {remote.url} has no {remote.provides}; it is not the file expected")
+    write_note(root, archive.name, sizes)
     archive.unlink()
 
 
@@ -144,6 +150,7 @@ def download(
         time.sleep(pause * 2**failures)
     _check(part, target, sha256=sha256, size=size, url=url)
     os.replace(part, target)
+    files.sync_folder(target.parent)
     _note(part).unlink(missing_ok=True)
     return target
 

@@ -20,8 +20,10 @@ CHUNK = 1 << 20
 MAX_EXPANSION = 100  # captions in JSON shrink to a fifth; a bomb to a thousandth
 
 
-def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress = SILENT) -> None:
+def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress = SILENT) -> dict[str, int]:
     """Unpack the members of a zip that match a pattern into `root`: checked first, then moved into place.
+
+    All of it is on disk, names too, when it returns the size of each file by its name below `root`.
 
     Refused: names that leave `root`, links, encrypted members, and more than `MAX_EXPANSION` times the
     archive's own size. Checksums of the zip are verified. What is in `root` already stays, unless a member
@@ -49,7 +51,9 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
                 progress.stage(f"unpacking {archive.name}", done, total)
         if not wanted:
             raise GeomclipError(f"{archive} has no {members}; it is not the file expected")
+        files.sync_tree(fresh)  # a name that a power cut leaves is the name of a whole file
         _move_into_place(fresh, root)
+        return {info.filename: info.file_size for info in wanted}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         if isinstance(error, GeomclipError):
             raise
@@ -79,3 +83,4 @@ def _move_into_place(fresh: Path, root: Path) -> None:
             _move_into_place(entry, place)
         else:
             os.replace(entry, place)
+    files.sync_folder(root)

@@ -53,7 +53,9 @@ def measure(
     from geomclip.panels import measurement
     from geomclip.panels.nulls import NullCache
 
-    panel = measurement.measure(embeddings, null_cache=NullCache(cache_dir), progress=progress, **options)
+    panel = measurement.measure(
+        embeddings, null_cache=NullCache(cache_dir, progress=progress), progress=progress, **options
+    )
     return panel.replace(name=one_line(name)) if name else panel
 
 
@@ -155,7 +157,7 @@ def compare(
         bootstrap=bootstrap,
         seed=seed,
         cache_dir=cache,
-        null_cache=NullCache(cache),
+        null_cache=NullCache(cache, progress=progress),
         progress=progress,
         options=options,
     )

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine import json_files
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import DamagedError, InputError
+from geomclip.machine.sums import check_sum, file_sha256, unsealed
 from geomclip.panels import peers
 from geomclip.panels.fields import SCHEMA, from_record
-from geomclip.panels.files import items_path
+from geomclip.panels.files import ITEMS_SUM, items_path
 from geomclip.panels.items import read_items
 from geomclip.panels.record import Panel
 
@@ -23,6 +24,7 @@ def load(path: str | Path) -> Panel:
 
     Files may come from others: sizes are bounded, every field is checked, and the items must give the numbers. A
     result of a version that made intervals in other ways is read with a warning, without those whose ends are turned.
+    What the sums in it say is compared; one without sums, of an earlier version or another tool, is read too.
 
     A result of CLIP_benchmark, a row of the table of its `build` (`FILE.csv`, or `FILE.csv:ROW` of several) and a
     result of a task of MTEB give the numbers that have a counterpart here, without intervals.
@@ -30,7 +32,8 @@ def load(path: str | Path) -> Panel:
     Raises
     ------
     InputError
-        If a file is absent, damaged, no result, or too large, or the items are not those of the result.
+        If a file is absent, damaged (a DamagedError where a sum says so), no result, or too large, or the items are
+        not those of the result.
 
     Examples
     --------
@@ -49,11 +52,29 @@ def load(path: str | Path) -> Panel:
         others = "and it is none of CLIP_benchmark or MTEB"
         raise InputError(f"{path} is no result of geomclip measure: its schema is not {SCHEMA}, {others}")
     try:
-        panel = _panel(record)
+        panel = _panel(unsealed(record))
     except ValueError as problem:
         raise InputError(f"{path} is malformed: {problem}") from problem
     items = items_path(path)
-    return panel.replace(items=read_items(items, panel)) if items.exists() else panel
+    if items.exists():
+        panel = panel.replace(items=read_items(items, panel))
+        _check_items(record, items)
+    # last: what a field says of itself is worth more than that some field was changed
+    check_sum(record, path, "measure again, or put back a copy")
+    return panel
+
+
+def _check_items(record: Mapping[str, Any], items: Path) -> None:
+    """DamagedError if the items are not the bytes that the result was written with."""
+    try:
+        if ITEMS_SUM not in record or file_sha256(items) == record[ITEMS_SUM]:
+            return
+    except OSError as problem:
+        raise InputError(f"{items} cannot be read ({problem.strerror or problem})") from problem
+    raise DamagedError(
+        f"{items} is damaged, or of another result: its sha256 is not the one in the JSON: measure again, or take it "
+        "away to go without items"
+    )
 
 
 def _panel(record: Mapping[str, Any], inside: str = "") -> Panel:

@@ -15,6 +15,7 @@ from typing import Any
 
 from geomclip.machine import json_files
 from geomclip.machine.errors import InputError
+from geomclip.machine.sums import sum_in
 from geomclip.metrics import METRICS
 from geomclip.panels.fields import FIELDS
 from geomclip.panels.lines import some
@@ -63,7 +64,7 @@ def is_table(side: str | Path) -> bool:
 
 def is_peers(record: Mapping[str, Any]) -> bool:
     """Whether a JSON object is a result of another program."""
-    if "schema" in record:
+    if "schema" in record or sum_in(record) is not None:  # a damaged one of ours is no other program's
         return False
     return _is_of_clip_benchmark(record) or _is_of_mteb(record) or "task_results" in record
 

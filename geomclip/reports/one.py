@@ -114,7 +114,7 @@ def report(
     if isinstance(side, Panel) and not thumbnails:
         raise InputError(f"{option('thumbnails', False)}: a result has no images: leave it out")
     _check_color(color, side)
-    common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache), "curves": curves}
+    common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache, progress=progress), "curves": curves}
     measured = sources.measured(side, "", **common)
     view = view_of({"": measured}, shown)
     command = command or commands.called("report", source, out, seed=seed, **options)

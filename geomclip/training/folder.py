@@ -14,8 +14,9 @@ import torch
 
 from geomclip.encoders import towers
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, is_ours, make_folder, refuse_links
+from geomclip.machine.files import is_ours, make_folder, refuse_links
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.sums import check_sum, write_sealed
 from geomclip.machine.version import __version__
 from geomclip.machine.words import option
 from geomclip.training import snapshots
@@ -140,7 +141,7 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
     if not others:
         if place.resume:
             progress.log(f"{folder} has no checkpoint: the run starts afresh")
-        atomic_json(folder / CONFIG, config.to_dict())
+        write_sealed(folder / CONFIG, config.to_dict())
         return Kept()
     if not (folder / CONFIG).is_file():
         raise InputError(
@@ -156,18 +157,18 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
     longer = _length(config.settings) > _length(began)
     if there.get("finished") and not longer:
         return Kept(finished=True, chosen=there.get("chosen", {}))
-    snapshot = snapshots.newest(folder)
+    snapshot = snapshots.newest(folder, progress=progress)
     if snapshot is None:
         progress.log(f"{folder} has no checkpoint: the run starts afresh")
     if longer:
         (folder / AFTER).unlink(missing_ok=True)
-    atomic_json(folder / CONFIG, config.to_dict())
+    write_sealed(folder / CONFIG, config.to_dict())
     return Kept(snapshot)
 
 
 def finish(folder: Path, chosen: Mapping[str, Any], schema: str = SCHEMA) -> None:
     """Say in config.json that the run is complete, and which weights it chose."""
-    atomic_json(folder / CONFIG, {**read_config(folder, schema), "finished": True, "chosen": dict(chosen)})
+    write_sealed(folder / CONFIG, {**read_config(folder, schema), "finished": True, "chosen": dict(chosen)})
 
 
 def chosen_of(folder: Path) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def read_config(folder: Path, schema: str = SCHEMA) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it cannot be read or is of something else.
+        If it cannot be read, is damaged, or is of something else.
     """
     file = folder / CONFIG
     try:
@@ -196,6 +197,7 @@ def read_config(folder: Path, schema: str = SCHEMA) -> dict[str, Any]:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(config, dict) or config.get("schema") != schema or not isinstance(config.get("settings"), dict):
         raise InputError(f"{file}: is not the configuration of a run ({schema})")
+    check_sum(config, file, f"put back a copy of it, or name another {option('out')}")
     return config
 
 

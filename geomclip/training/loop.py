@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from geomclip.machine import signals
 from geomclip.machine.errors import GeomclipError
-from geomclip.machine.words import option
+from geomclip.machine.words import one_line, option
 from geomclip.training import snapshots
 from geomclip.training.processes import Processes
 from geomclip.training.watching.journal import Journal
@@ -278,7 +278,10 @@ def _look(trainer: Steps, probe: Looks | None, journal: Journal | None) -> None:
 
 def _diagnosis(problem: NotFinite, trainer: Steps, run: Path) -> str:
     """One line: the step, the last good checkpoint, the likely cause."""
-    last = snapshots.newest(run)
-    kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+    try:
+        last = snapshots.newest(run)
+        kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+    except GeomclipError as damaged:
+        kept = one_line(damaged)
     cause = "; ".join(trainer.causes()[:2]) or "the starting weights or a picture are unusable"
     return f"step {trainer.done + 1}: {problem}; {kept}; likely cause: {cause}"

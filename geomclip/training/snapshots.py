@@ -1,12 +1,14 @@
 """Snapshots: the whole state of a run at a step, written whole or not at all; the last two are kept.
 
 A snapshot is a folder `step-000123` with `model.safetensors`, `optimizer.safetensors`, with averaged weights also
-`average.safetensors`, and `state.json` (what the run knows besides, and the size of each file). It is made under a
-hidden name and renamed when all of it is on disk, so that a folder of that name is whole whatever was killed.
+`average.safetensors`, and `state.json` (what the run knows besides, size and sha256 of each file, and its own sum). It
+is made under a hidden name and renamed when all of it is on disk, so that a folder of that name is whole whatever was
+killed; earlier ones go when the renaming is on disk too. One that a disk has changed since is never taken for a state.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,9 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, atomic_write, make_folder, refuse_links
-from geomclip.machine.words import option
+from geomclip.machine.errors import DamagedError, InputError
+from geomclip.machine.files import atomic_write, make_folder, refuse_links, sync_folder
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.sums import check_sum, file_sha256, write_sealed
+from geomclip.machine.words import one_line, option
 
 FOLDER = "checkpoints"
 KEPT = 2
@@ -56,34 +60,83 @@ def save(run: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], known:
     refuse_links(run, *(f"{FOLDER}/{each.name}" for each in (final, making)))
     make_folder(folder)
     shutil.rmtree(making, ignore_errors=True)
-    sizes = {}
+    files = {}
     try:
         for name, tensors in state.items():
+            content = to_bytes(own_memory(tensors))
+            files[f"{name}.safetensors"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             with atomic_write(making / f"{name}.safetensors") as file:
-                sizes[f"{name}.safetensors"] = file.write(to_bytes(own_memory(tensors)))
-        atomic_json(making / STATE, {"schema": SCHEMA, "step": step, "files": sizes, **known})
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(making, final)
+                file.write(content)
+            del content  # before the next is made beside it
+        write_sealed(making / STATE, {"schema": SCHEMA, "step": step, "files": files, **known})
+        _replace(final, making)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    for old in _found(run)[:-KEPT]:
+    there = _found(run)
+    after = there.index(final) + 1
+    # later ones were damaged, or this one would go on from them
+    for old in (*there[:after][:-KEPT], *there[after:]):
         shutil.rmtree(old, ignore_errors=True)
     return final
 
 
-def newest(run: Path) -> Path | None:
-    """The last snapshot of a run whose files are all there; None if there is none. Unfinished ones are removed."""
+def newest(run: Path, *, progress: Progress = SILENT) -> Path | None:
+    """The last snapshot of a run that is whole; None if there is none at all. Unfinished ones are removed.
+
+    Parameters
+    ----------
+    run : path
+    progress : Progress, optional
+        Takes a line for each that is damaged and passed over.
+
+    Raises
+    ------
+    DamagedError
+        If there are snapshots and none of them is whole.
+    """
     refuse_links(run, FOLDER)
     for leftover in (run / FOLDER).glob(f"{_UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    problems = []
     for folder in reversed(_found(run)):
         try:
-            known = _known(folder)
-            if all((folder / name).stat().st_size == size for name, size in known["files"].items()):
-                return folder
-        except (InputError, OSError, KeyError, AttributeError):
+            check(folder)
+        except InputError as problem:
+            problems.append(one_line(problem))
             continue
+        for passed_over in problems:
+            progress.log(f"{passed_over}; {folder.name} is taken")
+        return folder
+    if problems:
+        raise DamagedError(
+            f"{run / FOLDER}: no checkpoint is whole ({problems[0]}): delete this folder to start afresh with "
+            f"{option('resume', True)}, or put back a copy of it"
+        )
     return None
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """What a snapshot knows beside its tensors; sizes, and sums where it has them, are those that were written.
+
+    Raises
+    ------
+    InputError
+        If one is another (a DamagedError), or a file is absent or no snapshot's.
+    """
+    known = _known(folder)
+    for name, written in known["files"].items():
+        # of an earlier version: the size alone
+        size, sha256 = (written, None) if isinstance(written, int) else (written.get("bytes"), written.get("sha256"))
+        file = folder / name
+        try:
+            found = file.stat().st_size
+            if found != size:
+                raise DamagedError(f"{file} is cut short or changed: {found} bytes, written were {size}")
+            if sha256 is not None and file_sha256(file) != sha256:
+                raise DamagedError(f"{file} is damaged: its sha256 is not the one recorded")
+        except OSError as problem:
+            raise DamagedError(f"{file} cannot be read ({problem.strerror or problem})") from problem
+    return known
 
 
 def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -96,12 +149,13 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """
     from safetensors.torch import load_file
 
-    known = _known(folder)
+    _known(folder)
     try:
+        known = check(folder)
         state = {name.removesuffix(".safetensors"): load_file(folder / name) for name in known["files"]}
     except Exception as error:  # damaged bytes surface as any exception of the parser
-        raise InputError(
-            f"{folder}: is damaged ({error}): delete it, and {option('resume', True)} takes the one before"
+        raise DamagedError(
+            f"{folder}: is damaged ({one_line(error)}): delete it, and {option('resume', True)} takes the one before"
         ) from error
     return state, known
 
@@ -128,13 +182,26 @@ def _found(run: Path) -> list[Path]:
     return [entry for _, entry in sorted(named)]
 
 
+def _replace(final: Path, making: Path) -> None:
+    """Rename a folder that is whole on disk to its final name; what was there goes when that is on disk too."""
+    sync_folder(making)
+    before = final.with_name(f"{_UNFINISHED}{final.name.removeprefix('step-')}-before.geomclip-tmp")
+    shutil.rmtree(before, ignore_errors=True)
+    if final.exists():
+        os.replace(final, before)
+    os.replace(making, final)
+    sync_folder(final.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
 def _known(folder: Path) -> dict[str, Any]:
     try:
         known = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / STATE}: cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{folder / STATE}: cannot be read: {one_line(error)}") from error
     if not isinstance(known, dict) or known.get("schema") != SCHEMA or not isinstance(known.get("files"), dict):
         raise InputError(f"{folder / STATE}: is no snapshot of this version ({SCHEMA})")
-    if any(Path(name).name != name for name in known["files"]):
-        raise InputError(f"{folder / STATE}: names a file outside its folder")
+    if any(Path(name).name != name or not isinstance(each, int | dict) for name, each in known["files"].items()):
+        raise InputError(f"{folder / STATE}: names a file outside its folder, or does not say what it is")
+    check_sum(known, folder / STATE)
     return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from geomclip.encoders import Encoder, load_encoder, save_checkpoint
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.sums import write_sealed
 from geomclip.machine.words import option
 from geomclip.pairs.record import Pairs
 from geomclip.panels import loading, measure
@@ -134,9 +134,8 @@ class Work:
             self.measure_new_others()
             self.processes.wait()
             return self.result(kept.chosen)
-        for name, pairs in self.measured_before.items():
-            if not (self.folder / name).is_file():
-                self.measured(self.base, pairs).save(self.folder / name)
+        for name in self.lacking(self.measured_before):
+            self.measured(self.base, self.measured_before[name]).save(self.folder / name)
         chosen = self.trained(kept.snapshot) if self.method.stage == "train" else self.swept()
         after = load_encoder(str(self.folder), cache_dir=self.cache_dir)
         for name, pairs in self.measured_after.items():
@@ -167,10 +166,23 @@ class Work:
         """The same after."""
         return {AFTER: self.splits.report} | {after_of(name): pairs for name, pairs in self.others.items()}
 
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """Those of these panels that the folder has not, or not as they were written, which a line says of each."""
+        found = []
+        for name in names:
+            try:
+                if (self.folder / name).is_file():
+                    loading.load(self.folder / name)
+                    continue
+            except InputError as problem:
+                self.progress.log(f"{problem}; {name} is measured again")
+            found.append(name)
+        return found
+
     def measure_new_others(self) -> None:
-        """Of a finished run: the panels of other data that it has not yet, and nothing else."""
+        """Of a finished run: the panels that it has not, of other data or damaged since, and nothing else."""
         files = self.measured_before | self.measured_after
-        new = {name: pairs for name, pairs in files.items() if not (self.folder / name).is_file()}
+        new = {name: files[name] for name in self.lacking(files)}
         if not new:
             self.progress.log(f"{self.folder} is finished: nothing to do")
             return
@@ -186,7 +198,7 @@ class Work:
                 self.measured(after, pairs).save(self.folder / name)
         config = read_config(self.folder)
         call = {**config.get("call", {}), "also": list(self.others)}
-        atomic_json(self.folder / CONFIG, {**config, "call": call, "also": described(self.others)})
+        write_sealed(self.folder / CONFIG, {**config, "call": call, "also": described(self.others)})
 
     def measured(self, encoder: Encoder, pairs: Pairs) -> Panel:
         """The panel of these pairs."""

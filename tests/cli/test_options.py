@@ -41,7 +41,7 @@ CALLED = (
     *("reproduction.run.reproduce", "reproduction.run.places"),
     *("panels.sources.vectors", "plots.drawing.check", "plots.drawing.draw", "plots.globe.check"),
     *("plots.globe.plot_sphere", "reports.report", "reports.model_card.card", "training.finetune.finetune"),
-    *("cli.cache.contents", "cli.cache.prune"),
+    *("cli.cache.contents", "cli.cache.prune", "cli.checks.examine"),
     *("cli.gates.append_text", "panels.summary.of_panel", "panels.summary.of_comparison"),
     *("cli.ground.atomic_json", "grounding.annotations.load_queries"),
     *("grounding.splits.check_splits", "grounding.splits.split_lines"),
@@ -118,6 +118,7 @@ def typed(each: click.Option, default: object) -> list[str]:
 def outcome(*arguments: str) -> tuple[str, str]:
     """What a command calls, and the error with which it ends; not what it was called with, which pages show."""
     world = MagicMock()
+    world.examine.return_value.failure.return_value = ""
     for judge in (world.compare.return_value, world.measure.return_value, world.finetune.return_value.comparison):
         judge.failure.return_value = ""  # no condition of --fail-if holds
     # all modules first: one that is imported while another is patched would keep what it took from there

@@ -15,7 +15,7 @@ import open_clip
 import pytest
 import scipy.special
 import torch
-from helpers import small_set
+from helpers import resealed, small_set
 from safetensors.torch import load_file, save_file
 from tiny import tiny_pairs
 from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
@@ -181,7 +181,7 @@ def test_no_rows_of_another_model_come_into_a_store(loads: list[str], folder: Pa
     pairs = tiny_pairs(tmp_path / "images", 4)
     remembered.remembered(str(folder), cache_dir=tmp_path)
     (file,) = kept(tmp_path)
-    file.write_text(file.read_text().replace('"weights_sha256": "', '"weights_sha256": "0'))
+    resealed(file, lambda kept: kept["description"]["made_from"].update(weights_sha256="0"))
     with pytest.raises(GeomclipError, match="is another model than it was"):
         embed(str(folder), pairs, cache_dir=tmp_path)
     assert len(embed(str(folder), pairs, cache_dir=tmp_path).image) == 4

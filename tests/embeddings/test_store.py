@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers import flipped
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load, save
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import DamagedError, InputError
+from geomclip.machine.sums import sealed, unsealed
 
 
 def rows(n, d=4, seed=0, dtype=np.float32):
@@ -300,7 +303,7 @@ def test_what_is_no_store_is_named(tmp_path):
 def edited(folder, change):
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 def rename_entry(name):
@@ -477,7 +480,85 @@ def test_a_manifest_with_other_values_gives_a_set_or_one_line(whole, tmp_path):
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = value
-        (tmp_path / "store/manifest.json").write_text(json.dumps(changed))
+        (tmp_path / "store/manifest.json").write_text(json.dumps(sealed(changed)))
         assert "\n" not in complaint(tmp_path / "store")
 
     check()
+
+
+# --- sums
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.update(logit_scale=49.0),
+        lambda manifest: manifest["shards"].clear(),
+        lambda manifest: manifest["shards"][0]["files"].pop("text_emb/text_emb_0000.npy"),
+        lambda manifest: manifest["made_from"].update(model="another"),
+    ],
+)
+def test_a_manifest_that_was_changed_since_it_was_written_is_refused(tmp_path, change):
+    folder = save(several_captions(), tmp_path / "set")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DamagedError, match=r"manifest\.json is damaged or changed: .*put back a copy of it, or make"):
+        load(folder)
+
+
+def test_a_store_of_a_version_without_sums_is_read(tmp_path):
+    folder = save(several_captions(), tmp_path / "set")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(unsealed(manifest)))
+    assert_equal(load(folder), several_captions())
+
+
+@pytest.mark.parametrize("name", ["image_of_text", "logit_bias", "geomclip_metadata", "truncated"])
+def test_a_name_in_an_npz_that_was_changed_is_refused_and_its_array_not_passed_over(tmp_path, name):
+    file = save(several_captions().replace(truncated=np.zeros(5, bool)), tmp_path / "set.npz")
+    content = file.read_bytes()
+    assert content.count(name.encode() + b".npy") == 2  # before its numbers, and in the directory at the end
+    flipped(file, content.rindex(name.encode() + b".npy"))
+    with pytest.raises(InputError, match=r"set\.npz"):
+        load(file)
+
+
+def test_an_npz_that_lacks_an_array_of_those_it_was_saved_with_is_refused(tmp_path):
+    file = save(several_captions(), tmp_path / "set.npz")
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(tmp_path / "less.npz", "w") as new:
+        for name in old.namelist():
+            if name != "logit_bias.npy":
+                new.writestr(name, old.read(name))
+    with pytest.raises(DamagedError, match=r"has not the arrays that it was saved with \(logit_bias\)"):
+        load(tmp_path / "less.npz")
+
+
+def same_fields(found, expected):
+    for name, value in vars(expected).items():
+        if name.startswith("_"):
+            continue
+        other = getattr(found, name)
+        same = torch.equal(other, value) if isinstance(value, torch.Tensor) else other == value
+        if not same:
+            return name
+    return ""
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_flip_of_any_bit_is_refused_or_gives_the_same_set(whole, data):
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        shutil.copytree(whole / "store", place / "store")
+        save(load(whole / "store"), place / "set.npz")
+        form = data.draw(st.sampled_from(["set.npz", "store"]))
+        expected = load(place / form)
+        files = sorted(each for each in (place / form).rglob("*") if each.is_file()) or [place / form]
+        file = data.draw(st.sampled_from(files))
+        flipped(file, data.draw(st.integers(0, file.stat().st_size - 1)), data.draw(st.integers(0, 7)))
+        try:
+            found = load(place / form)
+        except InputError:
+            return
+        assert same_fields(found, expected) == ""

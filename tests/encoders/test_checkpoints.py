@@ -7,6 +7,8 @@ import errno
 import json
 import math
 import pickle
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,17 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from helpers import RunsCode, assert_one_line, assert_same_rows, folder_of_pairs, run_cli
+from helpers import RunsCode, assert_one_line, assert_same_rows, flipped, folder_of_pairs, run_cli
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_models import CONFIG, forget_architectures, tiny_architectures, tiny_model
 from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder, open_clip_name, save_checkpoint, saved, towers, with_weights
-from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.errors import DamagedError, GeomclipError, InputError
+from geomclip.machine.sums import sealed
 
 pytestmark = pytest.mark.numeric
 
@@ -67,11 +72,12 @@ def same_rows(one: Encoder, other: Encoder) -> bool:
     return all(torch.equal(a, b) for a, b in zip(rows(one), rows(other), strict=True))
 
 
-def rewritten(file: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """The checkpoint with its geomclip metadata changed, its tensors as they were."""
+def rewritten(file: Path, change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> Path:
+    """The checkpoint with its geomclip metadata changed and their sum made anew, its tensors as they were."""
     with safe_open(file, framework="pt") as opened:
         content = json.loads(opened.metadata()["geomclip"])
     change(content)
+    content = sealed(content) if seal else content
     save_file(load_file(file), file, metadata={"geomclip": json.dumps(content)})
     return file
 
@@ -469,3 +475,59 @@ def test_a_tensor_of_another_architecture_is_refused(encoder: Encoder, tmp_path:
     save_file({**load_file(file), "extra": torch.zeros(2)}, file, metadata=content)
     with pytest.raises(InputError, match="metadata are not of its tensors"):
         load_encoder(str(file))
+
+
+# sums
+
+
+def test_other_metadata_of_the_same_weights_are_refused(encoder: Encoder, tmp_path: Path) -> None:
+    save_checkpoint(encoder, tuned(encoder), tmp_path / "tuned.safetensors", made=MADE)
+    file = rewritten(
+        tmp_path / "tuned.safetensors", lambda content: content["preprocess_cfg"].update(fill_color=0), seal=False
+    )
+    with pytest.raises(DamagedError, match=r"its geomclip metadata is damaged or changed: .*: fetch or write it again"):
+        load_encoder(str(file))
+
+
+def test_metadata_of_a_version_without_a_sum_are_read(encoder: Encoder, tmp_path: Path) -> None:
+    save_checkpoint(encoder, tuned(encoder), tmp_path / "tuned.safetensors", made=MADE)
+    file = rewritten(tmp_path / "tuned.safetensors", lambda content: content.pop("content_sha256"), seal=False)
+    assert load_encoder(str(file)).logit_scale == pytest.approx(33)
+
+
+def test_metadata_under_another_name_are_damage_and_not_a_file_of_others(encoder: Encoder, tmp_path: Path) -> None:
+    file = tmp_path / "tuned.safetensors"
+    save_checkpoint(encoder, tuned(encoder), file, made=MADE)
+    flipped(file, file.read_bytes().index(b'"geomclip"') + 1)
+    with pytest.raises(DamagedError, match="its geomclip metadata are called 'feomclip'"):
+        load_encoder(str(file), arch="ViT-B-32")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_flip_of_any_bit_is_refused_or_gives_the_same_encoder(
+    encoder: Encoder, checkpoint_file: Path, data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(shutil.copy(checkpoint_file, place))
+        length = int.from_bytes(file.read_bytes()[:8], "little")
+        # most of a file are weights, and most of what can go wrong is in its header
+        last = data.draw(st.sampled_from([8, 8 + length, file.stat().st_size]))
+        flipped(file, data.draw(st.integers(0, last - 1)), data.draw(st.integers(0, 7)))
+        try:
+            found = load_encoder(str(file))
+        except InputError:
+            return
+        expected = load_encoder(str(checkpoint_file))
+        assert same_rows(found, expected)
+        differing = {"model", "pretrained"}  # names of the file
+        assert {k: v for k, v in found.made_from().items() if k not in differing} == {
+            k: v for k, v in expected.made_from().items() if k not in differing
+        }
+
+
+@pytest.fixture(scope="module")
+def checkpoint_file(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("flips") / "tuned.safetensors"
+    save_checkpoint(encoder, tuned(encoder), file, made=MADE)
+    return file

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers import flipped
+from recorder import Recorder
 
 from geomclip.cli.ground import ground
 from geomclip.embeddings.record import EmbeddingSet
@@ -445,6 +447,14 @@ def test_a_benchmark_runs_from_end_to_end_and_goes_on_where_it_stopped(
     again = bench(bank, tmp_path / "one", plan, processes=1)
     assert made == ["base-dose0.6-seed1"]
     assert again.to_dict() == table.to_dict()
+    damaged = tmp_path / "one" / "runs" / "base-dose0.6-seed1.json"
+    flipped(damaged, damaged.read_bytes().index(b"0.") + 2)
+    made.clear()
+    notes = Recorder()
+    assert bench(bank, tmp_path / "one", plan, processes=1, progress=notes).to_dict() == table.to_dict()
+    assert made == ["base-dose0.6-seed1"]
+    (line,) = notes.lines
+    assert line.endswith("; run again")
     with pytest.raises(InputError, match="holds a benchmark with another sizes"):
         bench(bank, tmp_path / "one", replace(plan, sizes=replace(TINY, steps=4)), processes=1)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import run_cli
+from helpers import flipped, run_cli
+from safetensors.torch import load_file, save_file
 from scenes import WORDS, text_rows, write_scenes
 from torch import Tensor
 
@@ -20,7 +22,7 @@ from geomclip.grounding.scores import best_moments, score
 from geomclip.grounding.settings import GroundingSettings
 from geomclip.grounding.trainer import Annotated, GroundingTrainer, HeldOutVideos, annotated, answers
 from geomclip.grounding.training import load_run, split, train
-from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.training.loop import Course
 from geomclip.training.loop import train as step_through
 
@@ -285,3 +287,16 @@ def test_predictions_of_others_are_read_and_scored(scenes: tuple[Path, Path], tm
         done = run_cli(capsys, "ground", "score", "--annotations", file, "--predictions", perfect)
         assert done.code == 2
         assert message in done.err
+
+
+def test_weights_with_a_flipped_bit_are_refused_and_those_of_an_earlier_version_read(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    expected = load_run(copy).model.state_dict()
+    file = next(file for file in (copy / "best.safetensors", copy / "model.safetensors") if file.exists())
+    save_file(load_file(file), file)  # as an earlier version wrote it
+    assert all(torch.equal(value, expected[name]) for name, value in load_run(copy).model.state_dict().items())
+    shutil.rmtree(copy)
+    shutil.copytree(run, copy)
+    flipped(file, -3)
+    with pytest.raises(DamagedError, match=r"safetensors: is damaged: its weights are not those that were saved"):
+        load_run(copy)

@@ -10,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from geomclip.machine.errors import GeomclipError, InputError
-from geomclip.machine.files import atomic_bytes, atomic_json, atomic_write, cache_dir, clear_leftovers, is_ours
+from geomclip.machine import json_files
+from geomclip.machine.errors import DamagedError, GeomclipError, InputError
+from geomclip.machine.files import (
+    atomic_bytes,
+    atomic_folder,
+    atomic_json,
+    atomic_write,
+    cache_dir,
+    clear_leftovers,
+    is_ours,
+)
 from geomclip.machine.lock import Lock
+from geomclip.machine.sums import check_sum, read_sealed, write_sealed
 
 
 def test_the_first_place_named_is_the_cache(monkeypatch, tmp_path):
@@ -189,3 +199,55 @@ def test_a_lock_that_waits_enters_when_the_holder_leaves(tmp_path):
     thread.join(timeout=10)
     assert entered
     assert entered[0] >= left
+
+
+# --- power cuts
+
+
+@pytest.fixture
+def order(monkeypatch):
+    """What is synced, by its path, and "renamed", in their order."""
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda d: (done.append(os.path.realpath(f"/proc/self/fd/{d}")), fsync(d))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("renamed"), replace(a, b))[1])
+    return done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="paths of descriptors are read from /proc")
+def test_all_of_a_folder_is_on_disk_before_it_has_its_name(tmp_path, order):
+    with atomic_folder(tmp_path / "whole") as folder:
+        (folder / "inside").mkdir()
+        (folder / "inside" / "one").write_text("not synced by who wrote it")
+        building = str(folder)
+    before = order[: order.index("renamed")]
+    assert {building, f"{building}/inside", f"{building}/inside/one"} <= {*before}
+    assert order[-1] == str(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="paths of descriptors are read from /proc")
+def test_new_folders_are_on_disk_before_a_file_in_them_counts(tmp_path, order):
+    atomic_bytes(tmp_path / "a" / "b" / "file", b"1")
+    assert {str(tmp_path), str(tmp_path / "a")} <= {*order[: order.index("renamed")]}
+
+
+# --- sums
+
+
+@pytest.mark.parametrize("record", [{"a": [1, 0.1, "ä\udcff\x1b"]}, {"a": 1, "written": {"created": "today"}}])
+def test_a_sum_holds_of_what_is_read_back_and_of_nothing_else(tmp_path, record):
+    write_sealed(tmp_path / "r.json", record)
+    assert read_sealed(tmp_path / "r.json") == record
+    check_sum(json_files.read_json(tmp_path / "r.json"), "r.json")
+    changed = json.loads((tmp_path / "r.json").read_text()) | {"a": [1, 0.2]}
+    (tmp_path / "r.json").write_text(json.dumps(changed))
+    with pytest.raises(DamagedError, match="is damaged or changed"):
+        read_sealed(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}', '{"a": NaN}', "[" * 100_000])
+def test_what_has_no_sum_and_what_is_no_json_is_never_taken_for_ours(tmp_path, content):
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(DamagedError) as refused:
+        read_sealed(tmp_path / "r.json")
+    assert "\n" not in str(refused.value)

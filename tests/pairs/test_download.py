@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import threading
 import zipfile
 from dataclasses import replace
@@ -317,7 +318,7 @@ def test_coco_is_fetched_unpacked_and_read(coco_site, tmp_path):
     recorder = Recorder()
     root = download_dataset("coco", cache_dir=tmp_path, progress=recorder)
     assert root == tmp_path / "data" / "coco"
-    assert names(root) == ["annotations", "val2017"]
+    assert names(root) == [".annotations.zip.unpacked.json", ".val2017.zip.unpacked.json", "annotations", "val2017"]
     pairs = load_pairs(Source("coco"), cache_dir=tmp_path)
     assert len(pairs) == 2
     assert pairs.pairs[0].image.read() == jpeg()
@@ -337,11 +338,61 @@ def test_a_data_root_that_has_part_of_a_set_is_completed(coco_site, tmp_path):
     assert [path for path, _, _ in coco_site.requests] == ["/annotations.zip", "/val2017.zip", "/val2017.zip"]
 
 
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"")])
+def test_a_set_with_a_file_that_is_gone_or_cut_short_is_not_present(coco_site, tmp_path, damage):
+    root = download_dataset("coco", cache_dir=tmp_path)
+    damage(root / "val2017/007.jpg")
+    with pytest.raises(NotAvailableError, match=r"is not whole: of val2017\.zip 1 of the files are gone .*007\.jpg"):
+        load_pairs(Source("coco"), cache_dir=tmp_path)
+    recorder, requests = Recorder(), len(coco_site.requests)
+    download_dataset("coco", cache_dir=tmp_path, progress=recorder)
+    assert len(coco_site.requests) == requests + 1
+    assert recorder.lines == [
+        f"{root}: of val2017.zip 1 of the files are not there whole (first: val2017/007.jpg): fetched"
+    ]
+    assert len(load_pairs(Source("coco"), cache_dir=tmp_path)) == 2
+
+
+def test_a_set_placed_by_hand_is_present_unless_it_is_empty(coco_site, tmp_path):
+    root = download_dataset("coco", cache_dir=tmp_path)
+    for note in root.glob(".*.json"):
+        note.unlink()
+    requests = len(coco_site.requests)
+    download_dataset("coco", cache_dir=tmp_path)
+    assert len(coco_site.requests) == requests
+    (root / "annotations/captions_val2017.json").write_bytes(b"")
+    download_dataset("coco", cache_dir=tmp_path)
+    assert len(coco_site.requests) == requests + 1
+
+
+def test_a_set_whose_unpacking_was_cut_off_is_unpacked_again(coco_site, tmp_path, monkeypatch):
+    root = download_dataset("coco", cache_dir=tmp_path)
+    (root / ".val2017.zip.unpacked.json").unlink()
+    (root / "val2017/007.jpg").unlink()
+    (root / "val2017.zip").write_bytes(coco_site.files["/val2017.zip"])
+    download_dataset("coco", cache_dir=tmp_path)
+    assert (root / "val2017/007.jpg").stat().st_size
+    assert not (root / "val2017.zip").exists()
+
+
+def test_files_and_folders_are_on_disk_before_the_archive_goes(tmp_path, monkeypatch):
+    (tmp_path / "t.zip").write_bytes(zipped({"a/b/1.txt": "one", "a/2.txt": "two", "3.txt": "three"}))
+    done = []
+    fsync, replace_file = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda d: (done.append(os.path.realpath(f"/proc/self/fd/{d}")), fsync(d))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("renamed"), replace_file(a, b))[1])
+    assert unpack(tmp_path / "t.zip", tmp_path) == {"3.txt": 5, "a/2.txt": 3, "a/b/1.txt": 3}
+    fresh = str(tmp_path / ".t.zip.unpacked")
+    before = done[: done.index("renamed")]
+    assert {*before} >= {fresh, *(f"{fresh}/{name}" for name in ("a", "a/b", "a/b/1.txt", "a/2.txt", "3.txt"))}
+    assert str(tmp_path) in done[-1 - done[::-1].index("renamed") :]
+
+
 def test_flickr8k_fetches_the_captions_and_says_where_the_photos_are_given_out(coco_site, tmp_path):
     with pytest.raises(NotAvailableError, match=r"forms\.illinois\.edu.*put them into .*flickr8k/images"):
         download_dataset("flickr8k", data_root=tmp_path)
     root = tmp_path / "flickr8k"
-    assert names(root) == ["dataset_flickr8k.json"]
+    assert names(root) == [".caption_datasets.zip.unpacked.json", "dataset_flickr8k.json"]
     (root / "images").mkdir()
     assert download_dataset("flickr8k", data_root=tmp_path) == root
     assert load_pairs(Source("flickr8k", data_root=tmp_path)).split == "test"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import class_set, small_set
+from helpers import class_set, flipped, resealed, small_set, without_sums
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from geomclip.machine import json_files
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import DamagedError, InputError
 from geomclip.panels.comparison import compare
 from geomclip.panels.fields import FIELDS
 from geomclip.panels.files import items_path
@@ -83,7 +87,7 @@ def test_a_result_from_before_nulls_had_errors_is_read(file: Path) -> None:
     assert record["null_error"].keys() <= record["null"].keys()
     assert record["p"].keys() == {f"{what}_retrieval_{kind}" for what in ("text", "image") for kind in ("ece", "mce")}
     del record["null_error"], record["p"]
-    file.write_text(json.dumps(record))
+    file.write_text(json.dumps(without_sums(record)))
     panel = load(file)
     assert panel.null_error == panel.p == {}
     assert panel.null == record["null"]
@@ -96,7 +100,7 @@ def make_earlier(file: Path, **ci: list[float]) -> Path:
     for panel in (record, *record.get("groups", {}).values()):
         del panel["params"]["intervals"], panel["no_interval"]
         panel["ci"] = ci
-    file.write_text(json.dumps(record))
+    file.write_text(json.dumps(without_sums(record)))
     table = pq.read_table(items_path(file))
     table = table.select([name for name in table.column_names if not name.startswith("influence.")])
     drawn = pa.table({"kind": ["resample"] * 20 + ["half"] * 50, "modality_gap": [0.1] * 70})
@@ -286,7 +290,7 @@ def test_escapes_for_the_terminal_do_not_come_through(file: Path) -> None:
     record = json.loads(file.read_text())
     record["made_from"]["model"] = "a\x1b[31mb\r\nc"
     record["notes"]["\x1b]0;x\x07"] = "z\x9b"
-    file.write_text(json.dumps(record))
+    file.write_text(json.dumps(without_sums(record)))
     panel = load(file)
     assert panel.made_from["model"] == "a\ufffd[31mb\ufffd\ufffdc"
     assert "\x1b" not in str(panel)
@@ -373,6 +377,7 @@ def test_a_file_that_unfolds_to_a_thousand_times_its_size_is_refused(file: Path)
 
 def test_a_long_string_on_every_row_stays_one_string(file: Path) -> None:
     rewrite(file, lambda columns: columns.update(image_path=["x" * 100_000] * 24))
+    file.write_text(json.dumps(without_sums(json.loads(file.read_text()))))
     paths = load(file).items["image"]["image_path"]
     assert len({id(path) for path in paths}) == 1
 
@@ -395,3 +400,56 @@ def test_two_runs_alike_differ_in_their_times_alone(monkeypatch: pytest.MonkeyPa
                 del record["written"]
                 record.pop("seconds", None)
         assert json.dumps(first[name]) == json.dumps(second[name])
+
+
+# --- sums
+
+
+def test_a_result_file_has_the_sums_of_its_content_and_of_its_items(file: Path) -> None:
+    record = json.loads(file.read_text())
+    own = record["written"].pop("content_sha256")
+    compact = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    assert own == hashlib.sha256(compact.encode()).hexdigest()
+    assert record["items_sha256"] == hashlib.sha256(items_path(file).read_bytes()).hexdigest()
+
+
+def test_a_number_that_was_changed_is_refused_with_the_way_out(file: Path) -> None:
+    record = json.loads(file.read_text())
+    record["metrics"]["uniformity_image"] += 1e-9
+    file.write_text(json.dumps(record))
+    with pytest.raises(DamagedError, match=r"r\.json is damaged or changed: .*: measure again, or put back a copy"):
+        load(file)
+
+
+def test_items_of_other_bytes_are_refused_with_the_way_out(file: Path) -> None:
+    content = pq.read_table(items_path(file))
+    pq.write_table(content, items_path(file), compression="none")
+    with pytest.raises(DamagedError, match=r"r\.items\.parquet is damaged, .*: measure again, or take it away"):
+        load(file)
+
+
+def test_a_result_whose_sum_was_made_anew_and_one_without_a_sum_are_read(file: Path) -> None:
+    assert load(resealed(file, lambda record: record.update(name="mine"))).name == "mine"
+    file.write_text(json.dumps(without_sums(json.loads(file.read_text()))))
+    assert load(file).name == "mine"
+
+
+def test_a_file_name_that_is_no_utf8_and_an_escape_do_not_spoil_the_sum(tmp_path: Path) -> None:
+    panel = Panel({"alignment": 0.5}, n_images=4, n_texts=4, notes={"alignment": "a\udcff\x1b[31mb"})
+    assert load(panel.save(tmp_path / "r.json")).notes == {"alignment": "a\udcff\ufffd[31mb"}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flip_of_any_bit_is_refused_or_gives_the_same_panel(saved: Path, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copy(items_path(saved), place)
+        copy = Path(shutil.copy(saved, place))
+        file = data.draw(st.sampled_from([copy, items_path(copy)]))
+        flipped(file, data.draw(st.integers(0, file.stat().st_size - 1)), data.draw(st.integers(0, 7)))
+        try:
+            found = load(copy)
+        except InputError:
+            return
+        assert json.dumps(found.to_dict()) == json.dumps(load(saved).to_dict())
+        assert repr(found.items) == repr(load(saved).items)

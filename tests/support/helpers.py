@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.sums import sealed, unsealed
 from geomclip.metrics import METRICS
 from geomclip.metrics.contributions import FORMULAS, Sums
+from geomclip.panels.files import ITEMS_SUM
 from geomclip.panels.record import Panel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +155,27 @@ class RunsCode:
 
     def __reduce__(self):
         return Path.write_text, (self.target, "run")
+
+
+def without_sums(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a result as an earlier version, or another tool, would have written it."""
+    return {name: value for name, value in unsealed(record).items() if name != ITEMS_SUM}
+
+
+def resealed(file: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A JSON file with its object changed, by somebody who makes its sum anew."""
+    record = json.loads(file.read_text(encoding="utf-8"))
+    change(record)
+    file.write_text(json.dumps(sealed(record)), encoding="utf-8")
+    return file
+
+
+def flipped(file: Path, place: int, bit: int = 0) -> Path:
+    """The file with one bit changed."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1 << bit
+    file.write_bytes(content)
+    return file
 
 
 def with_influences(panel: Panel, *, unit: Sequence[int] | None = None, **influences: Tensor) -> Panel:

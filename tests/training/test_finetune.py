@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Done, assert_one_line
+from helpers import Done, assert_one_line, flipped, resealed
 from safetensors.torch import load_file
 from tiny_models import tiny_model
 from toy_pairs import toy_csv
@@ -398,3 +398,47 @@ def test_a_full_disk_while_saving_leaves_the_checkpoint_before(run, model, data,
     code, _, errors = run(*arguments, "--resume")
     assert code == 0, errors
     assert "resumed at step 2" in errors
+
+
+# sums
+
+
+def test_a_flipped_bit_in_the_last_checkpoint_resumes_from_the_one_before_to_the_same_weights(
+    run: Cli, model: str, data: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    tuned(out, model, data, save_every=1)
+    whole = weights(out, "model.safetensors")
+    resealed(out / "config.json", lambda config: config.pop("finished"))
+    for name in ("model.safetensors", "best.safetensors", "after.json"):
+        (out / name).unlink()
+    flipped(out / "checkpoints" / "step-000006" / "model.safetensors", -9)
+    code, _, errors = run("finetune", "--out", out, "--resume", "--bootstrap", 0)
+    assert code == 0, errors
+    assert (
+        "step-000006/model.safetensors is damaged: its sha256 is not the one recorded; step-000005 is taken" in errors
+    )
+    assert "resumed at step 5" in errors
+    assert weights(out, "model.safetensors") == whole
+
+
+@pytest.mark.parametrize("name", ["before.json", "after.items.parquet", "before.items.parquet", "after.json"])
+def test_a_damaged_panel_of_a_finished_run_is_measured_again_with_a_line(run: Cli, copy: Path, name: str) -> None:
+    before = {path.name: path.read_bytes() for path in copy.glob("*.parquet")}
+    size = (copy / name).stat().st_size
+    flipped(copy / name, size // 2)
+    code, shown, errors = run("finetune", "--out", copy, "--resume", "--bootstrap", 20)
+    assert code == 0, errors
+    assert "Modality gap" in shown
+    assert f"{name.partition('.')[0]}.json is measured again" in errors
+    assert {path.name: path.read_bytes() for path in copy.glob("*.parquet")} == before
+    assert "again" not in run("finetune", "--out", copy, "--resume", "--bootstrap", 20)[2]
+
+
+def test_settings_that_were_changed_on_disk_are_refused_with_the_way_out(run: Cli, copy: Path) -> None:
+    file = copy / "config.json"
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1', 1))
+    code, _, errors = run("finetune", "--out", copy, "--resume")
+    assert code == 2
+    assert "config.json is damaged or changed" in errors
+    assert "put back a copy of it, or name another --out" in errors

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recorder import Recorder
 
-from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.training import snapshots
 
 
@@ -104,7 +109,8 @@ def test_a_state_file_of_something_else_is_refused_in_one_line(tmp_path, content
         snapshots.load(folder)
     assert "state.json" in str(error.value)
     assert "\n" not in str(error.value)
-    assert snapshots.newest(tmp_path) is None
+    with pytest.raises(DamagedError, match="no checkpoint is whole"):
+        snapshots.newest(tmp_path)
 
 
 def test_damaged_weights_are_refused_with_the_way_out(tmp_path):
@@ -113,3 +119,93 @@ def test_damaged_weights_are_refused_with_the_way_out(tmp_path):
     (folder / "model.safetensors").write_bytes(b"\xff" * size)
     with pytest.raises(InputError, match=r"is damaged .*delete it, and resume=True takes the one before"):
         snapshots.load(folder)
+
+
+def flipped(file: Path, place: int, bit: int = 0) -> Path:
+    """The file with one bit changed."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1 << bit
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_one_flipped_bit_falls_back_to_the_one_before_and_says_so(tmp_path, name):
+    snapshots.save(tmp_path, 5, state(1), {"seed": 3})
+    last = snapshots.save(tmp_path, 6, state(2), {"seed": 3})
+    place = (last / name).read_bytes().index(b'"seed"') + 8 if name == "state.json" else -3
+    flipped(last / name, place)
+    notes = Recorder()
+    newest = snapshots.newest(tmp_path, progress=notes)
+    assert newest is not None
+    assert newest.name == "step-000005"
+    (line,) = notes.lines
+    assert f"step-000006/{name} is damaged" in line
+    assert line.endswith("; step-000005 is taken")
+
+
+def test_where_no_snapshot_is_whole_the_run_is_refused_with_the_way_out(tmp_path):
+    for step in (5, 6):
+        flipped(snapshots.save(tmp_path, step, state(step), {}) / "model.safetensors", -1)
+    with pytest.raises(
+        DamagedError, match=r"no checkpoint is whole .*delete this folder to start afresh with resume=True"
+    ):
+        snapshots.newest(tmp_path)
+
+
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_a_flip_of_any_bit_gives_the_snapshot_before_or_the_same_state(data):
+    with tempfile.TemporaryDirectory() as place:
+        run = Path(place)
+        snapshots.save(run, 5, state(1), {"course": {"best_step": 3}, "seed": 0})
+        last = snapshots.save(run, 6, state(2), {"course": {"best_step": 3}, "seed": 0})
+        before = snapshots.load(last)
+        file = last / data.draw(st.sampled_from(sorted(each.name for each in last.iterdir())))
+        flipped(file, data.draw(st.integers(0, file.stat().st_size - 1)), data.draw(st.integers(0, 7)))
+        newest = snapshots.newest(run)
+        assert newest is not None
+        if newest.name == "step-000005":
+            return
+        tensors, known = snapshots.load(newest)
+        assert all(known[key] == before[1][key] for key in ("step", "course", "seed", "files"))
+        for name, own in before[0].items():
+            assert all(torch.equal(tensors[name][key], value) for key, value in own.items())
+
+
+def test_a_snapshot_of_an_earlier_version_is_loaded_by_its_sizes(tmp_path):
+    folder = snapshots.save(tmp_path, 5, state(1), {})
+    known = json.loads((folder / "state.json").read_text())
+    known["files"] = {name: each["bytes"] for name, each in known["files"].items()}
+    del known["content_sha256"]
+    (folder / "state.json").write_text(json.dumps(known))
+    assert snapshots.newest(tmp_path) == folder
+    assert torch.equal(snapshots.load(folder)[0]["model"]["w"], state(1)["model"]["w"])
+
+
+def test_after_a_fallback_the_damaged_snapshot_goes_and_the_whole_ones_stay(tmp_path):
+    snapshots.save(tmp_path, 5, state(1), {})
+    flipped(snapshots.save(tmp_path, 10, state(2), {}) / "model.safetensors", -1)
+    for step in (6, 7):
+        snapshots.save(tmp_path, step, state(step), {})
+    assert sorted(folder.name for folder in (tmp_path / "checkpoints").iterdir()) == ["step-000006", "step-000007"]
+
+
+def test_the_folder_of_a_snapshot_is_on_disk_before_earlier_ones_go(tmp_path, monkeypatch):
+    snapshots.save(tmp_path, 4, state(1), {})
+    snapshots.save(tmp_path, 5, state(1), {})
+    done = []
+    synced, replaced, removed = os.fsync, os.replace, snapshots.shutil.rmtree
+
+    def name_of(descriptor):
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+
+    monkeypatch.setattr(os, "fsync", lambda d: (done.append(("sync", name_of(d))), synced(d))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(("rename", Path(b).name)), replaced(a, b))[1])
+    monkeypatch.setattr(
+        snapshots.shutil, "rmtree", lambda a, **k: (done.append(("remove", Path(a).name)), removed(a, **k))[1]
+    )
+    snapshots.save(tmp_path, 6, state(2), {})
+    renamed = done.index(("rename", "step-000006"))
+    assert ("sync", ".step-000006.geomclip-tmp") in done[:renamed]
+    assert done.index(("sync", "checkpoints"), renamed) < done.index(("remove", "step-000004"))

@@ -27,6 +27,7 @@ from geomclip.panels.comparison.record import VERDICTS
 from geomclip.panels.comparison.several import SCHEMA as COMPARISONS
 from geomclip.panels.fields import FIELDS
 from geomclip.panels.fields import SCHEMA as MEASURE
+from geomclip.panels.files import ITEMS_SUM
 from geomclip.panels.planning import SCHEMA as PLAN
 from geomclip.reproduction.record import SCHEMA as REPRODUCE
 from geomclip.reproduction.rows import Number, Row
@@ -134,7 +135,7 @@ def test_the_number_of_a_schema_is_that_of_the_code(name: str, number: str) -> N
 
 
 def test_the_fields_of_a_result_are_those_of_the_code() -> None:
-    assert list(described("measure")["properties"]) == ["schema", *(each.name for each in FIELDS), "groups"]
+    assert list(described("measure")["properties"]) == ["schema", *(each.name for each in FIELDS), "groups", ITEMS_SUM]
     verdicts = described("compare")["properties"]["metrics"]["additionalProperties"]["properties"]["verdict"]
     assert set(verdicts["enum"]) == {*VERDICTS, ""}
     numbers = described("reproduce")["properties"]["rows"]["items"]["properties"]["numbers"]["items"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load
+from geomclip.encoders.extraction.healing import is_lost
 from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
 from geomclip.encoders.extraction.refusals import OtherImagesError
 from geomclip.encoders.protocol import AnyEncoder, Encodes, EncodesInputs, Kind
@@ -109,8 +110,9 @@ def embed(
     EmbeddingSet(4 images, 11 texts, 2 dimensions, logit scale 100 (assumed))
     """
     weights: dict[str, Any] = {"pretrained": pretrained, "arch": arch, "precision": precision, "device": device}
+    weights["cache_dir"] = cache_dir
     own: dict[str, Any] = {"name": name, "logit_scale": logit_scale}
-    encoder = _encoder(model, encode_image, encode_text, own, weights | {"cache_dir": cache_dir}, seed=seed)
+    encoder = _encoder(model, encode_image, encode_text, own, weights, seed=seed, progress=progress)
     if isinstance(data, str):
         columns = (image_column, text_column, image_id_column, image_root, query_column)
         data = load_pairs(Source(data, split, data_root, limit, *columns), cache_dir=cache_dir)
@@ -121,7 +123,7 @@ def embed(
         with TemporaryDirectory(prefix="geomclip-") as folder:
             found = load(run.into(Path(folder) / "store", workers=workers))
     else:
-        found = load(_cached(run, default_cache(cache_dir) / "embeddings", workers=workers))
+        found = _cached(run, default_cache(cache_dir) / "embeddings", workers=workers)
     if logit_scale is None or isinstance(encoder, EncodesInputs):  # these say the scale themselves
         return found
     return found.replace(logit_scale=logit_scale, logit_scale_source="asked")
@@ -135,6 +137,7 @@ def _encoder(
     weights: dict[str, Any],
     *,
     seed: int,
+    progress: Progress,
 ) -> AnyEncoder:
     """The encoder that is meant: two functions, a name, or an object; `own` is of encoders of the caller's own."""
     from geomclip.encoders.custom import FunctionEncoder, encoder_of, is_custom, taken
@@ -157,7 +160,7 @@ def _encoder(
         raise InputError(f"{model} has a name of its own: {option('name')} is of an encoder of your own")
     from geomclip.encoders.remembered import remembered
 
-    return remembered(model, **weights, seed=seed, logit_scale=own["logit_scale"])
+    return remembered(model, **weights, seed=seed, logit_scale=own["logit_scale"], progress=progress)
 
 
 def extract(
@@ -221,15 +224,21 @@ def extract(
     return run.into(Path(out).expanduser(), workers=workers)
 
 
-def _cached(run: Extraction, cache: Path, *, workers: int | None) -> Path:
-    """The folder of the cache that holds these images, filled: those of one key are numbered from 0.
+def _cached(run: Extraction, cache: Path, *, workers: int | None) -> EmbeddingSet:
+    """What the folder of the cache holds that is of these images, filled: those of one key are numbered from 0.
 
     Only their bytes tell which it is. They are compared where a folder of the key is there, by digests that are known
-    or made; where none is, nothing is read but what is encoded.
+    or made; where none is, nothing is read but what is encoded. A folder that is removed meanwhile is begun again once.
     """
-    key, number = run.key(), 0
+    key, number, again = run.key(), 0, False
     while True:
+        folder = cache / f"{key}-{number}"
         try:
-            return run.into(cache / f"{key}-{number}", workers=workers, wait=True)
+            return load(run.into(folder, workers=workers, in_cache=True))
         except OtherImagesError:
             number += 1
+        except (InputError, OSError):
+            if again or not is_lost(folder, run.manifest):
+                raise
+            again = True
+            run.progress.log(f"{folder} in the cache was removed while it was used: begun again")

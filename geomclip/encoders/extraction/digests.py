@@ -214,6 +214,18 @@ def _load(path: Path, *, most: int) -> tuple[NDArray[Any], bool]:
     return np.frombuffer(content, _RECORD, whole)[1:], len(content) != whole * _RECORD.itemsize
 
 
+def count_damaged(path: Path) -> int:
+    """How many records of a file of digests are damaged.
+
+    Raises
+    ------
+    InputError, OSError
+        If it is no file of digests, or cannot be read.
+    """
+    found, cut_short = _load(path, most=path.stat().st_size // _RECORD.itemsize + 1)
+    return int((found["check"] != _checks(found)).sum()) + cut_short
+
+
 def _last_of_each(records: NDArray[Any]) -> NDArray[np.int64]:
     """Of each place the number of its last record."""
     order = np.argsort(records["place"], kind="stable")

@@ -17,9 +17,19 @@ from typing import Any
 import torch
 
 from geomclip.embeddings.layouts import column_name, data_sha256
-from geomclip.embeddings.shards import KINDS, MANIFEST, SCHEMA, Record, read_manifest, verify, write_part
+from geomclip.embeddings.shards import (
+    KINDS,
+    MANIFEST,
+    SCHEMA,
+    Record,
+    read_manifest,
+    verify,
+    write_manifest,
+    write_part,
+)
 from geomclip.encoders.extraction.batches import Coming, Encoding, unit_rows
 from geomclip.encoders.extraction.digests import Digests, Stamp
+from geomclip.encoders.extraction.healing import clear_place, clear_unusable
 from geomclip.encoders.extraction.inputs import encoding_of
 from geomclip.encoders.extraction.refusals import (
     class_index,
@@ -34,7 +44,7 @@ from geomclip.encoders.extraction.refusals import (
 )
 from geomclip.encoders.protocol import AnyEncoder, EncodesInputs
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, cache_dir, clear_leftovers
+from geomclip.machine.files import cache_dir, clear_leftovers
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.signals import interruption, number_of
@@ -103,12 +113,17 @@ class Extraction:
         known = json.dumps([self.head, self.texts_sha256], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:32]
 
-    def into(self, folder: Path, *, workers: int | None = None, wait: bool = False) -> Path:
-        """Fill the folder, alone, from wherever it is; see `extract`. `wait` for another that fills it now."""
+    def into(self, folder: Path, *, workers: int | None = None, in_cache: bool = False) -> Path:
+        """Fill the folder, alone, from wherever it is; see `extract`.
+
+        One `in_cache` is waited for where another fills it now, and emptied where what is in it cannot be used.
+        """
         if workers is not None and workers < 0:
             raise InputError(f"{option('workers')} must be 0 or more, got {workers}")
-        refuse_foreign(folder)
-        with Lock(folder, wait=wait):
+        (clear_place if in_cache else refuse_foreign)(folder)
+        with Lock(folder, wait=in_cache):
+            if in_cache:
+                clear_unusable(folder, self.head, self.pairs, self.texts_sha256, self.progress)
             self._begin(folder)
             if self.manifest["done"]:
                 self.progress.log(f"{folder} is finished: nothing to do")
@@ -152,6 +167,7 @@ class Extraction:
 
     def _begin(self, folder: Path) -> None:
         """A new manifest; or the one that is there, without the shards that have been damaged since."""
+        self.done = 0
         clear_leftovers(folder, *(f"{kind}_emb" for kind in KINDS), *KINDS.values())
         if not (folder / MANIFEST).exists():
             # whatever differs between machines and days is in `written`, and only there
@@ -164,7 +180,7 @@ class Extraction:
             }
             self.manifest = {**self.head, "done": False, "class_shards": [], "shards": [], "skipped": []}
             self.manifest |= {"read": self.pairs.read.to_dict(), "written": written}
-            atomic_json(folder / MANIFEST, self.manifest)
+            write_manifest(folder, self.manifest)
             return
         self.manifest = read_manifest(folder)
         if isinstance(self.encoder, EncodesInputs):
@@ -174,7 +190,7 @@ class Extraction:
         refuse_other_images(folder, recorded, self.digests.sha256(list(recorded)), self.pairs)
         if self.manifest.get("read", {}) != self.pairs.read.to_dict():  # a file that is none of the data came or went
             self.manifest["read"] = self.pairs.read.to_dict()
-            atomic_json(folder / MANIFEST, self.manifest)
+            write_manifest(folder, self.manifest)
         for group in ("class_shards", "shards"):
             sound = [record for record in self.manifest[group] if self._is_sound(folder, record)]
             self.manifest["done"] &= len(sound) == len(self.manifest[group])
@@ -223,7 +239,7 @@ class Extraction:
                 self.manifest["skipped"] = sorted([*others, *lost], key=lambda entry: entry["input"])
                 self.manifest["shards"] = [finished[key] for key in sorted(finished)]
                 self.manifest["done"] = False
-                atomic_json(folder / MANIFEST, self.manifest)
+                write_manifest(folder, self.manifest)
             else:
                 self._advance(len(pairs) + (sum(len(pair.captions) for pair in pairs) if self.n_texts else 0))
             first_row += record["image_rows"]
@@ -344,7 +360,7 @@ class Extraction:
         if twelve_bits := sum(record.get("twelve_bit_images", 0) for record in shards):
             self.manifest["twelve_bit_images"] = twelve_bits
         self.manifest["written"]["finished"] = _now()
-        atomic_json(folder / MANIFEST, self.manifest)
+        write_manifest(folder, self.manifest)
         if skipped:
             self.progress.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {named(skipped[:1])}")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.weights import pickles, prefixes, ways
 from geomclip.encoders.weights.shards import SUFFIXES, check_shard, is_index, is_weights, shard_files
-from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.errors import DamagedError, InputError, NotAvailableError
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
@@ -188,7 +188,12 @@ def _read_safetensors(file: Path) -> Contents:
             )
     with safe_open(file, framework="pt") as opened:
         shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-        text = (opened.metadata() or {}).get(METADATA_KEY)
+        written = opened.metadata() or {}
+    text = written.get(METADATA_KEY)
+    if text is None and (renamed := [key for key, value in written.items() if f'"{SCHEMA}"' in value]):
+        raise DamagedError(
+            f"{file}: is damaged: its geomclip metadata are called {renamed[0][:40]!r}: fetch or write it again"
+        )
     places: dict[str, Place] = {name: (file, (), name) for name in shapes}
     return Contents(file, shapes, {} if text is None else _metadata(file, text), places=places)
 

@@ -28,6 +28,7 @@ from geomclip.machine.files import atomic_json, make_folder
 from geomclip.machine.json_files import read_json
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.sums import check_sum, write_sealed
 from geomclip.machine.threads import same_torch_threads
 from geomclip.machine.words import near, option
 
@@ -143,7 +144,7 @@ def bench(
         raise InputError(f"{option('processes')} must be at least 1, got {processes}")
     with Lock(make_folder(folder)):
         _begin(folder, plan.fixed(bank))
-        missing = [trial for trial in plan.trials() if not _file(folder, trial).exists()]
+        missing = [trial for trial in plan.trials() if not _is_kept(_file(folder, trial), progress)]
         total = len(plan.trials())
         progress.stage("runs", total - len(missing), total)
         for done in _finished(missing, bank, plan, folder, processes):
@@ -158,9 +159,10 @@ def _begin(folder: Path, fixed: dict[str, Any]) -> None:
     if not path.exists():
         if others := [each.name for each in folder.iterdir() if not each.name.startswith(".")]:
             raise InputError(f"{folder} holds {others[0]} and no benchmark: name a new folder with {option('out')}")
-        atomic_json(path, fixed)
+        write_sealed(path, fixed)
         return
     kept = read_json(path)
+    check_sum(kept, path, f"name a new folder with {option('out')}")
     for name, value in fixed.items():
         if kept.get(name) != value:
             raise InputError(f"{folder} holds a benchmark with another {name}: name a new folder with {option('out')}")
@@ -168,6 +170,18 @@ def _begin(folder: Path, fixed: dict[str, Any]) -> None:
 
 def _file(folder: Path, trial: Trial) -> Path:
     return folder / RUNS / f"{trial.name}.json"
+
+
+def _is_kept(file: Path, progress: Progress) -> bool:
+    """Whether a trial is there and what it was when it was written; one that is damaged is run again, with a line."""
+    if not file.exists():
+        return False
+    try:
+        check_sum(read_json(file), file)
+    except InputError as problem:
+        progress.log(f"{problem}; run again")
+        return False
+    return True
 
 
 def _finished(missing: Sequence[Trial], bank: Bank, plan: Plan, folder: Path, processes: int) -> Iterator[int]:
@@ -217,7 +231,7 @@ def _run_there(trial: Trial) -> None:
 def _keep(trial: Trial, bank: Bank, plan: Plan, folder: Path) -> None:
     began, worked = time.perf_counter(), time.process_time()
     result = run_trial(trial, _setting(bank, plan, trial.seed, trial.dose), device=plan.device)
-    atomic_json(_file(folder, trial), result, indent=None)
+    write_sealed(_file(folder, trial), result, indent=None)
     # apart, for the same seed is to give the same bytes
     spent = {"seconds": time.perf_counter() - began, "of_a_core": time.process_time() - worked}
     atomic_json(folder / SECONDS / f"{trial.name}.json", {name: round(value, 2) for name, value in spent.items()})

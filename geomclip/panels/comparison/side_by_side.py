@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_bytes, atomic_json
+from geomclip.machine.files import atomic_bytes
+from geomclip.machine.sums import write_sealed
 from geomclip.panels.chosen import digits, label, short_label, written
 from geomclip.panels.comparison import short, tables
 from geomclip.panels.comparison.answer import LABEL
@@ -243,7 +244,7 @@ def save(runs: Runs, path: str | Path) -> Path:
     path = Path(path)
     check_name(path)
     if path.suffix == ".json":
-        atomic_json(path, runs.to_dict())
+        write_sealed(path, runs.to_dict())
     else:
         atomic_bytes(path, (several_csv(runs) if path.suffix == ".csv" else several_markdown(runs)).encode())
     return path

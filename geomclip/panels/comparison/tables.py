@@ -12,7 +12,8 @@ from typing import Any
 
 from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_bytes, atomic_json
+from geomclip.machine.files import atomic_bytes
+from geomclip.machine.sums import write_sealed
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import label
 from geomclip.panels.comparison import blocks as forms
@@ -340,7 +341,7 @@ def save(comparison: Changes, path: str | Path) -> Path:
         raise InputError(f"{path}: a page of a comparison is made by geomclip.report(comparison, {str(path)!r})")
     check_name(path)
     if path.suffix == ".json":
-        atomic_json(path, comparison.to_dict())
+        write_sealed(path, comparison.to_dict())
     else:
         text = {".csv": comparison_csv, ".md": comparison_markdown, ".tex": comparison_latex}[path.suffix](comparison)
         atomic_bytes(path, text.encode("utf-8", "replace"))
