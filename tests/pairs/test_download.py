@@ -375,6 +375,17 @@ def test_a_set_whose_unpacking_was_cut_off_is_unpacked_again(coco_site, tmp_path
     assert not (root / "val2017.zip").exists()
 
 
+def test_what_a_call_that_was_cut_off_at_its_end_left_is_cleared_by_the_next(coco_site, tmp_path):
+    root = download_dataset("coco", cache_dir=tmp_path)
+    whole, requests = names(root), len(coco_site.requests)
+    for name in ("val2017.zip", "val2017.zip.part", "val2017.zip.part.json", ".val2017.zip.unpacked/val2017/1.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    download_dataset("coco", cache_dir=tmp_path)
+    assert names(root) == whole
+    assert len(coco_site.requests) == requests
+
+
 def test_files_and_folders_are_on_disk_before_the_archive_goes(tmp_path, monkeypatch):
     (tmp_path / "t.zip").write_bytes(zipped({"a/b/1.txt": "one", "a/2.txt": "two", "3.txt": "three"}))
     done = []
