@@ -164,7 +164,7 @@ def _moments(entry: Any, where: str) -> tuple[Moment, ...]:
     found = []
     for place, each in enumerate(entry, 1):
         numbers = each if isinstance(each, list) else []
-        if len(numbers) not in (2, 3) or not all(type(value) in (int, float) for value in numbers):
+        if len(numbers) not in (2, 3) or not all(_is_float(value) for value in numbers):
             raise InputError(
                 f"{where} moment {place}: must be [start, end] or [start, end, score], got {shorten(str(each))}"
             )
@@ -173,6 +173,11 @@ def _moments(entry: Any, where: str) -> tuple[Moment, ...]:
             raise InputError(f"{where} moment {place}: must begin before it ends, got {start:g} to {end:g}")
         found.append(Moment(start, end, rest[0] if rest else -float(place)))
     return tuple(sorted(found, key=lambda moment: -moment.score))
+
+
+def _is_float(value: object) -> bool:
+    """Whether it is a number of JSON that a float holds."""
+    return type(value) is float or (type(value) is int and abs(value) < 1 << 1023)
 
 
 def _of_run(run: Run, source: Sources, queries: Sequence[Query], features: str | Path | None) -> Found:
