@@ -193,7 +193,7 @@ def read_config(folder: Path, schema: str = SCHEMA) -> dict[str, Any]:
     file = folder / CONFIG
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(config, dict) or config.get("schema") != schema or not isinstance(config.get("settings"), dict):
         raise InputError(f"{file}: is not the configuration of a run ({schema})")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from geomclip.machine import signals
-from geomclip.machine.errors import GeomclipError
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.words import one_line, option
 from geomclip.training import snapshots
 from geomclip.training.processes import Processes
@@ -246,8 +246,14 @@ def save(trainer: Steps, run: Path, course: Course, journal: Journal | None) -> 
 
 
 def course_of(known: Mapping[str, Any]) -> Course:
-    """The course that a snapshot knew."""
-    return Course(**known["course"])
+    """The course that a snapshot knew; InputError if it knew none."""
+    course = known.get("course")
+    usual = asdict(Course())
+    if not isinstance(course, dict) or not all(
+        isinstance(course.get(name), dict if isinstance(value, dict) else int | float) for name, value in usual.items()
+    ):
+        raise InputError(f"the checkpoint of step {known.get('step')} does not say how the run went: delete it")
+    return Course(**{name: course[name] for name in usual})
 
 
 def _evaluate(

@@ -190,15 +190,17 @@ class Settings:
 def check_settings(settings: Any) -> None:
     """InputError unless each setting has one of its values."""
     for each in fields(settings):
-        _check(each.name, getattr(settings, each.name), each.metadata)
+        value = getattr(settings, each.name)
+        if value is not None or each.default is not None:
+            _check(each.name, value, each.metadata)
 
 
 def _check(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
-    """InputError unless a setting has one of its values."""
+    """InputError unless a setting has one of its values; None is one where it is the default."""
     if allowed.get("one_of") and value not in allowed["one_of"]:
         shown = ", ".join(choice or "none" for choice in allowed["one_of"])
         raise InputError(f"{option(name)} {one_line(repr(value), SHOWN)}: use one of {shown}")
-    if allowed.get("within") and value is not None:
+    if allowed.get("within"):
         low, high = allowed["within"]
         if not _is_within(value, low, high):
             upper = "" if math.isinf(high) else f" and at most {high:g}"

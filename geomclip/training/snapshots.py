@@ -126,7 +126,7 @@ def check(folder: Path) -> dict[str, Any]:
     known = _known(folder)
     for name, written in known["files"].items():
         # of an earlier version: the size alone
-        size, sha256 = (written, None) if isinstance(written, int) else (written.get("bytes"), written.get("sha256"))
+        size, sha256 = (written, None) if isinstance(written, int) else (written["bytes"], written.get("sha256"))
         file = folder / name
         try:
             found = file.stat().st_size
@@ -201,7 +201,14 @@ def _known(folder: Path) -> dict[str, Any]:
         raise DamagedError(f"{folder / STATE}: cannot be read: {one_line(error)}") from error
     if not isinstance(known, dict) or known.get("schema") != SCHEMA or not isinstance(known.get("files"), dict):
         raise InputError(f"{folder / STATE}: is no snapshot of this version ({SCHEMA})")
-    if any(Path(name).name != name or not isinstance(each, int | dict) for name, each in known["files"].items()):
+    if type(known.get("step")) is not int:
+        raise InputError(f"{folder / STATE}: does not say of which step it is")
+    if any(Path(name).name != name or not _is_size(each) for name, each in known["files"].items()):
         raise InputError(f"{folder / STATE}: names a file outside its folder, or does not say what it is")
     check_sum(known, folder / STATE)
     return known
+
+
+def _is_size(written: object) -> bool:
+    """Whether it says how long a file is: a number, or in an object with a sum."""
+    return isinstance(written.get("bytes") if isinstance(written, dict) else written, int)

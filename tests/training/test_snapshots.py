@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from recorder import Recorder
 
 from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.training import snapshots
+from geomclip.training.loop import Course, course_of
 
 
 def state(value: float) -> dict[str, dict[str, torch.Tensor]]:
@@ -100,6 +102,8 @@ def test_a_full_disk_leaves_the_earlier_snapshot(tmp_path, monkeypatch):
         "{",
         json.dumps({"schema": "other/1", "files": {}}),
         json.dumps({"schema": snapshots.SCHEMA, "step": 1, "files": {"../../x.safetensors": 1}}),
+        json.dumps({"schema": snapshots.SCHEMA, "step": 1, "files": {"x.safetensors": {"bytes": [1] * 999}}}),
+        json.dumps({"schema": snapshots.SCHEMA, "step": "1", "files": {}}),
     ],
 )
 def test_a_state_file_of_something_else_is_refused_in_one_line(tmp_path, content):
@@ -209,3 +213,10 @@ def test_the_folder_of_a_snapshot_is_on_disk_before_earlier_ones_go(tmp_path, mo
     renamed = done.index(("rename", "step-000006"))
     assert ("sync", ".step-000006.geomclip-tmp") in done[:renamed]
     assert done.index(("sync", "checkpoints"), renamed) < done.index(("remove", "step-000004"))
+
+
+@pytest.mark.parametrize("course", [None, [], {"best_step": 3}, {**asdict(Course()), "start": 3}])
+def test_a_snapshot_that_does_not_say_how_the_run_went_is_refused_in_one_line(course):
+    assert course_of({"step": 5, "course": asdict(Course(best_step=3))}) == Course(best_step=3)
+    with pytest.raises(InputError, match="step 5 does not say how the run went"):
+        course_of({"step": 5, "course": course})
