@@ -16,9 +16,10 @@ from geomclip.encoders.extraction.plan import BATCH_SIZE
 from geomclip.machine import json_files
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.machine.files import atomic_json, make_folder
+from geomclip.machine.files import make_folder
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Named, Progress
+from geomclip.machine.sums import read_sealed, write_sealed
 from geomclip.machine.version import __version__
 from geomclip.machine.words import nearest, one_line, option
 from geomclip.pairs import Source, load_pairs
@@ -189,7 +190,7 @@ def _measured(row: Row, how: How, progress: Progress) -> tuple[Found, bool]:
     embeddings = embed(row.model, _pairs(row, how), **how.embedding(), progress=progress)
     key = _key(row, how, embeddings)
     folder = how.out / row.name
-    if (kept := _kept(folder, key)) is not None:
+    if (kept := _kept(folder, key, progress)) is not None:
         return kept, True
     panel = measure(
         embeddings,
@@ -208,7 +209,7 @@ def _trained(row: Row, how: How, progress: Progress) -> tuple[Found, bool]:
     folder = how.out / row.name
     after = fine_tuned.runs(row, how.source, how.embedding(), folder, limit=how.limit, progress=progress)
     key = _key(row, how, *after.values())
-    if (kept := _kept(folder, key)) is not None:
+    if (kept := _kept(folder, key, progress)) is not None:
         return kept, True
     keys = [number.key for number in row.numbers]
     values, ci = fine_tuned.compared(
@@ -231,20 +232,21 @@ def _key(row: Row, how: How, *sets: EmbeddingSet) -> str:
     return hashlib.sha256(known.encode()).hexdigest()
 
 
-def _kept(folder: Path, key: str) -> Found | None:
-    """What an earlier run kept of the same contents; None if it did not."""
+def _kept(folder: Path, key: str, progress: Progress) -> Found | None:
+    """What an earlier run kept of the same contents; None if it did not, or what it kept is damaged, in one line."""
     file = folder / KEPT
     if not file.is_file():
         return None
     try:
-        kept = json_files.read_json(file)
+        kept = read_sealed(file)
         if kept.get("schema") != SCHEMA or kept.get("key") != key:
             return None
         values = json_files.mapped(json_files.number_or_none)(kept.get("values"), "values")
         ci = json_files.mapped(json_files.interval)(kept.get("ci"), "ci")
         images = json_files.count(kept.get("images"), "images")
         made_from = json_files.mapped(json_files.anything)(kept.get("made_from"), "made_from")
-    except ValueError:  # damaged: it is measured again
+    except (OSError, ValueError) as problem:
+        progress.log(f"{one_line(problem)}; it is measured again")
         return None
     return Found(values, ci, images, bool(kept.get("limited")), key, made_from)
 
@@ -268,5 +270,5 @@ def _keep(
         key,
         made_from,
     )
-    atomic_json(folder / KEPT, {"schema": SCHEMA, "row": row.name, **asdict(found)})
+    write_sealed(folder / KEPT, {"schema": SCHEMA, "row": row.name, **asdict(found)})
     return found

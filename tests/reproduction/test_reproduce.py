@@ -13,6 +13,7 @@ from helpers import assert_one_line, picture, run_cli
 from hub_server import Hub, close_session, connect, served
 from pair_files import write
 from published import CLASSES, GAP, RECALLS, RETRIEVAL, TWO, coco, flickr, karpathy, of_classes
+from recorder import Recorder
 from tiny_models import tiny_model
 
 from geomclip.machine.errors import GateError, GeomclipError, InputError
@@ -276,6 +277,18 @@ def test_a_damaged_result_is_made_again(connected: Hub, how: dict[str, Any], con
     again = reproduce(rows=[GAP], **how)
     assert not again.outcomes[0].kept
     assert str(again) == str(first)
+
+
+def test_a_digit_of_what_was_kept_is_seen_and_told(connected: Hub, how: dict[str, Any]) -> None:
+    first = reproduce(rows=[GAP], **how)
+    file = how["out"] / "tiny-gap" / "kept.json"
+    value = json.loads(file.read_text())["values"][GAP.numbers[0].key]
+    file.write_text(file.read_text().replace(repr(value), repr(value + 0.5)))
+    recorder = Recorder()
+    again = reproduce(rows=[GAP], progress=recorder, **how)
+    assert not again.outcomes[0].kept
+    assert str(again) == str(first)
+    assert [line for line in recorder.lines if "kept.json is damaged or changed" in line and "measured again" in line]
 
 
 def test_the_panel_of_a_row_can_be_loaded(connected: Hub, how: dict[str, Any]) -> None:
