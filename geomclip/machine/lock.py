@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.machine.files import LOCK_NAME, explained, link_refused, make_folder
+from geomclip.machine.files import LOCK_NAME, explained, link_refused, make_folder, sync_folder
 
 
 class Lock:
@@ -99,6 +99,7 @@ class Lock:
         if self._descriptor is not None:
             # removed while still held: whoever opened the old file sees that it is gone and starts over
             (self.folder / LOCK_NAME).unlink(missing_ok=True)
+            sync_folder(self.folder)  # or a power cut brings it back, where no one may lock again
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -231,6 +231,13 @@ def test_new_folders_are_on_disk_before_a_file_in_them_counts(tmp_path, order):
     assert {str(tmp_path), str(tmp_path / "a")} <= {*order[: order.index("renamed")]}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="paths of descriptors are read from /proc")
+def test_that_a_lock_is_gone_is_on_disk(tmp_path, order):
+    with Lock(tmp_path):
+        order.clear()
+    assert order == [str(tmp_path)]
+
+
 # --- sums
 
 
