@@ -75,13 +75,23 @@ def save(run: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], known:
     there = _found(run)
     after = there.index(final) + 1
     # later ones were damaged, or this one would go on from them
-    for old in (*there[:after][:-KEPT], *there[after:]):
-        shutil.rmtree(old, ignore_errors=True)
+    for damaged in there[after:]:
+        shutil.rmtree(damaged, ignore_errors=True)
+    clear_old(run)
     return final
 
 
+def clear_old(run: Path) -> None:
+    """Remove all but the last two snapshots: earlier ones are those that a killed writer, or a power cut, left."""
+    refuse_links(run, FOLDER)
+    for old in _found(run)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def newest(run: Path, *, progress: Progress = SILENT) -> Path | None:
-    """The last snapshot of a run that is whole; None if there is none at all. Unfinished ones are removed.
+    """The last snapshot of a run that is whole; None if there is none at all.
+
+    Unfinished ones are removed, and all but the last two where the last is whole.
 
     Parameters
     ----------
@@ -106,6 +116,8 @@ def newest(run: Path, *, progress: Progress = SILENT) -> Path | None:
             continue
         for passed_over in problems:
             progress.log(f"{passed_over}; {folder.name} is taken")
+        if not problems:
+            clear_old(run)
         return folder
     if problems:
         raise DamagedError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -53,6 +54,32 @@ def test_the_last_two_are_kept_by_step_not_by_name(tmp_path):
     newest = snapshots.newest(tmp_path)
     assert newest is not None
     assert newest.name == "step-1000000"
+
+
+def test_earlier_ones_that_a_power_cut_brought_back_go_when_the_last_is_whole(tmp_path):
+    for step in (1, 2, 3):
+        snapshots.save(tmp_path, step, state(1), {})
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "step-000002", folder / "step-000001")
+    flipped(folder / "step-000003/model.safetensors", -1)
+    newest = snapshots.newest(tmp_path)
+    assert newest is not None
+    assert newest.name == "step-000002"
+    assert (folder / "step-000001").exists()  # it may be needed yet
+    shutil.rmtree(folder / "step-000003")
+    shutil.copytree(folder / "step-000002", folder / "step-000000")
+    assert snapshots.newest(tmp_path) == newest
+    assert sorted(each.name for each in folder.iterdir()) == ["step-000001", "step-000002"]
+
+
+def test_no_snapshots_of_a_folder_elsewhere_are_removed(tmp_path):
+    for step in (1, 2, 3):
+        (tmp_path / "elsewhere" / f"step-00000{step}").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is a link"):
+        snapshots.clear_old(tmp_path / "run")
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 3
 
 
 def test_without_snapshots_there_is_no_newest(tmp_path):
