@@ -12,6 +12,7 @@ Verdicts: `read`, `refused` (an error of geomclip's, one line); and what is lost
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -41,6 +42,7 @@ MEMORY = 2 << 30
 MOST = 10_000
 BATCH = 250
 """Cases a child."""
+SUM = b"sha256"
 FINE = ("read", "refused")
 
 
@@ -70,7 +72,8 @@ class Seed:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.kind, self.folder = name, KINDS[name], folder
         folder.mkdir(parents=True)
-        self.kind.make(folder)
+        with redirect_stderr(io.StringIO()):  # bars of transformers
+            self.kind.make(folder)
         self.content = {name: (folder / name).read_bytes() for name in files_of(self.kind, folder)}
         self.expected = self.kind.read(folder)
 
@@ -80,6 +83,10 @@ class Seed:
         name = draw.choice(list(self.content))
         (self.folder / name).write_bytes(mutated(name, self.content[name], draw))
         return name
+
+    def sums(self, name: str) -> int:
+        """How many sums a file names."""
+        return (self.folder / name).read_bytes().count(SUM)
 
     def restore(self) -> None:
         """All files as they were."""
@@ -92,6 +99,8 @@ class Seed:
     def judge(self, case: int) -> tuple[str, str]:
         """The verdict on one case, and what was seen."""
         name = self.mutate(case)
+        # what has no sum any more is no file with a sum, but one of an earlier version
+        without_sum = self.sums(name) < self.content[name].count(SUM)
         try:
             with limited(SECONDS):
                 found = self.kind.read(self.folder)
@@ -99,7 +108,7 @@ class Seed:
             return verdict_on(error)
         finally:
             self.restore()
-        if self.kind.summed and found not in (self.expected, ""):
+        if self.kind.summed and found not in (self.expected, "") and not without_sum:
             return "silent", f"{name} reads as something else"
         return "read", ""
 
@@ -330,11 +339,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in run(kinds, Path(place), most=options.count, seconds=60 * options.minutes):
             rows.append(row)
             print(line(row), flush=True)
+            for said in shown(row):
+                print(said, file=sys.stderr, flush=True)
     total = Row("all", sum((row.verdicts for row in rows), Counter()), [lost for row in rows for lost in row.lost])
     print(line(total))
-    for row in rows:
-        for said in shown(row):
-            print(said)
     return int(bool(total.lost))
 
 

@@ -163,7 +163,7 @@ def _structure(value: Any, content: bytes, draw: random.Random) -> bytes:
             if isinstance(other, dict) and from_key in other:
                 held[key] = json.loads(json.dumps(other[from_key]))
         else:
-            held[key] = [held[key]] * draw.choice((0, 2, 1000))
+            held[key] = [held[key]] * draw.choice((0, 2, 1000 if len(found) < 1000 else 3))  # once, not its cube
     written = json.dumps(value)
     does = draw.random()
     if does < 0.05:  # the same key twice

@@ -8,7 +8,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -278,20 +278,22 @@ def peers_result(folder: Path) -> None:
 def snapshot(folder: Path) -> None:
     """A run folder with a snapshot, a log and a configuration."""
     from geomclip.training import snapshots
+    from geomclip.training.loop import Course
 
     state = {"model": {"a": torch.ones(3, 2)}, "optimizer": {"0.exp_avg": torch.zeros(3, 2)}}
-    snapshots.save(folder, 3, state, {"best": 0.5, "draws": [1, 2]})
+    snapshots.save(folder, 3, state, {"course": asdict(Course(best_step=2)), "seed": 0, "epoch": 1})
 
 
 def read_snapshot(folder: Path) -> str:
     """Go on with the newest snapshot, if any is whole."""
     from geomclip.training import snapshots
+    from geomclip.training.loop import course_of
 
     newest = snapshots.newest(folder)
     if newest is None:
         return ""
     state, known = snapshots.load(newest)
-    return sha256(*(tensor for tensors in state.values() for tensor in tensors.values()), known["best"], known["draws"])
+    return sha256(*(tensor for tensors in state.values() for tensor in tensors.values()), course_of(known))
 
 
 def log(folder: Path) -> None:
@@ -310,21 +312,82 @@ def read_run_log(folder: Path) -> None:
     Journal(folder, resumed_at=2).close()
 
 
+def without_sums(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """The same without the sums of JSON, as an earlier version left it: so that what is changed is looked at."""
+
+    def made(folder: Path) -> None:
+        from geomclip.machine.sums import unsealed
+
+        make(folder)
+        for file in folder.rglob("*.json"):
+            file.write_text(json.dumps(unsealed(json.loads(file.read_bytes()))))
+
+    return made
+
+
 def run_config(folder: Path) -> None:
     """config.json of a run."""
+    from geomclip.machine.sums import write_sealed
     from geomclip.training.settings import Settings
 
     about = {"schema": "geomclip.run/1", "call": {"method": "ft"}, "base": {"weights_sha256": "0"}, "data": {}}
-    (folder / "config.json").write_text(json.dumps({**about, "settings": Settings().to_dict(), "finished": True}))
+    write_sealed(folder / "config.json", {**about, "settings": Settings().to_dict(), "finished": True})
 
 
-def read_run_config(folder: Path) -> None:
+def read_run_config(folder: Path) -> str:
     """Read it, and the settings in it."""
     from geomclip.training.folder import chosen_of, read_config
     from geomclip.training.settings import Settings
 
-    Settings.from_dict(read_config(folder)["settings"])
+    config = read_config(folder)
     chosen_of(folder)
+    return sha256(Settings.from_dict(config["settings"]), config.get("finished"))
+
+
+def run_folder(folder: Path) -> None:
+    """A run with all that `geomclip check` looks into."""
+    own_checkpoint(folder)
+    run_config(folder)
+    snapshot(folder)
+    result(folder)
+
+
+def cache(folder: Path) -> None:
+    """A cache with a store, digests and what was fetched."""
+    from geomclip.machine.sums import write_sealed
+    from geomclip.pairs.unpacked import write_note
+
+    saved("embeddings/one")(folder)
+    (folder / "images").mkdir()
+    digests(folder / "images")
+    (folder / "images/cache/digests").rename(folder / "digests")
+    write(folder, {"data/toy/photos/1.jpg": b"photo"})
+    write_note(folder / "data/toy", "toy.zip", {"photos/1.jpg": 5})
+    for kind in ("nulls", "encoders"):
+        (folder / kind).mkdir()
+        write_sealed(folder / kind / "one.json", {"of": "x", "values": [0.5, 1.0]})
+
+
+def check(folder: Path) -> None:
+    """What `geomclip check` says of it."""
+    from geomclip.cli.checks import examine
+
+    checked = examine(folder)
+    checked.failure()
+    json.dumps(checked.to_dict())
+
+
+def predictions(folder: Path) -> None:
+    """Moments of a query."""
+    (folder / "moments.json").write_text(json.dumps({"0": [[0.5, 2.0, 0.9], [3, 4]]}))
+
+
+def read_moments(folder: Path) -> None:
+    """Read them for that query."""
+    from geomclip.grounding.record import Query
+    from geomclip.grounding.scoring import read_predictions
+
+    read_predictions(folder / "moments.json", [Query("v0", "a cat", ((0.5, 2.0),), 10.0, "0")])
 
 
 def images(folder: Path) -> None:
@@ -448,16 +511,23 @@ KINDS: dict[str, Kind] = {
     "vectors.parquet": Kind(vectors("v.parquet"), embeddings("v.parquet")),
     "own.npz": Kind(saved("own.npz"), embeddings("own.npz")),
     "store": Kind(saved("store"), embeddings("store"), summed=True, costs=3),
+    "store.old": Kind(without_sums(saved("store")), embeddings("store"), "manifest.json", costs=2),
     "open_clip": Kind(open_clip_folder, encoder("local-dir:HERE"), costs=20),
-    "checkpoint": Kind(own_checkpoint, encoder("HERE/model.safetensors"), costs=20),
+    "checkpoint": Kind(own_checkpoint, encoder("HERE/model.safetensors"), summed=True, costs=20),
     "transformers": Kind(hf_folder, encoder("HERE"), costs=40),
     "adapter": Kind(adapter, encoder("HERE"), "adapter_*", costs=40),
     "pickle": Kind(pickled, contents),
-    "result": Kind(result, read_result, costs=5),
+    "result": Kind(result, read_result, summed=True, costs=5),
+    "result.old": Kind(without_sums(result), read_result, costs=5),
     "peers": Kind(peers_result, read_result),
     "snapshot": Kind(snapshot, read_snapshot, summed=True, costs=2),
+    "snapshot.old": Kind(without_sums(snapshot), read_snapshot, costs=2),
     "log": Kind(log, read_run_log),
-    "config": Kind(run_config, read_run_config),
+    "config": Kind(run_config, read_run_config, summed=True),
+    "config.old": Kind(without_sums(run_config), read_run_config),
+    "check.run": Kind(run_folder, check, costs=10),
+    "check.cache": Kind(cache, check, costs=5),
+    "moments": Kind(predictions, read_moments),
     "features": Kind(features(""), read_features("")),
     "features.h5": Kind(features("f.h5"), read_features("f.h5"), costs=2),
     "annotations": Kind(written(ANNOTATIONS), read_annotations, costs=2),

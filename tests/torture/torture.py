@@ -199,9 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             rows.append(row)
             print(line(row), flush=True)
-    for row in rows:
-        for said in shown(row):
-            print(said)
+            for said in shown(row):
+                print(said, file=sys.stderr, flush=True)
     return int(any(row.lost or row.litter for row in rows))
 
 
