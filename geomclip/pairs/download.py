@@ -78,7 +78,7 @@ def download_dataset(
 
 
 def _clear(archive: Path) -> None:
-    """Remove what a run that was cut off after it had noted all of an archive left of it."""
+    """Remove what is left of an archive once all of it is noted: by a call that was cut off here, too."""
     if not note_of(archive.parent, archive.name).exists():
         return  # placed by hand
     part = _part(archive)
@@ -95,7 +95,7 @@ def fetch_and_unpack(remote: Remote, root: Path, *, progress: Progress = SILENT)
     if not (root / remote.provides).exists():
         raise GeomclipError(f"{archive} from {remote.url} has no {remote.provides}; it is not the file expected")
     write_note(root, archive.name, sizes)
-    archive.unlink()
+    _clear(archive)
 
 
 def download(
@@ -134,6 +134,7 @@ def download(
     part = _part(target)
     if target.exists():
         _check(target, target, sha256=sha256, size=size, url=url)
+        _note(part).unlink(missing_ok=True)  # of a call that was cut off before
         return target
     files.make_folder(target.parent)
     files.refuse_links(part.parent, part.name)
