@@ -291,10 +291,9 @@ STRUCTURED: dict[str, Mutation] = {
     ".npy": of_npy,
     ".npz": of_zip,
     ".pt": of_zip,
-    ".bin": of_zip,
     ".tar": of_tar,
     ".png": of_png,
-    **dict.fromkeys((".csv", ".tsv", ".txt", ".token"), text),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), text),
 }
 
 
