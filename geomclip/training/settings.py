@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
@@ -212,7 +213,7 @@ def _is_within(value: Any, low: float, high: float) -> bool:
     if not isinstance(value, Real):
         return False
     number: Any = value  # Real has no comparison with float for a type checker
-    return bool(low <= number <= high and abs(number) < math.inf)
+    return bool(low <= number <= high and abs(number) <= sys.float_info.max)
 
 
 def _shown(value: object) -> str:

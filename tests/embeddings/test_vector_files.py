@@ -274,6 +274,12 @@ def test_a_page_of_a_parquet_that_a_disk_changed_is_refused_in_one_line(tmp_path
     assert "\n" not in str(caught.value)
 
 
+def test_texts_for_no_images_are_refused_in_one_line(tmp_path):
+    np.savez(tmp_path / "none.npz", image=IMAGE[:0], text=TEXT)
+    with pytest.raises(InputError, match=r"20 texts for 0 images"):
+        load(tmp_path / "none.npz")
+
+
 def test_the_ways_out_of_a_refusal_work(tmp_path):
     refused(tmp_path)
     assert load(tmp_path / "ab.npz", columns="image=a,text=b").text.shape == (20, 6)
