@@ -45,6 +45,7 @@ VARIES = {
     "rate",
     "took",
     "images_per_second",
+    "content_sha256",  # of all of these too
 }
 """Keys whose values tell the time."""
 
@@ -81,8 +82,8 @@ class Tortured:
         self.server = 0
         if self.command.served:
             self.server, self.address = serve()
-        for name in WARM:
-            importlib.import_module(name)
+        for module in WARM:
+            importlib.import_module(module)
         from geomclip.encoders import load_encoder
 
         self.template.mkdir(parents=True)
@@ -324,4 +325,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # without what libraries say when the interpreter ends
