@@ -41,6 +41,7 @@ _PUBLIC = {
     "watch": "training.watching.calls",
     "GeometryEvaluator": "training.watching.evaluator",
     "ground": "grounding.calls",
+    "keep_paths": "machine.places",
     "InputError": "machine.errors",
     "GeomclipError": "machine.errors",
 }
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from geomclip.grounding.calls import ground as ground
     from geomclip.machine.errors import GeomclipError as GeomclipError
     from geomclip.machine.errors import InputError as InputError
+    from geomclip.machine.places import keep_paths as keep_paths
     from geomclip.panels import compare as compare
     from geomclip.panels import measure as measure
     from geomclip.panels.comparison import Comparison as Comparison
@@ -93,6 +95,7 @@ __all__ = [
     "embed",
     "finetune",
     "ground",
+    "keep_paths",
     "load",
     "losses",
     "measure",

@@ -7,7 +7,6 @@ commands, which stand here one after another, each with its options, its example
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from geomclip.cli.arguments import (
     drawn,
     extraction,
     logit_scale,
+    made_with,
     of_file,
     of_page,
     of_sides,
@@ -50,6 +50,7 @@ from geomclip.cli.options import (
     EXPORT,
     EXTRACT,
     FINETUNE_DATA,
+    KEEP_PATHS,
     LISTED,
     MEASURE,
     MODEL,
@@ -111,7 +112,7 @@ def app(context: click.Context) -> None:
 
 
 @app.command(
-    params=[*MODEL, *OWN, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip measure",
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
@@ -163,7 +164,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
         from geomclip.reports import report as write_page
 
         with progress_bar(**picked(options, PROGRESS)) as progress:
-            write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=context.obj)
+            write_page(panel, out, cache_dir=options["cache_dir"], progress=progress, command=made_with(context))
     conclude(options, panel.failure, partial(summary.of_panel, panel, "geomclip measure"))
 
 
@@ -218,7 +219,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
 
 
 @app.command(
-    params=[*MODEL, *OWN, *DATA, *SCALE, *EXTRACT, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *SCALE, *EXTRACT, *WORK, *SEED, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip extract --out store",
         "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
@@ -266,7 +267,7 @@ def check(path: Path, *, as_json: bool, **_: Any) -> None:
 
 @app.command(
     cls=Spread,
-    params=[*RUN, *FINETUNE_DATA, *TRAINING, *CACHE, *COMMON],
+    params=[*RUN, *FINETUNE_DATA, *TRAINING, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip finetune",
         "geomclip finetune --method ft --epochs 4 --out runs/ft",
@@ -314,12 +315,12 @@ def finetune(**options: Any) -> None:
             say(note)
     if cite:
         listings.print_sources(result)
-    about = partial(summary.of_comparison, result.comparison, "geomclip finetune", notes=result.notes)
+    about = partial(summary.of_comparison, result.comparison, "geomclip finetune", notes=result.written_notes)
     conclude(gated, result.comparison.failure, about)
 
 
 @app.command(
-    params=[click.Argument(["checkpoint"]), *EXPORT, *CACHE, *QUIET, *DEBUG],
+    params=[click.Argument(["checkpoint"]), *EXPORT, *CACHE, *KEEP_PATHS, *QUIET, *DEBUG],
     epilog=examples(
         "geomclip export runs/m2mix-emoji-1 --to openclip --out mine",
         "geomclip export runs/m2mix-emoji-1/model.safetensors --to hf --out mine-hf",
@@ -366,6 +367,7 @@ def card(run: str, *, quiet: bool, log_every: int, debug: bool, **options: Any) 
         *WORK,
         *SEED,
         *CACHE,
+        *KEEP_PATHS,
         *COMMON,
     ],
     epilog=examples(
@@ -420,7 +422,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
             result.save(out)
         for out in pages(options["out"]):
             how = page | {name: chosen[name] for name in sources.OF_IMAGES if name in chosen}
-            how |= {"cache_dir": options["cache_dir"], "progress": progress, "command": context.obj}
+            how |= {"cache_dir": options["cache_dir"], "progress": progress, "command": made_with(context)}
             from geomclip.reports import report as write_page
 
             write_page(result, out, **how)
@@ -448,6 +450,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
         *WORK,
         *SEED,
         *CACHE,
+        *KEEP_PATHS,
         *COMMON,
     ],
     epilog=examples(
@@ -470,12 +473,12 @@ def report(context: click.Context, /, source: str, out: Path, **options: Any) ->
     always |= {"thumbnails": not options["no_thumbnails"], "curves": not options["no_curves"]}
     chosen = of_sides(context, options, REPORT)
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        say(reports.report(source, out, **always, progress=progress, command=context.obj, **chosen))
+        say(reports.report(source, out, **always, progress=progress, command=made_with(context), **chosen))
 
 
 @app.command(
     "plot-sphere",
-    params=[*SPHERE, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*SPHERE, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip plot-sphere",
         "geomclip plot-sphere --embeddings vectors.npz --out sphere.html --out sphere.pdf",
@@ -491,7 +494,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
     out = globe.check(options["out"] or globe.DEFAULT_OUT, options["method"])
     refuse_what_needs_two(context, options)
     how = {name: options[name] for name in ("method", "captions", "links", "color", "intersect", "names")}
-    how |= {"random_state": options["seed"], "command": context.obj}
+    how |= {"random_state": options["seed"], "command": made_with(context)}
     globe.check_names(options["names"], pair=options["after"] is not None)
     with progress_bar(**picked(options, PROGRESS)) as progress:
         sets = drawn(context, options, progress)
@@ -503,7 +506,7 @@ def plot_sphere(context: click.Context, /, **options: Any) -> None:
 
 
 @app.command(
-    params=[*PROJECT, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*PROJECT, *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip project",
         "geomclip project --method svd --embeddings vectors.npz --out plane.parquet",
@@ -524,7 +527,7 @@ def project(context: click.Context, /, **options: Any) -> None:
     how = drawing.options_of(method, **picked(options, ESTIMATOR))
     how |= {name: options[name] for name in ("captions", "color", "intersect", "names")}
     globe.check_names(options["names"], pair=options["after"] is not None)
-    how |= {"random_state": options["seed"], "command": context.obj}
+    how |= {"random_state": options["seed"], "command": made_with(context)}
     with progress_bar(**picked(options, PROGRESS)) as progress:
         sets = drawn(context, options, progress)
         files = drawing.draw(*sets, method=method, n_components=components, out=out, progress=progress, **how)
@@ -535,7 +538,7 @@ def project(context: click.Context, /, **options: Any) -> None:
 
 
 @app.command(
-    params=[*REPRODUCE, *WORK, *CACHE, *COMMON],
+    params=[*REPRODUCE, *WORK, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip reproduce --list",
         "geomclip reproduce --only b32-openai-coco --data-root datasets",
@@ -655,10 +658,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # ↓ where it cannot be shown is ?
     speak_of_flags()
     try:
-        made_with = shlex.join(["geomclip", *arguments])  # for pages
         with (
             signals.handled(signals.end, *signals.OF_OTHERS),
-            app.make_context("geomclip", list(arguments), obj=made_with) as context,
+            app.make_context("geomclip", list(arguments), obj=["geomclip", *arguments]) as context,
         ):
             app.invoke(context)
         sys.stdout.flush()

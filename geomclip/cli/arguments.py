@@ -11,6 +11,7 @@ import click
 from geomclip.cli.options import CACHE, DATA, MODEL, OWN, PAGE, PLANNED, SEED, WORK
 from geomclip.cli.outs import pages
 from geomclip.machine.errors import InputError
+from geomclip.machine.places import shown_command
 from geomclip.machine.progress import Progress
 from geomclip.machine.words import option
 
@@ -47,6 +48,11 @@ def typed(context: click.Context, *groups: list[click.Option]) -> dict[str, Any]
     """What the command line has for the options of these groups, without their defaults."""
     line = click.core.ParameterSource.COMMANDLINE
     return {name: context.params[name] for name in names(*groups) if context.get_parameter_source(name) == line}
+
+
+def made_with(context: click.Context) -> str | None:
+    """The command that is running, as it is written into what it makes."""
+    return shown_command(context.obj) if context.obj else None
 
 
 def flags(options: Sequence[str]) -> str:

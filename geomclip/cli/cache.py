@@ -28,6 +28,7 @@ NOTES = {
     "encoders": (re.compile(r"[0-9a-f]{32}\.json"), "remembered encoders: {}"),
     "nulls": (re.compile(r"[\w-]+\.json"), "simulated nulls: {}"),
     "digests": (re.compile(r"[0-9a-f]+\.bin"), "digests of images, by folder: {}"),
+    "places": (re.compile(r"[0-9a-f]{32}\.json"), "where the data and models of runs lie: {}"),
 }
 """Folders of small files: which are geomclip's, and what they are."""
 DATA_STAYS = "a data set: `geomclip data` says what it is, and you may have put files there"
@@ -38,7 +39,7 @@ UNFINISHED_STAYS = "it may be being written: younger than a day"
 class Entry:
     """One thing in the cache, which goes or stays as a whole."""
 
-    kind: str  # embeddings, weights, encoders, nulls, digests, data or unfinished
+    kind: str  # embeddings, weights, encoders, nulls, digests, places, data or unfinished
     name: str
     path: Path
     about: str
@@ -170,6 +171,7 @@ READERS: dict[str, Callable[[Path], Iterator[Entry | Path]]] = {
     "encoders": _notes,
     "nulls": _notes,
     "digests": _notes,
+    "places": _notes,
     "data": _data,
 }
 """The folders that geomclip makes in its cache."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.embeddings.shards import MANIFEST, read_manifest, verify
-from geomclip.machine import json_files
+from geomclip.machine import json_files, regular
 from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.machine.sums import SUM, check_sum, file_sha256, read_sealed, sum_in
 from geomclip.machine.words import one_line
@@ -123,7 +123,7 @@ def _schema(file: Path) -> str:
 def _start(file: Path) -> bytes:
     """What a file begins with: the header of a checkpoint, the schema of a result."""
     try:
-        with file.open("rb") as opened:
+        with regular.binary(file) as opened:
             return opened.read(1 << 20)
     except OSError as problem:
         raise InputError(f"{file} cannot be read ({problem.strerror or problem})") from problem
@@ -143,7 +143,7 @@ def _is_ours(file: Path) -> bool:
 
     if not file.stat().st_size:
         return False
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with regular.binary(file) as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(METADATA.encode()) >= 0
 
 
@@ -287,7 +287,7 @@ def _judged(file: Path) -> None:
 def _has_sum(file: Path) -> bool:
     """Whether a JSON file has a sum; True of one that cannot be read, which is damaged."""
     try:
-        record = json.loads(file.read_bytes())
+        record = json.loads(regular.read(file, "json-bytes"))
     except (OSError, ValueError, RecursionError):
         return True
     return not isinstance(record, dict) or sum_in(record) is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from geomclip.cli.arguments import picked, typed
+from geomclip.cli.arguments import made_with, picked, typed
 from geomclip.cli.commands import Commands, examples
 from geomclip.cli.options import (
     ARCH,
@@ -17,6 +17,7 @@ from geomclip.cli.options import (
     COMMON,
     DATA_ROOT,
     DEBUG,
+    KEEP_PATHS,
     MODEL,
     PRETRAINED,
     PROGRESS,
@@ -67,6 +68,7 @@ def ground() -> None:
         *MODEL,
         *SEED,
         *CACHE,
+        *KEEP_PATHS,
         *COMMON,
     ],
     epilog=examples(
@@ -100,7 +102,7 @@ def predict(context: click.Context, /, videos: tuple[Path, ...], **options: Any)
     if out is not None and page:
         from geomclip.reports import grounding
 
-        grounding.write_page(prediction, out, command=context.obj)
+        grounding.write_page(prediction, out, command=made_with(context))
     elif out is not None:
         prediction.save(out)
     if options["as_json"]:
@@ -184,7 +186,7 @@ LEARNING = [setting(each, GroundingSettings()) for each in fields(GroundingSetti
 
 
 @ground.command(
-    params=[*TRAIN, *ENCODER, *LEARNING, *CACHE, *COMMON],
+    params=[*TRAIN, *ENCODER, *LEARNING, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip ground train --annotations train.jsonl --videos films/ --method g2l --out runs/mine",
         "geomclip ground train --annotations charades_sta_train.txt --features vgg.hdf5 --val charades_sta_test.txt "
@@ -212,7 +214,7 @@ SCORE = [
 
 
 @ground.command(
-    params=[*SCORE, *ENCODER, *SEED, *CACHE, *COMMON],
+    params=[*SCORE, *ENCODER, *SEED, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip ground score --annotations test.jsonl --features c3d.hdf5 --run runs/mine",
         "geomclip ground score --annotations charades_sta_test.txt --predictions found.json --train train.txt",
@@ -258,7 +260,7 @@ BENCH = [
 
 
 @ground.command(
-    params=[*BENCH, *MODEL, DATA_ROOT, *SEED, *CACHE, *COMMON],
+    params=[*BENCH, *MODEL, DATA_ROOT, *SEED, *CACHE, *KEEP_PATHS, *COMMON],
     epilog=examples(
         "geomclip ground bench --source emoji",
         "geomclip ground bench --source flickr8k --data-root FOLDER --model ViT-B/32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import click
 from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
 from geomclip.cli.line_progress import LOG_EVERY
 from geomclip.cli.outs import outs
+from geomclip.machine import limits
+from geomclip.machine.places import keep_paths
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.settings import Settings
@@ -57,6 +60,21 @@ def measured(option: click.Option) -> click.Option:
     return option
 
 
+def raise_limits(context: click.Context, _: click.Parameter, values: tuple[str, ...]) -> None:
+    """Set the limits for as long as the command runs; its worker processes inherit them."""
+    if values:
+        before = os.environ.get(limits.VARIABLE)
+        os.environ[limits.VARIABLE] = limits.raised(values)
+        context.call_on_close(lambda: _restore(limits.VARIABLE, before))
+
+
+def _restore(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
+
+
 PRETRAINED = text("--pretrained", "TAG", "Weights, as open_clip names them; of an adapter its base; random: untrained.")
 ARCH = text("--arch", "NAME", "open_clip architecture of a weights file, index or folder as --model.")
 PRECISION = choice("--precision", ["fp32", "bf16", "fp16", "auto"], "auto: the fastest here; says the drift.", "fp32")
@@ -88,7 +106,34 @@ WORK = [
 ]
 SEED = [measured(whole("--seed", "Of random weights and draws.", at_least=0))]
 CACHE = [path("--cache-dir", "FOLDER", "Weights, data, features; default $GEOMCLIP_CACHE or the user's cache.")]
-DEBUG = [switch("--debug", "A traceback where something fails.")]
+DEBUG = [
+    switch("--debug", "A traceback where something fails."),
+    click.Option(
+        ["--raise-limit"],
+        metavar="NAME=N",
+        multiple=True,
+        expose_value=False,
+        callback=raise_limits,
+        help="Let files of others ask for more work; the refusal names the limit.",
+    ),
+]
+
+
+def _keep_paths(context: click.Context, option: click.Parameter, keep: bool) -> None:
+    if keep:
+        context.with_resource(keep_paths())
+
+
+KEEP_PATHS = [
+    click.Option(
+        ["--keep-paths"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_paths,
+        help="Write paths as they are named, and this machine's name; else the last part of those outside this folder.",
+    )
+]
 QUIET = [switch("--quiet", "No progress on stderr.")]
 PROGRESS = [
     *QUIET,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ import click
 
 from geomclip.cli.line_progress import LOG_EVERY, LineProgress
 from geomclip.machine.errors import GeomclipError
+from geomclip.machine.files import TOO_MANY_FILES
 from geomclip.machine.progress import SILENT
 from geomclip.machine.progress import Progress as Reports
 from geomclip.machine.words import escaped, harmless, one_line
@@ -28,15 +31,27 @@ MAX_WIDTH = 110
 """A line of prose much longer than this is hard to read, however wide the terminal."""
 
 
+_MEMORY = re.compile(r"can't allocate memory|[Oo]ut of memory|[Cc]annot allocate memory|Unable to allocate")
+"""Of RuntimeError and OSError, as torch, CUDA, the system and numpy say it."""
+_THREADS = re.compile(r"can't start new thread|pthread_create|[Rr]esource temporarily unavailable")
+_FEWER = "use fewer --workers, set OMP_NUM_THREADS, or let this user have more (ulimit -u)"
+
+
 def explain(error: BaseException) -> tuple[str, int]:
     """The one line that a person reads of an exception, and the exit code that goes with it."""
     if isinstance(error, GeomclipError):
         return one_line(error), error.exit_code
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+        return "memory ran out; a smaller --batch-size or --limit needs less", 1
+    if isinstance(error, RuntimeError) and _THREADS.search(str(error)):
+        return f"no more threads can be started; {_FEWER}", 1
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return one_line(f"{error.strerror}: {TOO_MANY_FILES}, and run the same command again"), 1
+    if isinstance(error, RecursionError):
+        return "something that was read is nested too deep; --debug shows where it is read", 2
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return one_line(f"{error.strerror or error}{where}"), 1
-    if isinstance(error, MemoryError):
-        return "memory ran out; a smaller --batch-size or --limit needs less", 1
     if isinstance(error, ValueError):
         return one_line(error), 2
     return one_line(f"{type(error).__name__}: {error} (--debug shows where)"), 1

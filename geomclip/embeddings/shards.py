@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from geomclip.machine import parquet_files, regular
 from geomclip.machine.array_files import npy_chunks
 from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.files import atomic_write, refuse_links
@@ -56,7 +57,7 @@ def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
         raise InputError(f"{folder / MANIFEST}: entry {name[:80]!r} leaves the folder; refused")
     path = folder / pure
     try:
-        with path.open("rb") as file:
+        with regular.binary(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != record["bytes"]:
                 raise DamagedError(f"{path} is cut short or changed: {size} bytes, written were {record['bytes']}")
@@ -82,7 +83,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(regular.read(path, "annotation-bytes"))
+    except InputError:
+        raise
     except OSError as problem:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     except (ValueError, RecursionError) as problem:
@@ -128,10 +131,13 @@ def read_table(path: Path) -> dict[str, list[Any]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            nested = {field.name for field in file.schema_arrow if pa.types.is_nested(field.type)}
-            names = [name for name in file.schema_arrow.names if name not in nested]
-            return dict(file.read(columns=names).to_pydict())
+        regular.check(path)
+        schema = pq.read_schema(path)
+        names = [field.name for field in schema if not pa.types.is_nested(field.type)]
+        table = parquet_files.read(path, names)
+        return {name: parquet_files.listed(table.column(name)) for name in names}
+    except InputError:
+        raise
     except Exception as problem:
         # pyarrow raises its own kinds, OSError and plain ValueErrors, by what it meets in the bytes
         raise InputError(f"{path} is not a readable parquet file ({one_line(problem, 200)})") from problem

@@ -17,6 +17,7 @@ from torch import Tensor
 from geomclip.encoders import towers
 from geomclip.encoders.hf.tokens import sha256 as tokenizer_sha256
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.places import shown_in
 from geomclip.machine.words import option
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Encoder:
             made["finetuned"] = self._finetuned()
         if self.shift is not None:
             made["shift"] = {"length": float(self.shift.norm()), "sha256": shift_sha256(self.shift)}
-        return copy.deepcopy(made)
+        return dict(shown_in(copy.deepcopy(made)))
 
     def _finetuned(self) -> dict[str, Any]:
         """How the weights came to be, without the list of settings: method, step, data, and from which base."""

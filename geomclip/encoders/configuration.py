@@ -9,13 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from geomclip.encoders import sizes
 from geomclip.encoders.reasons import first_line
+from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
 TIMM_ARGUMENTS = "timm_model_args"  # in vision_cfg, ours: the sizes of a tower of timm, where open_clip has only names
-MAX_SIDE = 8192  # pixels that a checkpoint may ask for, a side
 _LEADS_ASIDE = {"tokenizer_type", "subfolder", "revision", "code_revision", "gguf_file"}  # in settings of a tokenizer
 
 
@@ -25,18 +27,24 @@ def read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises
     ------
     InputError
-        If it cannot be read, or a part is absent or of another type.
+        If it cannot be read, a part is absent or of another type, or a size is beyond its limit.
     """
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads(regular.read(file, "config-bytes"))
+    except InputError:
+        raise
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}") from error
     if not isinstance(config, dict) or "model_cfg" not in config:
         raise InputError(f"{file}: has no 'model_cfg': it is not an open_clip configuration")
     preprocess_cfg = config.get("preprocess_cfg") or {}
     if not isinstance(preprocess_cfg, dict):
         raise InputError(f"{file}: its 'preprocess_cfg' is not an object")
-    return checked_config(config["model_cfg"], str(file)), preprocess_cfg
+    model_cfg = checked_config(config["model_cfg"], str(file))
+    sizes.check(model_cfg, str(file))
+    return model_cfg, preprocess_cfg
 
 
 def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
@@ -57,6 +65,8 @@ def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: its 'tokenizer_kwargs' ask to run code (trust_remote_code): refused")
     if aside := sorted(_LEADS_ASIDE & settings.keys()):
         raise InputError(f"{where}: its 'tokenizer_kwargs' lead to other files than are checked ({aside[0]}): refused")
+    if ":" in str(model_cfg["vision_cfg"].get("timm_model_name") or ""):  # timm would read it from a folder or the hub
+        raise InputError(f"{where}: its 'timm_model_name' leads to another folder or repository: refused")
     _check_timm_arguments(model_cfg["vision_cfg"].get(TIMM_ARGUMENTS, {}), where)
     return dict(model_cfg)
 
@@ -64,8 +74,8 @@ def checked_config(model_cfg: Any, where: str) -> dict[str, Any]:
 def _check_timm_arguments(arguments: Any, where: str) -> None:
     counts = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
     sound: dict[str, Callable[[Any], bool]] = {
-        **{key: lambda v: type(v) is int and 0 < v <= 1_000_000 for key in counts},
-        "mlp_ratio": lambda v: type(v) in (int, float) and 0 < v <= 1_000_000,
+        **{key: lambda v: type(v) is int and v > 0 for key in counts},
+        "mlp_ratio": lambda v: type(v) in (int, float) and 0 < v < math.inf,
         "act_layer": lambda v: v in ("gelu", "gelu_tanh"),
         "norm_eps": lambda v: type(v) in (int, float) and 0 < v < 1,
     }
@@ -87,7 +97,7 @@ def checked_preprocessing(settings: Any, where: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise InputError(f"{where}: its 'preprocess_cfg' is not an object")
     sound: dict[str, Callable[[Any], bool]] = {
-        "size": lambda v: _numbers(v, 2) and all(isinstance(n, int) and 0 < n <= MAX_SIDE for n in v),
+        "size": lambda v: _numbers(v, 2) and all(isinstance(n, int) and 0 < n <= limits.most("image-side") for n in v),
         "mean": lambda v: _numbers(v, 3),
         "std": lambda v: _numbers(v, 3) and min(v) > 0,
         "interpolation": lambda v: v in ("bicubic", "bilinear", "random"),

@@ -17,6 +17,7 @@ from geomclip.encoders.hf.tokens import END, START, VOCABULARY, openai_merges, o
 from geomclip.encoders.saved import SHIFT, metadata_of, write_safetensors
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_folder, atomic_json, atomic_write
+from geomclip.machine.places import shown
 from geomclip.machine.words import option
 
 FORMATS = ("openclip", "hf")
@@ -78,11 +79,19 @@ def _write_openclip(encoder: Encoder, out: Path) -> None:
             f"use {option('to', 'hf')}"
         )
     with atomic_folder(out) as folder:
-        config = {"model_cfg": dict(encoder.model_cfg), "preprocess_cfg": dict(encoder.preprocessing)}
+        config = {"model_cfg": _written(encoder.model_cfg), "preprocess_cfg": dict(encoder.preprocessing)}
         atomic_json(folder / CONFIG_FILE, config)
         _write_weights(folder / OPEN_CLIP_WEIGHTS, encoder.module.state_dict(), metadata_of(encoder))
         if encoder.model_cfg["text_cfg"].get("hf_tokenizer_name"):
             encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]  # open_clip's HFTokenizer
+
+
+def _written(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the place of its tokenizer, which is written beside it; open_clip needs all others."""
+    text = dict(model_cfg["text_cfg"])
+    if text.get("hf_tokenizer_name"):
+        text["hf_tokenizer_name"] = shown(text["hf_tokenizer_name"])
+    return {**model_cfg, "text_cfg": text}
 
 
 def _write_hf(encoder: Encoder, out: Path) -> None:

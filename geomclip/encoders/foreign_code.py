@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from geomclip.encoders import sizes
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 
 SETTINGS = ("tokenizer_config.json", "config.json")
 """The files of a tokenizer that can name code."""
@@ -30,7 +33,7 @@ def refuse(file: Path) -> None:
         If it asks for code anywhere, names a tokenizer class that transformers has not, or is no JSON object.
     """
     if file.is_file():
-        settings = _read(file, file.read_bytes())
+        settings = _read(file, regular.read(file, "config-bytes"))
         for name in _tokenizer_classes(settings):
             if not _is_known(name):
                 raise InputError(
@@ -50,10 +53,12 @@ def checked_tower(file: Path) -> bytes:
     from open_clip.hf_configs import arch_dict
 
     try:
-        content = file.read_bytes()
+        content = regular.read(file, "config-bytes")
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
-    kind = _read(file, content).get("model_type")
+        raise unreadable(file, error) from error
+    settings = _read(file, content)
+    sizes.check(settings, str(file))
+    kind = settings.get("model_type")
     if kind not in arch_dict:  # kinds made of other models load those in ways that nobody checks
         raise InputError(
             f"{file}: open_clip builds no text tower of the kind {str(kind)[:60]!r}: {', '.join(arch_dict)}"
@@ -61,8 +66,8 @@ def checked_tower(file: Path) -> bytes:
     return content
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The JSON object of a configuration that asks for no code of its own.
+def read(file: Path, limit: str = "config-bytes") -> dict[str, Any]:
+    """The JSON object of a configuration that asks for no code of its own, no larger than the limit of this name.
 
     Raises
     ------
@@ -70,9 +75,9 @@ def read(file: Path) -> dict[str, Any]:
         If it asks for code anywhere, cannot be read, or is no JSON object.
     """
     try:
-        return _read(file, file.read_bytes())
+        return _read(file, regular.read(file, limit))
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(file, error) from error
 
 
 def _read(file: Path, content: bytes) -> dict[str, Any]:

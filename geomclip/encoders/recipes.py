@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geomclip.encoders import foreign_code, hub, names, saved, towers
+from geomclip.encoders import foreign_code, hub, names, saved, sizes, towers
 from geomclip.encoders.configuration import CONFIG_FILE, read_config
 from geomclip.encoders.hf import adapters, images, tokens
 from geomclip.encoders.hf import config as hf_config
@@ -82,7 +82,7 @@ def _as_it_stands(choice: names.Choice, cache_dir: Path | None) -> Recipe:
         if not choice.folder and not choice.repo and (beside := hf_folder.find(contents.file.parent)):
             return _transformers_recipe(choice, beside, contents)
     if contents is not None and contents.metadata:
-        return _own_recipe(choice, contents)
+        return _own_recipe(choice, contents, cache_dir)
     if choice.folder is not None:
         return _folder_recipe(choice, choice.folder, contents)
     if choice.repo:
@@ -97,8 +97,8 @@ def _as_it_stands(choice: names.Choice, cache_dir: Path | None) -> Recipe:
     return _builtin_recipe(choice, contents, cache_dir)
 
 
-def _own_recipe(choice: names.Choice, contents: Contents) -> Recipe:
-    own = saved.read_own(contents)
+def _own_recipe(choice: names.Choice, contents: Contents, cache_dir: Path | None = None) -> Recipe:
+    own = saved.read_own(contents, cache_dir)
     notes: tuple[str, ...] = ()
     if choice.arch and choice.arch != own.arch:
         notes = (f"{contents.file.name} says it is {own.arch}: used in place of {choice.arch}",)
@@ -135,7 +135,7 @@ def _transformers_recipe(
     equal = equal_architecture(found.model_cfg)
     arch, notes = equal or "custom", found.notes
     if choice.arch and choice.arch != arch:
-        notes += (f"{folder / hf_config.FILE} says what the model is: used in place of {choice.arch}",)
+        notes += (f"{hf_config.FILE} says what the model is: used in place of {choice.arch}",)
     source = str(folder) if found.model_cfg["text_cfg"].get("hf_tokenizer_name") else ""
     # in open_clip's own words where it has some, so that equal models have equal fingerprints
     model_cfg = towers.architecture_config(equal) if equal else found.model_cfg
@@ -254,7 +254,7 @@ def tag_file(choice: names.Choice, tag_config: Mapping[str, Any], cache_dir: Pat
     folder = hub.cache_folder(cache_dir)
     try:
         return towers.fetch_url(url, folder)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, NotAvailableError) as error:
         raise NotAvailableError(
             f"{what}: cannot be fetched ({first_line(error, 120)}): download {url} elsewhere and "
             f"place it at {folder / Path(url).name}, or give the file with {option('pretrained', 'FILE')}"
@@ -293,9 +293,11 @@ def _with_tokenizer(recipe: Recipe, cache_dir: Path | None, what: str) -> Recipe
         if hub.placed_by_hand(file, tokenizer, cache_dir):
             recipe = replace(recipe, tokenizer_source=str(file.parent))
     if recipe.tokenizer_source:
+        sizes.check_tokenizer(Path(recipe.tokenizer_source))
         settings = [Path(recipe.tokenizer_source) / name for name in foreign_code.SETTINGS]
     else:
         settings = hub.those_there(tokenizer, foreign_code.SETTINGS, cache_dir=cache_dir)
     for file in settings:
         foreign_code.refuse(file)
+        sizes.check_tokenizer(file.parent)
     return recipe

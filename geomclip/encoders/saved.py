@@ -19,17 +19,21 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from geomclip.encoders import towers
+from geomclip.encoders import sizes, towers
 from geomclip.encoders.clip import Encoder, shift_sha256
 from geomclip.encoders.configuration import CONTEXT_LENGTH, checked_config, checked_preprocessing
+from geomclip.encoders.hf import tokens
 from geomclip.encoders.weights.contents import METADATA_KEY, SCHEMA, Contents
 from geomclip.encoders.weights.fitting import check_finite, weights_sha256
+from geomclip.machine import places
 from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.machine.files import atomic_write
 from geomclip.machine.sums import check_sum, sealed
 from geomclip.machine.version import __version__
 
 SHIFT = "geomclip_shift"
+TOWER = "hf_model_name"
+"""In a configuration: the text tower of transformers, by its repository or folder."""
 _TYPES = {
     torch.float32: "F32",
     torch.float16: "F16",
@@ -56,7 +60,14 @@ _HELD: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def save_checkpoint(encoder: Encoder, state: Mapping[str, Tensor], file: Path, *, made: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    encoder: Encoder,
+    state: Mapping[str, Tensor],
+    file: Path,
+    *,
+    made: Mapping[str, Any],
+    cache_dir: Path | None = None,
+) -> None:
     """Write weights that were fine-tuned from an encoder, and all that is needed to use and to judge them.
 
     Parameters
@@ -82,6 +93,7 @@ def save_checkpoint(encoder: Encoder, state: Mapping[str, Tensor], file: Path, *
     if file.suffix != ".safetensors":
         raise ValueError(f"a checkpoint's name must end in .safetensors, got {file.name}")
     tensors = _as_saved(encoder, state, file)
+    places.remember(_parts_of(encoder.model_cfg, _tokenizer_sha256(encoder)), _outside(encoder), cache_dir)
     text = metadata(_described(encoder, tensors), replace(encoder, shift=None).made_from(), made)
     if encoder.shift is not None:
         tensors[SHIFT] = encoder.shift.float()
@@ -98,11 +110,11 @@ def metadata(encoder: Encoder, base: Mapping[str, Any], made: Mapping[str, Any] 
     content = {
         "schema": SCHEMA,
         "arch": encoder.arch,
-        "model_cfg": dict(encoder.model_cfg),
+        "model_cfg": places.shown_in(encoder.model_cfg),
         "preprocess_cfg": dict(encoder.preprocessing),
         "quick_gelu": encoder.quick_gelu,
         "context_length": encoder.context_length,
-        "tokenizer": str(Path(encoder.tokenizer_source).resolve()) if encoder.tokenizer_source else "",
+        "tokenizer": places.shown(_outside(encoder)["tokenizer"]),
         "logit_scale": encoder.logit_scale,
         "logit_bias": encoder.logit_bias,
         "weights_sha256": encoder.weights_sha256,
@@ -110,6 +122,8 @@ def metadata(encoder: Encoder, base: Mapping[str, Any], made: Mapping[str, Any] 
         "base": dict(base),
         "made": {"geomclip": __version__, "open_clip": towers.version(), **(made or {})},
     }
+    if digest := _tokenizer_sha256(encoder):
+        content["tokenizer_sha256"] = digest
     return {METADATA_KEY: json.dumps(sealed(content), sort_keys=True, allow_nan=False)}
 
 
@@ -167,7 +181,7 @@ class Own:
     finetuned: dict[str, Any]
 
 
-def read_own(contents: Contents) -> Own:
+def read_own(contents: Contents, cache_dir: Path | None = None) -> Own:
     """The metadata of a checkpoint, checked one by one and against each other and the names in the file.
 
     Raises
@@ -187,6 +201,7 @@ def read_own(contents: Contents) -> Own:
             raise InputError(f"{where}: its geomclip metadata contradict themselves: {key} {own[key]!r} and {inside!r}")
     _check_layers(model_cfg, contents)
     check_sum(own, f"{where}: its geomclip metadata", "fetch or write it again")
+    tokenizer, model_cfg = _found(own, model_cfg, cache_dir)
     shapes = dict(contents.shapes)
     if (own["shift"] is not None) != (shapes.pop(SHIFT, None) == (model_cfg["embed_dim"],)):
         raise InputError(f"{where}: its geomclip metadata and its tensors disagree about a shift")
@@ -195,12 +210,39 @@ def read_own(contents: Contents) -> Own:
         arch=own["arch"],
         model_cfg=model_cfg,
         preprocess_cfg=checked_preprocessing(own["preprocess_cfg"], where),
-        # the folder of the machine that wrote the file; elsewhere the tokenizer is looked for by its name
-        tokenizer=own["tokenizer"] if own["tokenizer"] and Path(own["tokenizer"]).is_dir() else "",
+        tokenizer=tokenizer,
         weights_sha256=own["weights_sha256"],
         shift_sha256=str((own["shift"] or {}).get("sha256", "")),
         finetuned={"base": own["base"], "made": own["made"]},
     )
+
+
+def _outside(encoder: Encoder) -> dict[str, str]:
+    """What an encoder is built from that no checkpoint holds: the folder of its tokenizer, and of its text tower."""
+    tokenizer = str(Path(encoder.tokenizer_source).resolve()) if encoder.tokenizer_source else ""
+    return {"tokenizer": tokenizer, TOWER: str(encoder.model_cfg["text_cfg"].get(TOWER) or "")}
+
+
+def _tokenizer_sha256(encoder: Encoder) -> str:
+    return tokens.sha256(Path(encoder.tokenizer_source)) if encoder.tokenizer_source else ""
+
+
+def _parts_of(model_cfg: Mapping[str, Any], tokenizer: str) -> list[Any]:
+    """By which the cache knows where the parts of a checkpoint lie that are not in it."""
+    with places.keep_paths(False):
+        return ["checkpoint", places.shown_in(model_cfg), tokenizer]
+
+
+def _found(own: Mapping[str, Any], model_cfg: dict[str, Any], cache_dir: Path | None) -> tuple[str, dict[str, Any]]:
+    """The folder of the tokenizer ("": it is looked for by its name), and the configuration with that of the tower."""
+    digest, tower = own.get("tokenizer_sha256", ""), str(model_cfg["text_cfg"].get(TOWER) or "")
+    short = {"tokenizer": own["tokenizer"], TOWER: tower}
+    found = places.recalled(_parts_of(own["model_cfg"], digest), short, cache_dir)
+    if found[TOWER] != tower:
+        model_cfg = {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], TOWER: found[TOWER]}}
+    place = Path(found["tokenizer"])
+    is_there = place.is_absolute() and place.is_dir() and (not digest or tokens.sha256(place) == digest)
+    return str(place) if is_there else "", model_cfg
 
 
 def fits(own: Own) -> None:
@@ -221,6 +263,7 @@ def fits(own: Own) -> None:
                 f"{own.contents.file}: its geomclip metadata are not of its tensors: "
                 f"{name} is {_shape(here)} in the file, {_shape(there)} in {own.arch}"
             )
+    sizes.check(own.model_cfg, str(own.contents.file))  # what no tensor has the size of
 
 
 def fill(module: torch.nn.Module, own: Own) -> tuple[str, Tensor | None]:

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from geomclip.encoders import foreign_code, hub, trunks
+from geomclip.encoders import foreign_code, hub, sizes, trunks
 from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH
 from geomclip.encoders.hf.names import Renamed
 from geomclip.encoders.reasons import in_one_line
+from geomclip.machine import limits
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], *, se
     """
     import open_clip
 
+    limits.check("weights", sizes.weights(outline(model_cfg, where=where)), where)
     with (
         _as_folder(model_cfg, preprocess_cfg, where) as folder,
         quiet(),
@@ -287,11 +289,15 @@ def _simple_tokenizer(length: int, settings: str) -> Tokenizer:
     return SimpleTokenizer(context_length=length, **json.loads(settings))
 
 
-def fetch_url(url: str, cache_dir: Path | None) -> Path:
+def fetch_url(url: str, cache_dir: Path) -> Path:
     """The weights file behind one of open_clip's plain addresses; checksum verified where it is known."""
     import open_clip
 
-    return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(cache_dir) if cache_dir else None))
+    from geomclip.pairs.download import download
+
+    if not (cache_dir / Path(url).name).exists():
+        download(url, cache_dir / Path(url).name)
+    return Path(open_clip.download_pretrained_from_url(url, cache_dir=str(cache_dir)))  # which knows the sums
 
 
 class _ZeroedMemory(TorchFunctionMode):

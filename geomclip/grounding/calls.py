@@ -57,5 +57,5 @@ def ground(
     beside = {"model": model, "pretrained": pretrained, "arch": arch}
     if named := [name for name, value in beside.items() if value is not None]:
         raise InputError(f"{option(named[0])} beside {option('run')}: the run takes the rows of its own encoder")
-    trained = load_run(run)
+    trained = load_run(run, options.get("cache_dir"))
     return predict(videos, queries, trained=trained.for_videos(), **trained.encoder, **options)

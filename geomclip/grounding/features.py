@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomclip.grounding.record import Clips
-from geomclip.machine.array_files import read_npy, read_npz, unfolds_too_far
+from geomclip.machine import limits
+from geomclip.machine.array_files import read_npy, read_npz
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import inside, shorten
 
-LARGEST = 2 << 30
-"""Bytes of a video's rows: two hours at 30 rows a second of 1,024 numbers have 0.9 GB."""
 IN_NPZ = "features"
 SHOWN = 5
 """Videos that a message names."""
@@ -170,7 +169,7 @@ class Folder:
             raise InputError(f"{files[0]} and {files[1].name} are both there: one is enough")
         file = files[0]
         if file.suffix == ".npz":
-            return read_npz(file, [IN_NPZ], needed=IN_NPZ, most=LARGEST)[IN_NPZ]
+            return read_npz(file, [IN_NPZ], needed=IN_NPZ, most="feature-bytes")[IN_NPZ]
         return read_npy(file)
 
     def some(self) -> list[str]:
@@ -259,8 +258,8 @@ class HDF5:
         chunk = int(np.prod(held.chunks or (0,), dtype=object)) * held.dtype.itemsize
         _bounded(int(np.prod(held.shape, dtype=object)) * held.dtype.itemsize, where)
         _bounded(chunk, where)
-        if unfolds_too_far(held.id.get_storage_size(), max(held.nbytes, chunk)):
-            raise InputError(f"{where} claims {held.nbytes} bytes of {held.id.get_storage_size()} stored: refused")
+        stored = held.id.get_storage_size()
+        limits.check_unfolded(stored, max(held.nbytes, chunk), f"{where} claims {held.nbytes} bytes of {stored} stored")
         if held.nbytes and not held.id.get_storage_size():  # HDF5 would give zeros
             raise InputError(f"{where} was made, but its numbers were never written")
 
@@ -311,8 +310,10 @@ def _checked(rows: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def _bounded(size: int, where: str) -> None:
-    if size > LARGEST:
-        raise InputError(f"{where} has {size} bytes, more than {LARGEST >> 20} MiB: refused")
+    if size > (most := limits.most("feature-bytes")):
+        raise InputError(
+            f"{where} has {size} bytes, more than {most >> 20} MiB: {limits.refused('feature-bytes', size)}"
+        )
 
 
 @contextmanager

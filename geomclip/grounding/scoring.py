@@ -17,15 +17,13 @@ from geomclip.grounding.record import Moment, Query
 from geomclip.grounding.scores import Scores, best_fixed, blind, map_oracle, random_proposal, score
 from geomclip.grounding.trainer import answers
 from geomclip.grounding.training import BATCH, Run, Sources, load_run, queries_of, split, table
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json
+from geomclip.machine.files import atomic_json, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.parsing import shorten
 from geomclip.training.seeds import generator
-
-LARGEST = 256 << 20
-"""Bytes of a file of predictions: 100,000 queries with ten moments have 40 MB."""
 
 CLIPS = 16
 """Of the guesses, where no run says another number."""
@@ -98,7 +96,7 @@ def score_files(
     """
     queries = queries_of(annotations, format, durations)
     learned = None if train is None else queries_of(train, None, durations)
-    trained = None if run is None else load_run(run)
+    trained = None if run is None else load_run(run, cache_dir)
     if predictions is not None:
         found = read_predictions(Path(predictions), queries)
     named: dict[str, Any] = {"model": model or "demo", "pretrained": pretrained, "arch": arch}
@@ -136,12 +134,12 @@ def read_predictions(path: Path, queries: Sequence[Query]) -> Found:
         If the file cannot be read, or does not have three numbers, or two, a moment, and an entry for each query.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST >> 20} MiB: refused")
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+        held = json.loads(regular.read(path, "score-bytes"))
+    except InputError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {one_line(error, 200)}") from error
     if isinstance(held, list):
         if len(held) != len(queries):

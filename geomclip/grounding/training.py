@@ -44,6 +44,7 @@ from geomclip.training.folder import (
     RunFolder,
     begin,
     best_weights,
+    call_of,
     completed,
     finish,
     read_config,
@@ -171,9 +172,10 @@ def train(
     GeomclipError
         If the loss is not finite, or the disk is full.
     """
-    place = RunFolder(Path(out).expanduser(), resume, override)
-    began = read_config(place.path, SCHEMA) if resume and (place.path / CONFIG).is_file() else None
+    place = RunFolder(Path(out).expanduser(), resume, override, cache_dir=cache_dir)
+    began = place.began_with(SCHEMA)
     named = {"model": model if isinstance(model, str) else None, "pretrained": pretrained, "arch": arch}
+    place.refuse_forgotten(named, began)
     call = completed({**named, "holdout": holdout}, began, DEFAULTS)
     share = float(call["holdout"])
     if not 0 < share < 1:
@@ -218,7 +220,7 @@ def train(
         return Work(place.path, chosen, training, validation, notes, progress).done(kept)
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, cache_dir: Path | None = None) -> Run:
     """The model that a run chose, in eval mode.
 
     Raises
@@ -235,7 +237,8 @@ def load_run(folder: str | Path) -> Run:
     settings = GroundingSettings.from_dict(config["settings"])
     model = GroundingModel(Architecture.from_dict(config["data"]["architecture"]), generator=torch.Generator())
     model.load_state_dict(load_weights(best_weights(folder)))
-    encoder = {name: config["call"].get(name) for name in ("model", "pretrained", "arch")}
+    call = call_of(config, cache_dir)
+    encoder = {name: call.get(name) for name in ("model", "pretrained", "arch")}
     return Run(model.eval(), settings, encoder, bool(config["data"]["own_clips"]))
 
 

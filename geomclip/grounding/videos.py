@@ -20,9 +20,10 @@ from torch import Tensor
 
 from geomclip.encoders.extraction.batches import Encoded, Encoding, unit_rows
 from geomclip.grounding.record import Clips
+from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
-from geomclip.machine.files import by_number
+from geomclip.machine.files import by_number, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import Call
 from geomclip.machine.words import one_line, option
@@ -39,9 +40,6 @@ FRAMES_A_CLIP = 2
 
 MOST_FRAMES = 1 << 15
 """Frames that are looked at in one video: nine hours at one a second, and 64 MiB of rows of 512 numbers."""
-
-MOST_PIXELS = 1 << 25
-"""Of a frame: 8192 x 4096; one that declares more is refused before it is decoded."""
 
 CONTAINERS = (
     "3g2,3gp,aiff,apng,asf,avi,dv,flv,gif,ivf,m4a,matroska,mj2,mov,mp3,mp4,mpeg,mpegts,mxf,nut,ogg,rm,swf,wav,webm"
@@ -325,9 +323,9 @@ class _Folder:
 
 def _read(file: Path) -> Image:
     try:
-        return decode_image(file.read_bytes(), name=file.name)
+        return decode_image(regular.read(file, "image-bytes"), name=file.name)
     except OSError as problem:
-        raise InputError(f"{file.name}: {one_line(problem, 200)}") from problem
+        raise unreadable(file, problem) from problem
 
 
 class _File:
@@ -421,14 +419,17 @@ class _File:
         stream = streams[0]
         if stream.codec_context is None:
             raise InputError(f"{self.path}: nothing here decodes its pictures")
-        if stream.width * stream.height > MOST_PIXELS:
-            raise self._too_large(f"{stream.width} x {stream.height} pixels")
-        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        most, declared = limits.most("video-pixels"), stream.width * stream.height
+        if declared > most:
+            raise self._too_large(f"{stream.width} x {stream.height} pixels", declared)
+        stream.codec_context.options = {"max_pixels": str(most)}
         stream.thread_type = "AUTO"
         return stream
 
-    def _too_large(self, what: str = "more") -> InputError:
-        return InputError(f"{self.path} declares frames of {what}; at most {MOST_PIXELS:,} pixels are read")
+    def _too_large(self, what: str = "more", declared: int = 0) -> InputError:
+        most = limits.most("video-pixels")
+        end = limits.refused("video-pixels", declared or 4 * most)
+        return InputError(f"{self.path} declares frames of {what}; at most {most:,} pixels are read: {end}")
 
     def _declared(self) -> float | None:
         start, stream = self._container.start_time, self._stream

@@ -14,24 +14,24 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 
-# A file may unfold to 200 times its size (text ids and bins that stay empty are that regular, embeddings are not),
-# or to 64 MiB whatever its size: beyond lies what was made to fill the memory.
-LARGEST_RATIO = 200
-ALWAYS_ALLOWED = 64 << 20
 
+def check_zip(path: Path) -> None:
+    """See that a file, if it is a zip archive as torch writes, claims to hold no more than an honest one can.
 
-def unfolds_too_far(size: int, unfolded: int) -> bool:
-    """Whether a file of so many bytes claims to hold more than an honest one can.
-
-    Examples
-    --------
-    >>> unfolds_too_far(1 << 20, 200 << 20), unfolds_too_far(1 << 20, 201 << 20), unfolds_too_far(1, 64 << 20)
-    (False, True, False)
+    Raises
+    ------
+    InputError
+        Naming the limit `unfold`.
     """
-    return unfolded > max(ALWAYS_ALLOWED, LARGEST_RATIO * size)
+    if zipfile.is_zipfile(path):
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            unfolded = sum(info.file_size for info in archive.infolist())
+        limits.check_unfolded(size, unfolded, f"{path}: {size} bytes claim to unfold to {unfolded}, as a zip bomb")
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -43,7 +43,7 @@ def read_npy(path: Path) -> NDArray[Any]:
         If the file is absent, no .npy, cut short, or holds Python objects.
     """
     try:
-        with path.open("rb") as file:
+        with regular.binary(path) as file:
             size = os.fstat(file.fileno()).st_size
             shape, fortran, dtype = _header(file, str(path))
             start = file.tell()
@@ -65,7 +65,7 @@ def read_npz(
     wanted: Collection[str],
     *,
     needed: str = "image, and text or class_text",
-    most: int | None = None,
+    most: str = "",
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a .npz file that are wanted and there; the others are not looked at.
 
@@ -76,8 +76,8 @@ def read_npz(
         Names of arrays.
     needed : str
         Those of them that a file must have, for the message where it has none.
-    most : int, optional
-        Bytes that they may unfold to, if fewer than their kind allows.
+    most : str
+        The limit of the bytes that they may unfold to, if fewer than their kind allows.
 
     Raises
     ------
@@ -86,15 +86,14 @@ def read_npz(
         far more than the size of the file, or holds Python objects.
     """
     try:
-        size = path.stat().st_size
-        with zipfile.ZipFile(path) as archive:
+        with regular.binary(path) as file, zipfile.ZipFile(file) as archive:
+            size = os.fstat(file.fileno()).st_size
             held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             chosen = {name: held[name] for name in wanted if name in held}
             unfolded = sum(info.file_size for info in chosen.values())
-            if unfolds_too_far(size, unfolded):
-                raise InputError(f"{path}: {size} bytes claim to unfold to {unfolded}: refused as a zip bomb")
-            if most is not None and unfolded > most:
-                raise InputError(f"{path} unfolds to {unfolded} bytes, more than {most}: refused")
+            limits.check_unfolded(size, unfolded, f"{path}: {size} bytes claim to unfold to {unfolded}, as a zip bomb")
+            if most:
+                _check_bytes(path, unfolded, most)
             arrays = {name: _member(archive, info, f"{path}: {name}") for name, info in chosen.items()}
             if not arrays:
                 names = ", ".join(sorted(held)[:8]) or "nothing"
@@ -110,6 +109,11 @@ def read_npz(
         raise InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})") from problem
 
 
+def _check_bytes(path: Path, unfolded: int, limit: str) -> None:
+    if unfolded > (most := limits.most(limit)):
+        raise InputError(f"{path} unfolds to {unfolded} bytes, more than {most}: {limits.refused(limit, unfolded)}")
+
+
 def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and kind (numpy's letter) of each array of a .npz, without reading the numbers; O: one that is not read.
 
@@ -120,13 +124,15 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """
     headers: dict[str, tuple[tuple[int, ...], str]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular.binary(path) as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
                 headers[name] = ((), "O")
                 with suppress(InputError), archive.open(info) as stream:
                     shape, _, dtype = _header(stream, info.filename)
                     headers[name] = (shape, dtype.kind)
+    except InputError:
+        raise
     except OSError as problem:
         raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
     except Exception as problem:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 from geomclip.machine.words import CONTROLS
 
 T = TypeVar("T")
 _CONTROLS = re.compile(f"[{CONTROLS}]")
-LARGEST = 32 << 20
-"""Bytes of a JSON file: parsed it takes ten times that, and a panel has 30 kB."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -24,18 +24,14 @@ def read_bytes(path: Path) -> bytes:
     Raises
     ------
     InputError
-        If the file is absent, no file, or too large.
+        If the file is absent, no file, or beyond the limit `json-bytes`.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        return regular.read(path, "json-bytes")
+    except IsADirectoryError as problem:
+        raise InputError(f"{path} is no file") from problem
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
-    if len(content) > LARGEST:
-        raise InputError(f"{path} is larger than {LARGEST >> 20} MiB: refused")
-    return content
+        raise unreadable(path, problem) from problem
 
 
 def read_json(path: Path, *, may_have_nan: Callable[[dict[str, Any]], bool] = lambda value: False) -> dict[str, Any]:

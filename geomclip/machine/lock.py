@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -97,9 +98,13 @@ class Lock:
 
     def _release(self) -> None:
         if self._descriptor is not None:
-            # removed while still held: whoever opened the old file sees that it is gone and starts over
-            (self.folder / LOCK_NAME).unlink(missing_ok=True)
-            sync_folder(self.folder)  # or a power cut brings it back, where no one may lock again
+            # removed while still held: whoever opened the old file sees that it is gone and starts over; one that
+            # another made in its place meanwhile is that process's own
+            path = self.folder / LOCK_NAME
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(self._descriptor), os.lstat(path)):
+                    path.unlink(missing_ok=True)
+                    sync_folder(self.folder)  # or a power cut brings it back, where no one may lock again
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine import regular
 from geomclip.machine.errors import DamagedError
 from geomclip.machine.files import atomic_json
 from geomclip.machine.json_files import clean
@@ -102,7 +103,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         If it is no JSON object, or its sum is not there or another.
     """
     try:
-        record = json.loads(path.read_bytes(), parse_constant=_refused)
+        record = json.loads(regular.read(path, "json-bytes"), parse_constant=_refused)
     except (ValueError, RecursionError) as problem:
         raise DamagedError(f"{path} is no whole JSON ({one_line(problem, 100)})") from problem
     if not isinstance(record, dict) or sum_in(record) is None:
@@ -113,7 +114,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def file_sha256(path: Path) -> str:
     """The sha256 of a file's bytes; OSError if it cannot be read."""
-    with path.open("rb") as file:
+    with regular.binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -95,7 +95,7 @@ class Read:
             ]
             seen, used = ({str(k): int(v) for k, v in record.get(name, {}).items()} for name in ("seen", "used"))
             return cls(seen, used, tuple(left_out), tuple(map(str, record.get("how", ()))))
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise ValueError(f"read is malformed ({one_line(problem, 100)})") from problem
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 def one_line(message: object, most: int | None = None) -> str:
@@ -53,6 +54,62 @@ def escaped(text: str) -> str:
     """
     # only its texts can hold such a character
     return _ACTING_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_MARKUP = re.compile(r"[\\`*#\[\]<>$~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+_OPENING = re.compile(r"^(?:[-+=](?=\W|$)|\d+(?=[.)](?:\s|$)))")
+_LINKED = re.compile(r"(?i)\b(https?|ftp|mailto)(:)|\b(www)(\.)")
+
+
+def markdown(text: object) -> str:
+    r"""A text of others on one line of prose, so that Markdown sees no markup, link, picture, tag or heading in it.
+
+    Examples
+    --------
+    >>> print(markdown("a <b> [c](d) *e*"), markdown("# one\nline"), markdown("see https://a.org, a_b & 95 %"))
+    a &lt;b&gt; \[c\](d) \*e\* \# one line see https&#58;//a.org, a_b & 95 %
+    """
+    line = _MARKUP.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), _on_one_line(text))
+    # a number that would begin a list is parted from its dot, all others are escaped
+    line = _OPENING.sub(lambda found: f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}", line)
+    return _LINKED.sub(lambda found: f"{found[1]}&#58;" if found[1] else f"{found[3]}&#46;", line)
+
+
+ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+"""What would begin a tag or a sign by its name."""
+
+
+def markdown_code(text: object) -> str:
+    """A name of others as code of Markdown; a grave accent, which would end it, becomes an apostrophe.
+
+    Examples
+    --------
+    >>> markdown_code("a`b<c>")
+    "`a'b<c>`"
+    """
+    line = _on_one_line(text).replace("`", "'")
+    return f"`{line}`" if line else ""
+
+
+def _on_one_line(text: object) -> str:
+    return " ".join(harmless(str(text), by=" ").split())
+
+
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r]")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf")
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """What a table that is meant to be looked at has in a cell: a text that a spreadsheet would run is shown as text.
+
+    Examples
+    --------
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell("-5.5e-3"), spreadsheet_cell("a dog"), spreadsheet_cell(0.5)
+    ("'=1+1", '-5.5e-3', 'a dog', 0.5)
+    """
+    if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 _on_the_command_line = False

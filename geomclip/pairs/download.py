@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine import files
+from geomclip.machine.addresses import check_address, open_address
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
@@ -116,7 +117,7 @@ def download(
     Parameters
     ----------
     url : str
-        http or https.
+        https; http where `sha256` is given.
     sha256, size : optional
         What the file must be; else the size that the server names must have come.
     progress : Progress, optional
@@ -124,13 +125,14 @@ def download(
 
     Raises
     ------
+    InputError
+        If it is an http address without a `sha256`, or leads to one, or from https to http.
     NotAvailableError
         If the address cannot be reached or has no such file; says how to place the file by hand.
     GeomclipError
         If the file that came is not the one expected (it is not kept), or the disk is full.
     """
-    if not re.match(r"https?://", url):
-        raise InputError(f"{url} is not an http or https address")
+    check_address(url, has_sum=sha256 is not None)
     part = _part(target)
     if target.exists():
         _check(target, target, sha256=sha256, size=size, url=url)
@@ -142,7 +144,7 @@ def download(
     while True:
         before = _size(part)
         try:
-            total = _fetch(url, part, size=size, progress=progress, name=target.name)
+            total = _fetch(url, part, size=size, has_sum=sha256 is not None, progress=progress, name=target.name)
             if total is None or _size(part) == total:
                 break
             problem: Exception = ConnectionError(f"it ended at {_size(part)} of {total} bytes")
@@ -169,7 +171,7 @@ def download(
     return target
 
 
-def _fetch(url: str, part: Path, *, size: int | None, progress: Progress, name: str) -> int | None:
+def _fetch(url: str, part: Path, *, size: int | None, has_sum: bool, progress: Progress, name: str) -> int | None:
     """One connection: append to `part` what comes, or start it anew; the total that the server named."""
     done = _size(part)
     known = _read_note(part)
@@ -178,7 +180,7 @@ def _fetch(url: str, part: Path, *, size: int | None, progress: Progress, name: 
         return done  # killed between the last byte and the check
     if done and known.get("url") == url and known.get("validator"):
         headers |= {"Range": f"bytes={done}-", "If-Range": known["validator"]}
-    with _open(urllib.request.Request(url, headers=headers)) as answer:
+    with _open(urllib.request.Request(url, headers=headers), has_sum) as answer:
         if answer.status == 206:
             start, total = _content_range(answer)
             if start != done:
@@ -209,10 +211,9 @@ def _fetch(url: str, part: Path, *, size: int | None, progress: Progress, name: 
     return total
 
 
-def _open(request: urllib.request.Request) -> HTTPResponse:
+def _open(request: urllib.request.Request, has_sum: bool) -> HTTPResponse:
     try:
-        answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
-        return answer
+        return open_address(request, timeout=TIMEOUT, has_sum=has_sum)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not request.has_header("Range"):
             raise
@@ -220,7 +221,7 @@ def _open(request: urllib.request.Request) -> HTTPResponse:
         error.close()
         request.remove_header("Range")
         request.remove_header("If-range")
-        return _open(request)
+        return _open(request, has_sum)
 
 
 def _read(answer: HTTPResponse) -> bytes:

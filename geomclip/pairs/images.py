@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from geomclip.machine import limits
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MAX_PIXELS = 1 << 27
-"""134 million: a 108-megapixel photo is read, in 0.4 GB; a larger declared size is refused unread."""
 
 # What Pillow decodes in its own process (EPS would start Ghostscript). JPEG includes the MPO of phones, PNG the APNG of
 # stickers. TGA has no mark of its own at its start, so it comes last.
@@ -73,8 +72,8 @@ def decode(data: bytes, *, name: str) -> Image.Image:
     Raises
     ------
     InputError
-        One line: not an image, a format that is not read, cut short, damaged, or of more than `MAX_PIXELS`
-        declared pixels (found before anything of that size is allocated).
+        One line: not an image, a format that is not read, cut short, damaged, or of more than the limit `pixels`
+        declares (found before anything of that size is allocated).
     MemoryError, OSError
         If the machine fails, which says nothing of the image.
     """
@@ -82,21 +81,27 @@ def decode(data: bytes, *, name: str) -> Image.Image:
 
     if not data:
         raise InputError(f"{name} is empty")
+    # 134 million if it is not raised: a 108-megapixel photo is read, in 0.4 GB
+    most = limits.most("pixels")
+    if most > limits.LIMITS["pixels"].most:
+        Image.MAX_IMAGE_PIXELS = most  # Pillow's own, which would refuse
     try:
         with _QUIET, warnings.catch_warnings():
             # of Pillow's own limit on pixels (ours is checked next), and of odd metadata
             warnings.simplefilter("ignore")
             image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
         width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise InputError(f"{name} declares {width} x {height} pixels, more than {MAX_PIXELS}")
+        if width * height > most:
+            end = limits.refused("pixels", width * height)
+            raise InputError(f"{name} declares {width} x {height} pixels, more than {most}: {end}")
         image.load()
         deep = data[24:25] == b"\x10" if image.format == "PNG" else _tag(image, _BITS) == 16  # IHDR's bit depth
         return _upright(_to_rgb(image, name, deep=deep), _orientation(image))
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(f"{name} declares more pixels than {MAX_PIXELS}") from error
+        end = limits.refused("pixels", _declared(error))
+        raise InputError(f"{name} declares more pixels than {most}: {end}") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{name} is not an image that is read ({_instead(data)})") from error
     except Exception as error:
@@ -104,6 +109,11 @@ def decode(data: bytes, *, name: str) -> Image.Image:
             raise
         # Pillow's parsers raise whatever they stumble over: struct.error, SyntaxError, IndexError, ...
         raise InputError(f"{name} is damaged or cut short: {one_line(error, 200)}") from error
+
+
+def _declared(error: Exception) -> int:
+    """The pixels that Pillow says an image has, of which it tells in words alone."""
+    return max(map(int, re.findall(r"\d+", str(error))), default=1)
 
 
 @functools.cache

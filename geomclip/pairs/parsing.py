@@ -6,13 +6,14 @@ import codecs
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import unreadable
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.source import Source
 
@@ -21,10 +22,6 @@ T = TypeVar("T")
 
 ALL = "all"
 """The split of a set that has none."""
-
-# dataset_coco.json, the largest file people have, is 144 MB; parsed JSON takes about ten times its size
-MAX_JSON_BYTES = 1 << 29
-MAX_TEXT_BYTES = 1 << 26  # a caption file: 64 MiB
 
 
 class NoSuchSplit(InputError):
@@ -99,29 +96,33 @@ def check_folder(source: Source, folder: Path) -> None:
         raise InputError(f"{source.format}: the folder {folder} {what}")
 
 
-def read_bytes(path: str | Path, *, limit: int) -> bytes:
-    """The bytes of a file of at most `limit` bytes."""
+def read_bytes(path: str | Path, *, limit: str) -> bytes:
+    """The bytes of a file, within the limit of this name."""
+    most = limits.most(limit)
     try:
         # of a hundred thousand captions a file object for each takes as long as all else
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        descriptor, size = regular.opened(path)
         try:
-            data = _read_up_to(descriptor, limit + 1)
+            data = _read_up_to(descriptor, size, most + 1)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {one_line(error, 200)}") from error
-    if len(data) > limit:
-        raise InputError(f"{path} is larger than {limit >> 20} MiB, too large for a file of its kind")
+    if len(data) > most:
+        end = limits.refused(limit, Path(path).stat().st_size)
+        raise InputError(f"{path} is larger than {most >> 20} MiB, too large for a file of its kind: {end}")
     return data
 
 
-def _read_up_to(descriptor: int, most: int) -> bytes:
-    """What is left in an open file, at most so many bytes."""
-    about = os.fstat(descriptor)
+def _read_up_to(descriptor: int, expected: int, most: int) -> bytes:
+    """What is in an open file of an expected size, at most so many bytes."""
     # room for what may be read is made before: a small file shall not take that of the limit
-    expected = about.st_size if stat.S_ISREG(about.st_mode) else 0
     data = os.read(descriptor, min(expected + 1, most))
     if len(data) == expected and data:
         return data
@@ -133,7 +134,7 @@ def _read_up_to(descriptor: int, most: int) -> bytes:
 
 def read_text(path: str | Path) -> str:
     """The text of a small UTF-8 file, without its byte order mark."""
-    return decode_text(read_bytes(path, limit=MAX_TEXT_BYTES), name=str(path))
+    return decode_text(read_bytes(path, limit="caption-bytes"), name=str(path))
 
 
 def decode_text(data: bytes, *, name: str) -> str:
@@ -151,7 +152,7 @@ def not_utf8(name: str, error: UnicodeDecodeError) -> str:
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file."""
-    return parse_json(read_bytes(path, limit=MAX_JSON_BYTES), name=str(path))
+    return parse_json(read_bytes(path, limit="annotation-bytes"), name=str(path))
 
 
 def parse_json(data: bytes | str, *, name: str) -> Any:
@@ -180,7 +181,7 @@ def json_columns(file: Path, lists: Mapping[str, Mapping[str, type]]) -> list[li
     What is of its kind is decoded straight into rows of these values; all else goes the slower way, which knows what
     to say of it.
     """
-    data = read_bytes(file, limit=MAX_JSON_BYTES)
+    data = read_bytes(file, limit="annotation-bytes")
     if (found := _decoded(data, lists)) is not None:
         return found
     content = need(parse_json(data, name=str(file)), dict, entry=str(file))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -11,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError
+from geomclip.machine.files import NO_SUCH_FILE
 from geomclip.machine.tally import Read
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean
 
-NO_SUCH_IMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+NO_SUCH_IMAGE = NO_SUCH_FILE
 """Errors of a file that the data name and that is none; every other one is a fault of the machine."""
 
 
@@ -80,8 +81,8 @@ class ImageFile:
         return Place(self.file)
 
     def read(self) -> bytes:
-        """The bytes of the file."""
-        return self.file.read_bytes()
+        """The bytes of the file; InputError for a pipe or a device, and for more than an image has."""
+        return regular.read(self.file, "image-bytes")
 
     def identity(self) -> str:
         """Size and modification time; 'absent' for a file that is not there."""

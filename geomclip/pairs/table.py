@@ -183,7 +183,12 @@ def _images(
         _check_ids(table, ids, found, tally)
     paths.refuse_if_elsewhere(table, chosen.image, found, root)
     made = {path: FolderImage(root, path) for path in dict.fromkeys(found)}
-    shown = found if all(map(str.isascii, made)) else [clean(path) for path in found]
+    elsewhere = paths.elsewhere(made)
+    made |= {path: FolderImage(folder, name) for path, (folder, name) in elsewhere.items()}
+    if made.keys() == elsewhere.keys():
+        root = next(iter(elsewhere.values()))[0]
+    shown = [made[path].path for path in found] if elsewhere else found
+    shown = shown if all(map(str.isascii, made)) else [clean(path) for path in shown]
     return [made[path] for path in found], ids or shown, root
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
@@ -17,7 +18,6 @@ from geomclip.machine.words import one_line
 from geomclip.pairs.beside import Beside, captions_of_record
 from geomclip.pairs.classnames import class_prompts, distinct, read_class_names
 from geomclip.pairs.parsing import (
-    MAX_TEXT_BYTES,
     choose_split,
     clean,
     counted,
@@ -67,7 +67,8 @@ class TarMember:
 
     def read(self) -> bytes:
         """The bytes of the member."""
-        with self.tar.open("rb") as file:
+        limits.check("image-bytes", self.size, self.shown)
+        with regular.binary(self.tar) as file:
             file.seek(self.offset)
             data = file.read(self.size)
         if len(data) < self.size:
@@ -216,7 +217,7 @@ class _Index:
     def samples(self) -> dict[str, _Sample]:
         """All of them, in the order of the tar."""
         try:
-            with self.tar.open("rb") as file:
+            with regular.binary(self.tar) as file:
                 for member in members(file):
                     self._sort_in(member, file)
                 self._settle_dotted(file)
@@ -310,8 +311,7 @@ class _Index:
         if ending not in TEXT_ENDINGS:
             self.others.leave_out(name, shown=entry)
             return
-        if size > MAX_TEXT_BYTES:
-            raise InputError(f"{entry} is larger than {MAX_TEXT_BYTES >> 20} MiB, too large for a caption file")
+        limits.check("caption-bytes", size, entry)
         self.used += 1
         file.seek(offset)
         data = file.read(size)

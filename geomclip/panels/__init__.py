@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from geomclip.machine import places
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line
 from geomclip.panels.options import Measuring
@@ -179,5 +180,5 @@ def compare(
 def _named(identity: Mapping[str, Any], side: Side, name: str) -> dict[str, Any]:
     """What one side was measured of, with where it is from, and what it is called: as now said, as measured, or so."""
     if isinstance(side, str | Path):
-        identity = {"name": str(side), **identity, "source": str(side)}
+        identity = {"name": places.shown(side), **identity, "source": places.shown(side)}
     return {**identity, "name": name} if name else dict(identity)

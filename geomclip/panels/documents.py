@@ -8,7 +8,8 @@ from pathlib import Path
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
-from geomclip.panels.lines import markdown_row
+from geomclip.machine.words import markdown, spreadsheet_cell
+from geomclip.panels.lines import coded, markdown_row
 from geomclip.panels.short import ARROW
 from geomclip.panels.shown import Shown
 from geomclip.panels.tables import footnotes, grouped, header, heading, legend, row
@@ -34,7 +35,7 @@ def panel_csv(panel: Shown) -> str:
         for key, value in one.values.items():
             low, high = one.ci.get(key, (None, None))
             way, note = ways[row(one, key)[3]], one.notes.get(key, "")
-            writer.writerow((_word(name), key, value, low, high, one.null.get(key), way, _word(note)))
+            writer.writerow(map(spreadsheet_cell, (name, key, value, low, high, one.null.get(key), way, note)))
     return text.getvalue()
 
 
@@ -49,17 +50,18 @@ def panel_markdown(panel: Shown) -> str:
     ... )
     True
     """
-    lines = [f"- {line}" for line in header(panel)]
+    lines = [f"- {markdown(line)}" for line in header(panel)]
     for group, keys in grouped(panel):
         heads = ("metric", "better", "value", "95 % interval", "null")
         lines += ["", f"**{heading(group)}**", "", markdown_row(heads), "|---|---|--:|--:|--:|"]
         for key in keys:
             _, value, between, arrow, null = row(panel, key)
-            lines.append(markdown_row((f"`{key}`", arrow, value, between, null)))
-    lines += ["", " ".join(legend(panel)), "", *(f"- {note}" for note in footnotes(panel))]
+            lines.append(markdown_row((coded(key), arrow, value, between, null)))
+    lines += ["", " ".join(legend(panel)), "", *(f"- {markdown(note)}" for note in footnotes(panel))]
     for name, one in panel.groups.items():
-        lines += ["", f"## {panel.params.get('by', 'group')}: {name}", "", panel_markdown(one).rstrip()]
-    return "\n".join(line.replace("<", "&lt;") for line in lines).rstrip() + "\n"
+        title = f"{panel.params.get('by', 'group')}: {name}"
+        lines += ["", f"## {markdown(title)}", "", panel_markdown(one).rstrip()]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def panel_latex(panel: Shown) -> str:
@@ -74,8 +76,3 @@ def save(panel: Shown, path: Path) -> Path:
     text = {".csv": panel_csv, ".md": panel_markdown, ".tex": panel_latex}[path.suffix](panel)
     atomic_bytes(path, text.encode("utf-8", "replace"))
     return path
-
-
-def _word(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

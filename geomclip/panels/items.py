@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from geomclip.machine import json_files
-from geomclip.machine.array_files import unfolds_too_far
+from geomclip.machine import json_files, limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 
@@ -85,12 +84,11 @@ def _columns_by_kind(path: Path) -> dict[str, dict[str, list[Any]]]:
     import pyarrow.parquet
 
     try:
-        size = path.stat().st_size
+        size = regular.check(path)
         ids = [name for name in pyarrow.parquet.read_schema(path).names if name in STRINGS]
         with pyarrow.parquet.ParquetFile(path, read_dictionary=ids) as file:
             cells = file.metadata.num_rows * file.metadata.num_columns
-            if unfolds_too_far(size, 8 * cells):
-                raise InputError(f"{path}: {size} bytes claim to unfold to {cells} numbers: refused")
+            limits.check_unfolded(size, 8 * cells, f"{path}: {size} bytes claim to unfold to {cells} numbers")
             odd = [field.name for field in file.schema_arrow if not _is_plain(field)]
             if odd or "kind" not in file.schema_arrow.names:
                 why = f"column {odd[0]!r} is neither ids nor numbers" if odd else "it has no column 'kind'"

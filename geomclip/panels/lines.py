@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from geomclip.machine.words import harmless
+from geomclip.machine.words import harmless, markdown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,6 +79,17 @@ def markdown_row(cells: Iterable[str]) -> str:
     | a\\|b | 1 |
     """
     return f"| {' | '.join(in_cell(cell) for cell in cells)} |"
+
+
+def coded(key: str) -> str:
+    """The key of a number as code in Markdown; one that is no name of a number, from a file of others, as text.
+
+    Examples
+    --------
+    >>> coded("image_retrieval_recall@1"), coded("<b>")
+    ('`image_retrieval_recall@1`', '&lt;b&gt;')
+    """
+    return f"`{key}`" if re.fullmatch(r"[\w@.+-]+", key) else markdown(key)
 
 
 def in_cell(text: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from geomclip.machine.words import markdown, markdown_code
 from geomclip.panels import chosen
 from geomclip.panels.comparison import tables as of_changes
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.comparison.several import Comparisons
 from geomclip.panels.gates import CONDITION, Outcome
-from geomclip.panels.lines import markdown_row
+from geomclip.panels.lines import coded, markdown_row
 from geomclip.panels.record import Panel
 from geomclip.panels.tables import footnotes, header, row
 
@@ -43,7 +44,7 @@ def of_panel(panel: Panel, command: str, outcomes: Sequence[Outcome] = ()) -> st
     cells = []
     for key in chosen.chosen(panel.values, gated(outcomes)):
         _, value, between, arrow, null = row(panel, key)
-        cells.append((f"`{key}`", arrow, value, between, null))
+        cells.append((coded(key), arrow, value, between, null))
     return _document(command, lines, outcomes, heads, cells, list(footnotes(panel)))
 
 
@@ -68,7 +69,7 @@ def change_cells(comparison: Comparison, keys: Sequence[str] = ()) -> list[tuple
         change = comparison.rows[key]
         _, before, after, difference, low, high, q = of_changes.cells(key, change)
         between = f"{low} to {high}" if low else ""
-        found.append((f"`{key}`", of_changes.arrow(key), before, after, difference, between, q, change.verdict))
+        found.append((coded(key), of_changes.arrow(key), before, after, difference, between, q, change.verdict))
     return found
 
 
@@ -96,30 +97,25 @@ def _document(
 ) -> str:
     marks = {word: [each for each in outcomes if each.word == word] for word in WORDS}
     counted = ", ".join(f"{len(some)} {word}" for word, some in marks.items() if some)
-    document = [f"### {command}{f': gates {counted}' if counted else ''}", "", *(f"- {_safe(line)}" for line in lines)]
+    title = f"{command}: gates {counted}" if counted else command
+    document = [f"### {markdown(title)}", "", *(f"- {markdown(line)}" for line in lines)]
     if outcomes:
         document += ["", *table(("gate", "", ""), (_cells(each) for word in WORDS for each in marks[word]))]
-    document += ["", *table(heads, ((cell[0], *map(_safe, cell[1:])) for cell in cells))]
+    document += ["", *table(heads, ((cell[0], *map(markdown, cell[1:])) for cell in cells))]
     if notes:
         more = len(notes) - NOTES
-        document += ["", *(f"- {_safe(note)}" for note in notes[:NOTES])]
+        document += ["", *(f"- {markdown(note)}" for note in notes[:NOTES])]
         document += [f"- {more} more notes in the result"] if more > 0 else []
     return "\n".join(document) + "\n\n"
 
 
 def _cells(outcome: Outcome) -> tuple[str, str, str]:
     """A condition as code, its word, and the line without the condition, which stands before it."""
-    written = " ".join(outcome.condition.split()).replace("`", "'")
     why = outcome.line.removeprefix("condition ").removeprefix(f"{outcome.condition!r}: ")
     word = outcome.word if outcome.word == "passed" else f"**{outcome.word}**"
-    return f"`{written}`", word, _safe(why)
+    return markdown_code(outcome.condition), word, markdown(why)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A table in Markdown, a line an element."""
     return [markdown_row(heads), f"|{'---|' * len(heads)}", *map(markdown_row, rows)]
-
-
-def _safe(text: str) -> str:
-    """Text that a page takes for no tags."""
-    return " ".join(text.split()).replace("<", "&lt;")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine.places import shown
+
 
 def called(function: str, *arguments: object, **options: object) -> str:
     """A call in Python as its caller could have written it; things at hand by what they are.
@@ -22,7 +24,7 @@ def called(function: str, *arguments: object, **options: object) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, str | Path):
-        return repr(str(value))
+        return repr(shown(value))
     return repr(value) if isinstance(value, int | float | list | tuple | None) else f"<{type(value).__name__}>"
 
 

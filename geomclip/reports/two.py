@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.places import shown
 from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
 from geomclip.panels.comparison.blocks import HEADS
@@ -85,7 +86,7 @@ def call_of(comparison: Comparison, out: Path) -> str:
     """The calls in Python that make the page, as far as the names of both sides are known."""
     sides = [comparison.before.get("source"), comparison.after.get("source")]
     named = commands.called("compare", *sides) if all(sides) else "geomclip.compare(before, after)"
-    return f"geomclip.report({named}, {str(out)!r})"
+    return f"geomclip.report({named}, {shown(out)!r})"
 
 
 def _elsewhere(comparison: Comparison) -> Table | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_bytes, make_folder
+from geomclip.machine.files import atomic_bytes, make_folder, refuse_links
 from geomclip.machine.progress import Named, Progress
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.record import place_of
@@ -35,15 +36,17 @@ def runs(
     progress: Progress,
 ) -> dict[str, EmbeddingSet]:
     """The test split under the last weights of each run; runs go on where they were stopped."""
-    table = _one_caption(row, source, folder, embedding["cache_dir"])
+    table, root = _one_caption(row, source, folder, embedding["cache_dir"])
     data = f"csv:{table}"
     after = {}
     for method in METHODS:
+        refuse_links(folder, method)
         run = folder / method
         finetune(
             method=method,
             model=row.model,
             data=data,
+            image_root=root,
             out=run,
             limit=limit,
             resume=True,
@@ -57,7 +60,7 @@ def runs(
             progress=Named(progress, method),
         )
         how = {**embedding, "progress": Named(progress, method)}
-        after[method] = embed(str(run / LAST), data, split=row.split, limit=limit, **how)
+        after[method] = embed(str(run / LAST), data, split=row.split, limit=limit, image_root=root, **how)
     return after
 
 
@@ -91,8 +94,11 @@ def compared(
     return values, ci
 
 
-def _one_caption(row: Row, source: Callable[[Row, str], Source], folder: Path, cache_dir: Path | None) -> Path:
-    """A table of the first caption of each image of the three splits, as the authors' loader takes them."""
+def _one_caption(
+    row: Row, source: Callable[[Row, str], Source], folder: Path, cache_dir: Path | None
+) -> tuple[Path, Path]:
+    """A table of the first caption of each image of the three splits, as the authors' loader takes them; its root."""
+    found: list[tuple[Path, str, str]] = []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["filepath", "title", "split"])
@@ -101,7 +107,9 @@ def _one_caption(row: Row, source: Callable[[Row, str], Source], folder: Path, c
             place = place_of(pair.image)
             if place is None or place.within:
                 raise InputError(f"{row.data}: {pair.image.path} is no file of its own, which this row needs")
-            writer.writerow([place.file.absolute(), pair.first_text, split])
+            found.append((place.file.absolute(), pair.first_text, split))
+    root = Path(os.path.commonpath([file.parent for file, _, _ in found]))
+    writer.writerows([file.relative_to(root).as_posix(), caption, split] for file, caption, split in found)
     file = make_folder(folder) / CAPTIONS
     atomic_bytes(file, text.getvalue().encode())
-    return file
+    return file, root

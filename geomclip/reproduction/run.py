@@ -16,7 +16,7 @@ from geomclip.encoders.extraction.plan import BATCH_SIZE
 from geomclip.machine import json_files
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.machine.files import make_folder
+from geomclip.machine.files import make_folder, refuse_links
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.sums import read_sealed, write_sealed
@@ -106,7 +106,7 @@ def reproduce(
     Raises
     ------
     InputError
-        If no row has such a name, model or data; if `out` is being written.
+        If no row has such a name, model or data; if `out` is being written, or a folder in it is a link.
 
     Examples
     --------
@@ -121,6 +121,7 @@ def reproduce(
     folder = Path(out).expanduser()
     how = How(folder, data_root, cache_dir, batch_size, workers, device, precision, limit, bootstrap)
     with Lock(make_folder(folder)):
+        refuse_links(folder, *(row.name for row in wanted))
         outcomes = []
         for number, row in enumerate(wanted):
             progress.stage("rows", number, len(wanted), row.name)

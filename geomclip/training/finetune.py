@@ -18,7 +18,7 @@ from geomclip.machine.words import option
 from geomclip.pairs import Source
 from geomclip.panels.options import Measuring
 from geomclip.training.between import checked_names, load_members
-from geomclip.training.folder import CONFIG, RunFolder, begin, completed, folder_for, read_config
+from geomclip.training.folder import CONFIG, RunFolder, begin, call_of, completed, folder_for, read_config
 from geomclip.training.methods import Method, method_named
 from geomclip.training.others import load_others, names_of, refuse_changed
 from geomclip.training.processes import Processes
@@ -128,8 +128,9 @@ def finetune(
     named["data_root"] = None if data_root is None else str(data_root)
     named["image_root"] = None if image_root is None else str(image_root)
     folder = folder_for(out, method or DEFAULTS["method"], data or DEFAULTS["data"], resume=resume)
-    place = RunFolder(folder, resume, override, tensorboard, wandb)
+    place = RunFolder(folder, resume, override, tensorboard, wandb, cache_dir)
     began = place.began_with()
+    place.refuse_forgotten({**named, "also": also, "between": between}, began)
     call = completed(named, began, DEFAULTS)
     chosen = method_named(call["method"])
     members = checked_names(chosen, between or (began or {}).get("call", {}).get("between"), {**named, "model": model})
@@ -193,7 +194,8 @@ def models_of(
         )
         raise InputError(f"{needs}: any two models are mixed by {option('between')}")
     config = read_config(folder)
-    of_run = completed(dict.fromkeys(("model", "pretrained", "arch")), config, DEFAULTS)
+    began = {"call": call_of(config, cache_dir)}
+    of_run = completed(dict.fromkeys(("model", "pretrained", "arch")), began, DEFAULTS)
     base = loaded(of_run)
     if base.weights_sha256 != config.get("base", {}).get("weights_sha256"):
         began_with = f"{of_run['model']} is not what {call['model']} was fine-tuned from"

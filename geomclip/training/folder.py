@@ -13,12 +13,13 @@ from typing import Any, Protocol, Self
 import torch
 
 from geomclip.encoders import towers
+from geomclip.machine import places, regular
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import is_ours, make_folder, refuse_links
+from geomclip.machine.files import is_ours, make_folder, refuse_links, unreadable
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.sums import check_sum, write_sealed
 from geomclip.machine.version import __version__
-from geomclip.machine.words import option
+from geomclip.machine.words import one_line, option
 from geomclip.training import snapshots
 from geomclip.training.settings import differences
 
@@ -28,6 +29,12 @@ LAST, BEST = "model.safetensors", "best.safetensors"
 BEFORE, AFTER = "before.json", "after.json"
 LOG = "log.jsonl"
 
+PARTS = {
+    **dict.fromkeys(("call", "base", "data", "also", "chosen", "versions"), dict),
+    **dict.fromkeys(("between", "elsewhere"), list),
+    "finished": bool,
+}
+"""The parts of a configuration, and of which kind each is."""
 HARMLESS = ("workers", "save_every", "probe_every")
 """Settings that decide no weight: a resumed run may have others."""
 
@@ -60,10 +67,24 @@ class RunFolder:
     override: bool = False  # although settings differ
     tensorboard: bool = False
     wandb: bool = False
+    cache_dir: Path | None = None  # what remembers where its data and models lie
 
-    def began_with(self) -> dict[str, Any] | None:
-        """config.json of the run to be resumed; None if there is none."""
-        return read_config(self.path) if self.resume and (self.path / CONFIG).is_file() else None
+    def began_with(self, schema: str = SCHEMA) -> dict[str, Any] | None:
+        """config.json of the run to be resumed, its data and models by where they lie; None if there is none."""
+        if not self.resume or not (self.path / CONFIG).is_file():
+            return None
+        config = read_config(self.path, schema)
+        return {**config, "call": call_of(config, self.cache_dir)}
+
+    def refuse_forgotten(self, named: Mapping[str, Any], began: Mapping[str, Any] | None) -> None:
+        """InputError if the run began with a place that neither its folder, nor the cache, nor the caller says."""
+        short = {} if began is None else read_config(self.path, began["schema"])["call"]
+        for name in (began or {}).get("elsewhere") or ():
+            if named.get(name) is None and began is not None and began["call"].get(name) == short.get(name):
+                raise InputError(
+                    f"{self.path} began with {option(name, short.get(name))}, and the cache no longer knows where that "
+                    f"lies: name it again with {option(name)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -81,14 +102,17 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """As config.json has it."""
+        call = places.shown_in(self.call)
+        elsewhere = [name for name, value in self.call.items() if call[name] != value]
         return {
             "schema": self.schema,
-            "call": dict(self.call),
+            "call": call,
+            **({"elsewhere": elsewhere} if elsewhere else {}),
             "settings": self.settings.to_dict(),
             "base": dict(self.base),
             "data": dict(self.data),
             **({"also": dict(self.also)} if self.also else {}),
-            **({"between": [dict(each) for each in self.between]} if self.between else {}),
+            **({"between": places.shown_in(self.between)} if self.between else {}),
             "versions": {
                 "geomclip": __version__,
                 "open_clip": towers.version(),
@@ -135,6 +159,7 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
         settings, another base or other data (and `override` is not given); if its folder of snapshots is a link.
     """
     folder = place.path
+    places.remember(_identity(config.to_dict()), config.call, place.cache_dir)
     make_folder(folder)
     refuse_links(folder, snapshots.FOLDER)
     others = sorted(entry.name for entry in folder.iterdir() if not is_ours(entry.name))
@@ -172,6 +197,26 @@ def finish(folder: Path, chosen: Mapping[str, Any], schema: str = SCHEMA) -> Non
     write_sealed(folder / CONFIG, {**read_config(folder, schema), "finished": True, "chosen": dict(chosen)})
 
 
+def call_of(config: Mapping[str, Any], cache_dir: Path | None) -> dict[str, Any]:
+    """What a run was called with: its data and models by where they lie, as far as the cache knows."""
+    return places.recalled(_identity(config), config.get("call") or {}, cache_dir)
+
+
+def also_measured(folder: Path, call: Mapping[str, Any], also: Mapping[str, Any], cache_dir: Path | None) -> None:
+    """Say in config.json of a finished run that other data have been measured too."""
+    config = read_config(folder)
+    places.remember(_identity(config), call, cache_dir)
+    named = {**config.get("call", {}), "also": places.shown_in(call.get("also"))}
+    write_sealed(folder / CONFIG, {**config, "call": named, "also": dict(also)})
+
+
+def _identity(config: Mapping[str, Any]) -> list[Any]:
+    """What a run is known by in the cache, wherever its folder is moved: the weights and data that it learns from."""
+    data, base = (part if isinstance(part, dict) else {} for part in (config.get("data"), config.get("base")))
+    prints = data.get("fingerprints")
+    return [base.get("weights_sha256"), prints.get("train") if isinstance(prints, dict) else None]
+
+
 def chosen_of(folder: Path) -> dict[str, Any]:
     """Which weights a finished run chose."""
     return dict(read_config(folder).get("chosen", {}))
@@ -193,11 +238,16 @@ def read_config(folder: Path, schema: str = SCHEMA) -> dict[str, Any]:
     """
     file = folder / CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: cannot be read as JSON: {error}") from error
+        config = json.loads(regular.read(file, "json-bytes"))
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read as JSON: {one_line(error, 100)}") from error
     if not isinstance(config, dict) or config.get("schema") != schema or not isinstance(config.get("settings"), dict):
         raise InputError(f"{file}: is not the configuration of a run ({schema})")
+    for name, kind in PARTS.items():
+        if name in config and not isinstance(config[name], kind):
+            raise InputError(f"{file}: its {name!r} is of another kind than a run has: it is damaged")
     check_sum(config, file, f"put back a copy of it, or name another {option('out')}")
     return config
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.places import shown
 from geomclip.machine.words import option
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.record import Pairs
+from geomclip.panels.lines import told_apart
 from geomclip.training.folder import AFTER, BEFORE
 from geomclip.training.splits import Splits
 
@@ -29,7 +31,7 @@ def names_of(also: str | Sequence[str] | None, began: Mapping[str, Any] | None) 
 def load_others(
     names: Sequence[str], source: Source, splits: Splits, *, cache_dir: Path | None = None
 ) -> dict[str, Pairs]:
-    """The pairs of other data by the name that the caller gave them; read as `source` is, but for data and split.
+    """The pairs of other data by the names that the run has for them; read as `source` is, but for data and split.
 
     Raises
     ------
@@ -37,15 +39,15 @@ def load_others(
         If a name means nothing, the data are not here or have fewer than 2 images to measure, or are a part of what
         the run is trained on, chosen by or reported on.
     """
-    found = {}
-    for name in names:
+    found: dict[str, Pairs] = {}
+    for name, called in zip(names, told_apart(list(map(shown, names))), strict=True):
         try:
-            found[name] = load_pairs(replace(source, data=name, split=None), cache_dir=cache_dir)
+            found[called] = load_pairs(replace(source, data=name, split=None), cache_dir=cache_dir)
         except InputError as error:
             raise InputError(f"{option('also', name)}: {error}") from error
-        _refuse_unfit(name, found[name])
+        _refuse_unfit(name, found[called])
     kept = {fingerprint: part for part, fingerprint in splits.fingerprints().items()}
-    for name, pairs in found.items():
+    for name, pairs in zip(names, found.values(), strict=True):
         if (part := kept.get(pairs.fingerprint())) is not None:
             use = {"train": "trained on", "val": "chosen by", "report": "reported on"}[part]
             raise InputError(f"{option('also', name)}: {pairs.title} is what is {use}: name other data")

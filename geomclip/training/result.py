@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.encoders import Encoder, how_to_load
+from geomclip.machine.places import shown
 from geomclip.machine.words import typed
 from geomclip.panels.comparison.record import Comparison
 from geomclip.panels.record import Panel
@@ -33,6 +34,11 @@ class Result:
     def weights(self) -> Path:
         """The weights that `after` was measured with."""
         return best_weights(self.folder)
+
+    @property
+    def written_notes(self) -> tuple[str, ...]:
+        """The notes as files have them: the run folder by its last part."""
+        return tuple(note.replace(str(self.folder), shown(self.folder)) for note in self.notes)
 
     def __str__(self) -> str:
         return "\n".join([str(self.comparison), *self.notes])

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomclip.machine import regular
 from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.files import atomic_write, make_folder, refuse_links, sync_folder
 from geomclip.machine.progress import SILENT, Progress
@@ -208,7 +209,7 @@ def _replace(final: Path, making: Path) -> None:
 
 def _known(folder: Path) -> dict[str, Any]:
     try:
-        known = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        known = json.loads(regular.read(folder / STATE, "json-bytes"))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{folder / STATE}: cannot be read: {one_line(error)}") from error
     if not isinstance(known, dict) or known.get("schema") != SCHEMA or not isinstance(known.get("files"), dict):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from geomclip.encoders import Encoder, load_encoder, save_checkpoint
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
+from geomclip.machine.places import shown_in
 from geomclip.machine.progress import SILENT, Progress
-from geomclip.machine.sums import write_sealed
 from geomclip.machine.words import option
 from geomclip.pairs.record import Pairs
 from geomclip.panels import loading, measure
@@ -29,11 +29,11 @@ from geomclip.training.folder import (
     AFTER,
     BEFORE,
     BEST,
-    CONFIG,
     LAST,
     Config,
     Kept,
     RunFolder,
+    also_measured,
     chosen_of,
     finish,
     read_config,
@@ -196,9 +196,7 @@ class Work:
         for name, pairs in self.measured_after.items():
             if name in new:
                 self.measured(after, pairs).save(self.folder / name)
-        config = read_config(self.folder)
-        call = {**config.get("call", {}), "also": list(self.others)}
-        write_sealed(self.folder / CONFIG, {**config, "call": call, "also": described(self.others)})
+        also_measured(self.folder, self.call, described(self.others), self.cache_dir)
 
     def measured(self, encoder: Encoder, pairs: Pairs) -> Panel:
         """The panel of these pairs."""
@@ -320,8 +318,8 @@ class Work:
     def keep(self, name: str, base: Encoder, state: Mapping[str, Tensor], **point: Any) -> None:
         """Write weights into the folder, with what they were made from and at which step, alpha or amount."""
         made = {"method": self.method.name, **point, "settings": self.settings.to_dict(), "data": self.data}
-        made |= {"between": self.between} if self.between else {}
-        save_checkpoint(base, state, self.folder / name, made=made)
+        made |= {"between": shown_in(self.between)} if self.between else {}
+        save_checkpoint(base, state, self.folder / name, made=made, cache_dir=self.cache_dir)
 
     # --------------------------------------------------------------------------------------- no training
 

@@ -87,7 +87,7 @@ def test_models_are_extracted_on_the_data_and_measured(run: Cli, tmp_path: Path)
     done = run(*models, *common, "--limit", 7, "--metrics", "alignment,image_retrieval_recall@1")
     assert done.code == 0, done.err
     result = json.loads(done.out)
-    assert [result[side]["model"] for side in ("before", "after")] == models
+    assert [result[side]["model"] for side in ("before", "after")] == ["local-dir:m0", "local-dir:m1"]
     assert result["n_images"] == 7
     assert list(result["metrics"]) == ["alignment", "image_retrieval_recall@1"]
     assert result["paired"] is True

@@ -200,7 +200,7 @@ def test_a_page_takes_nothing_of_a_summary_for_a_tag() -> None:
     panel = Panel({"alignment": 0.5}, notes={"x": "a <b>"}, made_from={"model": "m|<i>"}, n_images=4)
     text = of_panel(panel, "geomclip measure", [Outcome("alignment<`1`", "tripped", "'alignment<`1`': <u>")])
     assert not re.search(r"<[biu]>", text)
-    assert "- x: a &lt;b>" in text
+    assert "- x: a &lt;b&gt;" in text
     assert "| `alignment<'1'` | **tripped** | " in text
     assert text.endswith("\n\n")
     many = of_panel(panel.replace(notes={f"n{i}": f"note {i}" for i in range(20)}), "c")

@@ -27,6 +27,7 @@ from geomclip.plots.globe import plot_sphere
 from geomclip.reports import report
 
 CALLED = (
+    "cli.options.keep_paths",
     *("cli.app.progress_bar", "cli.doctor.examine", "encoders.list_models", "encoders.load_encoder"),
     *(
         "encoders.custom.any_encoder",
@@ -97,7 +98,7 @@ WALK = [
     (words, each)
     for words, command in commands()
     for each in command.params
-    if isinstance(each, click.Option) and each.name != "debug"  # `main` reads it, where something fails
+    if isinstance(each, click.Option) and each.name not in ("debug", "raise_limit")  # not handed on
 ]
 
 

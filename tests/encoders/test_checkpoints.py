@@ -26,6 +26,7 @@ from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder, open_clip_name, save_checkpoint, saved, towers, with_weights
 from geomclip.machine.errors import DamagedError, GeomclipError, InputError
+from geomclip.machine.places import shown
 from geomclip.machine.sums import sealed
 
 pytestmark = pytest.mark.numeric
@@ -121,7 +122,7 @@ def test_results_carry_the_method_and_the_base_through_two_fine_tunings(encoder:
     assert (made["method"], made["step"]) == ("ft", 5)
     assert made["base"]["weights_sha256"] == first.weights_sha256
     assert made["base"]["finetuned"]["method"] == "m2mix"
-    assert made["base"]["finetuned"]["base"]["model"] == encoder.model
+    assert made["base"]["finetuned"]["base"]["model"] == shown(encoder.model)
     assert "settings" not in first.made_from()["finetuned"]
     assert "finetuned" not in encoder.made_from()
 
@@ -147,9 +148,9 @@ def test_a_measurement_of_a_run_folder_names_its_method(
     done = run_cli(capsys, "measure", *options, "--cache-dir", tmp_path / "cache", "--json", "--quiet")
     assert done.code == 0, done.err
     result = json.loads(done.out)
-    assert (result["model"], result["pretrained"]) == (str(run), "best.safetensors")
+    assert (result["model"], result["pretrained"]) == ("run", "best.safetensors")
     assert result["made_from"]["finetuned"]["method"] == "m2mix"
-    assert result["made_from"]["finetuned"]["base"]["model"] == encoder.model
+    assert result["made_from"]["finetuned"]["base"]["model"] == shown(encoder.model)
     assert result["logit_scale"] == pytest.approx(33)
 
 

@@ -181,6 +181,7 @@ def test_a_command_refuses_it_without_asking(
 # the calls themselves
 
 INTO_TRANSFORMERS = {"from_pretrained", "from_config", "HFTokenizer", "get_tokenizer", "HFTextEncoder"}
+INTO_TRANSFORMERS |= {"SentenceTransformer", "CrossEncoder", "pipeline"}
 BUILDS = {
     "create_model",
     "create_model_and_transforms",
@@ -240,6 +241,8 @@ def test_no_call_into_transformers_trusts_what_it_loads(path: Path) -> None:
         "import open_clip\nopen_clip.get_tokenizer(name, trust_remote_code=True)",
         "import open_clip\nopen_clip.get_tokenizer(name, trust_remote_code=trust)",
         "import open_clip\nopen_clip.create_model(name)",
+        "from sentence_transformers import SentenceTransformer\nSentenceTransformer(folder, local_files_only=True)",
+        "from peft import PeftModel\nPeftModel.from_pretrained(model, folder)",
         "import open_clip\nwith folder() as f:\n    open_clip.create_model(name)",
     ],
 )

@@ -169,6 +169,10 @@ def test_what_is_not_merged_is_refused_by_name(tmp_path):
     assert "has trainable_token_indices, which is not merged here" in broken(trainable_token_indices=[1])
     assert "no sound 'lora_alpha'" in broken(lora_alpha="8")
     assert "is no pattern" in broken(alpha_pattern={"(": 3})
+    for costly in ("(a+)+b", "(a|a)*b", ".*.*.*b", "(?:a*)*b", "(a*){9}"):
+        assert "may take for ever to look for: name the modules" in broken(alpha_pattern={costly: 3})
+    many = {f"layers.{number}.mlp.fc1": 3 for number in range(4097)}
+    assert "alpha_pattern: 4097 patterns of the names of modules" in broken(alpha_pattern=many)
     assert "does not name its base" in broken(base_model_name_or_path=None)
     assert "asks to run code" in broken(auto_map={"a": "b.C"})
     assert "which is one itself: merge that first" in broken(base_model_name_or_path=".")

@@ -150,7 +150,10 @@ def test_older_files_with_a_second_part_of_the_text_tower_are_read(tmp_path):
         ({"vision_config": {**VISION, "hidden_act": "relu"}}, "vision_config has the activation 'relu'"),
         ({"text_config": {**TEXT, "hidden_act": "gelu"}}, "either both towers have quick_gelu or none"),
         ({"text_config": {**TEXT, "num_attention_heads": 5}}, "5 attention heads, which do not divide its width 24"),
-        ({"vision_config": {**VISION, "num_hidden_layers": 10**7}}, "no sound 'num_hidden_layers': 10000000"),
+        (
+            {"vision_config": {**VISION, "num_hidden_layers": 10**7}},
+            "vision_config: num_hidden_layers: 10000000 layers of a tower, more than 512: refused",
+        ),
         ({"vision_config": {**VISION, "num_channels": 4}}, "4 channels"),
         ({"vision_config": 3}, "'vision_config' is no object"),
         ({"text_config": {**TEXT, "eos_token_id": [1, 2]}}, "no one token that ends a text"),

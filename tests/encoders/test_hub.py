@@ -162,9 +162,10 @@ def test_weights_go_to_the_hubs_own_cache_unless_told_otherwise(tmp_path, monkey
     assert hub.cache_folder(tmp_path) == tmp_path / "weights"
 
 
-def test_a_plain_address_that_cannot_be_fetched_says_where_to_place_the_file(tmp_path):
+def test_a_plain_address_that_cannot_be_fetched_says_where_to_place_the_file(tmp_path, monkeypatch):
     from geomclip.encoders import names, recipes
 
+    monkeypatch.setattr("geomclip.pairs.download.time.sleep", lambda seconds: None)
     choice = names.Choice("Tiny", "old", arch="Tiny", tag="old")
     with pytest.raises(
         NotAvailableError, match=rf"download http://127\.0\.0\.1:9/old\.pt .* {tmp_path}/weights/old\.pt"

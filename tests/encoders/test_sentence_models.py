@@ -180,6 +180,18 @@ def test_settings_that_ask_for_code_are_refused(clip: Path, tmp_path: Path, name
         encoder_of(spoilt(clip, tmp_path / "evil", name, change))
 
 
+def test_a_folder_that_asks_for_too_much_is_refused_unread(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"num_hidden_layers": 10**6}
+    model = spoilt(clip, tmp_path / "st", "config.json", lambda found: {**found, "text_config": more})
+    with pytest.raises(InputError, match=r"config\.json: num_hidden_layers: 1000000 layers of a tower, more than 512"):
+        encoder_of(model)
+    monkeypatch.setenv("GEOMCLIP_LIMITS", "tokenizer-bytes=9")
+    with pytest.raises(InputError, match="bytes of a file of a tokenizer, more than 9: refused"):
+        encoder_of(f"st:{clip / 'st'}")
+
+
 def test_a_router_that_names_foreign_classes_is_refused(clip: Path, tmp_path: Path) -> None:
     model = spoilt(clip, tmp_path / "evil", "modules.json", lambda content: content)
     (tmp_path / "evil" / "router_config.json").write_text(json.dumps({"types": {"a": "os.system"}}))

@@ -15,7 +15,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomclip.grounding import features
 from geomclip.grounding.features import absent, load_features, open_features, pool
 from geomclip.grounding.record import Clips
 from geomclip.machine.errors import InputError, NotAvailableError
@@ -261,7 +260,7 @@ def test_size_is_bounded_before_anything_is_read(tmp_path: Path, monkeypatch: py
     }.items():
         with pytest.raises(InputError, match=expected):
             loaded(tmp_path / "f.hdf5", {video: 0})
-    monkeypatch.setattr(features, "LARGEST", 100)
+    monkeypatch.setenv("GEOMCLIP_LIMITS", "feature-bytes=100")
     for kind, writer in WRITERS.items():
         path = writer(tmp_path / kind, {"v": np.ones((30, 2))})
         with pytest.raises(InputError, match=r"bytes, more than \d+.*: refused"):

@@ -244,7 +244,7 @@ def test_frames_of_too_many_pixels_are_refused(
     tmp_path: Path, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path / "a.mp4", scenes(SCENES, [1, 1, 1]))
-    monkeypatch.setattr(videos, "MOST_PIXELS", 96 * 64 - 1)
+    monkeypatch.setenv("GEOMCLIP_LIMITS", f"video-pixels={96 * 64 - 1}")
     with pytest.raises(InputError, match="declares frames of 96 x 64 pixels; at most 6,143 pixels are read"):
         encode_video(file, encoding)
 

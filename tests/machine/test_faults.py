@@ -16,6 +16,7 @@ from tiny_models import tiny_model
 
 from geomclip.embeddings.store import read_manifest
 from geomclip.encoders.extraction.calls import embed, extract
+from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.images import decode
@@ -153,7 +154,7 @@ def test_a_tar_that_cannot_be_read_ends_the_run(tmp_path: Path, monkeypatch: pyt
     (image, _) = (pair.image for pair in load_pairs(Source(f"wds:{tmp_path / '0.tar'}")).pairs)
     refuse = lambda self, *_, **__: fail(system_error(errno.ESTALE, str(self)))()  # noqa: E731
     with monkeypatch.context() as until_mended:
-        until_mended.setattr(Path, "open", refuse)
+        until_mended.setattr(regular, "binary", refuse)
         with pytest.raises(GeomclipError, match=r"0\.tar cannot be read \(Stale file handle\)"):
             value_or_reason(image.read, name=image.path)
     monkeypatch.setattr(Path, "stat", refuse)

@@ -16,15 +16,19 @@ from tiny import TinyEncoder, tiny_pairs
 from tiny_models import tiny_model
 
 from geomclip.encoders.extraction.calls import extract
+from geomclip.grounding.bench.run import bench
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import clear_leftovers
 from geomclip.machine.lock import Lock
 from geomclip.pairs.download import download
 from geomclip.pairs.unpacking import unpack
+from geomclip.reproduction.run import reproduce
 from geomclip.training import folder as runs
 from geomclip.training import snapshots
 from geomclip.training.settings import Settings
+from geomclip.training.watching import evaluator
 from geomclip.training.watching.journal import Journal
+from geomclip.training.watching.watch_log import WatchLog
 
 KEPT = "somebody else's"
 PARTS = ("img_emb", "metadata", "text_emb", "text_metadata", "class_emb", "class_metadata")
@@ -198,6 +202,40 @@ def test_a_tracker_does_not_write_into_a_link(tracker: str, tmp_path: Path, othe
     link = tmp_path / "run" / tracker
     link.symlink_to(other)
     assert_refused(lambda: Journal(tmp_path / "run", **{tracker: True}), link, other)
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])
+def test_what_watches_a_loop_does_not_write_into_a_link(tracker: str, tmp_path: Path, other: Path) -> None:
+    (tmp_path / "run").mkdir()
+    link = tmp_path / "run" / tracker
+    link.symlink_to(other)
+    shown: dict[str, Any] = {"tensorboard": False, "wandb": False, tracker: True}
+    log = WatchLog(tmp_path / "run" / "log.jsonl", {}, every=1, **shown)
+    assert_refused(lambda: log.open(0), link, other)
+
+
+def test_a_table_of_an_evaluator_that_is_a_link_is_not_appended_to(tmp_path: Path, other: Path) -> None:
+    (tmp_path / "run").mkdir()
+    link = tmp_path / "run" / "geometry.csv"
+    link.symlink_to(other / "file")
+    assert_refused(lambda: evaluator._append_row(link, {"epoch": 1}), link, other)
+
+
+def test_numbers_are_not_reproduced_through_a_link(tmp_path: Path, other: Path) -> None:
+    row = "b32-openai-coco"
+    (tmp_path / "out").mkdir()
+    link = tmp_path / "out" / row
+    link.symlink_to(other)
+    assert_refused(lambda: reproduce(only=row, out=tmp_path / "out", cache_dir=tmp_path / "cache"), link, other)
+
+
+@pytest.mark.parametrize("part", ["runs", "seconds"])
+def test_a_benchmark_is_not_run_through_a_link(part: str, tmp_path: Path, other: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    link = tmp_path / "bench" / part
+    link.symlink_to(other)
+    bank: Any = None
+    assert_refused(lambda: bench(bank, tmp_path / "bench"), link, other)
 
 
 def test_what_is_fetched_is_not_written_through_a_link(tmp_path: Path, other: Path) -> None:

@@ -1,17 +1,23 @@
 """Bad data: each ends in one line that names the file and the entry, never in another exception."""
 
 import json
+import os
 import tarfile
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from helpers import folder_of_pairs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pair_files import COCO, KARPATHY, jpeg, write, write_tar
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs import Pairs, Source, load_pairs
+from geomclip.pairs.parsing import read_bytes
+from geomclip.pairs.reading import value_or_reason
+from geomclip.pairs.record import ImageFile
 
 quick = settings(
     max_examples=150,
@@ -382,3 +388,20 @@ def test_a_damaged_tar_gives_pairs_or_an_error_of_one_line(tmp_path, place, dama
 @given(data=some_text | st.sampled_from(["csv:\0", "folder:\0", "wds:\0", "imagenet-folder:\0", "parquet:\0", "~\0"]))
 def test_any_name_of_data_is_answered_with_one_line(data):
     check_answer(data)
+
+
+def test_a_pipe_among_images_is_skipped_and_one_of_captions_refused_without_waiting(tmp_path: Path) -> None:
+    folder = folder_of_pairs(tmp_path / "pairs", 3)
+    (folder / "001.png").unlink()
+    os.mkfifo(folder / "001.png")
+    reason = value_or_reason(ImageFile(folder / "001.png").read, name="001.png")
+    assert "001.png is no file but a pipe" in str(reason)
+    os.mkfifo(tmp_path / "table.csv")
+    with pytest.raises(InputError, match=r"table\.csv is no file but a pipe"):
+        read_bytes(tmp_path / "table.csv", limit="table-bytes")
+
+
+def test_a_file_too_large_for_an_image_is_a_reason_to_skip_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"x" * 11)
+    monkeypatch.setenv("GEOMCLIP_LIMITS", "image-bytes=10")
+    assert "11 bytes of the file of an image" in str(value_or_reason(ImageFile(tmp_path / "a.png").read, name="a"))

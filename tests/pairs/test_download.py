@@ -6,8 +6,10 @@ import io
 import json
 import os
 import threading
+import urllib.request
 import zipfile
 from dataclasses import replace
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from pair_files import COCO, KARPATHY, jpeg
 from recorder import Recorder
 
+from geomclip.machine import addresses
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.pairs import Source, datasets, load_pairs
 from geomclip.pairs import download as downloading
@@ -36,6 +39,7 @@ class Site:
         self.drop_after = []  # bytes to send before dropping the connection, one per answer; then all
         self.fail_with = []  # status codes to answer with, one per request; then the file
         self.requests = []  # (path, Range or None, If-Range or None)
+        self.redirects = {}  # path to where it leads
         self.url = ""
 
 
@@ -51,6 +55,11 @@ class Handler(BaseHTTPRequestHandler):
         site.requests.append((self.path, wanted, condition))
         if site.fail_with:
             self.send_error(site.fail_with.pop(0))
+            return
+        if self.path in site.redirects:
+            self.send_response(302)
+            self.send_header("Location", site.redirects[self.path])
+            self.end_headers()
             return
         if self.path not in site.files:
             self.send_error(404)
@@ -423,3 +432,34 @@ def test_every_address_of_the_table_has_a_checksum_or_is_karpathys():
     remotes = [remote for dataset in datasets.DATASETS.values() for remote in dataset.remotes]
     assert all(remote.sha256 and remote.size for remote in remotes if "karpathy" not in remote.url)
     assert all(len(remote.sha256) == 64 for remote in remotes if remote.sha256)
+
+
+def test_http_without_a_checksum_is_refused_before_a_connection(tmp_path):
+    with pytest.raises(InputError, match=r"http://example.org/a.zip: by http .* its sha256 is not known"):
+        download("http://example.org/a.zip", tmp_path / "a.zip")
+    with pytest.raises(InputError, match="is not an http or https address"):
+        download("ftp://example.org/a.zip", tmp_path / "a.zip")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_that_leads_to_plain_http_is_not_followed(site, tmp_path):
+    site.redirects = {"/away": "http://example.org/a.zip", "/here": "/file.bin"}
+    with pytest.raises(InputError, match=r"http://example.org/a.zip: by http"):
+        download(f"{site.url}/away", tmp_path / "a.zip")
+    assert download(f"{site.url}/here", tmp_path / "b.zip").read_bytes() == CONTENT
+
+
+def test_https_leads_to_no_http_whatever_is_known_of_the_file():
+    careful = addresses._Careful(has_sum=True)
+    request = urllib.request.Request("https://example.org/a.zip")
+    with pytest.raises(InputError, match=r"leads from https to http://example.org/b.zip: refused"):
+        careful.redirect_request(request, io.BytesIO(), 302, "", HTTPMessage(), "http://example.org/b.zip")
+    on = careful.redirect_request(request, io.BytesIO(), 302, "", HTTPMessage(), "https://example.org/b.zip")
+    assert on is not None
+    assert on.full_url == "https://example.org/b.zip"
+
+
+def test_every_known_address_is_https_or_has_a_checksum():
+    for dataset in datasets.DATASETS.values():
+        for remote in dataset.remotes:
+            addresses.check_address(remote.url, has_sum=remote.sha256 is not None)

@@ -17,7 +17,8 @@ from PIL import Image, PngImagePlugin, features
 
 from geomclip.cli import doctor
 from geomclip.machine.errors import InputError
-from geomclip.pairs.images import MAX_PIXELS, decode
+from geomclip.machine.limits import LIMITS
+from geomclip.pairs.images import decode
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -202,7 +203,7 @@ def test_pixels_without_an_agreed_white_are_refused():
 
 @pytest.mark.parametrize("side", [12_000, 16_000, 60_000, 2**31 - 1])
 def test_a_huge_declared_size_is_refused(side):
-    assert side * side > MAX_PIXELS
+    assert side * side > LIMITS["pixels"].most
     check_refused(png(side, side), r"declares .*pixels")
 
 

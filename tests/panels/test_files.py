@@ -21,7 +21,6 @@ from helpers import class_set, flipped, resealed, small_set, without_sums
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geomclip.machine import json_files
 from geomclip.machine.errors import DamagedError, InputError
 from geomclip.panels.comparison import compare
 from geomclip.panels.fields import FIELDS
@@ -240,9 +239,11 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes, reason: st
 
 
 def test_a_file_too_large_to_parse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_files, "LARGEST", 1 << 20)
+    monkeypatch.setenv("GEOMCLIP_LIMITS", f"json-bytes={1 << 20}")
     (tmp_path / "r.json").write_bytes(b" " * ((1 << 20) + 1))
-    assert_refused(tmp_path / "r.json", "is larger than 1 MiB")
+    assert_refused(
+        tmp_path / "r.json", "r.json: 1048577 bytes of a file of JSON", "more than 1048576: refused; if you trust it"
+    )
 
 
 WRONG: dict[str, Any] = {

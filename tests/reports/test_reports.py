@@ -485,10 +485,7 @@ def test_the_command_writes_the_page_and_says_where(run: Cli, tmp_path: Path, mo
     done = run("store", "--data", f"folder:{folder}", "--bootstrap", 0, "--no-curves", "--metrics", "alignment")
     assert (done.code, done.out, done.err) == (0, "geomclip-report.html\n", "")
     page = Path("geomclip-report.html").read_text()
-    assert (
-        f"<code>geomclip report store --data folder:{folder} --bootstrap 0 --no-curves --metrics alignment</code>"
-        in page
-    )
+    assert "<code>geomclip report store --data folder:data --bootstrap 0 --no-curves --metrics alignment</code>" in page
     assert sum(bool(each) for each in carried(page)["items"]["thumbnails"]) == 8
     assert run("store", "--no-thumbnails", "--bootstrap", 0, "--metrics", "alignment").code == 0
     assert carried(Path("geomclip-report.html").read_text())["items"]["thumbnails"] == []

@@ -55,7 +55,7 @@ def test_wise_ft_lies_between_any_two_models_and_before_is_the_first(models, dat
     one, other, mixed = weights(models[0]), weights(models[1]), load_file(found.folder / "model.safetensors")
     for name in ("visual.proj", "logit_scale"):
         assert torch.allclose(mixed[name], (1 - alpha) * one[name] + alpha * other[name], atol=1e-6), name
-    assert found.before.made_from["model"] == models[0]
+    assert found.before.made_from["model"] == "local-dir:a"
     assert any(line.startswith("on val by alpha: 0 ") for line in found.notes)
 
 
@@ -74,7 +74,7 @@ def test_a_soup_is_the_mean_of_its_members_and_its_table_names_them(models, soup
 
 def test_the_folder_and_its_weights_say_what_they_are_a_mixture_of(soup, data, models):
     config = json.loads((soup.folder / "config.json").read_text())
-    assert [each["model"] for each in config["between"]] == models
+    assert [each["model"] for each in config["between"]] == ["local-dir:a", "local-dir:b", "local-dir:c"]
     made = gc.embed(str(soup.folder), data).made_from["finetuned"]
     assert made["method"] == "soup"
     assert made["between"] == config["between"]
@@ -98,8 +98,8 @@ def test_words_after_the_option_are_models_up_to_the_next_option(run, models, da
     rest = ["--method", "wise-ft", "--data", data, "--out", out, "--bootstrap=0", "--metrics=modality_gap", "--quiet"]
     code, _, errors = run("finetune", "--between", *models[:2], *rest)
     assert code == 0, errors
-    assert json.loads((out / "config.json").read_text())["call"]["between"] == models[:2]
-    assert json.loads((out / "config.json").read_text())["call"]["model"] == models[0]
+    assert json.loads((out / "config.json").read_text())["call"]["between"] == ["local-dir:a", "local-dir:b"]
+    assert json.loads((out / "config.json").read_text())["call"]["model"] == "local-dir:a"
 
 
 @pytest.fixture

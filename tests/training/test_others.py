@@ -15,6 +15,7 @@ from toy_pairs import toy_csv
 
 import geomclip as gc
 from geomclip.machine.errors import InputError
+from geomclip.machine.places import shown
 from geomclip.training.others import after_of, before_of, names_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -61,8 +62,8 @@ def copy(without: Path, tmp_path: Path) -> Path:
 
 
 def test_other_data_are_measured_before_and_after_and_compared(finished: Any, model: str, other: str) -> None:
-    assert list(finished.also) == [other]
-    comparison = finished.also[other]
+    assert list(finished.also) == [shown(other)]
+    comparison = finished.also[shown(other)]
     assert comparison.n_images == 30
     key = "text_retrieval_recall@1"
     assert comparison[key].before == gc.measure(gc.embed(model, other), metrics=key, bootstrap=0)[key]
@@ -73,17 +74,17 @@ def test_other_data_are_measured_before_and_after_and_compared(finished: Any, mo
 def test_the_verdict_and_the_table_have_them(finished: Any, other: str) -> None:
     findings = [line for line in finished.comparison.verdict.lines if line.about == "other data"]
     assert len(findings) == 1
-    assert other in findings[0].sentence
-    assert f"Other data, not trained on\n{other} (30 images)\n" in str(finished).replace("\n/", "/")
-    assert other in finished.comparison.to_dict()["others"]
+    assert shown(other) in findings[0].sentence
+    assert f"Other data, not trained on\n{shown(other)} (30 images)\n" in str(finished).replace("\n/", "/")
+    assert shown(other) in finished.comparison.to_dict()["others"]
 
 
 def test_the_run_folder_keeps_them_under_safe_names(finished: Any, other: str) -> None:
-    files = [finished.folder / name for name in (before_of(other), after_of(other))]
+    files = [finished.folder / name for name in (before_of(shown(other)), after_of(shown(other)))]
     assert all(file.is_file() and file.with_suffix(".items.parquet").is_file() for file in files)
     config = json.loads((finished.folder / "config.json").read_text())
-    assert config["call"]["also"] == [other]
-    kept = config["also"][other]
+    assert config["call"]["also"] == [shown(other)]
+    kept = config["also"][shown(other)]
     assert (kept["images"], kept["split"], kept["before"], kept["after"]) == (
         30,
         "test",
@@ -106,7 +107,7 @@ def test_a_finished_run_measures_what_is_new_and_nothing_else(run: Cli, copy: Pa
     assert {file.name: file.stat().st_mtime_ns for file in copy.iterdir() if file.name in kept} == kept
     assert {file.name for file in copy.iterdir()} - {*kept, "config.json"} == {
         Path(name).with_suffix(suffix).name
-        for name in (before_of(other), after_of(other))
+        for name in (before_of(shown(other)), after_of(shown(other)))
         for suffix in (".json", ".items.parquet")
     }
     assert json.loads((copy / "config.json").read_text())["finished"] is True
@@ -117,7 +118,9 @@ def test_a_finished_run_measures_what_is_new_and_nothing_else(run: Cli, copy: Pa
     assert (quiet.err, quiet.out) == ("", done.out.partition("\n\n")[0] + "\n")
     assert quiet.out.startswith("verdict ")
     result = gc.finetune(out=copy, resume=True, bootstrap=20)
-    assert result.also[other]["text_retrieval_recall@1"] == finished.also[other]["text_retrieval_recall@1"]
+    assert (
+        result.also[shown(other)]["text_retrieval_recall@1"] == finished.also[shown(other)]["text_retrieval_recall@1"]
+    )
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is_done(
@@ -142,7 +145,7 @@ def test_other_data_that_changed_are_refused(finished: Any, tmp_path: Path, mode
     moved = toy_csv(tmp_path / "other", splits={"test": 30})
     folder = tuned(tmp_path / "run", model, data, also=moved).folder
     toy_csv(tmp_path / "other", splits={"test": 29})
-    with pytest.raises(InputError, match=r"run began with other data \(also='csv:.*pairs.csv' differs\)"):
+    with pytest.raises(InputError, match=r"run began with other data \(also='csv:pairs.csv' differs\)"):
         gc.finetune(out=folder, resume=True, bootstrap=20)
 
 

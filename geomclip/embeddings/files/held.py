@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.machine.array_files import LARGEST_RATIO, npz_headers, read_npy, read_npz, unfolds_too_far
+from geomclip.machine import limits, parquet_files, regular
+from geomclip.machine.array_files import check_zip, npz_headers, read_npy, read_npz
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
@@ -22,8 +23,6 @@ WAY = "np.savez('e.npz', image=..., text=...)"
 
 DEEPEST = 3
 """Dictionaries within dictionaries, and groups of HDF5, are looked into so far."""
-
-MOST_NAMES = 10_000
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,8 @@ def held(path: Path) -> Held:
             f"{path} {OTHERS.get(path.suffix.lower(), 'is no store folder and no file of vectors')}: {ways()}"
         )
     if not path.is_file():
+        if path.exists() and not path.is_dir():
+            raise regular.refused(path)
         raise InputError(f"{path} {'is a folder' if path.exists() else 'is no file'}")
     try:
         entries = reader(path)
@@ -75,8 +76,7 @@ def held(path: Path) -> Held:
     except Exception as problem:
         # torch, pyarrow, h5py and safetensors raise whatever the bytes provoke
         raise _unreadable(path, problem) from problem
-    if len(entries) > MOST_NAMES:
-        raise InputError(f"{path} holds {len(entries)} arrays: no file of embeddings has so many")
+    limits.check("arrays", len(entries), str(path))
     return {name: _in_one_line(path, entry) for name, entry in entries.items()}
 
 
@@ -126,12 +126,16 @@ def _parquet(path: Path) -> Held:
     with pq.ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        unfolded = sum(group.total_byte_size for group in groups)
-        if unfolds_too_far(path.stat().st_size, unfolded):
-            too_many = f"over {LARGEST_RATIO} times its size"
-            raise InputError(f"{path} claims to unfold to {unfolded} bytes, {too_many}: refused")
+        values = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
+        # values that are all alike take next to nothing, and four bytes each once they are read
+        unfolded = max(sum(group.total_byte_size for group in groups), 4 * values)
+        limits.check_unfolded(path.stat().st_size, unfolded, f"{path} claims to unfold to {unfolded} bytes")
         rows = metadata.num_rows
-    return _columns(path, schema, rows, lambda name: pq.ParquetFile(path).read(columns=[name]).column(name))
+
+    def column(name: str) -> Any:
+        return parquet_files.read(path, [name], most="vector-bytes", cells="").column(name)
+
+    return _columns(path, schema, rows, column)
 
 
 def _arrow(path: Path) -> Held:
@@ -143,7 +147,12 @@ def _arrow(path: Path) -> Held:
     except pa.ArrowInvalid:
         source.seek(0)
         reader = pa.ipc.open_stream(source)  # what datasets' save_to_disk writes
-    table = reader.read_all()
+    batches, unfolded = [], 0
+    for batch in parquet_files.batches(reader):  # compressed ones unfold as they are read
+        batches.append(batch)
+        unfolded += batch.nbytes
+        limits.check_unfolded(path.stat().st_size, unfolded, f"{path} unfolds to {unfolded} bytes and more")
+    table = pa.Table.from_batches(batches, schema=reader.schema)
     return _columns(path, table.schema, len(table), table.column)
 
 
@@ -164,7 +173,7 @@ def _entry_of_column(path: Path, field: Any, rows: int, column: Callable[[str], 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return Entry((rows,), "U", lambda: ["" if v is None else v for v in column(name).to_pylist()])
+        return Entry((rows,), "U", lambda: ["" if v is None else v for v in parquet_files.listed(column(name))])
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind):
         letter = "i" if pa.types.is_integer(kind) else "b" if pa.types.is_boolean(kind) else "f"
         return Entry((rows,), letter, lambda: _numbers(column(name), f"{path}: {name}"))
@@ -223,6 +232,8 @@ def _first_null(column: Any) -> int:
 def _safetensors(path: Path) -> Held:
     from safetensors import safe_open
 
+    with path.open("rb") as start:
+        limits.check("tensors-header", int.from_bytes(start.read(8), "little"), str(path))
     with safe_open(path, framework="pt") as file:
         shapes = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # no dictionary
         found = {name: (tuple(part.get_shape()), str(part.get_dtype())) for name, part in shapes.items()}
@@ -246,6 +257,7 @@ def _torch(path: Path) -> Held:
 
     import torch
 
+    check_zip(path)
     try:
         # only tensors, numbers, texts and containers of them; anything else is refused unseen
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -258,8 +270,9 @@ def _torch(path: Path) -> Held:
     _flatten(content, "", entries, 0)
     size = path.stat().st_size
     for name, entry in entries.items():
-        if unfolds_too_far(size, 4 * math.prod(entry.shape)):  # one number seen through strides of zero
-            raise InputError(f"{path}: {name or 'its tensor'} claims the shape {entry.shape} in {size} bytes: refused")
+        # one number may be seen through strides of zero
+        claim = f"{path}: {name or 'its tensor'} claims the shape {entry.shape} in {size} bytes"
+        limits.check_unfolded(size, 4 * math.prod(entry.shape), claim)
     return entries
 
 
@@ -270,7 +283,7 @@ def _flatten(content: Any, name: str, entries: dict[str, Entry], depth: int) -> 
     if isinstance(content, torch.Tensor):
         entries[name] = _entry_of_array(_of_tensor(content))
     elif isinstance(content, dict) and depth < DEEPEST:
-        for key, value in list(content.items())[: MOST_NAMES + 1]:
+        for key, value in list(content.items())[: limits.most("arrays") + 1]:
             _flatten(value, f"{name}.{key}" if name else str(key), entries, depth + 1)
     elif isinstance(content, list | tuple) and content:
         if all(isinstance(each, str) for each in content):
@@ -278,7 +291,7 @@ def _flatten(content: Any, name: str, entries: dict[str, Entry], depth: int) -> 
         elif all(isinstance(each, torch.Tensor) and each.shape == content[0].shape for each in content):
             entries[name] = _entry_of_array(_of_tensor(torch.stack(list(content))))
         elif all(isinstance(each, torch.Tensor) for each in content):
-            for place, each in enumerate(content[: MOST_NAMES + 1]):
+            for place, each in enumerate(content[: limits.most("arrays") + 1]):
                 _flatten(each, f"{name}.{place}" if name else str(place), entries, depth + 1)
         elif all(isinstance(each, int | float) for each in content):
             entries[name] = _entry_of_array(np.asarray(content))
@@ -307,7 +320,7 @@ def _hdf5(path: Path) -> Held:
     entries: dict[str, Entry] = {}
 
     def visit(group: Any, prefix: str, depth: int) -> None:
-        for key in list(group)[: MOST_NAMES + 1]:
+        for key in list(group)[: limits.most("arrays") + 1]:
             link = group.get(key, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 continue  # a link may lead to another file
@@ -329,8 +342,10 @@ def _entry_of_dataset(h5py: Any, path: Path, name: str, item: Any) -> Entry:
         raise InputError(f"{path}: {name} lies in other files: refused")
     size = max(path.stat().st_size, 1)
     texts = h5py.check_string_dtype(item.dtype) is not None
-    if not texts and unfolds_too_far(size, item.size * item.dtype.itemsize):
-        raise InputError(f"{path}: {name} claims {item.size * item.dtype.itemsize} bytes of {size}: refused")
+    # a chunk is unpacked whole, and may be larger than the data set that it belongs to
+    chunk = math.prod(map(int, item.chunks or (0,)))
+    claimed = max(math.prod(map(int, item.shape or (0,))), chunk) * item.dtype.itemsize
+    limits.check_unfolded(size, claimed, f"{path}: {name} claims {claimed} bytes of {size}")
 
     def read() -> Any:
         with h5py.File(path, "r") as file:

@@ -12,6 +12,7 @@ from torch import Tensor
 from geomclip.encoders.custom.failures import failed
 from geomclip.encoders.protocol import Kind
 from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.places import shown_in
 from geomclip.machine.words import one_line, option, typed
 from geomclip.pairs.reading import value_or_reason
 from geomclip.pairs.record import Pair, Pairs
@@ -126,7 +127,7 @@ class FunctionEncoder:
         way = typed("--encoder-name NAME", "name='...'")
         known = {"encoder_name": self.name} if self.named else {"notes": [UNNAMED.format(way)]}
         made = {"model": self.model, "pretrained": "", "dim": self.dim, "truncated": "unknown"}
-        return {**made, **self._made_from, **known}
+        return dict(shown_in({**made, **self._made_from, **known}))
 
     def _function(self, kind: Kind) -> Encode:
         function = self.functions.get(kind) or (None if kind == "image" else self.functions.get("text"))

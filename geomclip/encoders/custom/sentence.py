@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 
-from geomclip.encoders import foreign_code, hub
+from geomclip.encoders import foreign_code, hub, sizes
 from geomclip.encoders.clip import PRECISIONS
 from geomclip.encoders.custom.functions import Encode, FunctionEncoder
 from geomclip.encoders.protocol import Kind
 from geomclip.encoders.reasons import in_one_line
+from geomclip.machine import regular
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.extras import optional
@@ -139,20 +140,27 @@ def _folder(place: str, where: str, cache_dir: Path | None) -> Path:
 
 
 def _refuse_code(folder: Path) -> None:
-    """InputError if a file of settings asks for a class that is not the package's own, or for code of the model's."""
+    """InputError if a file of settings asks for a class that is not the package's own, for code of the model's, or for
+    more than the limits let in."""
     try:
-        modules = json.loads((folder / MODULES).read_bytes())
+        modules = json.loads(regular.read(folder / MODULES, "config-bytes"))
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{folder / MODULES}: is no JSON ({type(error).__name__}): fetch or write it again") from error
     if not isinstance(modules, list) or not modules:
         raise InputError(f"{folder / MODULES}: is no list of modules: fetch or write it again")
     types = [entry.get("type") if isinstance(entry, dict) else None for entry in modules]
     for file in sorted(folder.rglob("*.json")):
-        if file.name == ROUTER or (file.name == "config.json" and file.parent != folder):
-            own = foreign_code.read(file).get("types")
-            types += list(own.values()) if isinstance(own, dict) else []
-        elif file.name in (*foreign_code.SETTINGS, *PROCESSORS):
-            foreign_code.read(file)
+        sizes.check_tokenizer(file.parent)
+        if file.name not in (*foreign_code.SETTINGS, *PROCESSORS, ROUTER):
+            continue
+        settings = foreign_code.read(file)
+        if file.name == "config.json":
+            sizes.check_tower(settings, str(file))
+        own = settings.get("types")
+        if isinstance(own, dict) and (file.name == ROUTER or (file.name == "config.json" and file.parent != folder)):
+            types += own.values()
     for each in types:
         if not isinstance(each, str) or not each.startswith(f"{PACKAGE}."):
             raise InputError(

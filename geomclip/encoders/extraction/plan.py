@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from geomclip.encoders.protocol import AnyEncoder, EncodesInputs
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import cache_dir, clear_leftovers
 from geomclip.machine.lock import Lock
+from geomclip.machine.places import host
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.signals import interruption, number_of
 from geomclip.machine.version import __version__
@@ -172,7 +172,7 @@ class Extraction:
         if not (folder / MANIFEST).exists():
             # whatever differs between machines and days is in `written`, and only there
             written = {
-                "host": socket.gethostname(),
+                **host(),
                 "started": _now(),
                 "geomclip": __version__,
                 "torch": str(torch.__version__),

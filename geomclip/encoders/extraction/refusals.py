@@ -19,6 +19,7 @@ from geomclip.encoders.extraction.batches import MOST_SKIPPED
 from geomclip.encoders.protocol import EncodesInputs
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import is_ours
+from geomclip.machine.places import keep_paths, shown_in
 from geomclip.machine.words import one_line, option, typed
 from geomclip.pairs.record import Pairs
 
@@ -78,7 +79,8 @@ def refuse_foreign(folder: Path) -> None:
 def refuse_another(folder: Path, there: Mapping[str, Any], head: Mapping[str, Any], pairs: Pairs, texts: str) -> None:
     """InputError, with what differs, unless the manifest that is there is of this head and of these ids and texts."""
     try:
-        before, now = {**there, **there["made_from"]}, {**head, **head["made_from"]}
+        with keep_paths(False):  # a store begun from another folder, or with paths kept, is of the same model
+            before, now = ({**each, **shown_in(each["made_from"])} for each in (there, head))
         differing = [
             f"{key}: {before.get(key)!s:.60} there, {value!s:.60} here"
             for key, value in now.items()

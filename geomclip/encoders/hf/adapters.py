@@ -22,6 +22,7 @@ from torch import Tensor
 from geomclip.encoders import foreign_code
 from geomclip.encoders.hf.names import Renamed, Row, rows_of, shapes_in
 from geomclip.encoders.weights.contents import Contents
+from geomclip.machine import limits
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 
@@ -31,6 +32,8 @@ NAMED = 5  # faults that one message names
 _PREFIX = "base_model.model."
 _PASSED = (".base_layer", ".modules_to_save", ".default")  # parts of names that PEFT's wrappers bring in
 _PART = re.compile(r"\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(weight|bias))?$")
+_COSTLY = re.compile(r"\)\??[*+{?]|(?:[*+{].*){3}|\(\?", re.DOTALL)
+"""Patterns whose search may not end: something repeated that is itself in brackets, or three things repeated."""
 _ABSENT = (  # settings of PEFT's LoRA that change what is added, in ways that are not made here
     *("target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"),
     *("arrow_config", "kasa_config", "monteclora_config", "use_qalora", "use_bdlora"),
@@ -91,7 +94,13 @@ def read(folder: Path) -> Adapter:
         _finite(value) for value in [found.get("lora_alpha", 8), *alphas.values()]
     ):
         raise InputError(f"{file}: has no sound 'lora_alpha' or 'alpha_pattern'")
+    limits.check("patterns", len(alphas), f"{file}: alpha_pattern")
     for pattern in alphas:
+        if _COSTLY.search(pattern):
+            raise InputError(
+                f"{file}: its alpha_pattern {pattern!r:.60} may take for ever to look for: name the modules, or "
+                "use merge_and_unload() in PEFT, then save_pretrained"
+            )
         try:
             re.compile(pattern)
         except re.error as error:

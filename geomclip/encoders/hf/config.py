@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geomclip.encoders import foreign_code
+from geomclip.encoders import foreign_code, sizes
 from geomclip.encoders.hf.names import Row, clip_rows, siglip_rows
+from geomclip.machine import limits
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import near
 
@@ -54,15 +55,17 @@ def read(file: Path) -> Description:
     Raises
     ------
     InputError
-        If it cannot be read, asks for code of its own, or is of a model that open_clip cannot be equal to; the
-        message names the kind or the setting.
+        If it cannot be read, asks for code of its own, asks for more than the limits let in, or is of a model that
+        open_clip cannot be equal to; the message names the kind or the setting.
     """
     settings = foreign_code.read(file)
     kind = _kind(settings, file)
     vision, text = (_Part(settings, kind, name, file) for name in ("vision_config", "text_config"))
     if vision.get("num_channels", 3) != 3:
         raise InputError(f"{file}: its images have {vision.get('num_channels', 3)!r} channels, not 3")
-    return _clip(settings, vision, text, file) if kind == "clip" else _siglip(kind, vision, text, file)
+    found = _clip(settings, vision, text, file) if kind == "clip" else _siglip(kind, vision, text, file)
+    sizes.check(found.model_cfg, str(file))
+    return found
 
 
 def is_model(file: Path) -> bool:
@@ -114,18 +117,20 @@ class _Part:
         """A value as it stands there."""
         return self._values.get(key, default)
 
-    def count(self, key: str, most: int = 1_000_000) -> int:
+    def count(self, key: str) -> int:
         """A whole number of at least one."""
         value = self._values.get(key)
         if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
             value = value[0]  # [224, 224] says no more than 224
-        if type(value) is not int or not 0 < value <= most:
+        if type(value) is not int or value < 1:
             raise InputError(f"{self._where} has no sound {key!r}: {value!r:.60}")
         return value
 
     def layers(self) -> int:
-        """Blocks; more than any model has are damage, and a table of their names would fill the memory."""
-        return self.count("num_hidden_layers", most=1000)
+        """Blocks, held against their limit here: a table of the names of more would fill the memory."""
+        count = self.count("num_hidden_layers")
+        limits.check("layers", count, f"{self._where}: num_hidden_layers")
+        return count
 
     def epsilon(self) -> float:
         """What is added under the root of a layer norm."""
@@ -166,7 +171,7 @@ def _clip(settings: Mapping[str, Any], vision: _Part, text: _Part, file: Path) -
             "in open_clip either both towers have quick_gelu or none"
         )
     dim = settings.get("projection_dim", 512)
-    if type(dim) is not int or not 0 < dim <= 1_000_000:
+    if type(dim) is not int or dim < 1:
         raise InputError(f"{file}: has no sound 'projection_dim': {dim!r:.60}")
     end = text.get("eos_token_id")
     if type(end) is not int:

@@ -14,6 +14,7 @@ from geomclip.encoders import towers
 from geomclip.encoders.hf import config, images, tokens
 from geomclip.encoders.hf.names import IGNORED, Renamed, Row, shapes_in
 from geomclip.encoders.weights.contents import Contents
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import option
 
@@ -54,7 +55,11 @@ def _parts(path: Path) -> list[Path]:
     if not file.is_file():
         return [path]
     try:
-        listed = [(str(part["type"]), path / str(part["path"])) for part in json.loads(file.read_text("utf-8"))]
+        listed = [
+            (str(part["type"]), path / str(part["path"])) for part in json.loads(regular.read(file, "config-bytes"))
+        ]
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
         raise InputError(f"{file}: is no list of parts of sentence-transformers") from error
     inside = [part for kind, part in listed if not kind.endswith(".Normalize")]
@@ -116,7 +121,9 @@ def shards(index: Path) -> list[str]:
         If it is no index.
     """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(regular.read(index, "json-bytes"))["weight_map"].values()))
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{index}: is no index of sharded weights") from error
     outside = [name for name in names if not isinstance(name, str) or Path(name).name != name]

@@ -11,6 +11,7 @@ from typing import Any
 from geomclip.encoders import foreign_code, towers
 from geomclip.encoders.hf.config import Description
 from geomclip.encoders.reasons import first_line
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -73,7 +74,7 @@ def read(folder: Path, model: Description, name: str) -> tuple[dict[str, Any], t
 def sha256(folder: Path) -> str:
     """Fingerprint of the files in a folder that decide how texts are cut into tokens."""
     names = [name for name in (*FILES, *SETTINGS) if (folder / name).is_file()]
-    lines = [f"{name} {hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n" for name in names]
+    lines = [f"{name} {hashlib.sha256(regular.read(folder / name, 'tokenizer-bytes')).hexdigest()}\n" for name in names]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -91,7 +92,7 @@ def _words(folder: Path) -> tuple[dict[str, int], list[str]]:
         pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model.get("merges") or []]
         return found, pairs
     if words.is_file() and (folder / FILES[2]).is_file():
-        text = (folder / FILES[2]).read_text(encoding="utf-8", errors="replace").split("\n")
+        text = regular.read(folder / FILES[2], "tokenizer-bytes").decode(errors="replace").split("\n")
         pairs = [line for line in text if line and not line.startswith("#version")]
         more = folder / SETTINGS[2]
         return _numbered(_json(words)) | _numbered(_json(more) if more.is_file() else {}), pairs
@@ -111,7 +112,9 @@ def _settings(folder: Path) -> Mapping[str, Any]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(regular.read(file, "tokenizer-bytes"))
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}") from error
     if not isinstance(content, dict):

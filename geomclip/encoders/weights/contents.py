@@ -13,7 +13,9 @@ from torch import Tensor
 from geomclip.encoders.reasons import first_line
 from geomclip.encoders.weights import pickles, prefixes, ways
 from geomclip.encoders.weights.shards import SUFFIXES, check_shard, is_index, is_weights, shard_files
+from geomclip.machine import limits
 from geomclip.machine.errors import DamagedError, InputError, NotAvailableError
+from geomclip.machine.files import unreadable
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
@@ -144,7 +146,7 @@ def read_raw(file: Path) -> Contents:
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+        raise unreadable(file, error) from error
     except Exception as error:  # damaged bytes surface as any exception of the two parsers
         raise _refusal(file, error) from error
 
@@ -181,11 +183,13 @@ def _read_safetensors(file: Path) -> Contents:
     from safetensors import safe_open
 
     with file.open("rb") as start:
-        if start.read(4).startswith(_PICKLES):
+        head = start.read(8)
+        if head.startswith(_PICKLES):
             raise InputError(
                 f"{file}: is a pickle, which can hold code, under the name of a safetensors file: refused; "
                 "save its state_dict alone as .safetensors"
             )
+    limits.check("tensors-header", int.from_bytes(head, "little"), str(file))
     with safe_open(file, framework="pt") as opened:
         shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
         written = opened.metadata() or {}

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from geomclip.encoders.weights import ways
 from geomclip.encoders.weights.prefixes import roots
+from geomclip.machine.array_files import check_zip
 from geomclip.machine.errors import InputError
 
 ENTRIES = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "module", "weights")
@@ -115,6 +116,7 @@ def load(file: Path) -> Any:
     InputError
         Naming a class that could run code, and the lines that save the state_dict without it.
     """
+    check_zip(file)
     unknown: list[str] = []
     with suppress(Exception):  # no zip file, or a damaged one, of which torch.load says more
         unknown = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))

@@ -13,8 +13,6 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import decode_text, need, read_bytes, shorten
 
-LARGEST = 1 << 27
-"""Bytes of a file; the largest of the official ones has 4 MB, and parsed JSON takes ten times its size."""
 LONGEST = 1e7
 """Seconds of a video, 115 days: what is longer is no time."""
 
@@ -35,7 +33,7 @@ class Content:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.text = decode_text(read_bytes(path, limit=LARGEST), name=str(path))
+        self.text = decode_text(read_bytes(path, limit="moment-bytes"), name=str(path))
         if not self.text.strip():
             raise InputError(f"{path} is empty")
 

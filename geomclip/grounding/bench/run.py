@@ -24,7 +24,7 @@ from geomclip.grounding.bench.table import Table, table_of
 from geomclip.grounding.scores import Scores, score
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, make_folder
+from geomclip.machine.files import atomic_json, make_folder, refuse_links
 from geomclip.machine.json_files import read_json
 from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
@@ -136,13 +136,14 @@ def bench(
     Raises
     ------
     InputError
-        If the folder holds a benchmark of another source or other sizes, or is being written.
+        If the folder holds a benchmark of another source or other sizes, is being written, or has links in it.
     """
     plan, folder = plan or Plan(), Path(out).expanduser()
     plan = replace(plan, device=choose_device(plan.device))
     if processes < 1:
         raise InputError(f"{option('processes')} must be at least 1, got {processes}")
     with Lock(make_folder(folder)):
+        refuse_links(folder, RUNS, SECONDS)
         _begin(folder, plan.fixed(bank))
         missing = [trial for trial in plan.trials() if not _is_kept(_file(folder, trial), progress)]
         total = len(plan.trials())

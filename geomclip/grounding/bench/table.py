@@ -16,6 +16,7 @@ from torch import Tensor
 from geomclip.grounding.bench.estimates import Estimate, over_seeds, two_way
 from geomclip.grounding.bench.rows import COMPARED, ROWS
 from geomclip.machine.files import atomic_bytes
+from geomclip.machine.words import markdown
 
 SHOWN = ("R1@0.3", "R1@0.5", "R1@0.7", "R5@0.5", "mIoU")
 CLAIMED = ("R1@0.7", "mIoU")
@@ -86,7 +87,7 @@ class Table:
     def _heading(self) -> str:
         made, sizes = self.made_from, self.made_from["sizes"]
         return (
-            f"# Composed videos from {made['source']}{_encoder(made)}\n\n"
+            f"# Composed videos from {markdown(made['source'])}{_encoder(made)}\n\n"
             f"{sizes['train']} train, {sizes['val']} val and {sizes['test']} test videos of {sizes['clips']} clips, "
             f"two queries each; {sizes['steps']} steps of {sizes['batch_size']}; {made['seeds']} seeds. Intervals "
             f"(95 %) are over seeds and test {made['unit']}s. All in %, differences in points.\n"
@@ -198,7 +199,7 @@ def _record(kind: str, row: str, dose: float, metric: str, found: Estimate) -> d
 
 def _encoder(made: Mapping[str, Any]) -> str:
     model = made["made_from"].get("model")
-    return f", encoded by {model}" if model else ""
+    return f", encoded by {markdown(model)}" if model else ""
 
 
 def _value(found: Mapping[str, Any] | None) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine import limits, parquet_files
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean, shorten
-from geomclip.pairs.tables.columns import MAX_ROWS, MAX_TABLE_BYTES, Table
+from geomclip.pairs.record import NO_SUCH_IMAGE, machine_fault
+from geomclip.pairs.tables.columns import Table
 from geomclip.pairs.tables.stored import RowImage, arrow_batches, is_parquet
 
 RULES = (
@@ -66,8 +68,12 @@ def check_ids(table: Table, ids: Sequence[str], images: Sequence[RowImage]) -> N
 def _digest(image: RowImage) -> str:
     try:
         return hashlib.sha256(image.read()).hexdigest()
-    except (InputError, OSError):
+    except InputError:  # it is skipped when it is encoded, with the reason
         return f"{image.file}:{image.group}:{image.row}"
+    except OSError as problem:
+        if problem.errno in NO_SUCH_IMAGE:
+            return f"{image.file}:{image.group}:{image.row}"
+        raise machine_fault(str(image.file), problem) from problem
 
 
 # ---- one file
@@ -120,17 +126,9 @@ def _read_parquet(file: Path) -> Table:
         wanted = [name for name, kind in kinds.items() if kind == "values"]
         paths = {name: f"{name}.path" for name, kind in kinds.items() if kind == "image" and _has_path(schema, name)}
         groups = [about.row_group(number) for number in range(about.num_row_groups)]
-        leaves = {*wanted, *paths.values()}
-        size = sum(
-            group.column(leaf).total_uncompressed_size
-            for group in groups
-            for leaf in range(group.num_columns)
-            if _belongs(group.column(leaf).path_in_schema, leaves)
-        )
-        if size > MAX_TABLE_BYTES:
-            raise InputError(f"{file}: its columns of texts take {size >> 20} MiB, more than {MAX_TABLE_BYTES >> 20}")
-        table = opened.read(columns=[*wanted, *paths.values()]) if leaves else None
         sizes = [group.num_rows for group in groups]
+    leaves = [*wanted, *paths.values()]
+    table = parquet_files.read(file, leaves) if leaves else None
     labels = _labels(schema)
     columns: dict[str, list[Any]] = {}
     for name, kind in kinds.items():
@@ -182,8 +180,7 @@ def _table(
 
 
 def _check_rows(count: int, file: Path) -> None:
-    if count > MAX_ROWS:
-        raise InputError(f"{file} has {count} rows, more than {MAX_ROWS}")
+    limits.check("table-rows", count, str(file))
 
 
 def _lacks_bytes(group: Any, name: str) -> bool:
@@ -208,11 +205,7 @@ def _row_images(
 
 
 def _values(cells: Any, labels: Sequence[str] | None) -> list[Any]:
-    import pyarrow
-
-    if pyarrow.types.is_dictionary(cells.type):
-        cells = cells.cast(cells.type.value_type)
-    values: list[Any] = cells.to_pylist()
+    values = parquet_files.listed(cells)
     if labels is None:
         return values
     return [labels[value] if type(value) is int and 0 <= value < len(labels) else value for value in values]
@@ -262,10 +255,6 @@ def _has_path(schema: Any, name: str) -> bool:
 
     of = schema.field(name).type
     return types.is_struct(of) and of.get_field_index("path") >= 0 and _is_text(of.field("path").type)
-
-
-def _belongs(path: str, leaves: set[str]) -> bool:
-    return path in leaves or path.partition(".")[0] in leaves
 
 
 def _labels(schema: Any) -> dict[str, list[str]]:

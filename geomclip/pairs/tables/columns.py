@@ -12,11 +12,6 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.pairs.parsing import decode_text, read_bytes, shorten
 
-MAX_TABLE_BYTES = 1 << 32
-"""Larger files, and columns that unpack to more, are refused."""
-MAX_ROWS = 100_000_000
-
-
 _OTHERS = {
     b"\x1f\x8b": "is compressed: decompress it first",
     b"PK\x03\x04": "is a zip file, or a table of Excel: unpack it, or save it as csv (UTF-8)",
@@ -30,7 +25,7 @@ _OTHERS = {
 
 def text_of(file: Path) -> str:
     """The text of a table; InputError for files that are none, with the way out."""
-    data = read_bytes(file, limit=MAX_TABLE_BYTES)
+    data = read_bytes(file, limit="table-bytes")
     for beginning, what in _OTHERS.items():
         if data.startswith(beginning):
             raise InputError(f"{file} {what}")

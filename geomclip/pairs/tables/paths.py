@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.places import are_kept
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
 from geomclip.pairs.parsing import clean, is_encodable, need, openable, shorten
@@ -140,6 +141,27 @@ def _below(path: str, root: Path) -> str:
         if path.startswith(base.rstrip("/") + "/"):
             return path[len(base.rstrip("/")) + 1 :]
     return ""
+
+
+def elsewhere(paths: Iterable[str]) -> dict[str, tuple[Path, str]]:
+    """The folder and the name below it of each absolute path: what is known of an image is not whose disk it is on.
+
+    The folder is the innermost that has them all, or one further out where a name is one of the root too. None where
+    paths are to be kept.
+    """
+    known = list(paths)
+    away = [path for path in known if path.startswith("/")]
+    if not away or are_kept():
+        return {}
+    others = set(known).difference(away)
+    folder = os.path.commonpath([os.path.dirname(path) for path in away])
+    names = [os.path.relpath(path, folder) for path in away]
+    while not others.isdisjoint(names) and folder != "/":
+        folder = os.path.dirname(folder)
+        names = [os.path.relpath(path, folder) for path in away]
+    if len({*others, *names}) < len(known):  # /a/b.png and /a/../a/b.png, or up to the root: told apart as they are
+        return {}
+    return dict(zip(away, ((Path(folder), name) for name in names), strict=True))
 
 
 def _tell(forms: dict[str, str], tally: Tally) -> None:

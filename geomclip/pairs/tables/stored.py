@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine import limits, parquet_files, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import inside
 from geomclip.pairs.record import ImageFile, Place, stat_if_there
 
-MAX_GROUP_BYTES = 1 << 32
-"""A group of rows that unpacks to more is refused: it is held in memory while its images are read."""
 KEPT_BYTES = 1 << 28
 """So much is kept of groups read before, and the last one however large."""
 
@@ -49,7 +48,7 @@ class RowImage:
             return data
         if not self.stored:
             raise InputError(f"{self.shown}: the row holds no image")
-        return self._beside().read_bytes()
+        return ImageFile(self._beside()).read()
 
     def _beside(self) -> Path:
         """The file of the path beside the bytes; InputError if that is outside the folder."""
@@ -98,15 +97,12 @@ _GROUPS = _Groups()
 def _read_group(image: RowImage) -> Any:
     """The cells of one column in one group of rows."""
     import pyarrow
-    import pyarrow.parquet
 
     if not image.file.is_file():
         raise FileNotFoundError(2, "No such file or directory", str(image.file))
     try:
         if is_parquet(image.file):
-            with pyarrow.parquet.ParquetFile(image.file) as file:
-                check_size(file.metadata.row_group(image.group).total_byte_size, image.file)
-                return file.read_row_group(image.group, columns=[image.column]).column(0)
+            return parquet_files.read(image.file, [image.column], group=image.group, most="group-bytes").column(0)
         batch = arrow_batches(image.file)[image.group]
         cells = batch.column(batch.schema.get_field_index(image.column))
         cells.validate(full=True)
@@ -117,15 +113,9 @@ def _read_group(image: RowImage) -> Any:
         raise InputError(f"{image.file} is damaged: {one_line(error, 200)}") from error
 
 
-def check_size(size: int, file: Path) -> None:
-    """InputError for what would not fit."""
-    if size > MAX_GROUP_BYTES:
-        raise InputError(f"{file}: a group of rows takes {size >> 20} MiB; write it with smaller row groups")
-
-
 def is_parquet(file: Path) -> bool:
     """Whether a file begins as parquet does."""
-    with file.open("rb") as opened:
+    with regular.binary(file) as opened:
         return opened.read(4) == b"PAR1"
 
 
@@ -138,6 +128,12 @@ def arrow_batches(file: Path) -> list[Any]:
     if source.read(6) == b"ARROW1":
         source.seek(0)
         reader = pyarrow.ipc.open_file(source)
-        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    source.seek(0)
-    return list(pyarrow.ipc.open_stream(source))
+    else:
+        source.seek(0)
+        reader = pyarrow.ipc.open_stream(source)
+    found, unfolded = [], 0
+    for batch in parquet_files.batches(reader):  # compressed ones unfold as they are read
+        found.append(batch)
+        unfolded += batch.nbytes
+        limits.check_unfolded(file.stat().st_size, unfolded, f"{file} unfolds to {unfolded} bytes and more")
+    return found

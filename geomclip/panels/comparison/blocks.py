@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from geomclip.machine.words import markdown
 from geomclip.panels.comparison.answer import Answer
 from geomclip.panels.lines import Line, markdown_row
 
@@ -25,7 +26,12 @@ def verdict_markdown(answer: Answer) -> list[str]:
     first, *others = answer.paragraphs() or [("", "")]
     if not first[1]:
         return []
-    return [f"**{first[0]}: {first[1]}**", "", *(f"- {about}: {sentence}" for about, sentence in others), ""]
+    return [
+        f"**{first[0]}: {markdown(first[1])}**",
+        "",
+        *(f"- {about}: {markdown(sentence)}" for about, sentence in others),
+        "",
+    ]
 
 
 def verdict_html(answer: Answer) -> str:
@@ -53,11 +59,7 @@ def other_markdown(others: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
     """The same as a table: data, and what stands under the heads."""
     if not others:
         return []
-    rows = [
-        markdown_row(" ".join(cell.split()) for cell in (name, *cells))
-        for name, some in others.items()
-        for cells in some
-    ]
+    rows = [markdown_row(map(markdown, (name, *cells))) for name, some in others.items() for cells in some]
     return ["", f"**{TITLE}**", "", f"| data | {' | '.join(HEADS)} |", "|---|---|--:|--:|--:|--:|", *rows]
 
 

@@ -15,13 +15,14 @@ from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.sums import write_sealed
+from geomclip.machine.words import markdown, spreadsheet_cell
 from geomclip.panels.chosen import digits, label, short_label, written
 from geomclip.panels.comparison import short, tables
 from geomclip.panels.comparison.answer import LABEL
 from geomclip.panels.comparison.blocks import STYLES
 from geomclip.panels.comparison.short import MARKS, marked
 from geomclip.panels.comparison.shown import Change, Changes
-from geomclip.panels.lines import Line, in_blocks, in_cell, markdown_row, plain, shortened, told_apart
+from geomclip.panels.lines import Line, in_blocks, markdown_row, plain, shortened, told_apart
 from geomclip.panels.short import NARROW, PERCENT, left_out, with_unit
 from geomclip.panels.tables import NAME, html_row
 
@@ -181,22 +182,20 @@ def several_csv(runs: Runs) -> str:
         heads, *lines = csv.reader(StringIO(tables.comparison_csv(comparison)))
         if place == 0:
             writer.writerow(("run", *heads))
-        writer.writerows((name, *line) for line in lines)
+        writer.writerows((spreadsheet_cell(name), *line) for line in lines)
     return text.getvalue()
 
 
 def several_markdown(runs: Runs) -> str:
     """A table of the ten numbers of all runs, then the tables of each."""
     names = [runs.reference, *(each for name in runs.comparisons for each in (name, "change"))]
-    lines = [f"- {line}" for line in (*header(runs), *notes(runs))]
-    lines += ["", markdown_row(["metric", *names]), f"|---|{'--:|' * len(names)}"]
+    lines = [f"- {markdown(line)}" for line in (*header(runs), *notes(runs))]
+    lines += ["", markdown_row(["metric", *map(markdown, names)]), f"|---|{'--:|' * len(names)}"]
     for key in keys_of(runs):
-        lines.append(markdown_row([worded(_any(runs), label(key)), *_wide(key, runs)]))
+        lines.append(markdown_row([markdown(worded(_any(runs), label(key))), *_wide(key, runs)]))
     lines += ["", f"{LEGEND} {POINTS}"]
-    lines = [line.replace("<", "&lt;") for line in lines]
     for name, comparison in runs.comparisons.items():
-        heading = f"## {in_cell(name)}".replace("<", "&lt;")
-        lines += ["", heading, "", tables.comparison_markdown(comparison).rstrip()]
+        lines += ["", f"## {markdown(name)}", "", tables.comparison_markdown(comparison).rstrip()]
     return "\n".join(lines).rstrip() + "\n"
 
 

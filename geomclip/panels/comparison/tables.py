@@ -14,13 +14,14 @@ from geomclip.embeddings.wording import worded
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.sums import write_sealed
+from geomclip.machine.words import markdown, spreadsheet_cell
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import label
 from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison import short
 from geomclip.panels.comparison.short import STYLES
 from geomclip.panels.comparison.shown import Change, Changes
-from geomclip.panels.lines import Line, markdown_row, plain
+from geomclip.panels.lines import Line, coded, markdown_row, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.short import ARROW
 from geomclip.panels.tables import COLUMN, NAME, grouped_keys, heading, html_row, side_by_side
@@ -244,7 +245,7 @@ def comparison_json(comparison: Changes) -> str:
 def comparison_markdown(comparison: Changes) -> str:
     """Tables in Markdown, for a pull request: the primary keys, and the others."""
     lines = forms.verdict_markdown(comparison.verdict)
-    lines += [f"- {line.strip()}" for line in header(comparison)]
+    lines += [f"- {markdown(line)}" for line in header(comparison)]
     first = [key for key, row in comparison.rows.items() if row.primary]
     others = [key for key in comparison.rows if key not in first]
     for name, keys in ((PRIMARY, first), ("All others" if first else "", others)):
@@ -256,13 +257,23 @@ def comparison_markdown(comparison: Changes) -> str:
         for key in keys:
             row = comparison.rows[key]
             _, before, after, change, low, high, q = cells(key, row)
-            texts = (f"`{key}`", arrow(key), before, after, change, f"{low} to {high}" if low else "", q, row.verdict)
+            texts = (
+                coded(key),
+                arrow(key),
+                before,
+                after,
+                change,
+                f"{low} to {high}" if low else "",
+                q,
+                row.verdict,
+            )
             lines.append(markdown_row(texts))
     lines += forms.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
-    lines += ["", " ".join(legend(comparison)), "", *(f"- {note}" for note in comparison.notes)]
+    lines += ["", " ".join(legend(comparison)), "", *(f"- {markdown(note)}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
-        lines += ["", f"## {comparison.by or 'group'}: {name}", "", comparison_markdown(group).rstrip()]
-    return "\n".join(line.replace("<", "&lt;") for line in lines).rstrip() + "\n"
+        title = f"{comparison.by or 'group'}: {name}"
+        lines += ["", f"## {markdown(title)}", "", comparison_markdown(group).rstrip()]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def comparison_latex(comparison: Changes) -> str:
@@ -281,7 +292,8 @@ def comparison_csv(comparison: Changes) -> str:
             low, high = row.ci or (None, None)
             paired = "" if row.ci is None else str(row.paired).lower()
             change = (row.before, row.after, row.difference, low, high, row.verdict, paired)
-            writer.writerow((name, key, *change, row.p, row.q, str(row.primary).lower()))
+            line = (name, key, *change, row.p, row.q, str(row.primary).lower())
+            writer.writerow(map(spreadsheet_cell, line))
     return text.getvalue()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
-from geomclip.machine.words import near
+from geomclip.machine.words import markdown, near, spreadsheet_cell
 from geomclip.metrics import METRICS
 from geomclip.panels.chosen import change, chosen, decimals, is_share, label, written
 from geomclip.panels.comparison.shown import Change
@@ -103,10 +103,11 @@ class Table:
 
     def to_markdown(self) -> str:
         """The table in Markdown."""
-        lines = [["", *self.names], ["---", *["--:"] * len(self.names)]]
-        lines += [[titled(key), *(self._text(key, place, "**") for place in self._places)] for key in self.rows]
-        cells = ([" ".join(cell.split()).replace("<", "&lt;") for cell in line] for line in lines)
-        return "".join(f"{markdown_row(line)}\n" for line in cells)
+        lines = [["", *map(markdown, self.names)], ["---", *["--:"] * len(self.names)]]
+        lines += [
+            [markdown(titled(key)), *(self._text(key, place, "**") for place in self._places)] for key in self.rows
+        ]
+        return "".join(f"{markdown_row(line)}\n" for line in lines)
 
     def to_csv(self) -> str:
         """A line a row and column, numbers to the last digit."""
@@ -116,7 +117,8 @@ class Table:
         for key, cells in self.rows.items():
             for name, cell in zip(self.names, cells, strict=True):
                 low, high = cell.ci or (None, None)
-                writer.writerow((key, name, cell.value, low, high, str(cell.best).lower()))
+                line = (key, name, cell.value, low, high, str(cell.best).lower())
+                writer.writerow(map(spreadsheet_cell, line))
         return text.getvalue()
 
     def to_pandas(self) -> pandas.DataFrame:

@@ -16,6 +16,7 @@ from geomclip.panels.directions import DIRECTIONS
 from geomclip.panels.record import Panel
 from geomclip.reports.model_card.run import Run, needs_weights
 from geomclip.training.finetune import models_of
+from geomclip.training.folder import call_of
 from geomclip.training.splits import load_splits
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ def _spheres(run: Run, cache_dir: Path | None, progress: Progress) -> Figure:
     from geomclip.projections.maps import project_pair
 
     encoder = needs_weights(run)
-    call = run.part("call")
+    call = call_of(run.config, cache_dir)
+    for name in run.config.get("elsewhere") or ():
+        if call.get(name) == run.part("call").get(name):
+            lost = option(str(name), call.get(name))
+            raise InputError(f"{option('sphere', True)}: the cache no longer knows where {lost} lies: leave it out")
     base, *_ = models_of(run.method, call, cache_dir=cache_dir, seed=int(run.settings.get("seed", 0)))
     _same(base.weights_sha256, run.part("base").get("weights_sha256"), "the base")
     source = Source(**{each.name: call[each.name] for each in fields(Source) if call.get(each.name) is not None})

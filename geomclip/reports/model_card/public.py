@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine.words import harmless
+from geomclip.machine.words import markdown, markdown_code
 
 FORMS = re.compile(r"(local-dir|csv|tsv|jsonl|json|parquet|folder|wds|imagenet-folder):(?=.)")
 """Forms of names in which a place on disk follows."""
@@ -63,9 +63,7 @@ def one(text: object) -> str:
     >>> one("a <b> [c](d) *e*"), one("line\\nend")
     ('a &lt;b&gt; \\\\[c\\\\](d) \\\\*e\\\\*', 'line end')
     """
-    line = " ".join(harmless(public(str(text)), by=" ").split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]#])", r"\\\1", line)
+    return markdown(public(str(text)))
 
 
 def code(text: object) -> str:
@@ -76,5 +74,4 @@ def code(text: object) -> str:
     >>> code("a`b<c>")
     "`a'b<c>`"
     """
-    line = " ".join(harmless(public(str(text)), by=" ").split()).replace("`", "'")
-    return f"`{line}`" if line else "unnamed"
+    return markdown_code(public(str(text))) or "unnamed"

@@ -77,7 +77,7 @@ def _changes(run: Run) -> Iterator[str]:
         missing = "before" if run.before is None else "after"
         yield f"Not measured {missing}: the run is not finished."
         return
-    yield from (line.replace("<", "&lt;") for line in verdict_markdown(comparison.verdict))
+    yield from verdict_markdown(comparison.verdict)
     report = (run.part("data").get("splits") or {}).get("report", "")
     split = f", split {code(report)}" if report else ""
     digests = run.part("data").get("fingerprints") or {}

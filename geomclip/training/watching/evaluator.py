@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import make_folder
+from geomclip.machine.files import make_folder, refuse_links
 from geomclip.machine.outputs import append_text
 from geomclip.machine.words import one_line
 from geomclip.metrics import METRICS
@@ -245,7 +246,7 @@ def _picture(image: Any) -> Any:
     from geomclip.pairs.images import decode
 
     try:
-        return decode(Path(image).read_bytes(), name=str(image))
+        return decode(regular.read(image, "image-bytes"), name=str(image))
     except (OSError, ValueError) as problem:
         raise InputError(f"{image} cannot be read ({one_line(problem)})") from problem
 
@@ -265,7 +266,8 @@ def _append_row(path: Path, row: dict[str, Any]) -> None:
     """A row of a table, below its head; a table of other columns is left as it is."""
     text = io.StringIO()
     writer = csv.writer(text)
-    head = path.read_text("utf-8").partition("\n")[0].strip() if path.exists() else ""
+    refuse_links(path.parent, path.name)
+    head = regular.read(path, "caption-bytes").decode().partition("\n")[0].strip() if path.exists() else ""
     if not head:
         writer.writerow(row)
     elif head.split(",") != list(row):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine import regular
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import option
@@ -87,7 +88,7 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
 def whole_lines(path: Path) -> Iterator[bytes]:
     """The lines that a writer ended: all but those of one that was killed or lost power, or that a disk changed."""
-    with path.open("rb") as file:
+    with regular.binary(path) as file:
         for line in file:
             if line.endswith(b"\n") and _is_record(line):
                 yield line

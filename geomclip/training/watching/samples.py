@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 from geomclip.pairs import Pairs, Source, load_pairs
@@ -157,7 +158,7 @@ def _of_list(probe: Any) -> list[tuple[Any, str]]:
             raise InputError(f"probe: pair {place} has {type(text).__name__} for a text")
         if isinstance(image, str | Path):
             try:
-                image = decode(Path(image).read_bytes(), name=str(image))
+                image = decode(regular.read(image, "image-bytes"), name=str(image))
             except (OSError, ValueError) as problem:
                 raise InputError(f"probe: {image} cannot be read ({one_line(problem)})") from problem
         found.append((image, text))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
+from unittest import mock
 
+from geomclip.machine import regular
 from geomclip.machine.errors import NotAvailableError
 from geomclip.machine.files import atomic_bytes, make_folder, refuse_links
+from geomclip.machine.places import are_kept
 from geomclip.machine.words import one_line, option
 
 
@@ -50,7 +55,8 @@ class TensorBoard:
                 f"{option('tensorboard')} needs the tensorboard package: pip install 'geomclip[tensorboard]'"
             ) from None
         # what an earlier start told of steps that come again is not shown
-        self.writer = SummaryWriter(folder, purge_step=None if resumed_at is None else resumed_at + 1)
+        with _unnamed_machine():
+            self.writer = SummaryWriter(folder, purge_step=None if resumed_at is None else resumed_at + 1)
         if resumed_at is None:
             self.writer.add_text("config", f"```json\n{json.dumps(dict(config), indent=2)}\n```")
 
@@ -76,7 +82,10 @@ class WeightsAndBiases:
                 f"{option('wandb')} needs the wandb package: pip install 'geomclip[wandb]'"
             ) from None
         make_folder(folder / "wandb")  # without it W&B writes to the system's temporary folder
-        quiet = wandb.Settings(silent=True, console="off", init_timeout=30)
+        # without what W&B would gather of the machine: its name, the user's, the command with its paths
+        gathered = {"x_disable_meta": True, "disable_git": True, "host": "geomclip"}
+        unnamed: dict[str, Any] = {} if are_kept() else gathered
+        quiet = wandb.Settings(silent=True, console="off", init_timeout=30, **unnamed)
         # silent from the start, or it would ask for a key in the middle of a bar
         wandb.setup(settings=quiet)
         try:
@@ -104,10 +113,22 @@ class WeightsAndBiases:
         self.run.finish(exit_code=int(failed))
 
 
+@contextmanager
+def _unnamed_machine() -> Iterator[None]:
+    """Have TensorBoard, which puts the name of the machine into that of its file, put `geomclip` there."""
+    from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
+
+    if are_kept():
+        yield
+        return
+    with mock.patch.object(event_file_writer, "socket", SimpleNamespace(gethostname=lambda: "geomclip")):
+        yield
+
+
 def _run_id(file: Path, resumed_at: int | None) -> str:
     """The id of the run that this folder holds; a new one for a new run."""
     if resumed_at is not None and file.is_file():
-        return file.read_text("ascii").strip()
+        return regular.read(file, "json-bytes").decode("ascii").strip()
     identity = secrets.token_hex(4)
     atomic_bytes(file, identity.encode())
     return identity

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import refuse_links
 from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.training.watching.lines import LineLog, kept_lines, legal, scalars, step_of, whole_lines
@@ -105,14 +106,16 @@ class WatchLog:
 def _trackers(
     folder: Path, resumed_at: int | None, config: Mapping[str, Any], tensorboard: Any, wandb: Any
 ) -> list[Tracker]:
-    """What shows the numbers besides the log."""
+    """What shows the numbers besides the log; InputError if a folder of its own that one writes to is a link."""
     found: list[Tracker] = []
+    open_run = hasattr(wandb, "log") and hasattr(wandb, "define_metric")
+    refuse_links(folder, *["tensorboard"] * (tensorboard is True), *["wandb"] * (bool(wandb) and not open_run))
     if hasattr(tensorboard, "add_scalar"):
         found.append(Writer(tensorboard))
     elif tensorboard:
         place = folder / "tensorboard" if tensorboard is True else Path(tensorboard).expanduser()
         found.append(TensorBoard(place, resumed_at, config))
-    if hasattr(wandb, "log") and hasattr(wandb, "define_metric"):
+    if open_run:
         found.append(OpenRun(wandb))
     elif wandb:
         found.append(WeightsAndBiases(folder, resumed_at, config))
