@@ -20,6 +20,7 @@ from geomclip.grounding.training import BATCH, Run, Sources, load_run, queries_o
 from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, unreadable
+from geomclip.machine.json_files import is_number
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.parsing import shorten
@@ -162,7 +163,7 @@ def _moments(entry: Any, where: str) -> tuple[Moment, ...]:
     found = []
     for place, each in enumerate(entry, 1):
         numbers = each if isinstance(each, list) else []
-        if len(numbers) not in (2, 3) or not all(_is_float(value) for value in numbers):
+        if len(numbers) not in (2, 3) or not all(map(is_number, numbers)):
             raise InputError(
                 f"{where} moment {place}: must be [start, end] or [start, end, score], got {shorten(str(each))}"
             )
@@ -171,11 +172,6 @@ def _moments(entry: Any, where: str) -> tuple[Moment, ...]:
             raise InputError(f"{where} moment {place}: must begin before it ends, got {start:g} to {end:g}")
         found.append(Moment(start, end, rest[0] if rest else -float(place)))
     return tuple(sorted(found, key=lambda moment: -moment.score))
-
-
-def _is_float(value: object) -> bool:
-    """Whether it is a number of JSON that a float holds."""
-    return type(value) is float or (type(value) is int and abs(value) < 1 << 1023)
 
 
 def _of_run(run: Run, source: Sources, queries: Sequence[Query], features: str | Path | None) -> Found:
