@@ -19,7 +19,7 @@ from traced import counts, strace
 pytestmark = pytest.mark.skipif(
     compiler() is None or not sys.platform.startswith("linux"), reason="builds a library in C for Linux"
 )
-SAMPLE = {"extract": 36, "download": 24}
+SAMPLE = {"extract": 20, "download": 16}
 """Cases a command."""
 
 
