@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from geomclip.encoders.reasons import first_line
 from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import unreadable
+from geomclip.machine.json_files import is_number
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
@@ -75,7 +75,7 @@ def _check_timm_arguments(arguments: Any, where: str) -> None:
     counts = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
     sound: dict[str, Callable[[Any], bool]] = {
         **{key: lambda v: type(v) is int and v > 0 for key in counts},
-        "mlp_ratio": lambda v: type(v) in (int, float) and 0 < v < math.inf,
+        "mlp_ratio": lambda v: is_number(v) and v > 0,
         "act_layer": lambda v: v in ("gelu", "gelu_tanh"),
         "norm_eps": lambda v: type(v) in (int, float) and 0 < v < 1,
     }
@@ -140,5 +140,4 @@ def usual_preprocessing() -> dict[str, Any]:
 
 
 def _numbers(value: Any, count: int) -> bool:
-    kinds = isinstance(value, list) and len(value) == count and all(type(n) in (int, float) for n in value)
-    return kinds and all(math.isfinite(n) for n in value)
+    return isinstance(value, list) and len(value) == count and all(map(is_number, value))

@@ -149,6 +149,16 @@ def test_a_model_of_sentence_transformers_is_read_from_its_part(tmp_path):
     assert "is no list of parts" in hf_refusal(tmp_path / "model")
 
 
+@pytest.mark.parametrize("name", ["image_mean", "rescale_factor"])
+def test_a_number_of_preprocessing_that_no_float_holds_is_refused(tmp_path, name):
+    folder, _ = hf_folder(tmp_path / "model")
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: [10**400] * 3 if "mean" in name else 10**400}))
+    message = hf_refusal(folder)
+    assert name in message
+    assert len(message) < 600
+
+
 def test_names_that_a_trainer_put_something_before_are_read_and_it_is_told(tmp_path):
     folder, model = hf_folder(tmp_path / "model")
     state = load_file(folder / "model.safetensors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geomclip.machine import limits, parquet_files, regular
 from geomclip.machine.array_files import check_zip, npz_headers, read_npy, read_npz
-from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
 
@@ -75,9 +75,29 @@ def held(path: Path) -> Held:
         raise
     except Exception as problem:
         # torch, pyarrow, h5py and safetensors raise whatever the bytes provoke
-        raise InputError(f"{path} is not a readable {path.suffix} file ({one_line(problem, 200)})") from problem
+        raise _unreadable(path, problem) from problem
     limits.check("arrays", len(entries), str(path))
-    return entries
+    return {name: _in_one_line(path, entry) for name, entry in entries.items()}
+
+
+def _unreadable(path: Path, problem: Exception) -> InputError:
+    return InputError(f"{path} is not a readable {path.suffix} file ({one_line(problem, 200)})")
+
+
+def _in_one_line(path: Path, entry: Entry) -> Entry:
+    """The entry, with one line for what is found damaged only when its numbers are read."""
+
+    def read() -> Any:
+        try:
+            return entry.read()
+        except (GeomclipError, MemoryError):
+            raise
+        except Exception as problem:
+            if isinstance(problem, OSError) and problem.errno:
+                raise  # the machine's
+            raise _unreadable(path, problem) from problem
+
+    return replace(entry, read=read)
 
 
 def ways() -> str:

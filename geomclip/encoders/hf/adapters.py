@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from geomclip.encoders.hf.names import Renamed, Row, rows_of, shapes_in
 from geomclip.encoders.weights.contents import Contents
 from geomclip.machine import limits
 from geomclip.machine.errors import InputError
+from geomclip.machine.json_files import is_number
 from geomclip.machine.words import option
 
 FILE = "adapter_config.json"
@@ -91,7 +91,7 @@ def read(folder: Path) -> Adapter:
             )
     alphas = found.get("alpha_pattern") or {}
     if not isinstance(alphas, dict) or not all(
-        _finite(value) for value in [found.get("lora_alpha", 8), *alphas.values()]
+        is_number(value) for value in [found.get("lora_alpha", 8), *alphas.values()]
     ):
         raise InputError(f"{file}: has no sound 'lora_alpha' or 'alpha_pattern'")
     limits.check("patterns", len(alphas), f"{file}: alpha_pattern")
@@ -312,7 +312,3 @@ def _instead(shape: Shape | None) -> str:
 
 def _one_number(shape: Shape | None) -> bool:
     return shape in ((), (1,))
-
-
-def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)

@@ -173,6 +173,8 @@ def _read_arrow(file: Path) -> Table:
 def _table(
     file: Path, n_rows: int, columns: dict[str, list[Any]], kinds: dict[str, str], labels: dict[str, list[str]]
 ) -> Table:
+    if uneven := [name for name, values in columns.items() if len(values) != n_rows]:
+        raise ValueError(f"it says that it has {n_rows} rows, and its column {uneven[0][:50]!r} has another number")
     unread = {name: kind for name, kind in kinds.items() if kind not in ("values", "image")}
     return Table(file, columns, n_rows, lambda row: f"{file} row {row}", file.parent, unread, classes=labels)
 
