@@ -20,6 +20,8 @@ from helpers import Done, assert_one_line, folder_of_pairs, picture, run_cli, sm
 from pair_files import COCO, KARPATHY, write
 from tiny_models import tiny_model
 
+from geomclip.machine.sums import sealed
+
 Cli = Callable[..., Done]
 
 
@@ -346,8 +348,7 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(run: Cli, tm
 
 
 def test_a_second_writer_is_refused_with_the_pid(run: Cli, model: str, store: Path, tmp_path: Path) -> None:
-    from geomclip.machine.sums import sealed
-from geomclip.machine.lock import Lock
+    from geomclip.machine.lock import Lock
 
     data = f"folder:{folder_of_pairs(tmp_path / 'pairs', 7)}"
     with Lock(store):
