@@ -167,8 +167,7 @@ def _adapter_recipe(choice: names.Choice, folder: Path, cache_dir: Path | None) 
             f"{folder}: is an adapter, and its base {base} moves its rows (method es), which is not merged"
         )
     contents = adapters.into(recipe.contents, recipe.rows, adapter, read_raw(file), base)
-    note = f"{folder.name}: an adapter, merged into {base}"
-    return replace(recipe, contents=contents, own=None, notes=(*recipe.notes, note))
+    return replace(recipe, contents=contents, own=None)
 
 
 def _hub_recipe(choice: names.Choice, contents: Contents | None, cache_dir: Path | None) -> Recipe:
