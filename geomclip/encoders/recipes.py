@@ -83,6 +83,12 @@ def _as_it_stands(choice: names.Choice, cache_dir: Path | None) -> Recipe:
             return _transformers_recipe(choice, beside, contents)
     if contents is not None and contents.metadata:
         return _own_recipe(choice, contents)
+    if contents is not None and not choice.folder and not choice.repo and _is_described(contents.file.parent):
+        recipe = _folder_recipe(choice, contents.file.parent, contents)
+        if not choice.arch or choice.arch == equal_architecture(recipe.model_cfg, first=choice.arch):
+            return recipe
+        note = f"{contents.file.parent / CONFIG_FILE} says what the model is: used in place of {choice.arch}"
+        return replace(recipe, notes=(*recipe.notes, note))
     if choice.folder is not None:
         return _folder_recipe(choice, choice.folder, contents)
     if choice.repo:
@@ -95,6 +101,10 @@ def _as_it_stands(choice: names.Choice, cache_dir: Path | None) -> Recipe:
             + (f"; its shapes fit {fits}" if fits else _LISTED if not hf_folder.is_theirs(contents) else _NO_CONFIG)
         )
     return _builtin_recipe(choice, contents, cache_dir)
+
+
+def _is_described(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file()
 
 
 def _own_recipe(choice: names.Choice, contents: Contents) -> Recipe:

@@ -140,6 +140,7 @@ def test_a_model_of_sentence_transformers_is_read_from_its_part(tmp_path):
     (tmp_path / "model" / "modules.json").write_text(json.dumps([*modules, dense]))
     message = hf_refusal(tmp_path / "model")
     assert "several parts (CLIPModel, Dense), whose rows no model of open_clip has" in message
+    assert f"st:{tmp_path / 'model'} gives them" in message
     assert message.endswith(f"the weights of the first alone are {inside}")
     (tmp_path / "model" / "modules.json").write_text(json.dumps([{"path": "..", "type": "x"}]))
     assert "has no open_clip_config.json and no config.json" in hf_refusal(tmp_path / "model")
