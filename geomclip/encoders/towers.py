@@ -61,6 +61,18 @@ def quiet() -> Iterator[None]:
         root.removeHandler(silent)
 
 
+@contextmanager
+def transformers_quiet() -> Iterator[None]:
+    """Keep what transformers remarks on configurations off stderr: they are read for their tokenizer alone."""
+    theirs = importlib.import_module("transformers.utils.logging")
+    before = theirs.get_verbosity()
+    theirs.set_verbosity(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(before)
+
+
 def version() -> str:
     """The version of open_clip, for manifests."""
     import open_clip
@@ -263,9 +275,10 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
         raise NotAvailableError(f"{where}: its tokenizer needs the transformers package: pip install transformers")
     length = text_cfg.get("context_length", CONTEXT_LENGTH)
     settings = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "trust_remote_code"}
-    with quiet(), in_one_line(f"{where}: its tokenizer"):
-        if not name:
+    if not name:
+        with quiet(), in_one_line(f"{where}: its tokenizer"):
             return _simple_tokenizer(length, json.dumps(settings, sort_keys=True))
+    with quiet(), transformers_quiet(), in_one_line(f"{where}: its tokenizer"):
         return HFTokenizer(
             source or name,
             context_length=length,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -331,3 +332,20 @@ def test_a_scale_that_overflows_is_named_and_got_past(tmp_path):
     encoder = load_encoder(str(folder), logit_scale=100.0)
     assert encoder.logit_scale == pytest.approx(100.0)
     assert_same(encoder, model)
+
+
+def test_nothing_is_remarked_on_a_configuration_with_the_defaults_of_transformers(tmp_path):
+    folder, _ = hf_folder(tmp_path / "siglip", "siglip")  # whose default bos_token_id is beyond its vocabulary
+    pytest.importorskip("transformers.utils.logging").warning_once.cache_clear()  # which says each thing once
+    remarks: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: remarks.append(record.getMessage())  # type: ignore[method-assign]
+    theirs = logging.getLogger("transformers")
+    level = theirs.level
+    theirs.addHandler(handler)
+    try:
+        load_encoder(str(folder))
+    finally:
+        theirs.removeHandler(handler)
+    assert remarks == []
+    assert theirs.level == level
