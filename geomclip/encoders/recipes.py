@@ -149,6 +149,8 @@ def _transformers_recipe(
     source = str(folder) if found.model_cfg["text_cfg"].get("hf_tokenizer_name") else ""
     # in open_clip's own words where it has some, so that equal models have equal fingerprints
     model_cfg = towers.architecture_config(equal) if equal else found.model_cfg
+    if settings := found.model_cfg["text_cfg"].get("tokenizer_kwargs"):
+        model_cfg = {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], "tokenizer_kwargs": settings}}
     return Recipe(model_cfg, found.preprocess_cfg, arch, source, contents, notes, rows=found.model.rows)
 
 

@@ -23,7 +23,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from geomclip.encoders import foreign_code, hub, trunks
-from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH
+from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH, UNCLEANED
 from geomclip.encoders.hf.names import Renamed
 from geomclip.encoders.reasons import in_one_line
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
@@ -278,8 +278,10 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
     if not name:
         with quiet(), in_one_line(f"{where}: its tokenizer"):
             return _simple_tokenizer(length, json.dumps(settings, sort_keys=True))
+    uncleaned = settings.get("clean") == UNCLEANED["clean"]
+    settings = {k: v for k, v in settings.items() if not (uncleaned and k == "clean")}
     with quiet(), transformers_quiet(), in_one_line(f"{where}: its tokenizer"):
-        return HFTokenizer(
+        made = HFTokenizer(
             source or name,
             context_length=length,
             cache_dir=str(cache_dir) if cache_dir else None,
@@ -287,6 +289,9 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
             trust_remote_code=False,
             **settings,
         )
+    if uncleaned:
+        made.clean_fn = str
+    return made
 
 
 @functools.lru_cache(maxsize=4)
