@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL.Image import Image
+from recorder import Recorder
 from tiny import TinyEncoder, tiny_pairs
 
 from geomclip.embeddings.store import load
@@ -165,7 +166,10 @@ def test_rows_of_nan_are_left_out_as_of_any_model(tmp_path: Path) -> None:
             rows[2] = np.nan
         return rows
 
-    found = embed(encode_image=spoilt, encode_text=text_rows, data=pairs, batch_size=16, cache_dir=tmp_path / "c")
+    told = Recorder()
+    common: dict[str, Any] = {"data": pairs, "batch_size": 16, "cache_dir": tmp_path / "c", "progress": told}
+    found = embed(encode_image=spoilt, encode_text=text_rows, **common)
+    assert any(line.startswith("2 images skipped, named in ") for line in told.lines)
     assert [each["image_id"] for each in found.made_from["skipped"]] == ["id2", "id18"]
     sound = [i for i in range(24) if i not in (2, 18)]
     assert found.image_id == tuple(f"id{i}" for i in sound)

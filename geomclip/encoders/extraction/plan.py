@@ -364,7 +364,10 @@ class Extraction:
         if skipped:
             texts = sum("caption_id" in entry for entry in skipped)
             counts = {self.what: len(skipped) - texts, "documents" if self.pairs.of_texts else "texts": texts}
-            shown = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+            one = {"images": "image", "queries": "query", "texts": "text", "documents": "document"}
+            shown = " and ".join(
+                f"{count} {one[what] if count == 1 else what}" for what, count in counts.items() if count
+            )
             self.progress.log(f"{shown} skipped, named in {folder / MANIFEST}; first: {named(skipped[:1])}")
 
     def _advance(self, done: int, skipped: int | None = None) -> None:
