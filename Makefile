@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test test-fast test-kernels test-lowest lint bench reproduce surface ways readme figures clean
+.PHONY: help venv demo test test-fast test-kernels test-lowest torture fuzz lint bench reproduce surface ways readme figures clean
 
 help:
 	@echo "to try it"
@@ -18,6 +18,8 @@ help:
 	@echo "  make test-fast     the tests of numbers, records and files alone, in a minute"
 	@echo "  make test-kernels  the numeric tests by the kernels of older processors"
 	@echo "  make test-lowest   the tests with the lowest versions that pyproject.toml allows, in $(LOWEST) (TESTS=tests/metrics)"
+	@echo "  make torture       every file operation of eight commands with every fault: hours (TORTURE='--share 0.05')"
+	@echo "  make fuzz          mutated files of every kind that is read: 60 minutes (MINUTES=5, FUZZ='npz csv')"
 	@echo "  make bench         the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
 	@echo "  make ways          through how many files four things pass, before and now (WAYS=-v: which)"
 	@echo "to write anew what is committed"
@@ -76,6 +78,14 @@ NUMERIC = $(PYTEST) -m numeric -k 'not compiled_towers'
 test-kernels: $(STAMP)
 	@$(NEHALEM) $(NUMERIC)
 	@$(HASWELL) $(NUMERIC)
+
+torture: $(STAMP)
+	@$(BIN)/python tests/torture/torture.py $(TORTURE)
+
+MINUTES ?= 60
+
+fuzz: $(STAMP)
+	@$(BIN)/python tests/torture/fuzz.py --minutes $(MINUTES) $(FUZZ)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

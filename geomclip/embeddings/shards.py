@@ -23,7 +23,6 @@ SCHEMA = "geomclip.store/1"
 MANIFEST = "manifest.json"
 KINDS = {"img": "metadata", "text": "text_metadata", "class": "class_metadata"}
 """What is embedded -> the folder of its table; the vectors of `img` lie in img_emb/."""
-_RECORD = {"rows", "bytes", "sha256"}
 _KIND_OF_COLUMN = {"image_row": "int64", "class_index": "int64", "truncated": "bool"}
 
 Table = Mapping[str, Sequence[str] | Sequence[int]]
@@ -115,11 +114,15 @@ def _is_whole(manifest: Mapping[str, Any]) -> bool:
         and all(type(entry.get(name)) is int for entry in shards for name in ("number", "first_row", "image_rows"))
         and all(type(entry.get("input")) is int for entry in skipped)
         and all(
-            isinstance(own, dict)
-            and all(isinstance(record, dict) and record.keys() >= _RECORD for record in own.values())
+            isinstance(own, dict) and all(isinstance(record, dict) and _is_record(record) for record in own.values())
             for own in files
         )
     )
+
+
+def _is_record(record: Record) -> bool:
+    counts = all(type(record.get(name)) is int for name in ("rows", "bytes"))
+    return counts and isinstance(record.get("sha256"), str)
 
 
 def read_table(path: Path) -> dict[str, list[Any]]:

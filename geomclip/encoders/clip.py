@@ -237,7 +237,11 @@ def tokenize(tokenizer: towers.Tokenizer, texts: Sequence[str], length: int) -> 
     if not texts:
         return torch.zeros(0, length, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
     limit = CHARACTERS_PER_TOKEN * (length + 2)
-    shortened = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
+    shortened = list(texts)
+    if any(len(text) > limit for text in texts):
+        runs, single = tokenizer(["a \t\n b", "a b"], context_length=length)
+        if torch.equal(runs, single):  # spaces that it does not see must not be what is left of a text
+            shortened = [text if len(text) <= limit else " ".join(text.split()) for text in texts]
     overlong = torch.tensor([len(text) > limit for text in shortened])
     shortened = [text[:limit] for text in shortened]
     empty, longer_empty = tokenizer([""], context_length=length), tokenizer([""], context_length=length + 1)

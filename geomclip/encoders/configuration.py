@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +13,13 @@ from geomclip.encoders.reasons import first_line
 from geomclip.machine import limits, regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import unreadable
+from geomclip.machine.json_files import is_number
 
 CONFIG_FILE = "open_clip_config.json"
 CONTEXT_LENGTH = 77  # of a configuration that names none
 TIMM_ARGUMENTS = "timm_model_args"  # in vision_cfg, ours: the sizes of a tower of timm, where open_clip has only names
+UNCLEANED = {"clean": "none"}
+"""Settings of a tokenizer to which texts go as they are: of models of transformers, which cleans none beforehand."""
 _LEADS_ASIDE = {"tokenizer_type", "subfolder", "revision", "code_revision", "gguf_file"}  # in settings of a tokenizer
 
 
@@ -75,7 +77,7 @@ def _check_timm_arguments(arguments: Any, where: str) -> None:
     counts = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
     sound: dict[str, Callable[[Any], bool]] = {
         **{key: lambda v: type(v) is int and v > 0 for key in counts},
-        "mlp_ratio": lambda v: type(v) in (int, float) and 0 < v < math.inf,
+        "mlp_ratio": lambda v: is_number(v) and v > 0,
         "act_layer": lambda v: v in ("gelu", "gelu_tanh"),
         "norm_eps": lambda v: type(v) in (int, float) and 0 < v < 1,
     }
@@ -122,7 +124,7 @@ def complete(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     own = dict(model_cfg["vision_cfg"])
     arguments = own.pop(TIMM_ARGUMENTS, None)
     vision = asdict(CLIPVisionCfg(**own)) | ({TIMM_ARGUMENTS: arguments} if arguments else {})
-    text = asdict(CLIPTextCfg(**model_cfg["text_cfg"]))
+    text = asdict(CLIPTextCfg(**without_cleaning(model_cfg["text_cfg"])))
     for key in ("timm_model_pretrained", "patch_dropout", "timm_drop", "timm_drop_path"):
         del vision[key]
     del text["hf_model_pretrained"]
@@ -130,6 +132,16 @@ def complete(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     biased = settings.pop("init_logit_bias", None) is not None
     settings.pop("init_logit_scale", None)
     return {**settings, "logit_bias": biased, "vision_cfg": vision, "text_cfg": text}
+
+
+def without_cleaning(text_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a text tower without `UNCLEANED`, which open_clip has not and which is of no weights."""
+    settings = text_cfg.get("tokenizer_kwargs") or {}
+    if settings.get("clean") != UNCLEANED["clean"]:
+        return dict(text_cfg)
+    rest = {key: value for key, value in settings.items() if key != "clean"}
+    plain = {key: value for key, value in text_cfg.items() if key != "tokenizer_kwargs"}
+    return {**plain, "tokenizer_kwargs": rest} if rest else plain
 
 
 def usual_preprocessing() -> dict[str, Any]:
@@ -140,5 +152,4 @@ def usual_preprocessing() -> dict[str, Any]:
 
 
 def _numbers(value: Any, count: int) -> bool:
-    kinds = isinstance(value, list) and len(value) == count and all(type(n) in (int, float) for n in value)
-    return kinds and all(math.isfinite(n) for n in value)
+    return isinstance(value, list) and len(value) == count and all(map(is_number, value))

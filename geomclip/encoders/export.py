@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from geomclip.encoders import Encoder, load_encoder
-from geomclip.encoders.configuration import CONFIG_FILE, TIMM_ARGUMENTS, complete
+from geomclip.encoders.configuration import CONFIG_FILE, TIMM_ARGUMENTS, complete, without_cleaning
 from geomclip.encoders.hf.images import RESAMPLE
 from geomclip.encoders.hf.names import Renamed, rows_of
-from geomclip.encoders.hf.tokens import END, START, VOCABULARY, openai_merges, openai_words
+from geomclip.encoders.hf.tokens import VOCABULARY, write_openai
 from geomclip.encoders.saved import SHIFT, metadata_of, write_safetensors
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_bytes, atomic_folder, atomic_json, atomic_write
+from geomclip.machine.files import atomic_folder, atomic_json, atomic_write
 from geomclip.machine.places import shown
 from geomclip.machine.words import option
 
@@ -79,7 +79,8 @@ def _write_openclip(encoder: Encoder, out: Path) -> None:
             f"use {option('to', 'hf')}"
         )
     with atomic_folder(out) as folder:
-        config = {"model_cfg": _written(encoder.model_cfg), "preprocess_cfg": dict(encoder.preprocessing)}
+        model_cfg = {**encoder.model_cfg, "text_cfg": without_cleaning(encoder.model_cfg["text_cfg"])}
+        config = {"model_cfg": _written(model_cfg), "preprocess_cfg": dict(encoder.preprocessing)}
         atomic_json(folder / CONFIG_FILE, config)
         _write_weights(folder / OPEN_CLIP_WEIGHTS, encoder.module.state_dict(), metadata_of(encoder))
         if encoder.model_cfg["text_cfg"].get("hf_tokenizer_name"):
@@ -105,16 +106,7 @@ def _write_hf(encoder: Encoder, out: Path) -> None:
         if encoder.model_cfg["text_cfg"].get("hf_tokenizer_name"):
             encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]  # open_clip's HFTokenizer
         else:
-            _write_openai_tokenizer(folder, encoder.context_length)
-
-
-def _write_openai_tokenizer(folder: Path, length: int) -> None:
-    atomic_json(folder / "vocab.json", openai_words(), indent=None)
-    atomic_bytes(folder / "merges.txt", ("#version: 0.2\n" + "\n".join(openai_merges()) + "\n").encode())
-    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
-    atomic_json(folder / "special_tokens_map.json", special)
-    limits = {"model_max_length": length, "do_lower_case": True, "add_prefix_space": False}
-    atomic_json(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", **special, **limits})
+            write_openai(folder, encoder.context_length)
 
 
 def file_on_the_hub(encoder: Encoder) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from geomclip.encoders import hub, names, saved, towers
 from geomclip.encoders.clip import PRECISIONS, Encoder, choose_precision
 from geomclip.encoders.configuration import CONTEXT_LENGTH
+from geomclip.encoders.hf import tokens
 from geomclip.encoders.recipes import Recipe, recipe_of
 from geomclip.encoders.weights.fitting import check_finite, compare, put_scale, weights_sha256
 from geomclip.machine.devices import choose_device
@@ -64,7 +65,7 @@ def load_encoder(
     recipe = recipe_of(choice, cache_dir)
     filled = _filled(recipe, choice.model, seed, logit_scale)
     module = filled.module
-    tokenizer = towers.tokenizer(
+    tokenizer = tokens.tokenizer(
         recipe.model_cfg,
         source=recipe.tokenizer_source,
         cache_dir=hub.cache_folder(cache_dir),

@@ -128,6 +128,12 @@ def resolve(model: str, pretrained: str | None = None, arch: str | None = None) 
     raise _unknown(model)
 
 
+def says_what_it_is(folder: Path) -> bool:
+    """Whether a folder has a file that says which model it holds, or the best weights of a run."""
+    files = (CONFIG_FILE, hf_config.FILE, adapters.FILE, hf_folder.MODULES, "best.safetensors")
+    return any((folder / name).is_file() for name in files)
+
+
 def _refuse_arch(arch: str | None, model: str) -> None:
     if arch:
         raise InputError(f"{option('arch')} goes with a weights file; {model!r} says its architecture itself")

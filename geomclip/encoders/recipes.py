@@ -83,6 +83,12 @@ def _as_it_stands(choice: names.Choice, cache_dir: Path | None) -> Recipe:
             return _transformers_recipe(choice, beside, contents)
     if contents is not None and contents.metadata:
         return _own_recipe(choice, contents, cache_dir)
+    if contents is not None and not choice.folder and not choice.repo and _is_described(contents.file.parent):
+        recipe = _folder_recipe(choice, contents.file.parent, contents)
+        if not choice.arch or choice.arch == equal_architecture(recipe.model_cfg, first=choice.arch):
+            return recipe
+        note = f"{contents.file.parent / CONFIG_FILE} says what the model is: used in place of {choice.arch}"
+        return replace(recipe, notes=(*recipe.notes, note))
     if choice.folder is not None:
         return _folder_recipe(choice, choice.folder, contents)
     if choice.repo:
@@ -95,6 +101,10 @@ def _as_it_stands(choice: names.Choice, cache_dir: Path | None) -> Recipe:
             + (f"; its shapes fit {fits}" if fits else _LISTED if not hf_folder.is_theirs(contents) else _NO_CONFIG)
         )
     return _builtin_recipe(choice, contents, cache_dir)
+
+
+def _is_described(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file()
 
 
 def _own_recipe(choice: names.Choice, contents: Contents, cache_dir: Path | None = None) -> Recipe:
@@ -139,6 +149,8 @@ def _transformers_recipe(
     source = str(folder) if found.model_cfg["text_cfg"].get("hf_tokenizer_name") else ""
     # in open_clip's own words where it has some, so that equal models have equal fingerprints
     model_cfg = towers.architecture_config(equal) if equal else found.model_cfg
+    if settings := found.model_cfg["text_cfg"].get("tokenizer_kwargs"):
+        model_cfg = {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], "tokenizer_kwargs": settings}}
     return Recipe(model_cfg, found.preprocess_cfg, arch, source, contents, notes, rows=found.model.rows)
 
 
@@ -167,8 +179,7 @@ def _adapter_recipe(choice: names.Choice, folder: Path, cache_dir: Path | None) 
             f"{folder}: is an adapter, and its base {base} moves its rows (method es), which is not merged"
         )
     contents = adapters.into(recipe.contents, recipe.rows, adapter, read_raw(file), base)
-    note = f"{folder.name}: an adapter, merged into {base}"
-    return replace(recipe, contents=contents, own=None, notes=(*recipe.notes, note))
+    return replace(recipe, contents=contents, own=None)
 
 
 def _hub_recipe(choice: names.Choice, contents: Contents | None, cache_dir: Path | None) -> Recipe:

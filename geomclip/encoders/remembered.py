@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +163,15 @@ def _request(
         "geomclip": __version__,
         "torch": str(torch.__version__),
         "open_clip": version("open_clip_torch"),
+        "transformers": _version_of("transformers"),  # which cuts texts into tokens where it is there
     }
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _where(name: str | None) -> list[str]:

@@ -50,7 +50,7 @@ def check(config: Mapping[str, Any], where: str) -> None:
                 limits.check("layers", sum(value), f"{where}: {name}")
             limits.check("width", len(value), f"{where}: entries of {name}")
             waiting += [(name, inner, depth + 1) for inner in value]
-        elif type(value) in (int, float) and math.isfinite(value):
+        elif type(value) is int or (type(value) is float and math.isfinite(value)):
             limits.check(_limit_of(name), math.ceil(abs(value)), f"{where}: {name}")
     if isinstance(vision := config.get("vision_cfg"), dict):
         _check_patches(vision, where)

@@ -23,7 +23,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from geomclip.encoders import foreign_code, hub, sizes, trunks
-from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH
+from geomclip.encoders.configuration import CONFIG_FILE, CONTEXT_LENGTH, UNCLEANED
 from geomclip.encoders.hf.names import Renamed
 from geomclip.encoders.reasons import in_one_line
 from geomclip.machine import limits
@@ -60,6 +60,18 @@ def quiet() -> Iterator[None]:
     finally:
         root.removeFilter(not_open_clip)
         root.removeHandler(silent)
+
+
+@contextmanager
+def transformers_quiet() -> Iterator[None]:
+    """Keep what transformers remarks on configurations off stderr: they are read for their tokenizer alone."""
+    theirs = importlib.import_module("transformers.utils.logging")
+    before = theirs.get_verbosity()
+    theirs.set_verbosity(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(before)
 
 
 def version() -> str:
@@ -265,10 +277,13 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
         raise NotAvailableError(f"{where}: its tokenizer needs the transformers package: pip install transformers")
     length = text_cfg.get("context_length", CONTEXT_LENGTH)
     settings = {k: v for k, v in (text_cfg.get("tokenizer_kwargs") or {}).items() if k != "trust_remote_code"}
-    with quiet(), in_one_line(f"{where}: its tokenizer"):
-        if not name:
+    if not name:
+        with quiet(), in_one_line(f"{where}: its tokenizer"):
             return _simple_tokenizer(length, json.dumps(settings, sort_keys=True))
-        return HFTokenizer(
+    uncleaned = settings.get("clean") == UNCLEANED["clean"]
+    settings = {k: v for k, v in settings.items() if not (uncleaned and k == "clean")}
+    with quiet(), transformers_quiet(), in_one_line(f"{where}: its tokenizer"):
+        made = HFTokenizer(
             source or name,
             context_length=length,
             cache_dir=str(cache_dir) if cache_dir else None,
@@ -276,6 +291,9 @@ def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | No
             trust_remote_code=False,
             **settings,
         )
+    if uncleaned:
+        made.clean_fn = str
+    return made
 
 
 @functools.lru_cache(maxsize=4)

@@ -20,6 +20,7 @@ from geomclip.grounding.training import BATCH, Run, Sources, load_run, queries_o
 from geomclip.machine import regular
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_json, unreadable
+from geomclip.machine.json_files import is_number
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.parsing import shorten
@@ -162,7 +163,7 @@ def _moments(entry: Any, where: str) -> tuple[Moment, ...]:
     found = []
     for place, each in enumerate(entry, 1):
         numbers = each if isinstance(each, list) else []
-        if len(numbers) not in (2, 3) or not all(type(value) in (int, float) for value in numbers):
+        if len(numbers) not in (2, 3) or not all(map(is_number, numbers)):
             raise InputError(
                 f"{where} moment {place}: must be [start, end] or [start, end, score], got {shorten(str(each))}"
             )

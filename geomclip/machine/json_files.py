@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from geomclip.machine import regular
 from geomclip.machine.errors import InputError
@@ -15,6 +16,7 @@ from geomclip.machine.files import unreadable
 from geomclip.machine.words import CONTROLS
 
 T = TypeVar("T")
+LARGEST_NUMBER = sys.float_info.max
 _CONTROLS = re.compile(f"[{CONTROLS}]")
 
 
@@ -88,10 +90,20 @@ def text(value: Any, name: str) -> str:
     return value
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number that a float holds: JSON has whole ones of any length.
+
+    Examples
+    --------
+    >>> is_number(3), is_number(0.5), is_number(10**400), is_number(math.nan), is_number(True), is_number("3")
+    (True, True, False, False, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
+
+
 def number(value: Any, name: str) -> float:
     """A finite number, whole ones as they are."""
-    # 10**400 is a whole number in JSON that no float holds
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1.7e308:
+    if not is_number(value):
         raise ValueError(f"{name} is no finite number")
     return value
 
@@ -156,4 +168,4 @@ def fields(value: Mapping[str, Any], kinds: Mapping[str, Callable[[Any, str], An
 
 def is_finite(values: list[Any]) -> bool:
     """Whether all are finite numbers."""
-    return all(isinstance(each, int | float) and math.isfinite(each) for each in values)
+    return all(isinstance(each, bool) or is_number(each) for each in values)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from geomclip.machine.errors import InputError, NotAvailableError
-from geomclip.machine.files import LOCK_NAME, explained, link_refused, make_folder
+from geomclip.machine.files import LOCK_NAME, explained, link_refused, make_folder, sync_folder
 
 
 class Lock:
@@ -104,6 +104,7 @@ class Lock:
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._descriptor), os.lstat(path)):
                     path.unlink(missing_ok=True)
+                    sync_folder(self.folder)  # or a power cut brings it back, where no one may lock again
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine import limits, regular
+from geomclip.machine import limits, parquet_footer
+from geomclip.machine.parquet_footer import Chunk, Group
 
 _SHARED = "DELTA_BYTE_ARRAY"
 _TOGETHER = 256 << 20
@@ -51,12 +52,10 @@ def read(
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    regular.check(path)
-    with ParquetFile(path) as first:
-        about = first.metadata
-        groups = list(range(about.num_row_groups)) if group is None else [group]
-        chunks = [chunk for number in groups for chunk in _chunks(about.row_group(number), columns)]
-        rows = sum(about.row_group(number).num_rows for number in groups)
+    about = parquet_footer.read(path)
+    groups = list(range(len(about))) if group is None else [group]
+    chunks = [chunk for number in groups for chunk in _chunks(about[number], columns)]
+    rows = sum(about[number].num_rows for number in groups)
     limits.check("table-rows", rows, str(path))
     if cells:
         limits.check(cells, sum(max(chunk.num_values, 0) for chunk in chunks), str(path))
@@ -147,13 +146,12 @@ def _has_lengths(kind: Any) -> bool:
     return any(is_one(kind) for is_one in texts)
 
 
-def _chunks(group: Any, columns: Iterable[str]) -> list[Any]:
+def _chunks(group: Group, columns: Iterable[str]) -> list[Chunk]:
     """What is stored of these columns in a group of rows, down to their parts."""
     wanted = {*columns}
-    every = [group.column(place) for place in range(group.num_columns)]
 
     def is_wanted(path: str) -> bool:
         parts = path.split(".")
         return any(".".join(parts[:count]) in wanted for count in range(1, len(parts) + 1))
 
-    return [chunk for chunk in every if is_wanted(chunk.path_in_schema)]
+    return [chunk for chunk in group.chunks if is_wanted(chunk.path_in_schema)]

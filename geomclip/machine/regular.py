@@ -44,7 +44,7 @@ def opened(path: str | Path) -> tuple[int, int]:
 
 def binary(path: str | Path) -> BufferedReader:
     """A file opened to read bytes of; raises as `opened`."""
-    return os.fdopen(opened(path)[0], "rb")
+    return open(path, "rb", opener=lambda name, _: opened(name)[0])  # which keeps its name
 
 
 def check(path: str | Path) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine import regular
-from geomclip.machine.errors import DamagedError
+from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.files import atomic_json
 from geomclip.machine.json_files import clean
 from geomclip.machine.words import one_line
@@ -84,7 +84,11 @@ def check_sum(record: Mapping[str, Any], what: object, way_out: str = "") -> Non
         ...
     geomclip.machine.errors.DamagedError: r.json is damaged or changed: its content_sha256 is another: measure again
     """
-    if sum_in(record) not in (None, content_sha256(record)):
+    try:
+        matches = sum_in(record) in (None, content_sha256(record))
+    except RecursionError:
+        matches = False  # nested deeper than anything that was written
+    if not matches:
         raise DamagedError(f"{what} is damaged or changed: its {SUM} is another{way_out and f': {way_out}'}")
 
 
@@ -95,11 +99,15 @@ def read_sealed(path: Path) -> dict[str, Any]:
     ------
     OSError
         If there is no such file, or it cannot be read.
+    InputError
+        If it is no regular file, or beyond its limit.
     DamagedError
         If it is no JSON object, or its sum is not there or another.
     """
     try:
         record = json.loads(regular.read(path, "json-bytes"), parse_constant=_refused)
+    except InputError:  # no regular file, or beyond its limit
+        raise
     except (ValueError, RecursionError) as problem:
         raise DamagedError(f"{path} is no whole JSON ({one_line(problem, 100)})") from problem
     if not isinstance(record, dict) or sum_in(record) is None:

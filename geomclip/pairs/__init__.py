@@ -80,7 +80,7 @@ def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
             # ids that were asked for are taken at their word
             return (pairs if source.image_id_column else pairs.once()).limited(source.limit)
     except OSError as error:  # a folder that may not be read, a name that is too long
-        raise InputError(f"{error.filename or place} cannot be read: {one_line(error, 200)}") from error
+        raise InputError(f"{one_line(error.filename or place, 300)} cannot be read: {one_line(error, 200)}") from error
 
 
 def list_datasets(data_root: str | Path | None = None, cache_dir: Path | None = None) -> list[DatasetInfo]:

@@ -21,8 +21,8 @@ from geomclip.machine.lock import Lock
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line
 from geomclip.pairs.datasets import DATASETS, Remote, find_folder, folders_searched
-from geomclip.pairs.unpacked import is_present, lost, write_note
-from geomclip.pairs.unpacking import unpack
+from geomclip.pairs.unpacked import is_present, lost, note_of, write_note
+from geomclip.pairs.unpacking import unpack, unpacking_at
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte
@@ -63,7 +63,10 @@ def download_dataset(
     root = found or folders_searched(dataset, data_root=data_root, cache_dir=cache_dir)[-1]
     with Lock(root):
         for remote in dataset.remotes:
-            if remote.split not in (None, split) or is_present(root, remote.archive, remote.provides):
+            if remote.split not in (None, split):
+                continue
+            if is_present(root, remote.archive, remote.provides):
+                _clear(root / remote.archive)
                 continue
             if gone := lost(root, remote.archive):
                 what = f"of {remote.archive} {len(gone)} of the files are not there whole (first: {gone[0]})"
@@ -75,6 +78,16 @@ def download_dataset(
     return root
 
 
+def _clear(archive: Path) -> None:
+    """Remove what is left of an archive once all of it is noted: by a call that was cut off here, too."""
+    if not note_of(archive.parent, archive.name).exists():
+        return  # placed by hand
+    part = _part(archive)
+    for file in (archive, part, _note(part)):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(unpacking_at(archive, archive.parent), ignore_errors=True)
+
+
 def fetch_and_unpack(remote: Remote, root: Path, *, progress: Progress = SILENT) -> None:
     """Fetch one zip into `root`, unpack what is wanted of it, and delete it."""
     archive = root / remote.archive
@@ -83,7 +96,7 @@ def fetch_and_unpack(remote: Remote, root: Path, *, progress: Progress = SILENT)
     if not (root / remote.provides).exists():
         raise GeomclipError(f"{archive} from {remote.url} has no {remote.provides}; it is not the file expected")
     write_note(root, archive.name, sizes)
-    archive.unlink()
+    _clear(archive)
 
 
 def download(
@@ -120,11 +133,12 @@ def download(
         If the file that came is not the one expected (it is not kept), or the disk is full.
     """
     check_address(url, has_sum=sha256 is not None)
+    part = _part(target)
     if target.exists():
         _check(target, target, sha256=sha256, size=size, url=url)
+        _note(part).unlink(missing_ok=True)  # of a call that was cut off before
         return target
     files.make_folder(target.parent)
-    part = target.with_name(target.name + ".part")
     files.refuse_links(part.parent, part.name)
     failures = 0
     while True:
@@ -253,6 +267,11 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
+def _part(target: Path) -> Path:
+    """Where the beginning of a file is collected."""
+    return target.with_name(target.name + ".part")
+
+
 def _note(part: Path) -> Path:
     """Where it is noted which version of which file `part` is the beginning of."""
     return part.with_name(part.name + ".json")
@@ -261,6 +280,6 @@ def _note(part: Path) -> Path:
 def _read_note(part: Path) -> dict[str, Any]:
     try:
         note = json.loads(_note(part).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}

@@ -49,7 +49,7 @@ def choose_split(requested: str | None, splits: Sequence[str], *, name: str) -> 
         for split in other_names.get(wanted, (wanted,)):
             if split in splits:
                 return split
-    there = ", ".join(splits)
+    there = one_line(", ".join(splits), 500)
     if requested is None:
         raise InputError(f"{name} has neither a test nor a val split; name one with {option('split')} ({there})")
     raise NoSuchSplit(f"{name} has no split {requested!r}; it has {there}")
@@ -66,17 +66,27 @@ def inside(folder: Path, name: str, *, entry: str) -> Path:
 def all_inside(folder: Path, names: Sequence[str], *, entry: Callable[[int], str]) -> None:
     """InputError for the first of the names that `inside` refuses; `entry` says where the one at a place stands."""
     together = "\n" + "\n".join(names)
-    if all(map(str.strip, names)) and not any(odd in together for odd in ("..", "\\", "\0", ":", "\n/")):
+    odd = ("..", "\\", "\0", ":", "\n/")
+    if all(map(str.strip, names)) and not any(each in together for each in odd) and is_encodable(together):
         return
     for place, name in enumerate(names):
         inside(folder, name, entry=entry(place))
 
 
 def openable(name: str, *, entry: str) -> str:
-    """`name`, if a file could have it: not empty, no NUL."""
-    if not name.strip() or "\0" in name:
+    """`name`, if a file could have it: not empty, no NUL, no half of a surrogate pair, as JSON can have it."""
+    if not name.strip() or "\0" in name or not is_encodable(name):
         raise InputError(f"{entry}: {shorten(name)} cannot be the name of a file")
     return name
+
+
+def is_encodable(name: str) -> bool:
+    """Whether the system can take the text for the name of a file: half of a surrogate pair it cannot."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_folder(source: Source, folder: Path) -> None:

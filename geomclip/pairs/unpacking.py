@@ -29,7 +29,7 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
     archive's own size. Checksums of the zip are verified. What is in `root` already stays, unless a member
     has its name.
     """
-    fresh = root / f".{archive.name}.unpacked"
+    fresh = unpacking_at(archive, root)
     files.refuse_links(root, fresh.name)
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -62,6 +62,11 @@ def unpack(archive: Path, root: Path, *, members: str = "*", progress: Progress 
         raise GeomclipError(f"{archive} cannot be unpacked into {root}: {one_line(error, 200)}") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def unpacking_at(archive: Path, root: Path) -> Path:
+    """The folder that an archive is unpacked into before all of it is in place."""
+    return root / f".{archive.name}.unpacked"
 
 
 def _wanted(info: zipfile.ZipInfo, archive: Path, members: str) -> bool:

@@ -65,10 +65,10 @@ def kind(side: Side) -> str:
 
 def _holds_bare_weights(folder: Path) -> bool:
     """Whether a folder has weights and nothing that says what they are of: as trainers save them."""
+    from geomclip.encoders.names import says_what_it_is
     from geomclip.encoders.weights.shards import usual
 
-    known = ("open_clip_config.json", "config.json", "best.safetensors")
-    return folder.is_dir() and not any((folder / name).is_file() for name in known) and usual(folder) is not None
+    return folder.is_dir() and not says_what_it_is(folder) and usual(folder) is not None
 
 
 def panels(
@@ -292,8 +292,9 @@ def _embedded(
 
 
 def _refuse_unknown_folder(side: str | Path) -> None:
+    from geomclip.encoders.names import says_what_it_is
+
     folder = Path(side).expanduser()
-    models = ("best.safetensors", "model.safetensors", "open_clip_config.json")
     named = str(side) == "demo" or kind(side) == "file"
-    if folder.is_dir() and not any((folder / name).is_file() for name in models) and not named:
+    if folder.is_dir() and not says_what_it_is(folder) and not named:
         raise InputError(f"{side} is a folder, but no store of embeddings, no run of finetune and no model")

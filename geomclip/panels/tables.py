@@ -153,18 +153,21 @@ def header(panel: Shown) -> Iterator[str]:
         counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")
     yield " · ".join([*counts, *filter(None, [made.get("precision")])])
     yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())
-    for line in (*skipped(made.get("skipped", ()), worded(panel, "images")), *panel.warnings):
+    sides = (worded(panel, "images"), worded(panel, "texts"))
+    for line in (*skipped(made.get("skipped", ()), *sides), *panel.warnings):
         yield f"! {line}"
 
 
-def skipped(items: Sequence[Any], what: str = "images") -> Iterator[str]:
-    """One line that counts and names what was left out."""
-    if not items:
-        return
-    named = [f"{item.get('path') or item.get('image_id')} ({item.get('reason', 'unreadable')})" for item in items]
-    more = f"; {len(items) - SKIPS_SHOWN} more in the result" if len(items) > SKIPS_SHOWN else ""
-    noun = what if len(items) != 1 else "query" if what == "queries" else what.removesuffix("s")
-    yield f"{len(items)} {noun} skipped: {'; '.join(named[:SKIPS_SHOWN])}{more}"
+def skipped(items: Sequence[Any], images: str = "images", texts: str = "texts") -> Iterator[str]:
+    """A line that counts and names the images that were left out, and one for texts of images that were not."""
+    for what, key, own in ((images, "path", False), (texts, "caption_id", True)):
+        these = [item for item in items if ("caption_id" in item) == own]
+        if not these:
+            continue
+        named = [f"{item.get(key) or item.get('image_id')} ({item.get('reason', 'unreadable')})" for item in these]
+        more = f"; {len(these) - SKIPS_SHOWN} more in the result" if len(these) > SKIPS_SHOWN else ""
+        noun = what if len(these) != 1 else "query" if what == "queries" else what.removesuffix("s")
+        yield f"{len(these)} {noun} skipped: {'; '.join(named[:SKIPS_SHOWN])}{more}"
 
 
 def footnotes(panel: Shown, shown: Iterable[str] | None = None) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
+
+from geomclip.machine.json_files import is_number
 
 LOG = "log.jsonl"
 KEYS = ("alignment", "uniformity_joint")
@@ -33,5 +34,5 @@ def _point(record: dict[str, Any]) -> tuple[int, float, float] | None:
     if not isinstance(step, int) or not isinstance(probe, dict):
         return None
     place = [probe.get(key) for key in KEYS]
-    numbers = [value for value in place if isinstance(value, int | float) and math.isfinite(value)]
+    numbers = [value for value in place if is_number(value)]
     return (step, numbers[0], numbers[1]) if len(numbers) == len(KEYS) else None

@@ -111,7 +111,7 @@ def _refuse_unlike(first: str, base: Encoder, name: str, encoder: Encoder) -> No
         raise InputError(f"{first} and {name} are of two architectures: {'; '.join(named)}{more}")
     for what, one, other in (
         ("configuration", _settings(base), _settings(encoder)),
-        ("preprocessing", dict(base.preprocessing), dict(encoder.preprocessing)),
+        ("preprocessing", _prepared(base), _prepared(encoder)),
     ):
         for key in {**one, **other}:
             if one.get(key) != other.get(key):
@@ -120,6 +120,12 @@ def _refuse_unlike(first: str, base: Encoder, name: str, encoder: Encoder) -> No
     tokens = [each.tokenize(PROBE)[0] for each in (base, encoder)]
     if not torch.equal(*tokens):
         raise InputError(f"{first} and {name} have other tokenizers: their weights do not mix")
+
+
+def _prepared(encoder: Encoder) -> dict[str, Any]:
+    """How a model wants its images; the colour of what is filled up only where something is."""
+    padded = encoder.preprocessing["resize_mode"] == "longest"
+    return {key: value for key, value in encoder.preprocessing.items() if padded or key != "fill_color"}
 
 
 def _settings(encoder: Encoder) -> dict[str, Any]:

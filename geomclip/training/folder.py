@@ -181,6 +181,7 @@ def begin(place: RunFolder, config: Config, *, progress: Progress = SILENT) -> K
     began = config.settings.from_dict(there["settings"])
     longer = _length(config.settings) > _length(began)
     if there.get("finished") and not longer:
+        snapshots.clear_old(folder)
         return Kept(finished=True, chosen=there.get("chosen", {}))
     snapshot = snapshots.newest(folder, progress=progress)
     if snapshot is None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from geomclip.machine import signals
-from geomclip.machine.errors import GeomclipError
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.words import one_line, option
 from geomclip.training import snapshots
 from geomclip.training.processes import Processes
@@ -212,7 +212,7 @@ def train(
             stop = trainer.processes.agree(interruption.requested)
             patient = not trainer.processes.agree(out_of_patience(course, settings))
             if last or stop or not patient or (settings.save_every and trainer.done % settings.save_every == 0):
-                save(trainer, run, course)
+                save(trainer, run, course, journal)
             if not patient:
                 break
             if stop and not last:
@@ -235,17 +235,25 @@ def out_of_patience(course: Course, settings: Watched) -> bool:
     return bool(settings.patience) and course.waited >= settings.patience
 
 
-def save(trainer: Steps, run: Path, course: Course) -> None:
-    """A snapshot of now, by the process that writes."""
+def save(trainer: Steps, run: Path, course: Course, journal: Journal | None) -> None:
+    """A snapshot of now, by the process that writes; the log that leads up to it is on disk before."""
     if trainer.processes.first:
+        if journal is not None:
+            journal.sync()
         known = {"course": asdict(course), "seed": trainer.settings.seed, "epoch": trainer.epoch}
         snapshots.save(run, trainer.done, trainer.state(), known)
     trainer.processes.wait()
 
 
 def course_of(known: Mapping[str, Any]) -> Course:
-    """The course that a snapshot knew."""
-    return Course(**known["course"])
+    """The course that a snapshot knew; InputError if it knew none."""
+    course = known.get("course")
+    usual = asdict(Course())
+    if not isinstance(course, dict) or not all(
+        isinstance(course.get(name), dict if isinstance(value, dict) else int | float) for name, value in usual.items()
+    ):
+        raise InputError(f"the checkpoint of step {known.get('step')} does not say how the run went: delete it")
+    return Course(**{name: course[name] for name in usual})
 
 
 def _evaluate(

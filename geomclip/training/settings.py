@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import option
+from geomclip.machine.words import one_line, option
 
 MAX_LOGIT_SCALE = 100.0
 """CLIP clamps its learned scale here (Radford et al. 2021, section 2.5)."""
@@ -49,6 +51,8 @@ WEIGHTS = {name: term.weight for name, term in TERMS.items() if term.weight is n
 INSIDE_M3 = {"beta_m2": 0.2}
 """Of m2_mix among the other mixed terms (Oh et al. 2023)."""
 
+SHOWN = 100
+"""Characters of a value in a message."""
 COUNT = (0, 10**9)
 BETA = (1e-3, 1000)
 
@@ -157,9 +161,15 @@ class Settings:
             raise InputError(f"{option('temperature')} 0: must be positive")
         if self.coalitions % 2:
             raise InputError(f"{option('coalitions')} {self.coalitions}: must be even, each has its complement")
-        unknown = sorted(set(self.weights) - set(WEIGHTS))
-        if unknown or any(not (math.isfinite(value) and value >= 0) for value in self.weights.values()):
-            raise InputError(f"weights: {', '.join(WEIGHTS)} can have one, finite and at least 0; got {self.weights}")
+        weights = self.weights
+        if (
+            not isinstance(weights, Mapping)
+            or not weights.keys() <= WEIGHTS.keys()
+            or not all(_is_within(value, 0, math.inf) for value in weights.values())
+        ):
+            raise InputError(
+                f"weights: {', '.join(WEIGHTS)} can have one, finite and at least 0; got {one_line(weights, SHOWN)}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as config.json has them."""
@@ -171,9 +181,9 @@ class Settings:
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(kept) - known)
         if unknown:
-            raise InputError(f"unknown settings: {', '.join(unknown)}")
+            raise InputError(f"unknown settings: {one_line(', '.join(unknown), SHOWN)}")
         values = dict(kept)
-        if "betas" in values:
+        if isinstance(values.get("betas"), list):
             values["betas"] = tuple(values["betas"])
         return cls(**values)
 
@@ -181,19 +191,34 @@ class Settings:
 def check_settings(settings: Any) -> None:
     """InputError unless each setting has one of its values."""
     for each in fields(settings):
-        _check(each.name, getattr(settings, each.name), each.metadata)
+        value = getattr(settings, each.name)
+        if value is not None or each.default is not None:
+            _check(each.name, value, each.metadata)
 
 
 def _check(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
-    """InputError unless a setting has one of its values."""
+    """InputError unless a setting has one of its values; None is one where it is the default."""
     if allowed.get("one_of") and value not in allowed["one_of"]:
         shown = ", ".join(choice or "none" for choice in allowed["one_of"])
-        raise InputError(f"{option(name)} {value!r}: use one of {shown}")
-    if allowed.get("within") and value is not None:
+        raise InputError(f"{option(name)} {one_line(repr(value), SHOWN)}: use one of {shown}")
+    if allowed.get("within"):
         low, high = allowed["within"]
-        if not (math.isfinite(value) and low <= value <= high):
+        if not _is_within(value, low, high):
             upper = "" if math.isinf(high) else f" and at most {high:g}"
-            raise InputError(f"{option(name)} {value:g}: must be finite, at least {low:g}{upper}")
+            raise InputError(f"{option(name)} {_shown(value)}: must be finite, at least {low:g}{upper}")
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    """Whether it is a finite number between two others; one from a file may be anything."""
+    if not isinstance(value, Real):
+        return False
+    number: Any = value  # Real has no comparison with float for a type checker
+    return bool(low <= number <= high and abs(number) <= sys.float_info.max)
+
+
+def _shown(value: object) -> str:
+    """A number as messages have it, short whatever it is."""
+    return f"{value:g}" if isinstance(value, float | int) and abs(value) < 1e300 else one_line(repr(value), SHOWN)
 
 
 DEMO: dict[str, Any] = {"epochs": 4, "lr": 1e-4}

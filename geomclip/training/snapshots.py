@@ -76,13 +76,23 @@ def save(run: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], known:
     there = _found(run)
     after = there.index(final) + 1
     # later ones were damaged, or this one would go on from them
-    for old in (*there[:after][:-KEPT], *there[after:]):
-        shutil.rmtree(old, ignore_errors=True)
+    for damaged in there[after:]:
+        shutil.rmtree(damaged, ignore_errors=True)
+    clear_old(run)
     return final
 
 
+def clear_old(run: Path) -> None:
+    """Remove all but the last two snapshots: earlier ones are those that a killed writer, or a power cut, left."""
+    refuse_links(run, FOLDER)
+    for old in _found(run)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def newest(run: Path, *, progress: Progress = SILENT) -> Path | None:
-    """The last snapshot of a run that is whole; None if there is none at all. Unfinished ones are removed.
+    """The last snapshot of a run that is whole; None if there is none at all.
+
+    Unfinished ones are removed, and all but the last two where the last is whole.
 
     Parameters
     ----------
@@ -107,6 +117,8 @@ def newest(run: Path, *, progress: Progress = SILENT) -> Path | None:
             continue
         for passed_over in problems:
             progress.log(f"{passed_over}; {folder.name} is taken")
+        if not problems:
+            clear_old(run)
         return folder
     if problems:
         raise DamagedError(
@@ -127,7 +139,7 @@ def check(folder: Path) -> dict[str, Any]:
     known = _known(folder)
     for name, written in known["files"].items():
         # of an earlier version: the size alone
-        size, sha256 = (written, None) if isinstance(written, int) else (written.get("bytes"), written.get("sha256"))
+        size, sha256 = (written, None) if isinstance(written, int) else (written["bytes"], written.get("sha256"))
         file = folder / name
         try:
             found = file.stat().st_size
@@ -202,7 +214,14 @@ def _known(folder: Path) -> dict[str, Any]:
         raise DamagedError(f"{folder / STATE}: cannot be read: {one_line(error)}") from error
     if not isinstance(known, dict) or known.get("schema") != SCHEMA or not isinstance(known.get("files"), dict):
         raise InputError(f"{folder / STATE}: is no snapshot of this version ({SCHEMA})")
-    if any(Path(name).name != name or not isinstance(each, int | dict) for name, each in known["files"].items()):
+    if type(known.get("step")) is not int:
+        raise InputError(f"{folder / STATE}: does not say of which step it is")
+    if any(Path(name).name != name or not _is_size(each) for name, each in known["files"].items()):
         raise InputError(f"{folder / STATE}: names a file outside its folder, or does not say what it is")
     check_sum(known, folder / STATE)
     return known
+
+
+def _is_size(written: object) -> bool:
+    """Whether it says how long a file is: a number, or in an object with a sum."""
+    return isinstance(written.get("bytes") if isinstance(written, dict) else written, int)

@@ -20,6 +20,8 @@ from helpers import Done, assert_one_line, folder_of_pairs, picture, run_cli, sm
 from pair_files import COCO, KARPATHY, write
 from tiny_models import tiny_model
 
+from geomclip.machine.sums import sealed
+
 Cli = Callable[..., Done]
 
 
@@ -273,9 +275,10 @@ def test_a_manifest_entry_that_leaves_the_store_is_refused(run: Cli, store: Path
     shutil.copy(store / "img_emb" / "img_emb_0000.npy", tmp_path / "secret.npy")
     file = store / "manifest.json"
     text = file.read_text()
-    assert "img_emb/img_emb_0000.npy" in text
+    own = '"img_emb/img_emb_0000.npy"'
+    assert own in text
     for name in ("../secret.npy", str(tmp_path / "secret.npy")):
-        file.write_text(text.replace("img_emb/img_emb_0000.npy", name))
+        file.write_text(json.dumps(sealed(json.loads(text.replace(own, json.dumps(name))))))
         assert_one_line(run("measure", "--embeddings", store), 2, "leaves the folder; refused")
 
 

@@ -95,7 +95,7 @@ def test_a_panel_is_saved_by_the_name_of_the_file(tmp_path: Path) -> None:
     assert lines[1] == ",alignment,0.5,0.4,0.6,,lower,"
     assert lines[3] == "'=1,alignment,0.25,,,,lower,"
     text = (tmp_path / "r.md").read_text()
-    assert "| `a\\|b` |" in text
+    assert "| a\\|b |" in text  # a key that is none of ours is no code
     assert "- x: a &lt; b" in text
     assert "## group: =1" in text
     assert load(tmp_path / "r.json")["alignment"] == 0.5

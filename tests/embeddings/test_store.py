@@ -357,6 +357,10 @@ def test_damage_is_found(tmp_path):
         (lambda manifest: manifest.pop("schema"), "has schema 'None'"),
         (lambda manifest: manifest.update(done=False), "is unfinished: the same `geomclip extract`"),
         (lambda manifest: manifest.update(shards=7), "is malformed"),
+        (
+            lambda manifest: manifest["shards"][0]["files"]["img_emb/img_emb_0000.npy"].update(rows=[9] * 999),
+            "malformed",
+        ),
         (lambda manifest: manifest.pop("made_from"), "is malformed"),
         (lambda manifest: manifest.pop("logit_scale"), "is malformed"),
         (lambda manifest: manifest["shards"][0]["files"].pop("text_emb/text_emb_0000.npy"), "set"),

@@ -264,6 +264,22 @@ def test_what_cannot_be_read_is_refused_in_one_line_with_the_way_out(tmp_path):
         assert len(line) < 600
 
 
+def test_a_page_of_a_parquet_that_a_disk_changed_is_refused_in_one_line(tmp_path):
+    as_parquet(tmp_path / "pages.parquet", {"image": IMAGE, "text": TEXT})
+    content = bytearray((tmp_path / "pages.parquet").read_bytes())
+    content[4:40] = b"\xff" * 36  # the header of the first page: the footer is whole
+    (tmp_path / "pages.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"pages\.parquet is not a readable \.parquet file \(") as caught:
+        load(tmp_path / "pages.parquet")
+    assert "\n" not in str(caught.value)
+
+
+def test_texts_for_no_images_are_refused_in_one_line(tmp_path):
+    np.savez(tmp_path / "none.npz", image=IMAGE[:0], text=TEXT)
+    with pytest.raises(InputError, match=r"20 texts for 0 images"):
+        load(tmp_path / "none.npz")
+
+
 def test_the_ways_out_of_a_refusal_work(tmp_path):
     refused(tmp_path)
     assert load(tmp_path / "ab.npz", columns="image=a,text=b").text.shape == (20, 6)

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL.Image import Image
+from recorder import Recorder
 from tiny import TinyEncoder, tiny_pairs
 
 from geomclip.embeddings.store import load
@@ -165,8 +166,14 @@ def test_rows_of_nan_are_left_out_as_of_any_model(tmp_path: Path) -> None:
             rows[2] = np.nan
         return rows
 
-    found = embed(encode_image=spoilt, encode_text=text_rows, data=pairs, batch_size=16, cache_dir=tmp_path / "c")
+    told = Recorder()
+    common: dict[str, Any] = {"data": pairs, "batch_size": 16, "cache_dir": tmp_path / "c", "progress": told}
+    found = embed(encode_image=spoilt, encode_text=text_rows, **common)
+    assert any(line.startswith("2 images skipped, named in ") for line in told.lines)
     assert [each["image_id"] for each in found.made_from["skipped"]] == ["id2", "id18"]
+    sound = [i for i in range(24) if i not in (2, 18)]
+    assert found.image_id == tuple(f"id{i}" for i in sound)
+    assert torch.allclose(found.image, from_pictures(pairs)[sound], atol=1e-6)
     with pytest.raises(InputError, match=r"images cannot be used, more than a tenth; first: 002.png .its embedding"):
         embed(encode_image=spoilt, encode_text=text_rows, data=pairs, batch_size=4, cache_dir=tmp_path / "c")
 
@@ -303,7 +310,23 @@ def test_a_batch_of_another_width_than_the_first_is_refused(pairs: Any, tmp_path
         embed(encode_image=ragged, encode_text=text_rows, data=pairs, cache_dir=tmp_path)
 
 
-@pytest.mark.parametrize("with_model", [TinyEncoder(), "ViT-B/32"])
+def test_what_is_no_function_is_refused_by_its_name(pairs: Any) -> None:
+    with pytest.raises(InputError, match=r"encode_image must be a function from a list to rows, got 3$"):
+        embed(encode_image=3, encode_text=text_rows, data=pairs)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="encode_text must be a function"):
+        embed(encode_text="text_rows", data=pairs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(1e300, "1e\\+300"), (1e-300, "1e-300")])
+@pytest.mark.parametrize("as_rows", [np.asarray, torch.tensor])
+def test_float64_that_float32_cannot_hold_is_said_to_be_that(
+    pairs: Any, value: float, shown: str, as_rows: Any
+) -> None:
+    with pytest.raises(InputError, match=f"of images it gave {shown}, which float32 cannot hold: divide its rows"):
+        embed(encode_image=lambda images: as_rows(np.full((len(images), 48), value)), encode_text=text_rows, data=pairs)
+
+
+@pytest.mark.parametrize("with_model", [TinyEncoder(), "ViT-B/32", "demo"])
 def test_a_model_and_functions_are_two_encoders(pairs: Any, with_model: Any) -> None:
     with pytest.raises(InputError, match="leave one out"):
         embed(with_model, pairs, encode_image=image_rows, encode_text=text_rows)
@@ -484,6 +507,7 @@ def test_compare_takes_code_as_a_side(here: Path, capsys: pytest.CaptureFixture[
     [
         (("--encoder", "mine_for_test"), 2, "--encoder mine_for_test: write MODULE:NAME or FILE.py:NAME"),
         (("--encoder", "mine_for_test:encod"), 2, "mine_for_test has no 'encod': did you mean encode"),
+        (("--encoder", "mine_for_test:nump"), 2, "mine_for_test has no 'nump'\n"),
         (("--encoder", "no_such_module_here:f"), 2, "no module 'no_such_module_here' in this folder"),
         (("--encoder", "no/such/file.py:f"), 2, "no such file no/such/file.py"),
         (("--encoder", "wrong.py:f"), 2, "wrong.py:2: SyntaxError: "),

@@ -48,7 +48,11 @@ def adapter_folder(folder: Path, module: torch.nn.Module, base: Path | str, *, s
 
 def assert_rows_of(made: Any, folder: Path, **options: Any) -> None:
     """geomclip's rows of an adapter's folder are those of PEFT's own forward."""
-    model = made.get_base_model()
+    assert_rows_of_model(made.get_base_model(), folder, **options)
+
+
+def assert_rows_of_model(model: Any, folder: Path, **options: Any) -> None:
+    """geomclip's rows of a folder are those of a model of transformers."""
     pixels, tokens = hf_inputs(model)
     encoder = load_encoder(str(folder), **options)
     for ours, theirs in zip(
@@ -194,3 +198,162 @@ def test_scales_are_those_of_the_patterns(tmp_path):
     assert adapters.Adapter(tmp_path, "", 8, True).scale("fc1", 4) == 4
     with pytest.raises(InputError, match="without the adapter_config"):
         adapters.read(tmp_path)
+
+
+def test_the_bias_that_a_saved_module_had_before_is_left_out(tmp_path):
+    base, model = hf_folder(tmp_path / "base")
+    options = {"target_modules": ["q_proj"], "bias": "all", "modules_to_save": ["layer_norm1", "post_layernorm"]}
+    made = adapter_folder(tmp_path / "adapter", model, base, **options)
+    assert any(
+        ".original_module.bias" in name for name in load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    )
+    assert_rows_of(made, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+@pytest.mark.parametrize("more", [{}, {"use_rslora": True}, {"use_dora": True, "target_modules": ["fc1", "q_proj"]}])
+def test_an_adapter_that_reduces_its_base_gives_the_rows_of_peft(start, more, tmp_path):
+    base, model = hf_folder(tmp_path / "base")
+    options = {"target_modules": ["q_proj", "fc2"], "lora_alpha": 5, "init_lora_weights": start, **more}
+    made = adapter_folder(tmp_path / "adapter", model, base, **options)
+    assert_rows_of(made, tmp_path / "adapter")
+    again = peft.PeftModel.from_pretrained(type(model).from_pretrained(base), tmp_path / "adapter").eval()
+    assert_rows_of(again, tmp_path / "adapter")
+    assert any(f"reduced first as PEFT does ({start})" in n for n in load_encoder(str(tmp_path / "adapter")).notes)
+
+
+def test_a_converted_adapter_is_one_of_the_unchanged_base(tmp_path):
+    base, model = hf_folder(tmp_path / "base")
+    made = peft.get_peft_model(model, peft.LoraConfig(r=3, target_modules=["fc1"], init_lora_weights="pissa"))
+    made.save_pretrained(tmp_path / "start")
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    initial = {"path_initial_model_for_weight_conversion": str(tmp_path / "start")}
+    made.save_pretrained(tmp_path / "adapter", **initial)
+    assert_rows_of(made.eval(), tmp_path / "adapter", pretrained=str(base))
+
+
+@pytest.mark.parametrize("start", ["pissa_niter_4", "corda", "loftq", "lora_ga", "of a later release"])
+def test_an_adapter_of_a_base_that_only_its_training_knew_is_refused(start, tmp_path):
+    base, model = hf_folder(tmp_path / "base")
+    adapter_folder(tmp_path / "adapter", model, base, target_modules=["fc1"])
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"init_lora_weights": start}))
+    message = hf_refusal(tmp_path / "adapter")
+    assert f"its init_lora_weights {start!r} changes the base" in message
+    assert "merge_and_unload() in PEFT" in message
+    assert ("path_initial_model_for_weight_conversion=" in message) == (start in ("pissa_niter_4", "corda", "lora_ga"))
+
+
+@pytest.mark.parametrize("start", ["gaussian", "eva", "mica", False])
+def test_how_an_update_started_changes_nothing_where_the_base_is_left_alone(start, tmp_path):
+    base, model = hf_folder(tmp_path / "base")
+    made = adapter_folder(tmp_path / "adapter", model, base, target_modules=["fc1"], init_lora_weights=start)
+    assert_rows_of(made, tmp_path / "adapter")
+
+
+def equal_towers(folder: Path) -> tuple[Path, torch.nn.Module]:
+    """A model of open_clip whose towers have one width and depth."""
+    import open_clip
+
+    tiny_model(folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    for part in ("vision_cfg", "text_cfg"):
+        config["model_cfg"][part] |= {"width": 32, "layers": 2}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    module = drawn(open_clip.CLIP(**config["model_cfg"])).eval()
+    save_file(module.state_dict(), folder / "open_clip_model.safetensors")
+    return folder, module
+
+
+def tower_adapter(folder: Path, tower: torch.nn.Module, **changes: Any) -> Any:
+    made = adapter_folder(folder, tower, "", target_modules=["c_fc"])
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return made
+
+
+def test_an_adapter_of_the_image_tower_is_merged_there(tmp_path):
+    base, module = equal_towers(tmp_path / "base")
+    pixels = torch.randn(
+        3, 3, *load_encoder(str(base)).preprocessing["size"], generator=torch.Generator().manual_seed(0)
+    )
+    plain = load_encoder(str(base)).encode_image(pixels)
+    module.visual = tower_adapter(tmp_path / "adapter", module.visual)
+    encoder = load_encoder(str(tmp_path / "adapter"), pretrained=str(base))
+    with torch.inference_mode():
+        theirs = module.encode_image(pixels)
+    assert float((encoder.encode_image(pixels) - theirs).abs().max()) < CLOSE < float((plain - theirs).abs().max())
+    tokens, _ = encoder.tokenize(["a text"])
+    assert torch.equal(encoder.encode_text(tokens), load_encoder(str(base)).encode_text(tokens))
+    assert f"adapter: an adapter, merged into the image tower of {base}" in encoder.notes
+
+
+def test_an_adapter_that_fits_both_towers_is_refused_until_it_says_which(tmp_path):
+    base, module = equal_towers(tmp_path / "base")
+    tower_adapter(tmp_path / "adapter", module.visual, auto_mapping=None)
+    message = hf_refusal(tmp_path / "adapter", pretrained=str(base))
+    assert "fits the whole model (transformer.resblocks.0.mlp.c_fc.weight, ...) and the image tower (visual." in message
+    assert '"auto_mapping": {"base_model_class": "VisionTransformer"}' in message
+    found = {}
+    for name in ("VisionTransformer", "TextTransformer", "CLIP"):
+        file = tmp_path / "adapter" / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_mapping": {"base_model_class": name}}))
+        found[name] = load_encoder(str(tmp_path / "adapter"), pretrained=str(base)).weights_sha256
+    assert found["TextTransformer"] == found["CLIP"] != found["VisionTransformer"]
+
+
+def test_an_adapter_that_fits_one_tower_alone_needs_to_say_nothing(tmp_path):
+    import open_clip
+
+    base = tiny_model(tmp_path / "base")
+    module = drawn(open_clip.create_model(f"local-dir:{base}"))
+    save_file(module.state_dict(), base / "open_clip_model.safetensors")
+    tower_adapter(tmp_path / "adapter", module.visual, auto_mapping=None)
+    notes = load_encoder(str(tmp_path / "adapter"), pretrained=str(base)).notes
+    assert any("merged into the image tower of" in note for note in notes)
+    tower_adapter(tmp_path / "other", module.visual, auto_mapping={"base_model_class": "CLIP"})
+    assert "is an adapter of another base than" in hf_refusal(tmp_path / "other", pretrained=str(base))
+
+
+def test_an_adapter_of_one_tower_of_transformers_is_merged_there(tmp_path):
+    base, model = hf_folder(tmp_path / "base")
+    model.vision_model = adapter_folder(tmp_path / "adapter", model.vision_model, base, target_modules=["fc1"])
+    pixels, _ = hf_inputs(model)
+    encoder = load_encoder(str(tmp_path / "adapter"))
+    with torch.inference_mode():
+        theirs = model.visual_projection(model.vision_model(pixels).pooler_output)
+    assert float((encoder.encode_image(pixels) - theirs).abs().max()) < CLOSE
+
+
+def test_an_adapter_of_a_clip_is_refused_over_a_siglip_though_its_layers_fit(tmp_path):
+    alike = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
+    clip, model = hf_folder(tmp_path / "clip", text=alike)
+    siglip, other = hf_folder(tmp_path / "siglip", "siglip", text=alike)
+    adapter_folder(tmp_path / "adapter", model, clip, target_modules=["q_proj"])
+    message = hf_refusal(tmp_path / "adapter", pretrained=str(siglip))
+    assert f"is an adapter of a CLIPModel ({clip}), and {siglip} is a SiglipModel" in message
+    adapter_folder(tmp_path / "back", other, siglip, target_modules=["q_proj"])
+    assert "is an adapter of a SiglipModel" in hf_refusal(tmp_path / "back", pretrained=str(clip))
+    naflex, _ = hf_folder(tmp_path / "naflex", "siglip2", text=alike)
+    assert f"and {naflex} is a Siglip2Model" in hf_refusal(tmp_path / "back", pretrained=str(naflex))
+    copy, _ = hf_folder(tmp_path / "copy", text=alike, seed=1)
+    notes = load_encoder(str(tmp_path / "adapter"), pretrained=str(copy)).notes
+    assert f"adapter: names {clip} as its base, not {copy}" in notes
+
+
+def test_updates_of_output_projections_that_peft_runs_otherwise_are_noted(tmp_path):
+    base, model = hf_folder(tmp_path / "base", "siglip")
+    projection = "vision_model.head.attention.out_proj"
+    made = adapter_folder(tmp_path / "alone", model, base, target_modules=["q_proj", "out_proj"])
+    said = f"alone: the update of {projection} is added once; PEFT 0.21 runs without it"
+    assert said in load_encoder(str(tmp_path / "alone")).notes
+    merged = made.merge_and_unload()
+    assert_rows_of_model(merged, tmp_path / "alone")
+    adapter_folder(tmp_path / "joint", hf_model("siglip"), base, target_modules=["attention"])
+    said = f"joint: the update of {projection} is added once; PEFT 0.21 adds it twice"
+    assert said in load_encoder(str(tmp_path / "joint")).notes
+    adapter_folder(tmp_path / "none", hf_model("siglip"), base, target_modules=["q_proj"])
+    assert not any("PEFT 0.21" in note for note in load_encoder(str(tmp_path / "none")).notes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -122,6 +124,8 @@ def test_a_file_is_read_by_the_configuration_beside_it_or_by_a_named_architectur
     alone = shutil.copy(tmp_path / "hf" / "model.safetensors", tmp_path / "alone.safetensors")
     named = load_encoder(str(alone), arch="Lone")
     assert named.weights_sha256 == wanted
+    # the one reads texts as its folder's tokenizer does, the other as open_clip's
+    assert beside.model_cfg["text_cfg"].pop("tokenizer_kwargs") == {"clean": "none"}  # type: ignore[attr-defined]
     assert named.fingerprint() == beside.fingerprint()
     message = hf_refusal(alone)
     assert "does not say its architecture: give it with arch, or keep" in message
@@ -140,6 +144,7 @@ def test_a_model_of_sentence_transformers_is_read_from_its_part(tmp_path):
     (tmp_path / "model" / "modules.json").write_text(json.dumps([*modules, dense]))
     message = hf_refusal(tmp_path / "model")
     assert "several parts (CLIPModel, Dense), whose rows no model of open_clip has" in message
+    assert f"st:{tmp_path / 'model'} gives them" in message
     assert message.endswith(f"the weights of the first alone are {inside}")
     (tmp_path / "model" / "modules.json").write_text(json.dumps([{"path": "..", "type": "x"}]))
     assert "has no open_clip_config.json and no config.json" in hf_refusal(tmp_path / "model")
@@ -147,6 +152,16 @@ def test_a_model_of_sentence_transformers_is_read_from_its_part(tmp_path):
     assert "has no open_clip_config.json and no config.json" in hf_refusal(tmp_path / "model")
     (tmp_path / "model" / "modules.json").write_text("[3]")
     assert "is no list of parts" in hf_refusal(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["image_mean", "rescale_factor"])
+def test_a_number_of_preprocessing_that_no_float_holds_is_refused(tmp_path, name):
+    folder, _ = hf_folder(tmp_path / "model")
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: [10**400] * 3 if "mean" in name else 10**400}))
+    message = hf_refusal(folder)
+    assert name in message
+    assert len(message) < 600
 
 
 def test_names_that_a_trainer_put_something_before_are_read_and_it_is_told(tmp_path):
@@ -330,3 +345,84 @@ def test_a_scale_that_overflows_is_named_and_got_past(tmp_path):
     encoder = load_encoder(str(folder), logit_scale=100.0)
     assert encoder.logit_scale == pytest.approx(100.0)
     assert_same(encoder, model)
+
+
+def test_nothing_is_remarked_on_a_configuration_with_the_defaults_of_transformers(tmp_path):
+    folder, _ = hf_folder(tmp_path / "siglip", "siglip")  # whose default bos_token_id is beyond its vocabulary
+    pytest.importorskip("transformers.utils.logging").warning_once.cache_clear()  # which says each thing once
+    remarks: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: remarks.append(record.getMessage())  # type: ignore[method-assign]
+    theirs = logging.getLogger("transformers")
+    level = theirs.level
+    theirs.addHandler(handler)
+    try:
+        load_encoder(str(folder))
+    finally:
+        theirs.removeHandler(handler)
+    assert remarks == []
+    assert theirs.level == level
+
+
+ODD = [
+    *("a cat", "a  cat\t on\n mat", " ", "", "Tom &amp; Jerry &lt;3", "it&quot;s", "\u201cit\u2019s\u201d a cat\u2026"),
+    *(
+        "a<|endoftext|>b",
+        "a <|startoftext|> b",
+        "<end_of_text> x",
+        "\ufb01ne caf\u00e9",
+        "na\u00c3\u00afve",
+        "a\u3000b",
+    ),
+    *("\u039f\u0394\u039f\u03a3", "\u0130stanbul", "a\x1fb", "I'M here", "12345 cats!!", "\U0001f600", "word " * 40),
+    *("a  b  " * 400, " " * 4000 + "word"),
+]
+
+
+def assert_same_texts(folder: Path, end: int) -> None:
+    """Odd texts have the tokens of transformers, up to what fills them up behind the end."""
+    theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(folder)
+    encoder = load_encoder(str(folder))
+    length = encoder.context_length
+    wanted = theirs(ODD, padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
+    for text, ours, row in zip(ODD, encoder.tokenize(ODD)[0].tolist(), wanted.tolist(), strict=True):
+        until = row.index(end) + 1 if end in row else length
+        assert ours[:until] == row[:until], text
+
+
+def test_odd_texts_have_the_tokens_of_transformers_in_a_folder_with_openais_tokenizer(tmp_path):
+    export(str(tiny_model(tmp_path / "own")), "hf", tmp_path / "hf")
+    assert_same_texts(tmp_path / "hf", 49407)
+    encoder = load_encoder(str(tmp_path / "hf"))
+    cut = encoder.tokenize(["word " * 10, "word " * 11, "a<|endoftext|>b", "a<|endoftext|>"])[1]
+    assert cut.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("kind", "end"), [("clip", 99), ("siglip", 2)])
+def test_odd_texts_have_the_tokens_of_transformers_in_a_folder_with_its_own_tokenizer(kind, end, tmp_path):
+    assert_same_texts(hf_folder(tmp_path / "hf", kind)[0], end)
+
+
+def test_without_transformers_texts_are_cleaned_as_open_clip_does_and_a_note_says_so(tmp_path, monkeypatch):
+    source = tiny_model(tmp_path / "own")
+    export(str(source), "hf", tmp_path / "hf")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else found(name))
+    encoder = load_encoder(str(tmp_path / "hf"))
+    assert any("transformers, which cleans none, is not installed" in note for note in encoder.notes)
+    assert torch.equal(encoder.tokenize(ODD)[0], load_encoder(str(source)).tokenize(ODD)[0])
+
+
+def test_an_export_to_open_clip_asks_for_no_cleaning_that_it_has_not(tmp_path):
+    import open_clip
+
+    export(str(tiny_model(tmp_path / "own")), "hf", tmp_path / "hf")
+    export(str(tmp_path / "hf"), "openclip", tmp_path / "back")
+    assert (
+        "tokenizer_kwargs"
+        not in json.loads((tmp_path / "back" / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    )
+    assert open_clip.get_tokenizer(f"local-dir:{tmp_path / 'back'}")(["a dog"])[0, :3].tolist() == [49406, 320, 1929]
+    export(str(hf_folder(tmp_path / "letters")[0]), "openclip", tmp_path / "own-words")
+    text = json.loads((tmp_path / "own-words" / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    assert "tokenizer_kwargs" not in text

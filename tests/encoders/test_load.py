@@ -606,8 +606,11 @@ def test_a_torchscript_archive_is_refused(folder, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.trace is deprecated; old files were made by it
         torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(file))
-    with pytest.raises(InputError, match="TorchScript archive, which holds code"):
-        load_encoder(str(folder), pretrained=str(file))
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        with pytest.raises(InputError, match="TorchScript archive, which holds code"):
+            load_encoder(str(folder), pretrained=str(file))
+    assert not remarks
 
 
 @pytest.mark.parametrize(

@@ -731,3 +731,16 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / siz
         line = [sys.executable, "-c", code, str(tmp_path / file)]
         done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=True)
         assert float(done.stdout) < 0.2  # of 100 MB: its largest tensor is 17 MB
+
+
+def test_a_weights_file_is_what_the_configuration_beside_it_says(tmp_path, monkeypatch):
+    place = tiny_model(tmp_path / "m", preprocess={"mean": [0.5] * 3, "std": [0.25] * 3})
+    file = place / "open_clip_model.safetensors"
+    whole = load_encoder(str(place))
+    assert load_encoder(str(file)).fingerprint() == whole.fingerprint()
+    tiny_architectures(tmp_path / "architectures", monkeypatch)
+    assert load_encoder(str(file), arch="Lone").fingerprint() == whole.fingerprint()
+    other = load_encoder(str(file), arch="Tiny-quickgelu")
+    assert other.fingerprint() == whole.fingerprint()
+    assert f"{place / 'open_clip_config.json'} says what the model is: used in place of Tiny-quickgelu" in other.notes
+    towers.architectures.cache_clear()

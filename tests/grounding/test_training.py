@@ -280,6 +280,7 @@ def test_predictions_of_others_are_read_and_scored(scenes: tuple[Path, Path], tm
         ("3", "must be a list, or a mapping"),
         ("{}", "has no moments for 48 of 48 queries"),
         (json.dumps([[[3, 1]]] * 48), "entry 1 moment 1: must begin before it ends, got 3 to 1"),
+        (json.dumps([[[0, 10**400]]] * 48), "entry 1 moment 1: must be [start, end]"),
         (json.dumps([[["a", 1]]] * 48), r"must be [start, end] or [start, end, score]"),
         (json.dumps([3] * 48), "must be a list of moments"),
     ):

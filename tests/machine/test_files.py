@@ -231,6 +231,13 @@ def test_new_folders_are_on_disk_before_a_file_in_them_counts(tmp_path, order):
     assert {str(tmp_path), str(tmp_path / "a")} <= {*order[: order.index("renamed")]}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="paths of descriptors are read from /proc")
+def test_that_a_lock_is_gone_is_on_disk(tmp_path, order):
+    with Lock(tmp_path):
+        order.clear()
+    assert order == [str(tmp_path)]
+
+
 # --- sums
 
 
@@ -245,7 +252,11 @@ def test_a_sum_holds_of_what_is_read_back_and_of_nothing_else(tmp_path, record):
         read_sealed(tmp_path / "r.json")
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}', '{"a": NaN}', "[" * 100_000])
+# json reads what is nested so deep, and a walk through it does not come back
+DEEP = f'{{"a": {"[" * 800}{"]" * 800}, "content_sha256": "0"}}'
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}', '{"a": NaN}', "[" * 100_000, DEEP])
 def test_what_has_no_sum_and_what_is_no_json_is_never_taken_for_ours(tmp_path, content):
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(DamagedError) as refused:

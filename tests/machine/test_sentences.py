@@ -58,7 +58,7 @@ def test_no_error_of_the_machine_is_shown_raw(error: BaseException, words: str, 
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "json": read_json_bytes,
-    "pairs": lambda path: read_bytes(path, limit=9),
+    "pairs": lambda path: read_bytes(path, limit="caption-bytes"),
     "model": read_model_config,
     "foreign": read_foreign,
     "run": lambda path: read_config(path.parent),

@@ -5,6 +5,8 @@ import os
 import tarfile
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from helpers import folder_of_pairs
 from hypothesis import HealthCheck, given, settings
@@ -116,7 +118,34 @@ def test_half_a_surrogate_becomes_a_replacement_character(tmp_path):
     assert pairs.fingerprint()
 
 
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    name = "\ud800.jpg"  # as JSON can have it, and no name of a file
+    write(tmp_path, changed(COCO, COCO_FILE, images=[{"id": 1, "file_name": name}]))
+    check_refused("coco", r"images\[0\]\.file_name: .* cannot be the name of a file", data_root=tmp_path)
+    write(tmp_path, {"t.jsonl": json.dumps({"filepath": name, "title": "a"})})
+    check_refused(f"jsonl:{tmp_path}/t.jsonl", "line 1, column 'filepath': .* cannot be the name of a file")
+
+
+def test_a_message_about_names_of_any_length_is_short(tmp_path):
+    image = {**KARPATHY["dataset_flickr8k.json"]["images"][1], "split": "1" * 5000}
+    write(tmp_path, changed(KARPATHY, "dataset_flickr8k.json", images=[image]))
+    with pytest.raises(InputError, match="neither a test nor a val split") as caught:
+        load_pairs(Source("flickr8k", data_root=tmp_path))
+    assert len(str(caught.value)) < 1000
+    write(tmp_path, {"saved/state.json": {"_data_files": [{"filename": "1" * 5000}]}, "saved/dataset_info.json": {}})
+    check_refused(f"parquet:{tmp_path}/saved", "cannot be read: File name too long", image_column="image")
+
+
 # ---- tables
+
+
+def test_a_table_that_says_another_number_of_rows_than_it_has_is_refused(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"filepath": ["a.jpg"] * 7, "title": ["a"] * 7}), tmp_path / "t.parquet")
+    content = (tmp_path / "t.parquet").read_bytes()
+    count = b"\x16\x0e\x19\x1c"  # of rows, 7, before the list of the one group
+    assert content.count(count) == 1
+    (tmp_path / "t.parquet").write_bytes(content.replace(count, b"\x16\x0c\x19\x1c"))
+    check_refused(f"parquet:{tmp_path}/t.parquet", "not a readable parquet file: it says that it has 6 rows")
 
 
 @pytest.mark.parametrize(

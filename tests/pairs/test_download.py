@@ -379,9 +379,21 @@ def test_a_set_whose_unpacking_was_cut_off_is_unpacked_again(coco_site, tmp_path
     (root / ".val2017.zip.unpacked.json").unlink()
     (root / "val2017/007.jpg").unlink()
     (root / "val2017.zip").write_bytes(coco_site.files["/val2017.zip"])
+    (root / "val2017.zip.part.json").write_text("{}")  # renamed, and killed before this went
     download_dataset("coco", cache_dir=tmp_path)
     assert (root / "val2017/007.jpg").stat().st_size
-    assert not (root / "val2017.zip").exists()
+    assert not [*root.glob("val2017.zip*")]
+
+
+def test_what_a_call_that_was_cut_off_at_its_end_left_is_cleared_by_the_next(coco_site, tmp_path):
+    root = download_dataset("coco", cache_dir=tmp_path)
+    whole, requests = names(root), len(coco_site.requests)
+    for name in ("val2017.zip", "val2017.zip.part", "val2017.zip.part.json", ".val2017.zip.unpacked/val2017/1.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    download_dataset("coco", cache_dir=tmp_path)
+    assert names(root) == whole
+    assert len(coco_site.requests) == requests
 
 
 def test_files_and_folders_are_on_disk_before_the_archive_goes(tmp_path, monkeypatch):

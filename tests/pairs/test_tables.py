@@ -73,6 +73,13 @@ def test_a_csv_parted_by_tabs_may_have_commas_in_its_captions(tmp_path):
     assert captions(data.replace("csv:", "tsv:")) == captions(data)
 
 
+@pytest.mark.timeout(10)  # a search from each of its characters would take minutes
+def test_a_name_of_any_length_in_a_header_is_looked_at_once(tmp_path):
+    data = table(tmp_path, f"filepath\t{'t' * 400_000}\n1.jpg\ta cat\n", "t.tsv")
+    with pytest.raises(InputError, match="title"):
+        load_pairs(Source(data))
+
+
 def test_columns_named_by_options_decide_the_separator(tmp_path):
     data = table(tmp_path, "bild;wort, oder zwei\n0.jpg;eins\n1.jpg;zwei\n")
     assert captions(data, image_column="bild", text_column="wort, oder zwei") == {"0.jpg": ["eins"], "1.jpg": ["zwei"]}

@@ -100,6 +100,22 @@ def test_skips_notes_and_warnings_are_told() -> None:
     assert "! odd" in text
     assert "! 5 images skipped: 0.jpg (cut short); 1.jpg (cut short); 2.jpg (cut short);" in text
     assert "2 more in the result" in " ".join(text.split())
+
+
+def test_texts_that_were_left_out_are_counted_beside_images() -> None:
+    lost = {"path": "a.jpg", "image_id": "a", "reason": "not finite"}
+    made = {"skipped": [lost, *({**lost, "caption_id": f"a#{i}"} for i in range(4))]}
+    lines = list(tables.skipped(made["skipped"]))
+    assert lines[0] == "1 image skipped: a.jpg (not finite)"
+    assert lines[1].startswith("4 texts skipped: a#0 (not finite); ")
+    qa = Panel({"modality_gap": None}, made_from={**made, "sides": ["query", "document"]})
+    text = " ".join(shown(qa).split())
+    assert "! 1 query skipped: " in text
+    assert "! 4 documents skipped: " in text
+
+
+def test_a_key_without_a_value_says_why() -> None:
+    text = shown(Panel({"modality_gap": None}, notes={"modality_gap": "too few"}))
     assert "modality_gap: too few" in text
 
 

@@ -25,6 +25,7 @@ import geomclip as gc
 from geomclip.encoders import towers
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.progress import Silent
+from geomclip.machine.sums import sealed
 from geomclip.reports.model_card.public import code, one, public, scrubbed
 
 # huggingface_hub 2.4 sends large files in a way that httpx is about to drop
@@ -79,9 +80,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 
 def change(run: Path, **parts: Any) -> None:
-    """Other parts in config.json."""
+    """Other parts in config.json, which has its sum."""
     file = run / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **parts}))
+    file.write_text(json.dumps(sealed({**json.loads(file.read_text()), **parts})))
+
+
+def unfinished(run: Path, *names: str) -> None:
+    """A config.json without these parts, which has its sum."""
+    file = run / "config.json"
+    file.write_text(json.dumps(sealed({k: v for k, v in json.loads(file.read_text()).items() if k not in names})))
 
 
 # --- what it says
@@ -154,7 +161,7 @@ def test_data_with_a_name_of_their_own_are_named_with_their_licence(run):
     config = json.loads((run / "config.json").read_text())
     change(run, call={**config["call"], "data": "flickr30k"})
     text = str(gc.card(run))
-    assert ModelCard(text).data.datasets == ["flickr30k"]
+    assert "datasets" not in ModelCard(text).data.to_dict()  # the hub has no data of this name
     assert "Licence of the data: photos: Flickr users'" in text
 
 
@@ -170,7 +177,7 @@ def test_texts_of_others_are_no_markup(run):
     config = json.loads((run / "config.json").read_text())
     bad = "x`</code><script>alert(1)</script>[a](b)|c\n# d"
     change(run, data={**config["data"], "dataset": bad}, base={**config["base"], "model": bad})
-    card = gc.card(run, name="<b>*n*</b>", license="mit [x](y)\nz: w")
+    card = gc.card(run, name="<b>*n*</b>")
     text = str(card)
     body = text.split("---\n", 2)[2]
     outside = re.sub(r"`[^`\n]*`", "", body)
@@ -178,13 +185,24 @@ def test_texts_of_others_are_no_markup(run):
     assert "<b>" not in outside
     assert "\n# d" not in body
     assert "# &lt;b&gt;\\*n\\*&lt;/b&gt;" in body
-    assert ModelCard(text).data.license == "mit [x](y)\nz: w"  # YAML keeps it a text
-    assert "z" not in ModelCard(text).data.to_dict()
+
+
+@pytest.mark.parametrize("licence", ["mit [x](y)\nz: w", "MIT", "Apache 2.0", "", "-", "https://a/b", "mit\n"])
+def test_what_is_no_id_of_a_licence_is_refused(run, licence):
+    with pytest.raises(InputError, match="is no id of a licence as the hub has them") as caught:
+        gc.card(run, license=licence)
+    assert "\n" not in str(caught.value)
+    assert not (run / "README.md").exists()
+
+
+def test_data_of_the_hub_are_linked(run):
+    config = json.loads((run / "config.json").read_text())
+    change(run, call={**config["call"], "data": "nlphuji/flickr30k"})
+    assert ModelCard(str(gc.card(run))).data.datasets == ["nlphuji/flickr30k"]
 
 
 def test_a_run_that_is_not_finished_says_so_and_has_no_results(run):
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k not in ("finished", "chosen")}))
+    unfinished(run, "finished", "chosen")
     (run / "after.json").unlink()
     text = str(gc.card(run))
     assert "**This run is not finished.** It has weights and numbers before so far." in text
@@ -411,8 +429,7 @@ def test_a_hub_that_is_not_there_takes_nothing(run, monkeypatch):
 
 
 def test_a_run_that_is_not_finished_is_not_pushed(run, hub):
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "finished"}))
+    unfinished(run, "finished")
     with pytest.raises(InputError, match="is not finished: go on with resume=True before its weights are pushed"):
         gc.card(run, push="org/toy")
     assert not hub.files

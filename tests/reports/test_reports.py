@@ -597,6 +597,7 @@ def test_the_way_of_a_training_is_drawn_from_its_log(tmp_path: Path, monkeypatch
         {"step": 1, "loss": 3.0},
         {"step": 10, "probe": {"alignment": 1.2, "uniformity_joint": -2.5}},
         {"step": 20, "probe": {"alignment": None, "uniformity_joint": -2.5}},
+        {"step": 25, "probe": {"alignment": 10**400, "uniformity_joint": -2.5}},
         {"step": "30", "probe": []},
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -165,6 +165,19 @@ def test_a_tokenizer_that_makes_other_tokens_is_refused(models, data, tmp_path, 
         gc.finetune("wise-ft", between=models[:2], data=data, out=tmp_path / "run")
 
 
+def test_a_colour_that_fills_nothing_up_keeps_no_models_apart(data, tmp_path):
+    from geomclip.encoders.export import export
+
+    places = [tiny_model(tmp_path / f"m{i}", seed=i, preprocess={"fill_color": 255 * i}) for i in (0, 1)]
+    gc.finetune("wise-ft", between=[f"local-dir:{place}" for place in places], data=data, out=tmp_path / "run")
+    export(str(places[0]), "hf", tmp_path / "theirs")
+    both = [str(tmp_path / "theirs"), f"local-dir:{places[1]}"]
+    gc.finetune("wise-ft", between=both, data=data, out=tmp_path / "other")
+    padded = [tiny_model(tmp_path / f"p{i}", preprocess={"fill_color": i, "resize_mode": "longest"}) for i in (0, 1)]
+    with pytest.raises(InputError, match="another preprocessing: fill_color 0 and 1"):
+        gc.finetune("wise-ft", between=[f"local-dir:{p}" for p in padded], data=data, out=tmp_path / "none")
+
+
 def test_a_shifted_model_does_not_mix(run, models, data, tmp_path):
     shifted = gc.finetune("es", model=models[1], data=data, out=tmp_path / "es", **QUICK)
     done = run("finetune", "--method=wise-ft", "--between", models[0], shifted.folder, "--data", data)

@@ -119,12 +119,26 @@ def test_a_folder_gets_a_row_a_call_and_results_that_compare_takes(pictures: lis
         ({"queries": QUERIES, "primary": "modality_gap"}, "is neither better nor worse"),
         ({"queries": QUERIES, "metrics": "modality_gap"}, "none of these metrics can be better or worse"),
         ({"queries": QUERIES, "metrics": "alignmant"}, "unknown metric 'alignmant'"),
+        ({"queries": "abc"}, "queries= must be a list, got str"),
+        ({"queries": 3}, "queries= must be a list, got int"),
+        ({"queries": []}, "queries= is empty: there is nothing to measure"),
+        ({"queries": ["a", ["b", "c"]]}, r"queries\[1\] must be one string, got list"),
+        ({"images": ["a.png", 3]}, r"images\[1\] must be a picture or its file, got int"),
+        ({"queries": QUERIES, "image_of_text": [0]}, "image_of_text= has 1 rows for 24 texts"),
+        ({"queries": QUERIES, "image_of_text": [24] * 24}, "names row 24, and there are 24 queries: 0 to 23"),
+        ({"queries": QUERIES, "name": "dev/set"}, "name='dev/set' becomes part of the names of files: leave / and"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(how: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         gc.GeometryEvaluator(TEXTS, **how)
     assert "\n" not in str(caught.value)
+
+
+def test_texts_are_a_list_of_strings() -> None:
+    for texts, message in (([], "texts= is empty"), ("abc", "texts= must be a list"), ([["a"]], r"texts\[0\] must be")):
+        with pytest.raises(InputError, match=message):
+            gc.GeometryEvaluator(texts, queries=QUERIES)  # type: ignore[arg-type]
 
 
 def test_other_widths_and_files_that_are_not_there_are_refused(pictures: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -21,6 +22,9 @@ import torch
 from geomclip.cli.line_progress import LineProgress
 from geomclip.cli.terminal import progress_bar
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.training.loop import Course, save
+from geomclip.training.processes import Processes
+from geomclip.training.settings import Settings
 from geomclip.training.watching.journal import Journal, read_log, summary
 from geomclip.training.watching.lines import scalars
 
@@ -109,7 +113,12 @@ def test_notes_of_dropped_steps_go_with_them(tmp_path: Path) -> None:
     assert [line["note"] for line in lines(tmp_path) if "note" in line] == ["at 1", "at 2"]
 
 
-@pytest.mark.parametrize("torn", [b'{"step": 4, "lo', b"\0\0\0\0", b'{"step": 4}', b"\xff\xfe\n", b"17\n", b"\n"])
+NO_RECORDS = (b'{"step": 4, "lo', b"\0\0\0\0", b'{"step": 4}', b"\xff\xfe\n", b"17\n", b"\n")
+# of a disk, or a writer, that is none of ours
+CHANGED = (b'{"step": [4]}\n', b'{"resumed": "\\ud800"}\n', b'{"step": 1, "val": ' + b"[" * 5000 + b"]" * 5000 + b"}\n")
+
+
+@pytest.mark.parametrize("torn", [*NO_RECORDS, *CHANGED])
 def test_half_a_line_of_a_killed_writer_is_not_kept(tmp_path: Path, torn: bytes) -> None:
     run(tmp_path, 1, 3)
     whole = lines(tmp_path)
@@ -368,3 +377,29 @@ def test_wandb_without_a_login_is_one_line_and_asks_nothing(tmp_path: Path) -> N
     (line,) = done.stdout.splitlines()
     assert line.startswith("NotAvailableError wandb: ")
     assert line.endswith(": run `wandb login`, or set WANDB_MODE=offline and `wandb sync` later")
+
+
+def test_the_log_is_on_disk_before_a_snapshot_of_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    state = {"model": {"a": torch.zeros(1)}}
+    steps = SimpleNamespace(processes=Processes(), settings=Settings(), epoch=0, done=1, state=lambda: state)
+    with Journal(tmp_path) as journal:
+        journal.step(record(1))
+        monkeypatch.setattr(os, "fsync", fsync)
+        save(steps, tmp_path, Course(), journal)
+    assert synced[0] == "log.jsonl"
+    assert any("model.safetensors" in name for name in synced[1:])
+
+
+def test_a_disk_that_fails_to_keep_the_log_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Journal(tmp_path) as journal:
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(GeomclipError, match=r"log\.jsonl cannot be written \(Input/output error\)"):
+            journal.sync()

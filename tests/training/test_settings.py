@@ -34,6 +34,15 @@ from geomclip.training.settings import DEMO, PRESETS, TERMS, WEIGHTS, Settings, 
         ({"width": 0.0}, "width 0: must be finite, at least 1e-06"),
         ({"weights": {"m4_mix": 1.0}}, "weights: m2_mix, v_mix, l_mix, vl_mix can have one"),
         ({"weights": {"m2_mix": -1.0}}, "finite and at least 0"),
+        # as files of others may have it
+        ({"lr": "fast"}, "lr 'fast': must be finite, at least 0"),
+        ({"lr": [1e-5]}, "lr [1e-05]: must be finite, at least 0"),
+        ({"epochs": 10**400}, "epochs 1000"),
+        ({"clip_norm": 10**400}, "clip_norm 1000"),
+        ({"coalitions": None}, "coalitions None: must be finite"),
+        ({"weights": ["m2_mix"]}, "weights: m2_mix, v_mix, l_mix, vl_mix can have one"),
+        ({"weights": {"m2_mix": "much"}}, "finite and at least 0"),
+        ({"preset": "1" * 5000}, "use one of none, oh2023"),
     ],
 )
 def test_settings_that_cannot_train_are_refused_in_one_line(settings, reason):
@@ -41,6 +50,7 @@ def test_settings_that_cannot_train_are_refused_in_one_line(settings, reason):
         Settings(**settings)
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250
 
 
 def test_python_callers_read_parameter_names_and_the_command_line_flags():

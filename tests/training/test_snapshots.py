@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from recorder import Recorder
 
 from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.training import snapshots
+from geomclip.training.loop import Course, course_of
 
 
 def state(value: float) -> dict[str, dict[str, torch.Tensor]]:
@@ -51,6 +54,32 @@ def test_the_last_two_are_kept_by_step_not_by_name(tmp_path):
     newest = snapshots.newest(tmp_path)
     assert newest is not None
     assert newest.name == "step-1000000"
+
+
+def test_earlier_ones_that_a_power_cut_brought_back_go_when_the_last_is_whole(tmp_path):
+    for step in (1, 2, 3):
+        snapshots.save(tmp_path, step, state(1), {})
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "step-000002", folder / "step-000001")
+    flipped(folder / "step-000003/model.safetensors", -1)
+    newest = snapshots.newest(tmp_path)
+    assert newest is not None
+    assert newest.name == "step-000002"
+    assert (folder / "step-000001").exists()  # it may be needed yet
+    shutil.rmtree(folder / "step-000003")
+    shutil.copytree(folder / "step-000002", folder / "step-000000")
+    assert snapshots.newest(tmp_path) == newest
+    assert sorted(each.name for each in folder.iterdir()) == ["step-000001", "step-000002"]
+
+
+def test_no_snapshots_of_a_folder_elsewhere_are_removed(tmp_path):
+    for step in (1, 2, 3):
+        (tmp_path / "elsewhere" / f"step-00000{step}").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is a link"):
+        snapshots.clear_old(tmp_path / "run")
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 3
 
 
 def test_without_snapshots_there_is_no_newest(tmp_path):
@@ -100,6 +129,8 @@ def test_a_full_disk_leaves_the_earlier_snapshot(tmp_path, monkeypatch):
         "{",
         json.dumps({"schema": "other/1", "files": {}}),
         json.dumps({"schema": snapshots.SCHEMA, "step": 1, "files": {"../../x.safetensors": 1}}),
+        json.dumps({"schema": snapshots.SCHEMA, "step": 1, "files": {"x.safetensors": {"bytes": [1] * 999}}}),
+        json.dumps({"schema": snapshots.SCHEMA, "step": "1", "files": {}}),
     ],
 )
 def test_a_state_file_of_something_else_is_refused_in_one_line(tmp_path, content):
@@ -209,3 +240,10 @@ def test_the_folder_of_a_snapshot_is_on_disk_before_earlier_ones_go(tmp_path, mo
     renamed = done.index(("rename", "step-000006"))
     assert ("sync", ".step-000006.geomclip-tmp") in done[:renamed]
     assert done.index(("sync", "checkpoints"), renamed) < done.index(("remove", "step-000004"))
+
+
+@pytest.mark.parametrize("course", [None, [], {"best_step": 3}, {**asdict(Course()), "start": 3}])
+def test_a_snapshot_that_does_not_say_how_the_run_went_is_refused_in_one_line(course):
+    assert course_of({"step": 5, "course": asdict(Course(best_step=3))}) == Course(best_step=3)
+    with pytest.raises(InputError, match="step 5 does not say how the run went"):
+        course_of({"step": 5, "course": course})

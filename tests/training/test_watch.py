@@ -447,6 +447,8 @@ def test_a_step_of_rows_that_are_no_pairs_names_the_step(log: Path) -> None:
         watched.step(rows(), rows(d=4), step=7)
     with pytest.raises(InputError, match="a row a pair"):
         watched.step(rows(0), rows(0))
+    with pytest.raises(InputError, match=r"step 1: image rows of type list and text rows of type Tensor: two tensors"):
+        watched.step([[1.0], [2.0]], rows())  # type: ignore[arg-type]
     assert not log.exists()
     batches(watched, 1, 2)
     with pytest.raises(InputError, match="step 2 comes after step 2: a watch takes each step once"):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geomclip.machine import limits, parquet_files, regular
+from geomclip.machine import limits, parquet_files, parquet_footer, regular
 from geomclip.machine.array_files import check_zip, npz_headers, read_npy, read_npz
-from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
 
@@ -75,9 +75,29 @@ def held(path: Path) -> Held:
         raise
     except Exception as problem:
         # torch, pyarrow, h5py and safetensors raise whatever the bytes provoke
-        raise InputError(f"{path} is not a readable {path.suffix} file ({one_line(problem, 200)})") from problem
+        raise _unreadable(path, problem) from problem
     limits.check("arrays", len(entries), str(path))
-    return entries
+    return {name: _in_one_line(path, entry) for name, entry in entries.items()}
+
+
+def _unreadable(path: Path, problem: Exception) -> InputError:
+    return InputError(f"{path} is not a readable {path.suffix} file ({one_line(problem, 200)})")
+
+
+def _in_one_line(path: Path, entry: Entry) -> Entry:
+    """The entry, with one line for what is found damaged only when its numbers are read."""
+
+    def read() -> Any:
+        try:
+            return entry.read()
+        except (GeomclipError, MemoryError):
+            raise
+        except Exception as problem:
+            if isinstance(problem, OSError) and problem.errno:
+                raise  # the machine's
+            raise _unreadable(path, problem) from problem
+
+    return replace(entry, read=read)
 
 
 def ways() -> str:
@@ -103,14 +123,13 @@ def _npy(path: Path) -> Held:
 def _parquet(path: Path) -> Held:
     import pyarrow.parquet as pq
 
+    chunks = [chunk for group in parquet_footer.read(path) for chunk in group.chunks]
+    values = sum(max(chunk.num_values, 0) for chunk in chunks)
+    # values that are all alike take next to nothing, and four bytes each once they are read
+    unfolded = max(sum(max(chunk.total_uncompressed_size, 0) for chunk in chunks), 4 * values)
+    limits.check_unfolded(path.stat().st_size, unfolded, f"{path} claims to unfold to {unfolded} bytes")
     with pq.ParquetFile(path) as file:
-        metadata, schema = file.metadata, file.schema_arrow
-        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        values = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
-        # values that are all alike take next to nothing, and four bytes each once they are read
-        unfolded = max(sum(group.total_byte_size for group in groups), 4 * values)
-        limits.check_unfolded(path.stat().st_size, unfolded, f"{path} claims to unfold to {unfolded} bytes")
-        rows = metadata.num_rows
+        schema, rows = file.schema_arrow, file.metadata.num_rows
 
     def column(name: str) -> Any:
         return parquet_files.read(path, [name], most="vector-bytes", cells="").column(name)

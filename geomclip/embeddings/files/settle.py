@@ -37,7 +37,7 @@ def settled(fields: dict[str, Any], tally: Tally, place: Path) -> dict[str, Any]
     n, m = (sum(map(len, fields[name])) for name in ("image", "text"))
     if n == m:
         return _without_repeats(fields, tally)
-    whole = m % n == 0 and n > 0
+    whole = n > 0 and m % n == 0
     hint = f", such as np.repeat(np.arange({n}), {m // n}) if they come image by image" if whole else ""
     raise InputError(
         f"{place}: {m} texts for {n} images, and nothing says which image each describes: "

@@ -120,7 +120,7 @@ class FunctionEncoder:
             raise InputError(f"{self.model}: of {what} it gave rows of shape {tuple(rows.shape)}, not {wanted}")
         if self._dim and rows.shape[1] != self._dim:
             raise InputError(f"{self.model}: of {what} it gave rows of {rows.shape[1]} dimensions, {self._dim} before")
-        return rows
+        return self._narrowed(rows, kind)
 
     def made_from(self) -> dict[str, Any]:
         """What a manifest says of it: the name that its rows are known by, or that they are not kept."""
@@ -139,7 +139,7 @@ class FunctionEncoder:
         return function
 
     def _rows(self, found: Any, kind: Kind) -> Tensor:
-        """What a function gave, as a float32 tensor on the CPU."""
+        """What a function gave, as a tensor of floats on the CPU."""
         try:
             if isinstance(found, list | tuple) and found and isinstance(found[0], Tensor):
                 found = torch.stack([row.detach().cpu() for row in found])
@@ -150,15 +150,28 @@ class FunctionEncoder:
                 if array.dtype.kind != "f":
                     raise TypeError(f"{type(found).__name__} of {array.dtype}")
                 narrow = np.float32 if array.dtype.itemsize < 8 else np.float64
-                return torch.from_numpy(np.array(array, dtype=narrow)).float()
+                return torch.from_numpy(np.array(array, dtype=narrow))
             if not found.is_floating_point():
                 raise TypeError(f"Tensor of {found.dtype}")
             dense = found.detach() if found.layout == torch.strided else found.detach().to_dense()
-            return dense.cpu().float()
+            return dense.cpu()
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.model}: of {PLURALS[kind]} it gave {one_line(error, 120)}, not rows of floats"
             ) from error
+
+    def _narrowed(self, rows: Tensor, kind: Kind) -> Tensor:
+        """The rows in float32, where that holds them."""
+        found = rows.float()
+        if rows.dtype == torch.float64:
+            lost = (rows.isfinite() & ~found.isfinite()) | ((rows != 0) & (found == 0) & ~found.any(-1, keepdim=True))
+            if lost.any():
+                value = float(rows[lost][0])
+                raise InputError(
+                    f"{self.model}: of {PLURALS[kind]} it gave {value:.3g}, which float32 cannot hold: divide its rows "
+                    "by their lengths"
+                )
+        return found
 
 
 def _count(inputs: Sequence[Any], kind: Kind) -> str:

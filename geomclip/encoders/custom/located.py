@@ -40,7 +40,8 @@ def located(spec: str) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            close = near(part, [each for each in dir(found) if not each.startswith("__")])
+            own = [each for each in dir(found) if not each.startswith("__")]
+            close = near(part, [each for each in own if not isinstance(getattr(found, each, None), ModuleType)])
             hint = f": did you mean {' or '.join(close)}?" if close else ""
             raise InputError(f"{place} has no {part!r}{hint}")
         found = getattr(found, part)

@@ -11,6 +11,7 @@ from geomclip.embeddings.store import load
 from geomclip.encoders.extraction.healing import is_lost
 from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
 from geomclip.encoders.extraction.refusals import OtherImagesError
+from geomclip.encoders.names import DEMO
 from geomclip.encoders.protocol import AnyEncoder, Encodes, EncodesInputs, Kind
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import cache_dir as default_cache
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def embed(
-    model: str | Encodes | Any = "demo",
+    model: str | Encodes | Any = None,
     data: str | Pairs = Source.data,
     *,
     split: str | None = None,
@@ -60,7 +61,8 @@ def embed(
     ----------
     model : str or encoder
         A name that `geomclip models` lists or explains, or an encoder already loaded: one of geomclip's, a
-        SentenceTransformer, or any object or function that `geomclip.encoders.custom.taken` takes.
+        SentenceTransformer, or any object or function that `geomclip.encoders.custom.taken` takes. Left out: "demo",
+        or the functions below.
     data : str or Pairs
         A name that `geomclip data` lists or explains, or pairs already read.
     split : str, optional
@@ -146,12 +148,15 @@ def _encoder(
     functions: dict[Kind, Encode] = {}
     for kind, function in (("image", encode_image), ("text", encode_text)):
         if function is not None:
+            if not callable(function):
+                raise InputError(f"encode_{kind} must be a function from a list to rows, got {function!r:.60}")
             functions[kind] = function  # type: ignore[index]
     if functions:
-        if model != "demo":
+        if model is not None:
             raise InputError("model is one encoder, encode_image and encode_text are another: leave one out")
         what = own["name"] or name_of(next(iter(functions.values())))
         return FunctionEncoder(functions, model=what, **own)
+    model = DEMO if model is None else model
     if is_custom(model):
         return encoder_of(model, **own, **weights)
     if not isinstance(model, str):

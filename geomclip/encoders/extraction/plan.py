@@ -362,7 +362,13 @@ class Extraction:
         self.manifest["written"]["finished"] = _now()
         write_manifest(folder, self.manifest)
         if skipped:
-            self.progress.log(f"{len(skipped)} skipped, named in {folder / MANIFEST}; first: {named(skipped[:1])}")
+            texts = sum("caption_id" in entry for entry in skipped)
+            counts = {self.what: len(skipped) - texts, "documents" if self.pairs.of_texts else "texts": texts}
+            one = {"images": "image", "queries": "query", "texts": "text", "documents": "document"}
+            shown = " and ".join(
+                f"{count} {one[what] if count == 1 else what}" for what, count in counts.items() if count
+            )
+            self.progress.log(f"{shown} skipped, named in {folder / MANIFEST}; first: {named(skipped[:1])}")
 
     def _advance(self, done: int, skipped: int | None = None) -> None:
         self.done += done

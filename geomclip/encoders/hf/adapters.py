@@ -1,44 +1,50 @@
 """Adapters of PEFT: low-rank updates of some weights of a base model, added to them in memory.
 
-The update of a weight W is s B A with s = alpha / r (Hu et al. 2021, "LoRA", section 4.1), alpha / sqrt(r) where it is
-rank-stabilised (Kalajdzievski 2023), and of DoRA (Liu et al. 2024, equation 5) the rows of W + s B A brought to learned
-lengths. Every weight is updated once: PEFT 0.21 itself adds that of the output projection of torch's
-MultiheadAttention, which open_clip's towers have, twice.
+The scale of an update is alpha / r (Hu et al. 2021, "LoRA", section 4.1), alpha / sqrt(r) where it is rank-stabilised
+(Kalajdzievski 2023). Every weight is updated once: PEFT 0.21 itself adds that of the output projection of torch's
+MultiheadAttention, which open_clip's towers have, twice, or not at all where that projection alone is a target.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from geomclip.encoders import foreign_code
+from geomclip.encoders.hf.config import KINDS
 from geomclip.encoders.hf.names import Renamed, Row, rows_of, shapes_in
+from geomclip.encoders.hf.updates import PREFIX, Fit, Merged, Shape, Updates, fit, sorted_out
 from geomclip.encoders.weights.contents import Contents
 from geomclip.machine import limits
 from geomclip.machine.errors import InputError
+from geomclip.machine.json_files import is_number
 from geomclip.machine.words import option
 
 FILE = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 NAMED = 5  # faults that one message names
-_PREFIX = "base_model.model."
-_PASSED = (".base_layer", ".modules_to_save", ".default")  # parts of names that PEFT's wrappers bring in
-_PART = re.compile(r"\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(weight|bias))?$")
 _COSTLY = re.compile(r"\)\??[*+{?]|(?:[*+{].*){3}|\(\?", re.DOTALL)
 """Patterns whose search may not end: something repeated that is itself in brackets, or three things repeated."""
 _ABSENT = (  # settings of PEFT's LoRA that change what is added, in ways that are not made here
     *("target_parameters", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"),
     *("arrow_config", "kasa_config", "monteclora_config", "use_qalora", "use_bdlora"),
 )
-Shape = tuple[int, ...]
+_PLAIN = ("true", "false", "none", "gaussian", "orthogonal", "eva", "mica")
+"""Ways to start an update that leave the base as it is."""
+_RESIDUAL = ("pissa", "olora")
+"""Those that take a part out of the base which is found again from the base alone; of others it cannot be."""
+_CONVERTED = ("pissa", "olora", "corda", "lora_ga")  # what PEFT can save as an update of the unchanged base
+_WHOLE = {"CLIP": "clip", **{name: kind.removesuffix("2") for kind, name in KINDS.items()}}
+"""The family of a whole model by its class; those of open_clip that can be of any are not here."""
+_ANY = ("CustomTextCLIP", "CoCa")
+_IMAGE = re.compile(r"Vision|^TimmModel$|^ModifiedResNet$")
+_TEXT = re.compile(r"Text(Model|Transformer|Encoder)")
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Adapter:
     alpha: float
     rank_stabilised: bool
     alphas: Mapping[str, float] = field(default_factory=dict)  # by pattern of a module's name
+    residual: str = ""  # what its training took out of the base first: "pissa", "olora" or nothing
+    trained: str = ""  # the class of what it is an adapter of, where it says so
 
     def scale(self, module: str, rank: int) -> float:
         """What the product of the two factors is multiplied by, in one module."""
@@ -91,7 +99,7 @@ def read(folder: Path) -> Adapter:
             )
     alphas = found.get("alpha_pattern") or {}
     if not isinstance(alphas, dict) or not all(
-        _finite(value) for value in [found.get("lora_alpha", 8), *alphas.values()]
+        is_number(value) for value in [found.get("lora_alpha", 8), *alphas.values()]
     ):
         raise InputError(f"{file}: has no sound 'lora_alpha' or 'alpha_pattern'")
     limits.check("patterns", len(alphas), f"{file}: alpha_pattern")
@@ -105,8 +113,39 @@ def read(folder: Path) -> Adapter:
             re.compile(pattern)
         except re.error as error:
             raise InputError(f"{file}: its alpha_pattern {pattern!r:.60} is no pattern ({error})") from error
-    base = found.get("base_model_name_or_path") or ""
-    return Adapter(file, str(base), float(found.get("lora_alpha", 8)), bool(found.get("use_rslora")), alphas)
+    base = str(found.get("base_model_name_or_path") or "")
+    alpha, stable = float(found.get("lora_alpha", 8)), bool(found.get("use_rslora"))
+    return Adapter(file, base, alpha, stable, alphas, _residual(found, file), _class(found))
+
+
+def _residual(found: Mapping[str, Any], file: Path) -> str:
+    """What the training of an adapter took out of its base.
+
+    Raises
+    ------
+    InputError
+        If the adapter does not say enough to take it out again.
+    """
+    start = str(found.get("init_lora_weights", True)).lower()
+    if start in _RESIDUAL:
+        return start
+    if start in _PLAIN:
+        return ""
+    unchanged = (
+        "save_pretrained(FOLDER, path_initial_model_for_weight_conversion=INITIAL), INITIAL the adapter as it was "
+        "saved before training, or "
+        if start.startswith(_CONVERTED)
+        else ""
+    )
+    raise InputError(
+        f"{file}: its init_lora_weights {start[:40]!r} changes the base in a way that the adapter does not tell: save "
+        f"it where it was trained with {unchanged}merge_and_unload() in PEFT and save_pretrained(FOLDER)"
+    )
+
+
+def _class(found: Mapping[str, Any]) -> str:
+    mapping = found.get("auto_mapping")
+    return str(mapping.get("base_model_class") or "") if isinstance(mapping, dict) else ""
 
 
 def weights_of(folder: Path) -> Path:
@@ -121,78 +160,6 @@ def weights_of(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise InputError(f"{folder}: is an adapter without {WEIGHTS[0]}")
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What becomes of one tensor of the base."""
-
-    factors: tuple[Tensor, Tensor] | None = None  # A and B
-    scale: float = 0.0
-    swapped: bool = False  # of an embedding, whose update is transposed
-    lengths: Tensor | None = None  # of the rows, of DoRA
-    added: Tensor | None = None  # to a bias
-    whole: Tensor | None = None  # in place of what the base has
-
-    def of(self, value: Tensor) -> Tensor:
-        """The tensor of the base, changed; a new one, float32."""
-        value = value.float() if self.whole is None else self.whole.float()
-        if self.added is not None:
-            value = value + self.scale * self.added.float()
-        if self.factors is None:
-            return value
-        first, second = (factor.float().flatten(1) for factor in self.factors)
-        update = (second @ first).mul_(self.scale)
-        value = (update.T if self.swapped else update).reshape(value.shape).add(value)
-        return value if self.lengths is None else _with_lengths(value, self.lengths.float())
-
-
-def _with_lengths(value: Tensor, lengths: Tensor) -> Tensor:
-    """The weights of each output, of a linear map or a convolution, brought to a length."""
-    rows = value.flatten(1)
-    return (rows * (lengths.reshape(-1, 1) / rows.norm(dim=1, keepdim=True))).reshape(value.shape)
-
-
-class Merged(Mapping[str, Tensor]):
-    """A base's tensors with an adapter's updates in them, each made when it is taken.
-
-    Parameters
-    ----------
-    base, tensors : mapping of name to Tensor
-        Of the base, and of the adapter as its file names them.
-    shapes : mapping of name to shape
-        Of the tensors of the base.
-    adapter : Adapter
-    what : str
-        What the base is called in messages.
-
-    Raises
-    ------
-    InputError
-        If the adapter is of another base; up to five tensors are named.
-    """
-
-    def __init__(
-        self,
-        base: Mapping[str, Tensor],
-        tensors: Mapping[str, Tensor],
-        *,
-        shapes: Mapping[str, Shape],
-        adapter: Adapter,
-        what: str,
-    ) -> None:
-        self._base = base
-        self._changes = _changes(shapes, tensors, adapter, what)
-
-    def __getitem__(self, name: str) -> Tensor:
-        value = self._base[name]
-        return self._changes[name].of(value) if name in self._changes else value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._base)
-
-    def __len__(self) -> int:
-        return len(self._base)
 
 
 def into(base: Contents, rows: tuple[Row, ...], adapter: Adapter, found: Contents, what: str) -> Contents:
@@ -213,106 +180,133 @@ def into(base: Contents, rows: tuple[Row, ...], adapter: Adapter, found: Content
     Raises
     ------
     InputError
-        If the adapter is of another base.
+        If the adapter is of another base, or fits both towers and does not say which it is of.
     """
-    tensors = dict(found.tensors())
-    theirs = _is_of_transformers(tensors)
-    rows = (rows or rows_of(base.shapes)) if theirs else ()
-    if theirs and not rows:
+    updates = sorted_out(dict(found.tensors()), adapter.file)
+    table = rows or rows_of(base.shapes)
+    if table:
+        _check_family(adapter, base.shapes, rows, what)
+    theirs = {} if not table else shapes_in(table, base.shapes, to="transformers")
+    if not table and _is_of_transformers(updates.names()):
         raise InputError(f"{adapter.file}: is an adapter of a model of transformers, and {what} is not like any there")
-    shapes = shapes_in(rows, base.shapes, to="transformers") if theirs else base.shapes
-    merge = partial(Merged, tensors=tensors, shapes=shapes, adapter=adapter, what=what)
-    merge({})  # what does not fit is said now
+    place = _placed(updates, (base.shapes, theirs), adapter, what)
 
     def conversion(own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         before = own if base.conversion is None else base.conversion(own)
-        if not theirs:
-            return merge(before)
-        return Renamed(merge(Renamed(before, rows, to="transformers")), rows, to="open_clip")
+        if place.shapes is base.shapes:
+            return Merged(before, place.changes)
+        return Renamed(Merged(Renamed(before, table, to="transformers"), place.changes), table, to="open_clip")
 
-    return replace(base, conversion=conversion)
+    notes = _notes(updates, place, adapter, what)
+    return replace(base, conversion=conversion, notes=(*base.notes, *notes))
+
+
+def _check_family(adapter: Adapter, shapes: Mapping[str, Shape], rows: tuple[Row, ...], what: str) -> None:
+    """Refuse an adapter of a SigLIP over a CLIP, or the other way round: their layers have the same names."""
+    family = "siglip" if "visual.trunk.attn_pool.latent" in shapes else "clip"
+    kind = family + ("2" if any(row.change == "patches" for row in rows) else "")
+    own = _WHOLE.get(adapter.trained, family)
+    exact = next((known for known, name in KINDS.items() if name == adapter.trained), kind)
+    if own != family or (rows and exact != kind):
+        raise InputError(
+            f"{adapter.file}: is an adapter of a {adapter.trained}"
+            f"{f' ({adapter.base})' if adapter.base else ''}, and {what} is a {KINDS[kind]}: "
+            f"name its own base with {option('pretrained', 'FOLDER')}"
+        )
 
 
 def _is_of_transformers(names: Iterable[str]) -> bool:
     """Whether an adapter updates a model of transformers; of one of open_clip otherwise."""
-    plain = [name.removeprefix(_PREFIX) for name in names]
+    plain = [name.removeprefix(PREFIX) for name in names]
     return any(name.startswith(("text_model.", "vision_model.", "visual_projection.")) for name in plain) or all(
         name.startswith("text_projection.") for name in plain
     )
 
 
-def _changes(
-    shapes: Mapping[str, Shape], tensors: Mapping[str, Tensor], adapter: Adapter, what: str
-) -> dict[str, _Change]:
-    modules: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    changes: dict[str, _Change] = {}
-    faults: list[str] = []
-    for name, value in tensors.items():
-        plain = name.removeprefix(_PREFIX)
-        for part in _PASSED:
-            plain = plain.replace(part, "")
-        part_of = _PART.search(plain)
-        if part_of:
-            kind = f"{part_of[1]}.bias" if part_of[2] == "bias" else part_of[1]
-            modules[plain[: part_of.start()]][kind] = value
-        elif _one_number(shapes.get(plain)) and value.numel() == 1:
-            changes[plain] = _Change(whole=value.reshape(shapes[plain]))
-        elif shapes.get(plain) == tuple(value.shape):
-            changes[plain] = _Change(whole=value)
-        else:
-            faults.append(f"{plain} {tuple(value.shape)} {_instead(shapes.get(plain))}")
-    for module, parts in modules.items():
-        faults += _put_update(module, parts, shapes, adapter, changes)
-    if faults:
-        more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+def _placed(updates: Updates, layouts: tuple[Mapping[str, Shape], ...], adapter: Adapter, what: str) -> Fit:
+    """The one place in a base where all updates fit: the whole of it or a part, under the names of either layout.
+
+    Raises
+    ------
+    InputError
+        If there is none (up to five tensors are named), or more than one.
+    """
+    allowed = [prefix for prefix in _prefixes([*layouts[0], *layouts[1]]) if _may_be(adapter.trained, prefix)]
+    tried = [fit(updates, shapes, adapter, prefix) for shapes in layouts for prefix in allowed]
+    sound = [each for each in tried if not each.faults]
+    if len(sound) == 1:
+        return sound[0]
+    if sound:
+        parts = [f"{_part_of(each.prefix)} ({next(iter(each.changes))}, ...)" for each in sound[:3]]
         raise InputError(
-            f"{adapter.file}: is an adapter of another base than {what}: {'; '.join(faults[:NAMED])}{more}: "
-            f"name its own with {option('pretrained', 'FOLDER')}"
+            f"{adapter.file}: fits {' and '.join(parts)} of {what}, and does not say which it is of: write the class "
+            'there, as in "auto_mapping": {"base_model_class": "VisionTransformer"}, "TextTransformer" or "CLIP"'
         )
-    return changes
+    theirs = _is_of_transformers(updates.names())
+    # of those that fit least badly the whole model, in the layout that the names are of
+    closest = min(tried[:: -1 if theirs else 1], key=lambda each: (len(each.faults), each.prefix != ""))
+    more = f" and {len(closest.faults) - NAMED} more" if len(closest.faults) > NAMED else ""
+    raise InputError(
+        f"{adapter.file}: is an adapter of another base than {what}: {'; '.join(closest.faults[:NAMED])}{more}: "
+        f"name its own with {option('pretrained', 'FOLDER')}"
+    )
 
 
-def _put_update(
-    module: str, parts: Mapping[str, Tensor], shapes: Mapping[str, Shape], adapter: Adapter, changes: dict[str, _Change]
-) -> list[str]:
-    """Enter the update of one module; what does not fit, in words."""
-    swapped = "lora_embedding_A" in parts
-    names = ("lora_embedding_A", "lora_embedding_B") if swapped else ("lora_A", "lora_B")
-    if not all(name in parts for name in names):
-        return [f"{module} has no {names[0]} or no {names[1]}"]
-    lengths = parts.get("lora_magnitude_vector")
-    if swapped and lengths is not None:
-        raise InputError(
-            f"{adapter.file}: is DoRA on the embedding {module}, which is not merged here: use merge_and_unload() in "
-            "PEFT, then save_pretrained"
-        )
-    target = next((name for name in (f"{module}.weight", f"{module}.in_proj_weight") if name in shapes), "")
-    first, second = (parts[name] for name in names)
-    found = (second.shape[0], *first.shape[1:]) if first.ndim != 2 or not swapped else (first.shape[1], second.shape[0])
-    if not target or tuple(found) != shapes[target] or second.flatten(1).shape[1] != first.shape[0]:
-        return [f"{module} is updated as {tuple(found)}, {_instead(shapes.get(target))}"]
-    if lengths is not None and lengths.numel() != second.shape[0]:
-        return [f"{module} has {lengths.numel()} lengths of {second.shape[0]} rows"]
-    scale = adapter.scale(module, first.shape[0])
-    whole = changes[target].whole if target in changes else None
-    changes[target] = _Change((first, second), scale, swapped, lengths, whole=whole)
-    bias = parts.get(f"{names[1]}.bias")
-    if bias is None:
-        return []
-    own = target.replace("weight", "bias")
-    if shapes.get(own) != tuple(bias.shape):
-        return [f"{own} is updated as {tuple(bias.shape)}, {_instead(shapes.get(own))}"]
-    changes[own] = _Change(scale=scale, added=bias, whole=changes[own].whole if own in changes else None)
-    return []
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What names of tensors begin with, up to the lists of layers: "" for the whole model, "visual.", ...
+
+    Examples
+    --------
+    >>> _prefixes(["visual.transformer.resblocks.0.ln_1.weight", "logit_scale"])
+    ['', 'visual.', 'visual.transformer.', 'visual.transformer.resblocks.']
+    """
+    found = {"": None}
+    for name in names:
+        parts = name.split(".")[:-1]
+        for end in range(1, len(parts) + 1):
+            if parts[end - 1].isdigit():
+                break
+            found[".".join(parts[:end]) + "."] = None
+    return list(found)
 
 
-def _instead(shape: Shape | None) -> str:
-    return "which the base has not" if shape is None else f"where the base has {shape}"
+def _may_be(trained: str, prefix: str) -> bool:
+    """Whether what lies below a prefix can be of the class that an adapter was trained on."""
+    if trained in _WHOLE or trained in _ANY:
+        return prefix == ""
+    if _IMAGE.search(trained):
+        return prefix.startswith(("visual.", "vision_model."))
+    return not (_TEXT.search(trained) and prefix.startswith(("visual.", "vision_model.")))
 
 
-def _one_number(shape: Shape | None) -> bool:
-    return shape in ((), (1,))
+def _part_of(prefix: str) -> str:
+    """A part of a model in words."""
+    if not prefix:
+        return "the whole model"
+    return "the image tower" if prefix.startswith(("visual.", "vision_model.")) else "the text tower"
 
 
-def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _notes(updates: Updates, place: Fit, adapter: Adapter, what: str) -> tuple[str, ...]:
+    """What was merged into what, and where PEFT's own rows differ."""
+    name = adapter.file.parent.name
+    part = f"{_part_of(place.prefix)} of " if place.prefix else ""
+    notes = [f"{name}: an adapter, merged into {part}{what}"]
+    if adapter.base and Path(adapter.base).name != Path(what).name:
+        notes.append(f"{name}: names {adapter.base} as its base, not {what}")
+    if adapter.residual:
+        notes.append(f"{name}: the base is reduced first as PEFT does ({adapter.residual})")
+    outputs = [
+        module
+        for module, parts in updates.modules.items()
+        if module.endswith(".out_proj")
+        and f"{place.prefix}{module.removesuffix('out_proj')}in_proj_weight" in place.shapes
+        and parts["lora_B"].any()
+    ]
+    for does, some in (
+        ("adds it twice", [module for module in outputs if module in updates.wrapped]),
+        ("runs without it", [module for module in outputs if module not in updates.wrapped]),
+    ):
+        if some:
+            more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+            notes.append(f"{name}: the update of {some[0]}{more} is added once; PEFT 0.21 {does}")
+    return tuple(notes)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from geomclip.encoders import towers
+from geomclip.encoders.configuration import CONFIG_FILE
 from geomclip.encoders.hf import config, images, tokens
 from geomclip.encoders.hf.names import IGNORED, Renamed, Row, shapes_in
 from geomclip.encoders.weights.contents import Contents
@@ -67,7 +68,7 @@ def _parts(path: Path) -> list[Path]:
         names = ", ".join(kind.rpartition(".")[2] for kind, _ in listed)
         raise InputError(
             f"{path}: is a model of sentence-transformers with several parts ({names[:120]}), whose rows no model of "
-            f"open_clip has: the weights of the first alone are {inside[0]}"
+            f"open_clip has: st:{path} gives them, and the weights of the first alone are {inside[0]}"
         )
     return [part for part in inside if part.resolve().is_relative_to(path.resolve())]
 
@@ -94,7 +95,7 @@ def read(path: Path, *, tokenizer: str = "") -> Folder:
 
 def beside(file: Path) -> list[Path]:
     """The files next to one of weights that decide how it is read, there or not."""
-    names = (config.FILE, MODULES, *images.FILES, *tokens.FILES, *tokens.SETTINGS)
+    names = (config.FILE, CONFIG_FILE, MODULES, *images.FILES, *tokens.FILES, *tokens.SETTINGS)
     return [file.parent / name for name in names]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from geomclip.encoders import foreign_code
 from geomclip.encoders.hf.config import Description
 from geomclip.machine.errors import InputError
+from geomclip.machine.json_files import is_number
 
 FILES = ("preprocessor_config.json", "processor_config.json")
 """Where transformers keeps it: before 5.0 in the first alone, since then inside the second."""
@@ -107,11 +108,11 @@ def _check_size(found: tuple[str, Any], side: int, what: str, *, crop: bool) -> 
 
 
 def _is_near(value: Any, expected: float) -> bool:
-    return type(value) in (int, float) and math.isclose(value, expected, rel_tol=1e-6)
+    return is_number(value) and math.isclose(value, expected, rel_tol=1e-6)
 
 
 def _three(value: Any, key: str, file: Path) -> list[float]:
-    if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) for v in value):
+    if not isinstance(value, list) or len(value) != 3 or not all(map(is_number, value)):
         raise InputError(f"{file}: has no sound {key!r}: {value!r:.60}")
     return [float(v) for v in value]
 

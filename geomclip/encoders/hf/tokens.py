@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from geomclip.encoders import foreign_code, towers
+from geomclip.encoders.configuration import CONTEXT_LENGTH, UNCLEANED
 from geomclip.encoders.hf.config import Description
 from geomclip.encoders.reasons import first_line
 from geomclip.machine import regular
 from geomclip.machine.errors import InputError
+from geomclip.machine.files import atomic_bytes, atomic_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY = 49408  # of OpenAI's tokenizer; its last two entries are START and END
@@ -33,12 +42,56 @@ def openai_merges() -> list[str]:
     return [" ".join(pair) for pair in sorted(ranks, key=lambda pair: ranks[pair])]
 
 
+def write_openai(folder: Path, length: int) -> None:
+    """Write OpenAI's tokenizer as transformers keeps it."""
+    atomic_json(folder / "vocab.json", openai_words(), indent=None)
+    atomic_bytes(folder / "merges.txt", ("#version: 0.2\n" + "\n".join(openai_merges()) + "\n").encode())
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    atomic_json(folder / "special_tokens_map.json", special)
+    limits = {"model_max_length": length, "do_lower_case": True, "add_prefix_space": False}
+    atomic_json(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", **special, **limits})
+
+
+def tokenizer(model_cfg: Mapping[str, Any], *, source: str, cache_dir: Path | None, where: str) -> towers.Tokenizer:
+    """As `towers.tokenizer`, and OpenAI's as transformers has it where a configuration asks for texts as they are."""
+    text = model_cfg["text_cfg"]
+    if text.get("hf_tokenizer_name") or (text.get("tokenizer_kwargs") or {}) != UNCLEANED:
+        return towers.tokenizer(model_cfg, source=source, cache_dir=cache_dir, where=where)
+    return _openai_of_transformers(int(text.get("context_length", CONTEXT_LENGTH)))
+
+
+@functools.lru_cache(maxsize=4)
+def _openai_of_transformers(length: int) -> towers.Tokenizer:
+    name = "OpenAI's tokenizer"
+    with tempfile.TemporaryDirectory(prefix="geomclip-tokenizer-") as folder:
+        write_openai(Path(folder), length)
+        text = {"hf_tokenizer_name": name, "context_length": length, "tokenizer_kwargs": dict(UNCLEANED)}
+        return _Filled(towers.tokenizer({"text_cfg": text}, source=folder, cache_dir=None, where=name))
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A tokenizer of transformers that fills texts up with the token that ends them, made to fill them up with 0.
+
+    Both give the same rows: pooled is the first end, before which nothing behind it is seen. With 0, as open_clip has
+    it, it can be told whether a text was cut.
+    """
+
+    of_transformers: towers.Tokenizer
+
+    def __call__(self, texts: Sequence[str], context_length: int) -> Tensor:
+        tokens: Tensor = self.of_transformers(texts, context_length=context_length).clone()  # (m, context_length)
+        places = torch.arange(context_length)
+        last = torch.where(tokens == VOCABULARY - 1, -1, places).amax(dim=1, keepdim=True)  # (m, 1)
+        return tokens.masked_fill_(places > last + 1, 0)
+
+
 def _openai() -> Any:
     return towers.tokenizer({"text_cfg": {}}, source="", cache_dir=None, where="OpenAI's tokenizer")
 
 
 def read(folder: Path, model: Description, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What the text_cfg says of the tokenizer in a folder, and notes: nothing where it is OpenAI's.
+    """What the text_cfg says of the tokenizer in a folder, and notes: no name where it is OpenAI's.
 
     Parameters
     ----------
@@ -64,11 +117,12 @@ def read(folder: Path, model: Description, name: str) -> tuple[dict[str, Any], t
             f"{model.model_cfg['text_cfg']['vocab_size']}: they are of different models"
         )
     if model.kind == "clip" and words == openai_words() and merges == openai_merges():
-        return {}, ()
+        if importlib.util.find_spec("transformers") is None:
+            return {}, ("texts are cleaned as open_clip does, since transformers, which cleans none, is not installed",)
+        return {"tokenizer_kwargs": dict(UNCLEANED)}, ()
     if model.kind == "clip" and _settings(folder).get("padding_side") == "left":
         raise InputError(f"{folder / SETTINGS[0]}: fills short texts up in front (padding_side left): make it right")
-    # transformers' tokenizers of SigLIP take punctuation and capitals away themselves
-    return {"hf_tokenizer_name": name, "tokenizer_kwargs": {"clean": "whitespace"}}, ()
+    return {"hf_tokenizer_name": name, "tokenizer_kwargs": dict(UNCLEANED)}, ()
 
 
 def sha256(folder: Path) -> str:

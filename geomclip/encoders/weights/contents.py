@@ -225,11 +225,6 @@ def _read_pickle(file: Path) -> Contents:
 
 def _refusal(file: Path, error: Exception) -> InputError:
     text = str(error)
-    if "TorchScript" in text:
-        return InputError(
-            f"{file}: is a TorchScript archive, which holds code (OpenAI's original files are such): if you trust it, "
-            f"save its tensors alone, and name that file: {ways.of_scripted(file)}"
-        )
     if "Weights only load failed" in text and ("GLOBAL" in text or "global" in text):
         return InputError(
             f"{file}: holds more than tensors, and loading it could run code from the file: refused; "

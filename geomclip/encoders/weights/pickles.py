@@ -116,6 +116,11 @@ def load(file: Path) -> Any:
     InputError
         Naming a class that could run code, and the lines that save the state_dict without it.
     """
+    if _is_scripted(file):
+        raise InputError(
+            f"{file}: is a TorchScript archive, which holds code (OpenAI's original files are such): if you trust it, "
+            f"save its tensors alone, and name that file: {ways.of_scripted(file)}"
+        )
     check_zip(file)
     unknown: list[str] = []
     with suppress(Exception):  # no zip file, or a damaged one, of which torch.load says more
@@ -126,6 +131,15 @@ def load(file: Path) -> Any:
     stand_ins = [(_Keyed if name.lower().endswith("dict") else _Value, name) for name in unknown]
     with torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]  # pairs are taken too
         return torch.load(str(file), map_location="cpu", weights_only=True, mmap=is_mapped(file))
+
+
+def _is_scripted(file: Path) -> bool:
+    """Whether a file is of torch.jit.save: torch.load would remark on that, and refuse it in other words."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False  # no such file, or a damaged one, of which torch.load says more
 
 
 def _state_dicts(value: Any, entry: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Tensor]]]:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine import limits, parquet_files
+from geomclip.machine import limits, parquet_files, parquet_footer
 from geomclip.machine.errors import InputError
+from geomclip.machine.parquet_footer import Group
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean, shorten
@@ -119,14 +120,14 @@ def _unreadable(file: Path, error: Exception) -> InputError:
 def _read_parquet(file: Path) -> Table:
     import pyarrow.parquet
 
+    groups = parquet_footer.read(file)
+    sizes = [group.num_rows for group in groups]
     with pyarrow.parquet.ParquetFile(file) as opened:
-        schema, about = opened.schema_arrow, opened.metadata
-        _check_rows(about.num_rows, file)
-        kinds = {each.name: _kind(each.type) for each in schema}
-        wanted = [name for name, kind in kinds.items() if kind == "values"]
-        paths = {name: f"{name}.path" for name, kind in kinds.items() if kind == "image" and _has_path(schema, name)}
-        groups = [about.row_group(number) for number in range(about.num_row_groups)]
-        sizes = [group.num_rows for group in groups]
+        schema, count = opened.schema_arrow, opened.metadata.num_rows
+    _check_rows(count, file)
+    kinds = {each.name: _kind(each.type) for each in schema}
+    wanted = [name for name, kind in kinds.items() if kind == "values"]
+    paths = {name: f"{name}.path" for name, kind in kinds.items() if kind == "image" and _has_path(schema, name)}
     leaves = [*wanted, *paths.values()]
     table = parquet_files.read(file, leaves) if leaves else None
     labels = _labels(schema)
@@ -139,7 +140,7 @@ def _read_parquet(file: Path) -> Table:
             if name in paths and table is not None:
                 stored = [(each or {}).get("path") for each in table.column(name).to_pylist()]
             columns[name] = _row_images(file, name, sizes, stored, [_lacks_bytes(group, name) for group in groups])
-    return _table(file, about.num_rows, columns, kinds, labels)
+    return _table(file, count, columns, kinds, labels)
 
 
 def _read_arrow(file: Path) -> Table:
@@ -173,6 +174,8 @@ def _read_arrow(file: Path) -> Table:
 def _table(
     file: Path, n_rows: int, columns: dict[str, list[Any]], kinds: dict[str, str], labels: dict[str, list[str]]
 ) -> Table:
+    if uneven := [name for name, values in columns.items() if len(values) != n_rows]:
+        raise ValueError(f"it says that it has {n_rows} rows, and its column {uneven[0][:50]!r} has another number")
     unread = {name: kind for name, kind in kinds.items() if kind not in ("values", "image")}
     return Table(file, columns, n_rows, lambda row: f"{file} row {row}", file.parent, unread, classes=labels)
 
@@ -181,13 +184,9 @@ def _check_rows(count: int, file: Path) -> None:
     limits.check("table-rows", count, str(file))
 
 
-def _lacks_bytes(group: Any, name: str) -> bool:
+def _lacks_bytes(group: Group, name: str) -> bool:
     """Whether a row of the group may have no bytes, but a path to a file."""
-    for leaf in range(group.num_columns):
-        column = group.column(leaf)
-        if column.path_in_schema == f"{name}.bytes":
-            return not (column.is_stats_set and column.statistics.has_null_count and not column.statistics.null_count)
-    return False
+    return any(chunk.nulls != 0 for chunk in group.chunks if chunk.path_in_schema == f"{name}.bytes")
 
 
 def _row_images(

@@ -13,7 +13,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.places import are_kept
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import option
-from geomclip.pairs.parsing import clean, need, openable, shorten
+from geomclip.pairs.parsing import clean, is_encodable, need, openable, shorten
 from geomclip.pairs.source import Source, expanded
 from geomclip.pairs.tables.columns import Table
 from geomclip.pairs.tables.names import is_address
@@ -60,7 +60,7 @@ def paths_of(table: Table, column: str, root: Path, tally: Tally, folders: str |
     if folders is not None:
         cells = [f"{folder}/{name}" for folder, name in zip(table.columns[folders], cells, strict=True)]
     together = "\n".join(cells)
-    if "\0" in together or not all(cells) or _BLANK.search(together):
+    if "\0" in together or not all(cells) or _BLANK.search(together) or not is_encodable(together):
         for row, cell in enumerate(cells):
             openable(cell, entry=_entry(table, row, column))
     if ":" in together:

@@ -127,7 +127,8 @@ def _dialect(text: str, source: Source, *, file: Path) -> Dialect:
 
 def _names_image(cell: str) -> bool:
     cell = cell.strip()
-    return is_image_name(NUMBERED.sub(r"\1", cell)) or is_address(cell)
+    numbered = NUMBERED.fullmatch(cell)
+    return is_image_name(numbered[1] if numbered else cell) or is_address(cell)
 
 
 def _reader(text: str, separator: str, *, spaced: bool = False, quoted: bool = True) -> Iterator[list[str]]:

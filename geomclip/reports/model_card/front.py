@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from geomclip.encoders import base_repository
+from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
 from geomclip.pairs.datasets import DATASETS
 from geomclip.panels.chosen import label
 from geomclip.panels.record import Panel
@@ -16,6 +19,9 @@ TAGS = ("clip", "geomclip", "image-text", "contrastive-learning")
 TASK = "zero-shot-image-classification"
 RELATIONS = {"wise-ft": "merge", "soup": "merge"}
 """How the hub calls what a method makes of its base; of others it is a finetune."""
+REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+LICENCE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+"""How the hub calls licences; huggingface_hub has no list of them."""
 LICENCES = {"openai/clip-": "mit", "laion/CLIP-": "mit"}
 """Licence under which a base was published, by how the names of its repositories begin."""
 RECALLS = ("text_retrieval_recall@1", "image_retrieval_recall@1", "text_retrieval_recall@5", "image_retrieval_recall@5")
@@ -35,7 +41,7 @@ def front_matter(run: Run, name: str, licence: str | None) -> str:
         "library_name": "open_clip" if run.encoder is None or run.encoder.shift is None else None,
         "pipeline_tag": TASK,
         "tags": [*TAGS, run.method.name],
-        "datasets": [data] if is_published(data) else None,
+        "datasets": [data] if is_of_hub(data) else None,
         "license": licence or licence_of(bases),
         "model_name": name,
         "eval_results": list(_results(run)) or None,
@@ -59,6 +65,32 @@ def is_published(data: str) -> bool:
     return data in DATASETS and not data.endswith(":")
 
 
+def is_of_hub(data: str) -> bool:
+    """Whether a name of data is one of a repository of the hub, which links to it.
+
+    Examples
+    --------
+    >>> is_of_hub("nlphuji/flickr30k"), is_of_hub("flickr30k"), is_of_hub("csv:a/b.csv")
+    (True, False, False)
+    """
+    return bool(REPOSITORY.fullmatch(data)) and public(data) == data
+
+
+def check_licence(licence: str) -> None:
+    """Refuse what cannot be the id of a licence; the hub refuses a card with one that it does not know.
+
+    Raises
+    ------
+    InputError
+        With ids that are usual.
+    """
+    if not LICENCE.fullmatch(licence):
+        raise InputError(
+            f"{option('license', repr(licence))} is no id of a licence as the hub has them, of small letters, digits, "
+            "points and hyphens: mit, apache-2.0, cc-by-4.0, ..., other or unknown"
+        )
+
+
 def licence_of(bases: list[str]) -> str | None:
     """The licence of the base, if it is one whose licence is known."""
     found = {licence for base in bases for start, licence in LICENCES.items() if base.startswith(start)}
@@ -74,7 +106,7 @@ def _results(run: Run) -> Iterator[Any]:
     data = str(run.part("call").get("data") or "")
     of_data = {
         "task_type": TASK if run.after.task == "classification" else "image-text-retrieval",
-        "dataset_type": data if is_published(data) else "custom",
+        "dataset_type": data if is_published(data) or is_of_hub(data) else "custom",
         "dataset_name": public(str(run.after.made_from.get("dataset") or data or "unnamed data")),
         "dataset_split": str(run.after.made_from.get("split") or "") or None,
     }

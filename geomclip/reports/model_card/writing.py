@@ -13,7 +13,7 @@ from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
 from geomclip.reports.model_card.drawing import draw
-from geomclip.reports.model_card.front import bases_of, front_matter, licence_of
+from geomclip.reports.model_card.front import bases_of, check_licence, front_matter, licence_of
 from geomclip.reports.model_card.public import public
 from geomclip.reports.model_card.pushing import README, Push
 from geomclip.reports.model_card.run import Run, read_run
@@ -96,7 +96,8 @@ def card(
     Raises
     ------
     InputError
-        If the folder is no run, a file is damaged, `out` is there and no card, or a run without weights is pushed.
+        If the folder is no run, a file is damaged, `license` can be no id, `out` is there and no card, or a run
+        without weights is pushed.
     NotAvailableError
         If nobody is logged in, or the hub cannot be reached.
     """
@@ -105,6 +106,8 @@ def card(
         words = {"private": private, "include": include, "dry_run": dry_run}
         given = next(option(word, True if there is True else None) for word, there in words.items() if there)
         raise InputError(f"{given} is of what is uploaded: add {option('push')}")
+    if license is not None:
+        check_licence(license)
     found = read_run(run, cache_dir=cache)
     path = found.folder / README if out is None else Path(out).expanduser()
     _check_place(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,17 @@ class GeometryEvaluator:
     ) -> None:
         if (images is None) == (queries is None):
             raise InputError("give either images= or queries=, which the texts belong to")
-        self.texts, self.images, self.queries = list(texts), images, queries
+        if not name.isprintable() or set(name) & set("/\\"):
+            raise InputError(f"name={name!r} becomes part of the names of files: leave / and \\ out of it")
+        self.texts: list[str] = _listed("texts", texts)
+        self.images = None if images is None else _listed("images", images)
+        self.queries = None if queries is None else _listed("queries", queries)
         self.image_of_text = None if image_of_text is None else list(image_of_text)
         sides = self.images if self.images is not None else self.queries or []
-        if self.image_of_text is None and len(sides) != len(self.texts):
-            what = "images" if images is not None else "queries"
+        what = "images" if images is not None else "queries"
+        if self.image_of_text is not None:
+            _check_rows_of(self.image_of_text, len(self.texts), len(sides), what)
+        elif len(sides) != len(self.texts):
             raise InputError(
                 f"{len(sides)} {what} and {len(self.texts)} texts: a text for each, or image_of_text= says whose it is"
             )
@@ -231,6 +237,30 @@ def _primary(primary: str | None, wanted: set[str]) -> str:
             f"{', '.join(judged[:6])}, ..."
         )
     return primary
+
+
+def _listed(argument: str, inputs: Any) -> list[Any]:
+    """A list of strings, or of pictures and paths, refused before a model is called for it."""
+    if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
+        raise InputError(f"{argument}= must be a list, got {type(inputs).__name__}")
+    found = list(inputs)
+    if not found:
+        raise InputError(f"{argument}= is empty: there is nothing to measure")
+    pictures = argument == "images"
+    for place, each in enumerate(found):
+        if not isinstance(each, str | Path if pictures else str) and not (pictures and hasattr(each, "convert")):
+            wanted = "a picture or its file" if pictures else "one string"
+            raise InputError(f"{argument}[{place}] must be {wanted}, got {type(each).__name__}")
+    return found
+
+
+def _check_rows_of(image_of_text: Sequence[Any], texts: int, sides: int, what: str) -> None:
+    """Refuse what does not say of each text which image or query it belongs to."""
+    if len(image_of_text) != texts:
+        raise InputError(f"image_of_text= has {len(image_of_text)} rows for {texts} texts")
+    outside = next((each for each in image_of_text if not 0 <= each < sides), None)
+    if outside is not None:
+        raise InputError(f"image_of_text= names row {outside!r:.40}, and there are {sides} {what}: 0 to {sides - 1}")
 
 
 def _when(epoch: float, steps: int) -> str:

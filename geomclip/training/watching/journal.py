@@ -111,6 +111,10 @@ class Journal:
         self._log_file.append({"step": self.position, "note": text})
         self.progress.log(text)
 
+    def sync(self) -> None:
+        """Have the log on disk; GeomclipError if the disk fails."""
+        self._log_file.sync()
+
     def close(self, *, failed: bool = False) -> None:
         """End the log; a second time changes nothing."""
         if self._log_file.close():

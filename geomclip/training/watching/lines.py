@@ -52,7 +52,25 @@ class LineLog:
         except OSError as problem:
             reason = problem.strerror or str(problem)
         os.ftruncate(self._file, self._end)  # no half lines
-        raise GeomclipError(f"{self.path} cannot be written ({reason}): make room and {self.way_out}")
+        raise self._unwritten(reason)
+
+    def sync(self) -> None:
+        """Have all lines on disk, so that what is saved of the same moment has them behind it after a power cut.
+
+        Raises
+        ------
+        GeomclipError
+            If the disk fails.
+        """
+        if self._file is None:
+            raise ValueError(f"{self.path} is closed")
+        try:
+            os.fsync(self._file)
+        except OSError as problem:
+            raise self._unwritten(problem.strerror or str(problem)) from problem
+
+    def _unwritten(self, reason: str) -> GeomclipError:
+        return GeomclipError(f"{self.path} cannot be written ({reason}): make room and {self.way_out}")
 
     def close(self) -> bool:
         """End the log; whether it was open."""
@@ -69,15 +87,20 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines that end and are JSON objects: all but those of a writer that was killed or lost power."""
+    """The lines that a writer ended: all but those of one that was killed or lost power, or that a disk changed."""
     with regular.binary(path) as file:
         for line in file:
-            try:
-                whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
-            except (ValueError, RecursionError):
-                whole = False
-            if whole:
+            if line.endswith(b"\n") and _is_record(line):
                 yield line
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether it is a JSON object whose step, if it has one, is a step."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and all(isinstance(record.get(key, 0), int) for key in ("step", "resumed"))
 
 
 def kept_lines(path: Path, step: int) -> list[bytes]:

@@ -113,8 +113,11 @@ def check_rows(image: Tensor, text: Tensor, what: str, expected: int | None = No
     Raises
     ------
     InputError
-        If they are not (n, d) on both sides, with n as expected and at least 1.
+        If they are not tensors (n, d) on both sides, with n as expected and at least 1.
     """
+    if not (isinstance(image, Tensor) and isinstance(text, Tensor)):
+        kinds = f"image rows of type {type(image).__name__} and text rows of type {type(text).__name__}"
+        raise InputError(f"{what} {kinds}: two tensors of shape (b, d) are needed")
     shapes = tuple(image.shape), tuple(text.shape)
     if image.ndim == text.ndim == 2 and shapes[0] == shapes[1] and len(image) == (expected or len(image)) > 0:
         return

@@ -11,7 +11,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.files import refuse_links
 from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
-from geomclip.training.watching.lines import LineLog, kept_lines, legal, scalars, whole_lines
+from geomclip.training.watching.lines import LineLog, kept_lines, legal, scalars, step_of, whole_lines
 from geomclip.training.watching.trackers import OpenRun, TensorBoard, Tracker, WeightsAndBiases, Writer
 
 WAY_OUT = "start again from the last checkpoint"
@@ -58,7 +58,7 @@ class WatchLog:
             If it has steps and all are later ones: it is another run's.
         """
         self._check()
-        first = next((each["step"] for each in self._records() if "batch" in each), None)
+        first = next((step_of(each) for each in self._records() if "batch" in each), None)
         if first is not None and first > done:
             raise self._another(f"it has step {first}, and this run begins at {done + 1}")
         kept = kept_lines(self.path, done)
