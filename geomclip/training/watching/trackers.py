@@ -116,7 +116,7 @@ class WeightsAndBiases:
 @contextmanager
 def _unnamed_machine() -> Iterator[None]:
     """Have TensorBoard, which puts the name of the machine into that of its file, put `geomclip` there."""
-    from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
+    from tensorboard.summary.writer import event_file_writer
 
     if are_kept():
         yield
