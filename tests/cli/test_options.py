@@ -173,7 +173,7 @@ def test_what_stands_before_download_holds_for_it(flag: str) -> None:
 @pytest.mark.parametrize(
     ("group", "function"),
     [
-        (options.MODEL, embed),
+        (options.WEIGHTS, embed),  # its model is None, for functions may be in its place
         (options.MODEL, load_encoder),
         (options.DATA, embed),
         (options.WORK, embed),
