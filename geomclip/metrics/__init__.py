@@ -88,9 +88,6 @@ GROUPS = {
     "similarity": "Images and texts as two spaces",
     "zeroshot": "Zero-shot classification",
     "data": "The data",
-    "fewshot": "Few-shot classification",
-    "simat": "Embedding arithmetic",
-    "missing_modality": "Missing views",
 }
 """Name of each group and its heading, in the order of the panel."""
 

@@ -88,6 +88,13 @@ def _missing_modality() -> list[Metric]:
 
 _ROWS = [*_fewshot(), *_simat(), *_missing_modality()]
 
+TASKS = {
+    "fewshot": "Few-shot classification",
+    "simat": "Embedding arithmetic",
+    "missing_modality": "Missing views",
+}
+"""Name of each group of an evaluation and its heading, after those of `GROUPS`."""
+
 EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 """Every key of an evaluation that is none of a panel, and what it promises."""
 
@@ -97,4 +104,4 @@ KNOWN: dict[str, Metric] = {**METRICS, **EVALUATED}
 PRIMARY = ("fewshot_probe_acc1@16", "simat_success", "simat_caption_acc1", "missing_modality_m2mix_mae")
 """What a comparison of two evaluations is about, if nobody says."""
 
-__all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS"]
+__all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS", "TASKS"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from geomclip.embeddings.wording import worded
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS
-from geomclip.metrics.evaluated import KNOWN
+from geomclip.metrics.evaluated import KNOWN, TASKS
 from geomclip.panels import short
 from geomclip.panels.chosen import label, short_label
 from geomclip.panels.lines import Line, plain, shortened
@@ -189,7 +189,7 @@ def grouped(panel: Shown) -> Iterator[tuple[str, list[str]]]:
 
 def grouped_keys(known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     """Keys by group, both in the order of the table of metrics."""
-    groups: dict[str, list[str]] = {group: [] for group in (*GROUPS, OTHER)}
+    groups: dict[str, list[str]] = {group: [] for group in (*GROUPS, *TASKS, OTHER)}
     places = {key: place for place, key in enumerate(KNOWN)}
     for key in sorted(known, key=lambda key: places.get(key, len(places))):
         groups[KNOWN[key].group if key in KNOWN else OTHER].append(key)
@@ -198,7 +198,7 @@ def grouped_keys(known: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
 
 def heading(group: str) -> str:
     """What a group is called where people read."""
-    return GROUPS.get(group, "Other")
+    return {**GROUPS, **TASKS}.get(group, "Other")
 
 
 def row(panel: Shown, key: str) -> tuple[str, str, str, str, str]:
