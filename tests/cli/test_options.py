@@ -124,7 +124,8 @@ def outcome(*arguments: str) -> tuple[str, str]:
     """What a command calls, and the error with which it ends; not what it was called with, which pages show."""
     world = MagicMock()
     world.examine.return_value.failure.return_value = ""
-    for judge in (world.compare.return_value, world.measure.return_value, world.finetune.return_value.comparison):
+    judges = (world.compare.return_value, world.measure.return_value, world.evaluate.return_value)
+    for judge in (*judges, world.finetune.return_value.comparison):
         judge.failure.return_value = ""  # no condition of --fail-if holds
     # all modules first: one that is imported while another is patched would keep what it took from there
     called = [

@@ -41,7 +41,6 @@ ALLOWED: dict[str, set[str]] = {
         "pairs",
         "training",
         "grounding",
-        "evaluations",
     },
 }
 OPEN = {"machine": set(), "pairs": {"machine"}, "embeddings": {"machine"}}
