@@ -20,16 +20,24 @@ _SERIAL = re.compile(r"([^0-9]*)([0-9]{1,18})")
 
 
 def class_names(
-    keys: list[str], places: tuple[Path, ...], tally: Tally, *, name: str, what: str = "class folders"
+    keys: list[str],
+    places: tuple[Path, ...],
+    tally: Tally,
+    *,
+    name: str,
+    what: str = "class folders",
+    required: bool = True,
 ) -> tuple[str, ...]:
     """What the classes of these keys are called in prompts: from the first classnames.txt in `places`, else from them.
 
-    `name` and `what` are what messages call the data and the keys.
+    `name` and `what` are what messages call the data and the keys; without `required` numbers and ids are names too.
     """
     named = read_class_names(places, tally, folders=keys, what=what)
     if named:
         return named
     wordnet = next(filter(WORDNET.fullmatch, keys), None)
+    if not required and (wordnet or are_numbers(keys)):
+        return tuple(map(clean, keys))
     if wordnet or are_numbers(keys):
         kind = "WordNet ids" if wordnet else "numbers"
         few = f"{', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
