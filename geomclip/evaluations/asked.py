@@ -14,10 +14,37 @@ SHOTS = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """How images are named by class texts."""
+    """What classes are called and asked by, and where a temperature comes from."""
+
+    classnames: str = setting(
+        "", "Names of the classes: a line each, a JSON list, or JSON by set (FILE.json:SET).", metavar="FILE"
+    )
+    templates: str = setting(
+        "", "Prompts, {c} or {} for the name: a line each, JSON as of names, or CuPL's by class.", metavar="FILE"
+    )
+    choose_templates: bool = setting(False, "Also the templates that are best on images not tested on.")
+    val_split: str = setting("", "Of the data: images to choose templates and fit a temperature on.", metavar="NAME")
+    val_share: float = setting(
+        0.0, "In place of a split: that much of each class, which is not tested on.", within=(0, 0.9), metavar="X"
+    )
+    temperature_from: str = setting("", "A result of this task, whose fitted temperature is used.", metavar="FILE")
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.val_split and self.val_share:
+            both = f"{option('val_split')} and {option('val_share')}"
+            raise InputError(f"{both} both say what is not tested on: give one")
+        held = bool(self.val_split or self.val_share)
+        if self.choose_templates and not held:
+            raise InputError(
+                f"{option('choose_templates')} needs images that are not tested on: name them with "
+                f"{option('val_split')}, or give {option('val_share')}"
+            )
+        if self.temperature_from and held and not self.choose_templates:
+            raise InputError(
+                f"{option('temperature_from')} has a temperature already: leave out "
+                f"{option('val_split' if self.val_split else 'val_share')}"
+            )
 
 
 @dataclass(frozen=True)

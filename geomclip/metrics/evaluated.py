@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from geomclip.metrics import METRICS, Metric
 
 SHOTS = (1, 2, 4, 8, 16)
 """Images a class that few-shot classification learns from."""
 NONE = "none known to hold"
+OF_OTHERS = "of other images"
 
 
 def _row(
@@ -39,7 +42,22 @@ def _fewshot() -> list[Metric]:
     return rows
 
 
-_ROWS = [*_fewshot()]
+def _zeroshot() -> list[Metric]:
+    """What a classification has beside the numbers of `measure`: single templates, and another temperature."""
+    several = "of several templates"
+    return [
+        _row("zeroshot_template_acc1_mean", "zeroshot", "Accuracy@1, one template, mean"),
+        _row("zeroshot_template_acc1_min", "zeroshot", "Accuracy@1, worst template", interval="", why=several),
+        _row("zeroshot_template_acc1_max", "zeroshot", "Accuracy@1, best template", interval="", why=several),
+        _row("zeroshot_template_acc1_sd", "zeroshot", "SD over templates", "", interval="", why=several),
+        _row("zeroshot_chosen_acc1", "zeroshot", "Accuracy@1, chosen templates"),
+        _row("zeroshot_ece_fitted", "zeroshot", "ECE, fitted temperature", "lower", interval="", why=NONE),
+        _row("zeroshot_nll_fitted", "zeroshot", "NLL, fitted temperature", "lower", 0, inf, interval="plain"),
+        _row("zeroshot_temperature_fitted", "zeroshot", "Fitted temperature", "", 0, inf, interval="", why=OF_OTHERS),
+    ]
+
+
+_ROWS = [*_zeroshot(), *_fewshot()]
 
 EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 """Every key of an evaluation that is none of a panel, and what it promises."""

@@ -73,9 +73,30 @@ FEWSHOT = (
 )
 """What the class texts alone give, what a few images give without and beside them, and is it honest."""
 
-_TABLES = {"fewshot": FEWSHOT, "zeroshot": CLASSES}
+ZEROSHOT = (
+    *CLASSES[:3],
+    Chosen("zeroshot_template_acc1_mean", "one template", "share"),
+    Chosen("zeroshot_template_acc1_min", "worst template", "share"),
+    Chosen("zeroshot_template_acc1_max", "best template", "share"),
+    Chosen("zeroshot_chosen_acc1", "chosen templates", "share"),
+    Chosen("zeroshot_ece", "ECE", "share"),
+    Chosen("zeroshot_ece_fitted", "ECE, fitted T", "share"),
+    Chosen("zeroshot_temperature_fitted", "fitted T"),
+    Chosen("zeroshot_nll", "NLL"),
+    Chosen("zeroshot_nll_fitted", "NLL, fitted T"),
+    Chosen("zeroshot_template_acc1_sd", "SD of templates", "share"),
+)
+"""Is it right, how much of that is the template, is it honest, and would it be at another temperature."""
+
+_TABLES = {
+    "fewshot": FEWSHOT,
+    "zeroshot_template": ZEROSHOT,
+    "zeroshot_chosen": ZEROSHOT,
+    "zeroshot_temperature": ZEROSHOT,
+    "zeroshot": CLASSES,
+}
 """Start of a key to the short table of a panel that has such a one."""
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT)}
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *ZEROSHOT)}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:
