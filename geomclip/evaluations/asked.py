@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import option
+from geomclip.machine.words import nearest, option
+from geomclip.pairs.corrupted import CORRUPTIONS
 from geomclip.training.settings import check_settings, setting
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -75,7 +77,59 @@ class FewShot:
         return tuple(sorted({int(word) for word in words}))
 
 
-ASKED: dict[str, type] = {"zeroshot": ZeroShot, "fewshot": FewShot}
+@dataclass(frozen=True)
+class Shift:
+    """What the data are held against: sets of the same classes, corruptions of the same images."""
+
+    family: Mapping[str, str] = setting(
+        {}, "Another set of these classes, or vectors of it; again for more.", metavar="NAME=DATA"
+    )
+    corrupt: str = setting(
+        "", f"Make the images worse: {', '.join(CORRUPTIONS)}, with commas between.", metavar="KINDS"
+    )
+    severities: str = setting("1,2,3,4,5", "Of each corruption, with commas between.", metavar="N,N,...")
+    reference: str = setting(
+        "",
+        "Rows of other models (columns in, and a set each): accuracy beyond what they lead to expect.",
+        metavar="FILE",
+    )
+    classnames: str = setting("", ZeroShot.__dataclass_fields__["classnames"].metadata["help"], metavar="FILE")
+    templates: str = setting("", ZeroShot.__dataclass_fields__["templates"].metadata["help"], metavar="FILE")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not isinstance(self.family, Mapping):
+            object.__setattr__(self, "family", _by_name(self.family))
+        self.corruptions()
+
+    def corruptions(self) -> list[tuple[str, int]]:
+        """Each kind with each severity; InputError for one that is unknown."""
+        kinds = self.corrupt.replace(",", " ").split()
+        for kind in kinds:
+            if kind not in CORRUPTIONS:
+                raise InputError(f"{option('corrupt', kind)}: use {', '.join(CORRUPTIONS)}{nearest(kind, CORRUPTIONS)}")
+        levels = self.severities.replace(",", " ").split()
+        if not levels or any(level not in ("1", "2", "3", "4", "5") for level in levels):
+            raise InputError(
+                f"{option('severities', self.severities)}: numbers from 1 to 5 are meant, with commas between"
+            )
+        return [(kind, level) for kind in dict.fromkeys(kinds) for level in sorted({*map(int, levels)})]
+
+
+def _by_name(words: Sequence[str]) -> dict[str, str]:
+    """NAME=DATA words as a mapping; InputError for another form, or a name twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, data = word.partition("=")
+        if not (name.strip() and equals and data.strip()):
+            raise InputError(f"{option('family', word)}: NAME=DATA is meant, as sketch=imagenet-folder:sketches")
+        if name.strip() in found:
+            raise InputError(f"{option('family')}: two sets are called {name.strip()!r}")
+        found[name.strip()] = data.strip()
+    return found
+
+
+ASKED: dict[str, type] = {"zeroshot": ZeroShot, "fewshot": FewShot, "shift": Shift}
 """Name of each task and its options, in the order in which `evaluate --all` asks them."""
 
 __all__ = ["ASKED", "ZeroShot", "setting"]

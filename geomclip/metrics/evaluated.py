@@ -57,7 +57,21 @@ def _zeroshot() -> list[Metric]:
     ]
 
 
-_ROWS = [*_zeroshot(), *_fewshot()]
+def _shift() -> list[Metric]:
+    """One model on a family of sets."""
+    lowest = "the worst of several"
+    return [
+        _row("shift_acc1_mean", "shift", "Accuracy@1, shifted, mean"),
+        _row("shift_acc1_worst", "shift", "Accuracy@1, worst set", interval="", why=lowest),
+        _row("shift_drop", "shift", "Accuracy lost to the shift", "lower", -1, 1, interval="plain"),
+        _row("shift_ece_mean", "shift", "ECE, shifted, mean", "lower", interval="", why=NONE),
+        _row("shift_ece_worst", "shift", "ECE, worst set", "lower", interval="", why=lowest),
+        _row("shift_ece_rise", "shift", "ECE added by the shift", "lower", -1, 1, interval="", why=NONE),
+        _row("shift_effective_robustness", "shift", "Effective robustness", "higher", -1, 1, interval="plain"),
+    ]
+
+
+_ROWS = [*_zeroshot(), *_fewshot(), *_shift()]
 
 EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 """Every key of an evaluation that is none of a panel, and what it promises."""
@@ -65,7 +79,7 @@ EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 KNOWN: dict[str, Metric] = {**METRICS, **EVALUATED}
 """Every key that a table, a comparison or a gate may meet."""
 
-PRIMARY = ("fewshot_probe_acc1@16",)
+PRIMARY = ("fewshot_probe_acc1@16", "shift_acc1_mean")
 """What a comparison of two evaluations is about, if nobody says."""
 
 __all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS"]

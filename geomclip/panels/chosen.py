@@ -88,15 +88,29 @@ ZEROSHOT = (
 )
 """Is it right, how much of that is the template, is it honest, and would it be at another temperature."""
 
+SHIFT = (
+    Chosen("zeroshot_acc1", "accuracy@1", "share"),
+    Chosen("shift_acc1_mean", "shifted, mean", "share"),
+    Chosen("shift_acc1_worst", "shifted, worst", "share"),
+    Chosen("shift_drop", "lost", "share"),
+    Chosen("shift_effective_robustness", "eff. robustness", "share"),
+    Chosen("zeroshot_ece", "ECE", "share"),
+    Chosen("shift_ece_mean", "ECE shifted", "share"),
+    Chosen("shift_ece_worst", "ECE worst", "share"),
+    Chosen("shift_ece_rise", "ECE added", "share"),
+)
+"""How right and how honest it is on the data themselves, and on other sets of the same classes."""
+
 _TABLES = {
     "fewshot": FEWSHOT,
+    "shift": SHIFT,
     "zeroshot_template": ZEROSHOT,
     "zeroshot_chosen": ZEROSHOT,
     "zeroshot_temperature": ZEROSHOT,
     "zeroshot": CLASSES,
 }
 """Start of a key to the short table of a panel that has such a one."""
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *ZEROSHOT)}
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SHIFT, *ZEROSHOT)}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:
@@ -144,7 +158,14 @@ def is_share(key: str) -> bool:
     if key in _KNOWN:
         return _KNOWN[key].unit == "share"
     metric = KNOWN.get(key)
-    counted = metric is not None and metric.group in ("retrieval", "calibration", "zeroshot", "data", "fewshot")
+    counted = metric is not None and metric.group in (
+        "retrieval",
+        "calibration",
+        "zeroshot",
+        "data",
+        "fewshot",
+        "shift",
+    )
     return metric is not None and (metric.low, metric.high) == (0, 1) and (counted or metric.interval == "share")
 
 
