@@ -93,6 +93,9 @@ class Shift:
         "Rows of other models (columns in, and a set each): accuracy beyond what they lead to expect.",
         metavar="FILE",
     )
+    between: str = setting(
+        "", "Also models between this one, the base, and --model: their weights mixed (WiSE-FT).", metavar="MODEL"
+    )
     classnames: str = setting("", ZeroShot.__dataclass_fields__["classnames"].metadata["help"], metavar="FILE")
     templates: str = setting("", ZeroShot.__dataclass_fields__["templates"].metadata["help"], metavar="FILE")
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.evaluations.asked import Shift, ZeroShot
+from geomclip.evaluations.between import between
 from geomclip.evaluations.prompted import Prompted, of_pairs, prompted
 from geomclip.evaluations.reference import Line, lines_of
 from geomclip.evaluations.result import panel_of
@@ -107,6 +108,11 @@ def run(subject: Subject, asked: Shift, progress: Progress) -> Panel:
             ).mean(dim=0)
         else:
             values["shift_effective_robustness"] = None
+    curves = {}
+    if asked.between:
+        curves["wise_ft_curve"] = _curve(
+            subject, asked, others, (float(whole["zeroshot_acc1"] or 0), _mean(accuracies)), progress
+        )
     panel = panel_of(
         "shift",
         pooled,
@@ -115,6 +121,7 @@ def run(subject: Subject, asked: Shift, progress: Progress) -> Panel:
         params=how,
         notes=notes,
         groups=groups,
+        curves=curves,
         bootstrap=subject.bootstrap,
         seed=subject.seed,
     )
@@ -122,6 +129,23 @@ def run(subject: Subject, asked: Shift, progress: Progress) -> Panel:
         return panel
     without = {key: reason for key, reason in panel.no_interval.items() if key != "zeroshot_ece"}
     return panel.replace(ci={**panel.ci, "zeroshot_ece": whole.ci["zeroshot_ece"]}, no_interval=without)
+
+
+def _curve(
+    subject: Subject, asked: Shift, others: Mapping[str, Pairs], end: tuple[float, float], progress: Progress
+) -> dict[str, list[float]]:
+    """Accuracy on the data and over the sets along the way from a base to the model, whose own is the end."""
+    found: dict[str, list[float]] = {"alpha": [], "zeroshot_acc1": [], "shift_acc1_mean": []}
+    for alpha, mixed in between(subject, asked.between):
+        bar = Named(progress, f"alpha {alpha:g}")
+        source = prompted(mixed, asked.classnames, asked.templates, bar)
+        own = hits(source.embeddings.image, _labels(source.embeddings), source.class_text)
+        sets = [float(each.hit.mean()) for _, each in _shifted(mixed, asked, source, others, bar)]
+        for values, value in zip(found.values(), (alpha, float(own.mean()), _mean(sets)), strict=True):
+            values.append(value)
+    for values, value in zip(found.values(), (1.0, *end), strict=True):
+        values.append(value)
+    return found
 
 
 def _pairs_of(subject: Subject, asked: Shift) -> dict[str, Pairs]:
@@ -267,6 +291,8 @@ def applies(subject: Subject, asked: Shift) -> str:
     """Why it cannot be asked, as far as names tell."""
     if not asked.family and not asked.corrupt:
         return f"no other set: name some with {option('family')}, or corruptions with {option('corrupt')}"
+    if asked.between and not subject.has_encoder:
+        return f"{option('between')} needs weights, and {option('embeddings')} are vectors"
     if asked.corrupt and not subject.has_encoder:
         return f"{option('corrupt')} needs images, and {option('embeddings')} are vectors"
     return has_classes(subject, ZeroShot(classnames=asked.classnames))

@@ -13,6 +13,8 @@ from helpers import assert_one_line, run_cli
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.encoders import load_encoder
+from geomclip.encoders.saved import with_weights
 from geomclip.evaluations.reference import lines_of
 from geomclip.machine.errors import InputError
 
@@ -188,6 +190,34 @@ def test_classes_that_disagree_are_named_on_both_sides(tmp_path: Path) -> None:
 def test_what_cannot_be_asked_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     done = run_cli(capsys, "evaluate", "--task", "shift", "--label-column", "group", *arguments)
     assert_one_line(done, 2, said)
+
+
+def test_weights_on_the_way_from_the_base_to_the_model_are_asked_too(tmp_path: Path) -> None:
+    write(tmp_path / "data", seed=1, count=4)
+    base = load_encoder("demo")
+    noise = torch.Generator().manual_seed(0)
+    state = {
+        name: value + 0.02 * torch.randn(value.shape, generator=noise) if value.ndim > 1 else value
+        for name, value in base.module.state_dict().items()
+    }
+    model = with_weights(base, state)
+    mixed = with_weights(base, {name: (base.module.state_dict()[name] + value) / 2 for name, value in state.items()})
+    source, how = f"imagenet-folder:{tmp_path / 'data'}", {"corrupt": "blur", "severities": "5", "bootstrap": 0}
+    curve = gc.evaluate("shift", model, source, between="demo", **how).curves["wise_ft_curve"]
+    assert curve["alpha"] == [0, 0.25, 0.5, 0.75, 1]
+    for place, encoder in ((0, "demo"), (2, mixed), (4, model)):
+        own = gc.evaluate("shift", encoder, source, **how)
+        for key in ("zeroshot_acc1", "shift_acc1_mean"):
+            assert curve[key][place] == pytest.approx(own[key])
+
+
+def test_a_base_without_weights_or_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "data", seed=1, count=4)
+    source, how = f"imagenet-folder:{tmp_path / 'data'}", {"corrupt": "blur", "severities": "5", "bootstrap": 0}
+    with pytest.raises(InputError, match="between needs the weights of both models"):
+        gc.evaluate("shift", Eye(), source, between="demo", **how)
+    with pytest.raises(InputError, match="is of another architecture than the model"):
+        gc.evaluate("shift", "demo", source, between="ViT-B-32:random", **how)
 
 
 def test_the_command_shows_the_sets_beside_the_data_and_two_results_are_compared(

@@ -30,7 +30,7 @@ def seen(pair: Pair) -> np.ndarray:
     return np.asarray(decode(pair.image.read(), name="x"))
 
 
-def refusal(data: str, match: str, split: str | None = None) -> None:
+def assert_refused(data: str, match: str, split: str | None = None) -> None:
     with pytest.raises(InputError, match=match) as caught:
         load_pairs(Source(data, split=split))
     assert "\n" not in str(caught.value)
@@ -68,20 +68,20 @@ def test_the_train_files_of_cifar_10_are_one_split(tmp_path: Path) -> None:
     assert len(pairs) == 10
     assert pairs.pairs[8].image_id == "data_batch_5.bin/0"
     (tmp_path / "data_batch_2.bin").unlink()
-    refusal(f"cifar-bin:{tmp_path}", "data_batch_2.bin is not in", split="train")
+    assert_refused(f"cifar-bin:{tmp_path}", "data_batch_2.bin is not in", split="train")
 
 
 def test_what_is_wrong_with_cifar_files_is_one_line(tmp_path: Path) -> None:
     cifar10(tmp_path / "a", pixels(2), [3, 12])
-    refusal(f"cifar-bin:{tmp_path / 'a'}", "test_batch.bin: the label of image 1 is 12, outside the 10 classes")
+    assert_refused(f"cifar-bin:{tmp_path / 'a'}", "test_batch.bin: the label of image 1 is 12, outside the 10 classes")
     (cifar10(tmp_path / "b", pixels(2), [3, 1]) / "test_batch.bin").write_bytes(b"\0" * 3072)
-    refusal(f"cifar-bin:{tmp_path / 'b'}", "has 3072 bytes, not records of 3073")
+    assert_refused(f"cifar-bin:{tmp_path / 'b'}", "has 3072 bytes, not records of 3073")
     (cifar10(tmp_path / "c", pixels(2), [3, 1]) / "batches.meta.txt").unlink()
-    refusal(f"cifar-bin:{tmp_path / 'c'}", "batches.meta.txt is not there")
+    assert_refused(f"cifar-bin:{tmp_path / 'c'}", "batches.meta.txt is not there")
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "test_batch").write_bytes(b"")
-    refusal(f"cifar-bin:{tmp_path / 'd'}", "pickles of the python version, which are never read")
-    refusal(f"cifar-bin:{tmp_path / 'e'}", "is not there")
+    assert_refused(f"cifar-bin:{tmp_path / 'd'}", "pickles of the python version, which are never read")
+    assert_refused(f"cifar-bin:{tmp_path / 'e'}", "is not there")
 
 
 def arrays(file: Path, **named: np.ndarray) -> str:
@@ -135,4 +135,4 @@ def test_grey_arrays_are_read_and_a_file_that_changed_is_read_anew(tmp_path: Pat
     ],
 )
 def test_what_is_wrong_with_arrays_is_one_line(tmp_path: Path, named: dict[str, np.ndarray], match: str) -> None:
-    refusal(arrays(tmp_path / "x.npz", **named), match)
+    assert_refused(arrays(tmp_path / "x.npz", **named), match)
