@@ -36,6 +36,10 @@ NAMED = 3
 """Confusions that a table names."""
 
 
+WHOLE = 100
+"""Of so many classes a result has the whole table of confusions."""
+
+
 def run(subject: Subject, asked: ZeroShot, progress: Progress) -> Panel:
     """The panel of the classification of images by the texts of classes; raises as `evaluate`."""
     elsewhere = carried(asked.temperature_from) if asked.temperature_from else None
@@ -47,11 +51,14 @@ def run(subject: Subject, asked: ZeroShot, progress: Progress) -> Panel:
         label = _labels(found)
         each = zeroshot_queries(found.image, label, asking.class_text, logit_scale=float(found.logit_scale))
         names = found.classes or [str(number) for number in range(len(asking.class_text))]
-        pairs = most_confused(confusion(label, each["prediction"], len(names)), names)
+        table = confusion(label, each["prediction"], len(names))
+        pairs = most_confused(table, names)
         values: dict[str, float | None] = {}
         means: dict[str, Tensor] = {}
         notes = {"prompts": asking.note()} if asking.prompts else {}
         how |= asking.params() | {"confusions": pairs}
+        if len(names) <= WHOLE:
+            how["confusion"] = {"classes": list(names), "counts": table.tolist()}
         if asked.temperature_from:
             how["temperature_from"] = Path(asked.temperature_from).name
         if asking.single is not None:

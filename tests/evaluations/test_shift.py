@@ -15,7 +15,9 @@ import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import load_encoder
 from geomclip.encoders.saved import with_weights
+from geomclip.evaluations.between import between
 from geomclip.evaluations.reference import lines_of
+from geomclip.evaluations.subject import Subject
 from geomclip.machine.errors import InputError
 
 NAMES = ("a", "b", "c", "d")
@@ -201,7 +203,11 @@ def test_weights_on_the_way_from_the_base_to_the_model_are_asked_too(tmp_path: P
         for name, value in base.module.state_dict().items()
     }
     model = with_weights(base, state)
-    mixed = with_weights(base, {name: (base.module.state_dict()[name] + value) / 2 for name, value in state.items()})
+    before = base.module.state_dict()
+    for alpha, subject in between(Subject(model), "demo"):
+        for name, value in subject.model.module.state_dict().items():
+            assert torch.allclose(value, before[name] + alpha * (state[name] - before[name]), atol=1e-6), (alpha, name)
+    mixed = with_weights(base, {name: (before[name] + value) / 2 for name, value in state.items()})
     source, how = f"imagenet-folder:{tmp_path / 'data'}", {"corrupt": "blur", "severities": "5", "bootstrap": 0}
     curve = gc.evaluate("shift", model, source, between="demo", **how).curves["wise_ft_curve"]
     assert curve["alpha"] == [0, 0.25, 0.5, 0.75, 1]

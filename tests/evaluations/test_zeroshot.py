@@ -21,6 +21,7 @@ from geomclip.evaluations.confusions import confusion, most_confused, permuted
 from geomclip.evaluations.templates import choose
 from geomclip.evaluations.zeroshot import fitted
 from geomclip.machine.errors import InputError
+from geomclip.plots import static
 
 TEMPLATES = ("a {} thing", "some {}", "{c}!")
 
@@ -159,6 +160,11 @@ def test_confusions_are_counted_and_the_most_frequent_named_first() -> None:
     panel = gc.evaluate("zeroshot", embeddings=noisy(100), bootstrap=0)
     wrong = 1 - panel["zeroshot_acc1"]
     assert sum(each["count"] for each in panel.params["confusions"]) == pytest.approx(100 * wrong, abs=2)
+    counts = np.array(panel.params["confusion"]["counts"])
+    assert counts.sum(axis=1).tolist() == [25] * 4
+    assert counts.trace() == pytest.approx(100 * (1 - wrong))
+    names = panel.params["confusion"]["classes"]
+    assert static.heat_map(counts / 25, rows=names, columns=names, x="called", y="is", of="share").axes
     first = panel.params["confusions"][0]
     assert panel.notes["confused"].startswith(f"most often {first['right']} → {first['called']} ")
 
