@@ -63,7 +63,7 @@ def run(subject: Subject, asked: ZeroShot, progress: Progress) -> Panel:
             how["temperature_from"] = Path(asked.temperature_from).name
         if asking.single is not None:
             _of_templates(asking, found, val if asked.choose_templates else None, values, means, how)
-        elif asking.prompts:
+        elif asked.templates:
             notes["zeroshot_template"] = "of one template, or prompts of each class alone: nothing to compare"
         _of_temperature(elsewhere, found, val, asking.class_text, values, means, notes, how)
         warning = permuted(label, each["prediction"], names, subject.seed)

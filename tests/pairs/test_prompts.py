@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from pair_files import jpeg, write
+from pair_files import jpeg, write, write_tar
 
 from geomclip.machine.errors import InputError
 from geomclip.pairs import Source, load_pairs
@@ -130,3 +131,12 @@ def test_numbers_and_ids_are_names_only_where_names_come_from_elsewhere(tmp_path
     with pytest.raises(InputError, match="WordNet ids"):
         load_pairs(Source(f"imagenet-folder:{tmp_path}"))
     assert load_pairs(Unnamed(f"imagenet-folder:{tmp_path}")).classes == IDS
+
+
+def test_tars_and_arrays_without_names_have_numbers_where_names_come_from_elsewhere(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", {"0.jpg": jpeg(), "0.cls": "2", "1.jpg": jpeg(), "1.cls": "0"})
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 4, 4, 3), np.uint8), labels=np.array([0, 2, 1]))
+    for data in (f"wds:{tmp_path / '0.tar'}", f"npz:{tmp_path / 'a.npz'}"):
+        with pytest.raises(InputError, match=r"classnames\.txt"):
+            load_pairs(Source(data))
+        assert load_pairs(Unnamed(data)).classes == ("0", "1", "2")
