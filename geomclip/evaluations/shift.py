@@ -64,31 +64,16 @@ def run(subject: Subject, asked: Shift, progress: Progress) -> Panel:
     whole = classified(source.embeddings, subject, progress)
     groups = {name: classified(each.embeddings, subject, progress) for name, each in shifted.items()}
     pooled, place = _pooled([source.embeddings, *(each.embeddings for each in shifted.values())])
-    label = _labels(source.embeddings)
+    values = _values(whole, groups, shifted)
+    ins, outs = _influences(shifted, place, len(pooled.image))
+    own = hits(source.embeddings.image, _labels(source.embeddings), source.class_text)
     moved = {
-        "zeroshot_acc1": _moved(hits(source.embeddings.image, label, source.class_text), place[0], len(pooled.image))
+        "zeroshot_acc1": _moved(own, place[0], len(pooled.image)),
+        "shift_acc1_mean": outs.mean(dim=0),
+        "shift_drop": (ins - outs).mean(dim=0),
     }
-    drops, outs = [], []
-    for each, own in zip(shifted.values(), place[1:], strict=True):
-        outs.append(_moved(each.hit, own, len(pooled.image)))
-        drops.append(_moved(each.inside_hit, place[0][each.inside], len(pooled.image)) - outs[-1])
-    moved["shift_acc1_mean"], moved["shift_drop"] = (torch.stack(rows).mean(dim=0) for rows in (outs, drops))
-    accuracies = [float(each.hit.mean()) for each in shifted.values()]
-    inside = [float(each.inside_hit.mean()) for each in shifted.values()]
-    errors = [float(group["zeroshot_ece"] or 0.0) for group in groups.values()]
-    values: dict[str, float | None] = {
-        "zeroshot_acc1": whole["zeroshot_acc1"],
-        "zeroshot_ece": whole["zeroshot_ece"],
-        "shift_acc1_mean": _mean(accuracies),
-        "shift_acc1_worst": min(accuracies),
-        "shift_drop": _mean(inside) - _mean(accuracies),
-        "shift_ece_mean": _mean(errors),
-        "shift_ece_worst": max(errors),
-        "shift_ece_rise": _mean(errors) - float(whole["zeroshot_ece"] or 0.0),
-    }
-    notes = {"worst": f"lowest accuracy on {names[accuracies.index(min(accuracies))]}"}
-    if source.prompts:
-        notes["prompts"] = source.note()
+    worst = min(shifted, key=lambda name: float(shifted[name].hit.mean()))
+    notes = {"worst": f"lowest accuracy on {worst}"} | ({"prompts": source.note()} if source.prompts else {})
     how: dict[str, Any] = {
         "by": "set",
         "whole": {"name": SOURCE, "n_images": len(source.embeddings.image)},
@@ -96,23 +81,17 @@ def run(subject: Subject, asked: Shift, progress: Progress) -> Panel:
         **source.params(),
     }
     if lines:
-        measured = {name: (one, other) for name, one, other in zip(names, inside, accuracies, strict=True)}
-        robust = _robustness(lines, measured, notes)
-        how["reference"] = robust
+        measured = {name: (_mean_of(each.inside_hit), _mean_of(each.hit)) for name, each in shifted.items()}
+        how["reference"] = robust = _robustness(lines, measured, notes)
+        values["shift_effective_robustness"] = _mean([each["beyond"] for each in robust.values()]) if robust else None
         if robust:
-            values["shift_effective_robustness"] = _mean([each["beyond"] for each in robust.values()])
-            slopes = [lines[name].steepness(measured[name][0]) for name in robust]
             chosen = [names.index(name) for name in robust]
-            moved["shift_effective_robustness"] = torch.stack(
-                [outs[k] - slope * (drops[k] + outs[k]) for k, slope in zip(chosen, slopes, strict=True)]
-            ).mean(dim=0)
-        else:
-            values["shift_effective_robustness"] = None
+            slopes = torch.tensor([lines[name].steepness(measured[name][0]) for name in robust], dtype=torch.float64)
+            moved["shift_effective_robustness"] = (outs[chosen] - slopes[:, None] * ins[chosen]).mean(dim=0)
     curves = {}
     if asked.between:
-        curves["wise_ft_curve"] = _curve(
-            subject, asked, others, (float(whole["zeroshot_acc1"] or 0), _mean(accuracies)), progress
-        )
+        end = float(whole["zeroshot_acc1"] or 0.0), float(values["shift_acc1_mean"] or 0.0)
+        curves["wise_ft_curve"] = _curve(subject, asked, others, end, progress)
     panel = panel_of(
         "shift",
         pooled,
@@ -129,6 +108,30 @@ def run(subject: Subject, asked: Shift, progress: Progress) -> Panel:
         return panel
     without = {key: reason for key, reason in panel.no_interval.items() if key != "zeroshot_ece"}
     return panel.replace(ci={**panel.ci, "zeroshot_ece": whole.ci["zeroshot_ece"]}, no_interval=without)
+
+
+def _values(whole: Panel, groups: Mapping[str, Panel], shifted: Mapping[str, Shifted]) -> dict[str, float | None]:
+    """The numbers of the data, and those over the sets."""
+    accuracies = [_mean_of(each.hit) for each in shifted.values()]
+    inside = [_mean_of(each.inside_hit) for each in shifted.values()]
+    errors = [float(group["zeroshot_ece"] or 0.0) for group in groups.values()]
+    return {
+        "zeroshot_acc1": whole["zeroshot_acc1"],
+        "zeroshot_ece": whole["zeroshot_ece"],
+        "shift_acc1_mean": _mean(accuracies),
+        "shift_acc1_worst": min(accuracies),
+        "shift_drop": _mean(inside) - _mean(accuracies),
+        "shift_ece_mean": _mean(errors),
+        "shift_ece_worst": max(errors),
+        "shift_ece_rise": _mean(errors) - float(whole["zeroshot_ece"] or 0.0),
+    }
+
+
+def _influences(shifted: Mapping[str, Shifted], place: Sequence[Tensor], n: int) -> tuple[Tensor, Tensor]:
+    """Of each set what each image moves its accuracy by, and that of the data on its classes: both (sets, n)."""
+    ins = [_moved(each.inside_hit, place[0][each.inside], n) for each in shifted.values()]
+    outs = [_moved(each.hit, own, n) for each, own in zip(shifted.values(), place[1:], strict=True)]
+    return torch.stack(ins), torch.stack(outs)
 
 
 def _curve(
@@ -276,6 +279,10 @@ def _robustness(
             "beyond": out - expected,
         }
     return found
+
+
+def _mean_of(hit: Tensor) -> float:
+    return float(hit.mean())
 
 
 def _mean(values: Sequence[float]) -> float:
