@@ -63,6 +63,8 @@ SECTIONS = (
         ("geomclip.pairs.beside",),
     ),
     Section("Folders of classes", "geomclip measure --data imagenet-folder:val", ("geomclip.pairs.imagenet_folder",)),
+    Section("CIFAR in its binary version", "geomclip measure --data cifar-bin:cifar10", ("geomclip.pairs.cifar",)),
+    Section("Arrays of images and labels", "geomclip measure --data npz:cifar10.npz", ("geomclip.pairs.arrays",)),
     Section("COCO", "geomclip measure --data coco --data-root coco", ("geomclip.pairs.coco",)),
     Section(
         "Karpathy's lists: coco-karpathy, flickr8k, flickr30k",

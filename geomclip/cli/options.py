@@ -399,7 +399,8 @@ def setting(of: Field[Any], defaults: Any = DEFAULTS) -> click.Option:
     if kind.startswith("Mapping"):
         shown = ", ".join(f"{key}={each:g}" for key, each in value.items())
         one = [flag.removesuffix("s"), of.name]
-        return click.Option(one, type=str, multiple=True, metavar=metavar, help=f"{help} Default {shown}.")
+        default = f" Default {shown}." if shown else ""
+        return click.Option(one, type=str, multiple=True, metavar=metavar, help=f"{help}{default}")
     if value not in (None, "", 0):
         help = f"{help} Default {value}."
     if choices:

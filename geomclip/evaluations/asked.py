@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import option
+from geomclip.machine.words import nearest, option
+from geomclip.pairs.corrupted import CORRUPTIONS
 from geomclip.training.settings import check_settings, setting
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -14,10 +16,37 @@ SHOTS = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """How images are named by class texts."""
+    """What classes are called and asked by, and where a temperature comes from."""
+
+    classnames: str = setting(
+        "", "Names of the classes: a line each, a JSON list, or JSON by set (FILE.json:SET).", metavar="FILE"
+    )
+    templates: str = setting(
+        "", "Prompts, {c} or {} for the name: a line each, JSON as of names, or CuPL's by class.", metavar="FILE"
+    )
+    choose_templates: bool = setting(False, "Also the templates that are best on images not tested on.")
+    val_split: str = setting("", "Of the data: images to choose templates and fit a temperature on.", metavar="NAME")
+    val_share: float = setting(
+        0.0, "In place of a split: that much of each class, which is not tested on.", within=(0, 0.9), metavar="X"
+    )
+    temperature_from: str = setting("", "A result of this task, whose fitted temperature is used.", metavar="FILE")
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.val_split and self.val_share:
+            both = f"{option('val_split')} and {option('val_share')}"
+            raise InputError(f"{both} both say what is not tested on: give one")
+        held = bool(self.val_split or self.val_share)
+        if self.choose_templates and not held:
+            raise InputError(
+                f"{option('choose_templates')} needs images that are not tested on: name them with "
+                f"{option('val_split')}, or give {option('val_share')}"
+            )
+        if self.temperature_from and held and not self.choose_templates:
+            raise InputError(
+                f"{option('temperature_from')} has a temperature already: leave out "
+                f"{option('val_split' if self.val_split else 'val_share')}"
+            )
 
 
 @dataclass(frozen=True)
@@ -49,6 +78,48 @@ class FewShot:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """What the data are held against: sets of the same classes, corruptions of the same images."""
+
+    family: Mapping[str, str] = setting(
+        {}, "Another set of these classes, or vectors of it; again for more.", metavar="NAME=DATA"
+    )
+    corrupt: str = setting(
+        "", f"Make the images worse: {', '.join(CORRUPTIONS)}, with commas between.", metavar="KINDS"
+    )
+    severities: str = setting("1,2,3,4,5", "Of each corruption, with commas between.", metavar="N,N,...")
+    reference: str = setting(
+        "",
+        "Rows of other models (columns in, and a set each): accuracy beyond what they lead to expect.",
+        metavar="FILE",
+    )
+    between: str = setting(
+        "", "Also models between this one, the base, and --model: their weights mixed (WiSE-FT).", metavar="MODEL"
+    )
+    classnames: str = setting("", ZeroShot.__dataclass_fields__["classnames"].metadata["help"], metavar="FILE")
+    templates: str = setting("", ZeroShot.__dataclass_fields__["templates"].metadata["help"], metavar="FILE")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not isinstance(self.family, Mapping):
+            object.__setattr__(self, "family", _by_name(self.family))
+        self.corruptions()
+
+    def corruptions(self) -> list[tuple[str, int]]:
+        """Each kind with each severity; InputError for one that is unknown."""
+        kinds = self.corrupt.replace(",", " ").split()
+        for kind in kinds:
+            if kind not in CORRUPTIONS:
+                raise InputError(f"{option('corrupt', kind)}: use {', '.join(CORRUPTIONS)}{nearest(kind, CORRUPTIONS)}")
+        levels = self.severities.replace(",", " ").split()
+        if not levels or any(level not in ("1", "2", "3", "4", "5") for level in levels):
+            raise InputError(
+                f"{option('severities', self.severities)}: numbers from 1 to 5 are meant, with commas between"
+            )
+        return [(kind, level) for kind in dict.fromkeys(kinds) for level in sorted({*map(int, levels)})]
+
+
+@dataclass(frozen=True)
 class Simat:
     """Which files, whose vectors, and how far along the difference of two words."""
 
@@ -77,9 +148,23 @@ class MissingModality:
         check_settings(self)
 
 
+def _by_name(words: Sequence[str]) -> dict[str, str]:
+    """NAME=DATA words as a mapping; InputError for another form, or a name twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, data = word.partition("=")
+        if not (name.strip() and equals and data.strip()):
+            raise InputError(f"{option('family', word)}: NAME=DATA is meant, as sketch=imagenet-folder:sketches")
+        if name.strip() in found:
+            raise InputError(f"{option('family')}: two sets are called {name.strip()!r}")
+        found[name.strip()] = data.strip()
+    return found
+
+
 ASKED: dict[str, type] = {
     "zeroshot": ZeroShot,
     "fewshot": FewShot,
+    "shift": Shift,
     "simat": Simat,
     "missing-modality": MissingModality,
 }

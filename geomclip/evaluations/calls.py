@@ -11,7 +11,7 @@ from typing import Any
 from geomclip.evaluations.asked import ASKED
 from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
-from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.errors import InputError
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import nearest, one_line, option
 from geomclip.pairs import Pairs, Source
@@ -96,7 +96,7 @@ def evaluate_all(
     Raises
     ------
     InputError
-        For an option that no task knows.
+        For an option that no task knows, a value that an option cannot have, or if no task applies.
     """
     tasks = list_tasks()
     _refuse_unknown(options, [name for task in tasks for name in task.options()])
@@ -109,9 +109,11 @@ def evaluate_all(
             try:
                 panels[task.name] = task.run(subject, asked, Named(progress, task.name))
                 continue
-            except NotAvailableError as absent:
-                reason = one_line(absent)
+            except InputError as problem:  # another task may be able to use what this one cannot
+                reason = one_line(problem)
         reasons[task.name] = reason
+    if not panels:
+        raise InputError(f"no task applies: {'; '.join(f'{name}: {reason}' for name, reason in reasons.items())}")
     return Evaluated(panels, reasons)
 
 

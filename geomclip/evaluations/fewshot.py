@@ -13,10 +13,11 @@ from torch import Tensor
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.evaluations.asked import FewShot
 from geomclip.evaluations.logistic import TOLERANCE, Fits, fit, spanned
+from geomclip.evaluations.parts import check_same_classes, held_out
+from geomclip.evaluations.prompted import of_classes
 from geomclip.evaluations.result import panel_of
 from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
-from geomclip.evaluations.zeroshot import of_classes
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.threads import one_torch_thread
@@ -114,19 +115,8 @@ def pool_and_test(
         how = {"train_split": asked.train_split}
     if reason := of_classes(pool):
         raise InputError(f"{option('train_split')}: {reason}")
-    _check_same_classes(pool, test)
+    check_same_classes(pool, test, "shots", "test images")
     return pool, test, how
-
-
-def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Which images are tested on (n,), all but a share of each class; the share is rounded, one is left at least."""
-    rng = np.random.default_rng([seed, 1])
-    kept = torch.ones(len(labels), dtype=torch.bool)
-    for each in labels.unique().tolist():
-        own = (labels == each).nonzero()[:, 0].numpy()
-        count = min(len(own) - 1, max(1, round(share * len(own))))
-        kept[torch.from_numpy(rng.permutation(own)[:count])] = False
-    return kept
 
 
 def draw(labels: Tensor, classes: int, shots: int, draws: int, seed: int) -> Drawn:
@@ -232,16 +222,6 @@ def _warnings(pool: EmbeddingSet, shots: Sequence[int]) -> list[str]:
     names = pool.classes or [str(each) for each in range(len(text))]
     few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < max(shots)]
     return [f"classes with fewer images than shots give all of them: {some(few)}"] if few else []
-
-
-def _check_same_classes(pool: EmbeddingSet, test: EmbeddingSet) -> None:
-    one, other = pool.classes, test.classes
-    if one != other:
-        parts = []
-        for names, others, which in ((one or (), other or (), "shots"), (other or (), one or (), "test images")):
-            if alone := [name for name in names if name not in others]:
-                parts.append(f"{some(alone)} of the {which} alone")
-        raise InputError(f"shots and test images have other classes: {'; '.join(parts) or 'another order'}")
 
 
 def _labels_of(embeddings: EmbeddingSet) -> Tensor:

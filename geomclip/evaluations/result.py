@@ -118,6 +118,21 @@ def panel_of(
     )
 
 
+def beside(panel: Panel, more: Panel, **changes: Any) -> Panel:
+    """A panel with the numbers of another of the same images, and fields changed."""
+    order = {key: place for place, key in enumerate(KNOWN)}
+    values = sorted({**panel.values, **more.values}.items(), key=lambda item: order.get(item[0], len(order)))
+    items = {name: {**panel.items.get(name, {}), **columns} for name, columns in {**panel.items, **more.items}.items()}
+    merged = {name: {**getattr(panel, name), **getattr(more, name)} for name in ("ci", "no_interval", "notes", "draws")}
+    return panel.replace(
+        values=dict(values),
+        items=items,
+        params={**panel.params, **more.params},
+        warnings=[*panel.warnings, *more.warnings],
+        **merged | changes,
+    )
+
+
 def _why(key: str, n: int, moved: Mapping[str, Tensor]) -> str:
     if key in moved:
         return f"fewer than {LEAST} images ({n})"

@@ -16,6 +16,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
 from geomclip.pairs import Pairs, Source, load_pairs
+from geomclip.pairs.source import Unnamed
 from geomclip.panels.options import Measuring
 from geomclip.panels.sources import vectors
 
@@ -92,12 +93,13 @@ class Subject:
             logit_scale=self.logit_scale,
         )
 
-    def pairs(self) -> Pairs:
-        """The data, as class data where a column says the class."""
+    def pairs(self, *, named: bool = True) -> Pairs:
+        """The data, as class data where a column says the class; with `named` off their classes may be numbers."""
         if not self.has_encoder:
             raise InputError(f"{option('embeddings')} are vectors, and this needs images: name data")
+        kind = Source if named else Unnamed
         source = (
-            Source(
+            kind(
                 self.data,
                 self.split,
                 self.data_root,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from math import inf
 
 from geomclip.metrics import METRICS, Metric
 
 SHOTS = (1, 2, 4, 8, 16)
 """Images a class that few-shot classification learns from."""
 NONE = "none known to hold"
+OF_OTHERS = "of other images"
 
 
 def _row(
@@ -41,6 +42,35 @@ def _fewshot() -> list[Metric]:
     return rows
 
 
+def _zeroshot() -> list[Metric]:
+    """What a classification has beside the numbers of `measure`: single templates, and another temperature."""
+    several = "of several templates"
+    return [
+        _row("zeroshot_template_acc1_mean", "zeroshot", "Accuracy@1, one template, mean"),
+        _row("zeroshot_template_acc1_min", "zeroshot", "Accuracy@1, worst template", interval="", why=several),
+        _row("zeroshot_template_acc1_max", "zeroshot", "Accuracy@1, best template", interval="", why=several),
+        _row("zeroshot_template_acc1_sd", "zeroshot", "SD over templates", "", interval="", why=several),
+        _row("zeroshot_chosen_acc1", "zeroshot", "Accuracy@1, chosen templates"),
+        _row("zeroshot_ece_fitted", "zeroshot", "ECE, fitted temperature", "lower", interval="", why=NONE),
+        _row("zeroshot_nll_fitted", "zeroshot", "NLL, fitted temperature", "lower", 0, inf, interval="plain"),
+        _row("zeroshot_temperature_fitted", "zeroshot", "Fitted temperature", "", 0, inf, interval="", why=OF_OTHERS),
+    ]
+
+
+def _shift() -> list[Metric]:
+    """One model on a family of sets."""
+    lowest = "the worst of several"
+    return [
+        _row("shift_acc1_mean", "shift", "Accuracy@1, shifted, mean"),
+        _row("shift_acc1_worst", "shift", "Accuracy@1, worst set", interval="", why=lowest),
+        _row("shift_drop", "shift", "Accuracy lost to the shift", "lower", -1, 1, interval="plain"),
+        _row("shift_ece_mean", "shift", "ECE, shifted, mean", "lower", interval="", why=NONE),
+        _row("shift_ece_worst", "shift", "ECE, worst set", "lower", interval="", why=lowest),
+        _row("shift_ece_rise", "shift", "ECE added by the shift", "lower", -1, 1, interval="", why=NONE),
+        _row("shift_effective_robustness", "shift", "Effective robustness", "higher", -1, 1, interval="plain"),
+    ]
+
+
 def _simat() -> list[Metric]:
     def row(key: str, title: str, *how: object, **more: object) -> Metric:
         return _row(f"simat_{key}", "simat", title, *how, **more)  # type: ignore[arg-type]
@@ -52,7 +82,7 @@ def _simat() -> list[Metric]:
     for kind, what in (("caption", "captions"), ("word", "words")):
         rows += [
             row(f"{kind}_acc1", f"target is nearest, {what}"),
-            row(f"{kind}_rank", f"rank of the target, {what}", "lower", 1.0, math.inf, interval="plain"),
+            row(f"{kind}_rank", f"rank of the target, {what}", "lower", 1.0, inf, interval="plain"),
             row(f"{kind}_cosine", f"cosine of differences, {what}", "higher", -1.0, 1.0, interval="plain"),
         ]
     return rows
@@ -63,7 +93,7 @@ def _missing_modality() -> list[Metric]:
         return _row(f"missing_modality_{key}", "missing_modality", title, *how, **more)  # type: ignore[arg-type]
 
     def error(key: str, title: str) -> Metric:
-        return row(key, title, "lower", 0.0, math.inf, interval="plain")
+        return row(key, title, "lower", 0.0, inf, interval="plain")
 
     known = [error("mean_mae", "MAE, mean label"), row("mean_corr", "correlation, mean label", "higher", -1.0, 1.0)]
     for end, what in (("", ""), ("_nonzero", " without 0")):
@@ -80,16 +110,17 @@ def _missing_modality() -> list[Metric]:
     gain = "gain of m²-mix in"
     return [
         *known,
-        row("m2mix_gain_mae", f"{gain} MAE", "higher", -math.inf, math.inf, interval="plain"),
+        row("m2mix_gain_mae", f"{gain} MAE", "higher", -inf, inf, interval="plain"),
         row("m2mix_gain_acc", f"{gain} accuracy", "higher", -1.0, 1.0, interval="plain"),
         row("m2mix_gain_acc_nonzero", f"{gain} accuracy without 0", "higher", -1.0, 1.0, interval="plain"),
     ]
 
 
-_ROWS = [*_fewshot(), *_simat(), *_missing_modality()]
+_ROWS = [*_zeroshot(), *_fewshot(), *_shift(), *_simat(), *_missing_modality()]
 
 TASKS = {
     "fewshot": "Few-shot classification",
+    "shift": "Under shift",
     "simat": "Embedding arithmetic",
     "missing_modality": "Missing views",
 }
@@ -101,7 +132,13 @@ EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 KNOWN: dict[str, Metric] = {**METRICS, **EVALUATED}
 """Every key that a table, a comparison or a gate may meet."""
 
-PRIMARY = ("fewshot_probe_acc1@16", "simat_success", "simat_caption_acc1", "missing_modality_m2mix_mae")
+PRIMARY = (
+    "fewshot_probe_acc1@16",
+    "shift_acc1_mean",
+    "simat_success",
+    "simat_caption_acc1",
+    "missing_modality_m2mix_mae",
+)
 """What a comparison of two evaluations is about, if nobody says."""
 
 __all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS", "TASKS"]

@@ -20,16 +20,24 @@ _SERIAL = re.compile(r"([^0-9]*)([0-9]{1,18})")
 
 
 def class_names(
-    keys: list[str], places: tuple[Path, ...], tally: Tally, *, name: str, what: str = "class folders"
+    keys: list[str],
+    places: tuple[Path, ...],
+    tally: Tally,
+    *,
+    name: str,
+    what: str = "class folders",
+    required: bool = True,
 ) -> tuple[str, ...]:
     """What the classes of these keys are called in prompts: from the first classnames.txt in `places`, else from them.
 
-    `name` and `what` are what messages call the data and the keys.
+    `name` and `what` are what messages call the data and the keys; without `required` numbers and ids are names too.
     """
     named = read_class_names(places, tally, folders=keys, what=what)
     if named:
         return named
     wordnet = next(filter(WORDNET.fullmatch, keys), None)
+    if not required and (wordnet or are_numbers(keys)):
+        return tuple(map(clean, keys))
     if wordnet or are_numbers(keys):
         kind = "WordNet ids" if wordnet else "numbers"
         few = f"{', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}"
@@ -58,6 +66,19 @@ def read_class_names(
     file = next((place / CLASS_NAMES for place in places if (place / CLASS_NAMES).is_file()), None)
     if file is None:
         return ()
+    return names_of_lines(file, tally, folders=folders, where=str(file.parent), what=what)
+
+
+def names_of_lines(
+    file: Path, tally: Tally, *, folders: list[str] | None = None, where: str = "", what: str = "class folders"
+) -> tuple[str, ...]:
+    """The names in a file of lines, as `read_class_names` reads classnames.txt; `where` is what messages call the data.
+
+    Raises
+    ------
+    InputError
+        If the file is empty, has not as many names as there are folders, or their order is not plain.
+    """
     lines = [caption(line) for line in re.split(r"\r\n|\r|\n", read_text(file))]
     while lines and not lines[-1]:
         lines.pop()
@@ -67,20 +88,20 @@ def read_class_names(
     blank = lines.index("") + 1 if "" in lines else 0
     if blank and (folders is None or len(names) != len(folders)):
         raise InputError(f"{file}: line {blank} is blank: write the name of its class there, or take the line out")
-    tally.leave_out("lines", f"blank in {CLASS_NAMES}", f"line {blank}", lines.count(""))
+    tally.leave_out("lines", f"blank in {file.name}", f"line {blank}", lines.count(""))
     if folders is None:
         return names
     if len(names) != len(folders):
-        raise InputError(f"{file.parent}: {CLASS_NAMES} has {len(names)} names for {len(folders)} {what}")
+        raise InputError(f"{where}: {file.name} has {len(names)} names for {len(folders)} {what}")
     by_folder = _by_folder(names, folders)
     if by_folder:
-        tally.understood(f"the lines of {CLASS_NAMES} begin with the folders that they name")
+        tally.understood(f"the lines of {file.name} begin with the folders that they name")
         return by_folder
     if serial(folders):
         by_number = _by_number(folders)
         if by_number != folders:
             raise InputError(
-                f"{file.parent}: {CLASS_NAMES} may be in the order of the letters ({', '.join(folders[:3])}) "
+                f"{where}: {file.name} may be in the order of the letters ({', '.join(folders[:3])}) "
                 f"or of their numbers ({', '.join(by_number[:3])}); begin each of its lines with its folder: "
                 f"{folders[0]} NAME"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import option
-from geomclip.pairs import coco, emoji, flickr, folder, imagenet_folder, karpathy, table, wds
+from geomclip.pairs import arrays, cifar, coco, emoji, flickr, folder, imagenet_folder, karpathy, table, wds
 from geomclip.pairs.record import Pairs
 from geomclip.pairs.source import Source, expanded
 from geomclip.pairs.unpacked import lost, note_of
@@ -161,6 +161,16 @@ DATASETS: dict[str, Dataset] = {
             imagenet_folder.read,
             follows="DIR",
         ),
+        Dataset(
+            "cifar-bin:",
+            "classes: CIFAR-10 or CIFAR-100 in their binary version (.bin)",
+            "",
+            "research (Krizhevsky 2009)",
+            ("train", "test"),
+            cifar.read,
+            follows="DIR",
+        ),
+        Dataset("npz:", "classes: arrays of images and labels of numpy", "", _YOURS, (), arrays.read, follows="FILE"),
     )
 }
 

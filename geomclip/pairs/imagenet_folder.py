@@ -41,7 +41,8 @@ def read(source: Source, root: Path) -> Pairs:
     class_folders = in_order(folders_in(folder, tally))
     if not class_folders:
         raise InputError(f"{name}: {folder} has no subfolders; each class needs one, with its images inside")
-    names = class_names([path.name for path in class_folders], (folder, root), tally, name=name)
+    keys = [path.name for path in class_folders]
+    names = class_names(keys, (folder, root), tally, name=name, required=source.named)
     classes = distinct(names, tuple(clean(path.name) for path in class_folders))
     pairs, deeper = [], 0
     for label, class_folder in zip(classes, class_folders, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Source:
     image_root: str | Path | None = None
     query_column: str | None = None
 
+    named: ClassVar[bool] = True  # whether classes must have names that prompts can be made of
+
     @property
     def format(self) -> str:
         """What stands before the ':', the whole name of a set that has none."""
@@ -62,6 +65,12 @@ class Source:
     def title(self) -> str:
         """What results call data that are named by a place: its last part, which is alike on all machines."""
         return f"{self.format}:{os.path.basename(os.path.abspath(expanded(self.place)))}"
+
+
+class Unnamed(Source):
+    """The same pairs where the names of classes come from elsewhere: they may be called by numbers or WordNet ids."""
+
+    named: ClassVar[bool] = False
 
 
 def expanded(path: str | Path) -> Path:

@@ -155,6 +155,9 @@ def _pair(key: str, sample: _Sample, image: TarMember, beside: Beside) -> Pair:
 
 def _class_data(source: Source, split: str, pairs: list[Pair], places: tuple[Path, ...], tally: Tally) -> Pairs:
     names = read_class_names(places, tally)
+    if not names and not source.named:
+        numbers = [int(pair.label) for pair in pairs if re.fullmatch(r"\d{1,6}", pair.label)]
+        names = tuple(map(str, range(max(numbers) + 1))) if numbers else ()
     if not names:
         raise InputError(
             f"wds:{source.place}: {len(pairs)} images but no caption: each needs a .txt or .json of its key "

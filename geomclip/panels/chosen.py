@@ -73,6 +73,34 @@ FEWSHOT = (
 )
 """What the class texts alone give, what a few images give without and beside them, and is it honest."""
 
+ZEROSHOT = (
+    *CLASSES[:3],
+    Chosen("zeroshot_template_acc1_mean", "one template", "share"),
+    Chosen("zeroshot_template_acc1_min", "worst template", "share"),
+    Chosen("zeroshot_template_acc1_max", "best template", "share"),
+    Chosen("zeroshot_chosen_acc1", "chosen templates", "share"),
+    Chosen("zeroshot_ece", "ECE", "share"),
+    Chosen("zeroshot_ece_fitted", "ECE, fitted T", "share"),
+    Chosen("zeroshot_temperature_fitted", "fitted T"),
+    Chosen("zeroshot_nll", "NLL"),
+    Chosen("zeroshot_nll_fitted", "NLL, fitted T"),
+    Chosen("zeroshot_template_acc1_sd", "SD of templates", "share"),
+)
+"""Is it right, how much of that is the template, is it honest, and would it be at another temperature."""
+
+SHIFT = (
+    Chosen("zeroshot_acc1", "accuracy@1", "share"),
+    Chosen("shift_acc1_mean", "shifted, mean", "share"),
+    Chosen("shift_acc1_worst", "shifted, worst", "share"),
+    Chosen("shift_drop", "lost", "share"),
+    Chosen("shift_effective_robustness", "eff. robustness", "share"),
+    Chosen("zeroshot_ece", "ECE", "share"),
+    Chosen("shift_ece_mean", "ECE shifted", "share"),
+    Chosen("shift_ece_worst", "ECE worst", "share"),
+    Chosen("shift_ece_rise", "ECE added", "share"),
+)
+"""How right and how honest it is on the data themselves, and on other sets of the same classes."""
+
 SIMAT = (
     Chosen("simat_success", "OSCAR success", "share"),
     Chosen("simat_success_max", "max over λ", "share"),
@@ -99,9 +127,18 @@ VIEWS = (
 )
 """How far off, and how often the sign is right, where views are missing; beside constant answers."""
 
-_TABLES = {"fewshot": FEWSHOT, "zeroshot": CLASSES, "simat": SIMAT, "missing_modality": VIEWS}
+_TABLES = {
+    "fewshot": FEWSHOT,
+    "shift": SHIFT,
+    "zeroshot_template": ZEROSHOT,
+    "zeroshot_chosen": ZEROSHOT,
+    "zeroshot_temperature": ZEROSHOT,
+    "zeroshot": CLASSES,
+    "simat": SIMAT,
+    "missing_modality": VIEWS,
+}
 """Start of a key to the short table of a panel that has such a one."""
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SIMAT, *VIEWS)}
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SHIFT, *ZEROSHOT, *SIMAT, *VIEWS)}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:
@@ -149,7 +186,14 @@ def is_share(key: str) -> bool:
     if key in _KNOWN:
         return _KNOWN[key].unit == "share"
     metric = KNOWN.get(key)
-    counted = metric is not None and metric.group in ("retrieval", "calibration", "zeroshot", "data", "fewshot")
+    counted = metric is not None and metric.group in (
+        "retrieval",
+        "calibration",
+        "zeroshot",
+        "data",
+        "fewshot",
+        "shift",
+    )
     return metric is not None and (metric.low, metric.high) == (0, 1) and (counted or metric.interval == "share")
 
 

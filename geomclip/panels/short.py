@@ -114,16 +114,17 @@ def by_group(panel: Shown, width: int) -> Iterator[Line]:
     shown = dict(zip(names, told_apart(names, GROUP - 1), strict=True))
     keys = keys_of(panel)
     by = shortened(f"by {panel.params.get('by', 'group')}", PERCENT)
+    whole = panel.params.get("whole") or {"name": ALL, "n_images": panel.n_images}
     for some in in_blocks(names, (width - PERCENT) // GROUP - 1):
         yield Line()
-        yield Line(aligned(by, [ALL, *(shown[name] for name in some)], GROUP), "bold")
+        yield Line(aligned(by, [whole["name"], *(shown[name] for name in some)], GROUP), "bold")
         panels = [panel, *(panel.groups[name] for name in some)]
-        yield Line(
-            aligned(
-                worded(panel, COUNTED.get(panel.task, ("images",))[0]), [f"{one.n_images:,}" for one in panels], GROUP
-            )
-        )
+        counts = [whole["n_images"], *(one.n_images for one in panels[1:])]
+        counted = worded(panel, COUNTED.get(panel.task, ("images",))[0])
+        yield Line(aligned(counted, [f"{count:,}" for count in counts], GROUP))
         for key in keys:
+            if "whole" in panel.params and all(one.values.get(key) is None for one in panels[1:]):
+                continue
             yield Line(aligned(worded(panel, with_unit(key)), [_beside(panel, one, key) for one in panels], GROUP))
     if any(_beside(panel, one, key).endswith("*") for one in panel.groups.values() for key in keys):
         yield Line(worded(panel, GROUPS_LEGEND), "dim")

@@ -32,6 +32,7 @@ CURVES = {
     "gap_shift_curve": "Both clouds shifted together, in units of the gap",
     "gap_ablation_curve": "The dimensions that differ most removed",
     "simat_lambda": "Along λ: how far the difference of two words is followed",
+    "wise_ft_curve": "Weights on the way from the base to the model",
 }
 CURVE_COLUMNS = 10, 17
 """Columns of a curve: where on it, and each number there."""

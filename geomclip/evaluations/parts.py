@@ -1,0 +1,34 @@
+"""Parts: which images of a set are held out, and whether two sets have the same classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.errors import InputError
+from geomclip.panels.lines import some
+
+
+def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
+    """Which images are tested on (n,), all but a share of each class; the share is rounded, one is left at least."""
+    rng = np.random.default_rng([seed, 1])
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    for each in labels.unique().tolist():
+        own = (labels == each).nonzero()[:, 0].numpy()
+        count = min(len(own) - 1, max(1, round(share * len(own))))
+        kept[torch.from_numpy(rng.permutation(own)[:count])] = False
+    return kept
+
+
+def check_same_classes(one: EmbeddingSet, other: EmbeddingSet, *called: str) -> None:
+    """InputError unless two sets have the same classes in the same order; `called` is what messages call the two."""
+    names, others = one.classes or (), other.classes or ()
+    if one.classes == other.classes:
+        return
+    parts = []
+    for own, there, which in zip((names, others), (others, names), called, strict=True):
+        if alone := [name for name in own if name not in there]:
+            parts.append(f"{some(alone)} of the {which} alone")
+    raise InputError(f"{called[0]} and {called[1]} have other classes: {'; '.join(parts) or 'another order'}")
