@@ -145,7 +145,7 @@ def test_a_bad_image_is_skipped_named_and_moves_nothing(tmp_path):
     assert (first["image_id"], first["path"]) == ("id10", "010.png")
     assert "not an image" in first["reason"]
     assert second == {"input": 30, "image_id": "id30", "path": "030.png", "reason": "No such file or directory"}
-    assert recorder.lines[-1].startswith("2 skipped, named in ")
+    assert recorder.lines[-1].startswith("2 images skipped, named in ")
     assert "010.png" in recorder.lines[-1]
     assert recorder.stages[-1] == ("encoding", 41 + 2 * 36, 41 + 2 * 36, "2 skipped")
     assert recorder.stages[0][3] == ""
