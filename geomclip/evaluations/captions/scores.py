@@ -90,7 +90,7 @@ def _without_bias(n: int) -> float:
 
 
 def rouge_l(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> Array:
-    """ROUGE-L of each caption (n,): an F of the longest common sequence, best precision and recall over references.
+    """ROUGE-L of each caption (n,): F of the longest common sequence, best precision and recall over references.
 
     Lin (2004), "ROUGE: a package for automatic evaluation of summaries", with beta 1.2.
 
