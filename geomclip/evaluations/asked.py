@@ -48,7 +48,19 @@ class FewShot:
         return tuple(sorted({int(word) for word in words}))
 
 
-ASKED: dict[str, type] = {"zeroshot": ZeroShot, "fewshot": FewShot}
+@dataclass(frozen=True)
+class Captioning:
+    """Whose captions, and how they are written."""
+
+    captions: str = setting("", "JSON of image id to caption, of any model, in place of a CoCa's own.", metavar="FILE")
+    beams: int = setting(4, "Beginnings of a caption that are followed; 1: greedy.", within=(1, 64))
+    max_tokens: int = setting(30, "Of a caption, its end included.", within=(2, 10**4))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+ASKED: dict[str, type] = {"zeroshot": ZeroShot, "fewshot": FewShot, "captioning": Captioning}
 """Name of each task and its options, in the order in which `evaluate --all` asks them."""
 
-__all__ = ["ASKED", "ZeroShot", "setting"]
+__all__ = ["ASKED", "Captioning", "ZeroShot", "setting"]

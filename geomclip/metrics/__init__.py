@@ -89,6 +89,7 @@ GROUPS = {
     "zeroshot": "Zero-shot classification",
     "data": "The data",
     "fewshot": "Few-shot classification",
+    "captioning": "Captioning",
 }
 """Name of each group and its heading, in the order of the panel."""
 

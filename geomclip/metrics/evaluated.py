@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from geomclip.metrics import METRICS, Metric
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -39,7 +41,24 @@ def _fewshot() -> list[Metric]:
     return rows
 
 
-_ROWS = [*_fewshot()]
+def _captioning() -> list[Metric]:
+    rows = []
+    for name, title in (("", ""), ("frequent_", ", one caption for all"), ("human_", ", people")):
+        rows.append(_row(f"caption_{name}cider_d", "captioning", f"CIDEr-D{title}", high=10.0, interval="plain"))
+        rows.append(_row(f"caption_{name}rouge_l", "captioning", f"ROUGE-L{title}", interval="plain"))
+        for size in {"": (1, 2, 3, 4), "frequent_": (1, 4), "human_": ()}[name]:
+            rows.append(_row(f"caption_{name}bleu@{size}", "captioning", f"BLEU-{size}{title}", interval="plain"))
+    of_set = "of all captions together"
+    rows += [
+        _row("caption_distinct", "captioning", "distinct captions", interval="", why=of_set),
+        _row("caption_most_common", "captioning", "most common caption", "lower", interval="", why=of_set),
+        _row("caption_length", "captioning", "words of a caption", "", high=math.inf, interval="plain", judged=False),
+        _row("caption_retrieval_recall@1", "captioning", "R@1 caption → image"),
+    ]
+    return rows
+
+
+_ROWS = [*_fewshot(), *_captioning()]
 
 EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 """Every key of an evaluation that is none of a panel, and what it promises."""
@@ -47,7 +66,7 @@ EVALUATED: dict[str, Metric] = {row.key: row for row in _ROWS}
 KNOWN: dict[str, Metric] = {**METRICS, **EVALUATED}
 """Every key that a table, a comparison or a gate may meet."""
 
-PRIMARY = ("fewshot_probe_acc1@16",)
+PRIMARY = ("fewshot_probe_acc1@16", "caption_cider_d")
 """What a comparison of two evaluations is about, if nobody says."""
 
 __all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS"]

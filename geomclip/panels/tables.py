@@ -144,8 +144,9 @@ def header(panel: Shown) -> Iterator[str]:
     counts = [f"{panel.n_images:,} {worded(panel, 'images')}"]
     if panel.task != "cloud":
         counts.append(f"{panel.n_texts:,} {'classes' if panel.task in OF_CLASSES else worded(panel, 'texts')}")
-    counts.append(f"{panel.dim} dimensions")
-    if panel.task != "cloud":
+    if panel.dim or panel.task != "captioning":  # of captions alone there are no vectors
+        counts.append(f"{panel.dim} dimensions")
+    if panel.dim and panel.task != "cloud":
         counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")
     yield " · ".join([*counts, *filter(None, [made.get("precision")])])
     yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())

@@ -54,7 +54,8 @@ def rows_and_captions(module: nn.Module, pixels: Tensor, tokens: Tensor) -> tupl
 
 def tokens_predicted(module: nn.Module, batch: Batch) -> Tensor:
     """How many tokens of each caption are to be predicted (b,): all but the first and the padding."""
-    return (batch.tokens[:, 1:] != int(module.pad_id)).sum(dim=1).float()  # type: ignore[arg-type]
+    padding = int(module.pad_id)  # type: ignore[arg-type]
+    return batch.tokens[:, 1:].ne(padding).sum(dim=1).float()
 
 
 def captioned(objective: Objective, weight: float) -> Objective:

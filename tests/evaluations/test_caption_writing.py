@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_model
+from tiny_models import tiny_coca
 from torch import Tensor
 
 from geomclip.encoders import load_encoder
@@ -18,14 +18,6 @@ from geomclip.machine.errors import InputError
 START, END, PADDING = 3, 4, 0
 MARKS = Marks(START, END, PADDING)
 MOST = 4
-COCA = {
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
-    | {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 5, "output_tokens": True},
-    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-    | {"embed_cls": True, "output_tokens": True},
-    "multimodal_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    "custom_text": True,
-}
 
 
 def language(seed: int, images: int, vocabulary: int = 6) -> tuple[dict[tuple[int, ...], Tensor], writing.Next]:
@@ -102,7 +94,7 @@ def test_more_beams_are_never_less_likely_than_the_greedy_choice_of_a_whole_sear
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_coca_writes_as_its_forward_pass_with_all_places_says(tmp_path: Path, beams: int) -> None:
-    encoder = load_encoder(str(tiny_model(tmp_path / "coca", **COCA)))
+    encoder = load_encoder(str(tiny_coca(tmp_path / "coca")))
     marks = writing.marks_of(encoder)
     assert (marks.start, marks.end, marks.padding) == (49406, 49407, 0)
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -119,7 +111,7 @@ def test_a_coca_writes_as_its_forward_pass_with_all_places_says(tmp_path: Path, 
 
 
 def test_tokens_become_the_text_that_they_were_made_of(tmp_path: Path) -> None:
-    encoder = load_encoder(str(tiny_model(tmp_path / "coca", **COCA)))
+    encoder = load_encoder(str(tiny_coca(tmp_path / "coca")))
     tokens = encoder.tokenize(["a red dog runs"])[0][0].tolist()
     marks = writing.marks_of(encoder)
     words = [each for each in tokens if each not in (marks.start, marks.end, marks.padding)]
@@ -127,7 +119,7 @@ def test_tokens_become_the_text_that_they_were_made_of(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_without_start_and_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = load_encoder(str(tiny_model(tmp_path / "coca", **COCA)))
+    encoder = load_encoder(str(tiny_coca(tmp_path / "coca")))
     monkeypatch.setattr(type(encoder), "tokenize", lambda self, texts: (torch.zeros(1, 12).long(), None))
     with pytest.raises(InputError, match="no start and end of a text"):
         writing.marks_of(encoder)

@@ -73,7 +73,7 @@ def bleu(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> Bl
 
 
 def _counted(caption: Words, references: Sequence[Words]) -> list[int]:
-    """Of one caption: n-grams that are in a reference (at most as often), n-grams, words, words of the nearest length."""
+    """Of a caption: n-grams that are in a reference (at most as often), n-grams, words, words of the nearest length."""
     most: Counter[NGram] = Counter()
     for reference in references:
         most |= ngrams(reference)

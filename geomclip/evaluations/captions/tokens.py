@@ -49,7 +49,7 @@ def tokens(caption: str) -> list[str]:
     >>> tokens("A man's dog isn't here, it's over there -- at 5 p.m.!")
     ['a', 'man', "'s", 'dog', 'is', "n't", 'here', 'it', "'s", 'over', 'there', 'at', '5', 'p.m.']
     """
-    found = []
+    found: list[str] = []
     for token in _TOKEN.findall(_CLITIC.sub("'", caption.lower()).translate(_PLAIN)):
         if token in _TWO:
             found += _TWO[token]
