@@ -48,7 +48,7 @@ def _captioning() -> list[Metric]:
         rows.append(_row(f"caption_{name}rouge_l", "captioning", f"ROUGE-L{title}", interval="plain"))
         for size in {"": (1, 2, 3, 4), "frequent_": (1, 4), "human_": ()}[name]:
             rows.append(_row(f"caption_{name}bleu@{size}", "captioning", f"BLEU-{size}{title}", interval="plain"))
-    of_set = "of all captions together"
+    of_set = "of all together"
     rows += [
         _row("caption_distinct", "captioning", "distinct captions", interval="", why=of_set),
         _row("caption_most_common", "captioning", "most common caption", "lower", interval="", why=of_set),

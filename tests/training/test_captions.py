@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
+from helpers import assert_one_line
+from safetensors.torch import load_file
+from tiny_models import tiny_coca
 from tiny_training import NoiseBatches, gradients, off, same, tiny_module, tiny_settings, weights
 from tower_kinds import CONFIGS
+from toy_pairs import toy_csv
 
+import geomclip as gc
 from geomclip.machine.errors import InputError
 from geomclip.training.captions import captioned
 from geomclip.training.methods import METHODS
 from geomclip.training.objective import method_objective
 from geomclip.training.trainer import Trainer
+from geomclip.training.watching.journal import read_log
 
 pytestmark = pytest.mark.numeric
 
@@ -111,3 +118,23 @@ def test_captions_that_cannot_be_learned_are_refused(changes, said):
     changes = {**changes, "module": tiny_module()} if "module" in changes else changes
     with pytest.raises(InputError, match=said):
         caption_trainer(**changes)
+
+
+def test_a_run_trains_the_decoder_records_its_weight_and_is_evaluated_by_what_it_writes(tmp_path, own_cache):
+    model, data = f"local-dir:{tiny_coca(tmp_path / 'coca')}", toy_csv(tmp_path / "toy")
+    how = {"batch_size": 8, "lr": 1e-3, "precision": "fp32", "workers": 0, "bootstrap": 0, "metrics": "modality_gap"}
+    result = gc.finetune("m2mix", model, data, out=tmp_path / "run", steps=3, caption_weight=2.0, eval_every=0, **how)
+    assert json.loads((result.folder / "config.json").read_text())["settings"]["caption_weight"] == 2
+    terms = [record["terms"] for record in read_log(result.folder / "log.jsonl") if "terms" in record]
+    assert [list(each) for each in terms] == [["contrastive", "m2_mix", "caption"]] * 3
+    before = load_file(tmp_path / "coca" / "open_clip_model.safetensors")
+    after = load_file(result.folder / "model.safetensors")
+    assert not torch.equal(before["text_decoder.text_projection"], after["text_decoder.text_projection"])
+    panel = gc.evaluate("captioning", str(result.folder), data, split="test", max_tokens=5, beams=1)
+    assert 0 <= panel["caption_cider_d"] <= 10
+
+
+def test_a_model_that_writes_no_captions_is_refused_before_anything_is_made(run, tmp_path, own_cache):
+    asked = ["--caption-weight", 2, "--out", tmp_path / "run"]
+    assert_one_line(run("finetune", *asked), 2, "--caption-weight 2.0: this model writes no captions: name a CoCa")
+    assert not (tmp_path / "run").exists()

@@ -102,5 +102,8 @@ def search(follow: Next, images: int, marks: Marks, *, beams: int, most: int) ->
 def text_of(encoder: Encoder, ids: Sequence[int]) -> str:
     """The text of token ids, spaces as they are written."""
     tokenizer: Any = encoder.tokenizer
-    decode = tokenizer.decode if hasattr(tokenizer, "decode") else tokenizer.tokenizer.decode
-    return " ".join(decode(list(ids)).split())
+    if hasattr(tokenizer, "decode"):
+        text = tokenizer.decode(list(ids))
+    else:  # one of transformers; what it writes for an unknown word is no word
+        text = tokenizer.tokenizer.decode(list(ids), skip_special_tokens=True)
+    return " ".join(text.split())
