@@ -135,6 +135,18 @@ class Simat:
 
 
 @dataclass(frozen=True)
+class Captioning:
+    """Whose captions, and how they are written."""
+
+    captions: str = setting("", "JSON of image id to caption, of any model, in place of a CoCa's own.", metavar="FILE")
+    beams: int = setting(4, "Beginnings of a caption that are followed; 1: greedy.", within=(1, 64))
+    max_tokens: int = setting(30, "Of a caption, its end included.", within=(2, 10**4))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
 class MissingModality:
     """Which views, and how models of them are trained."""
 
@@ -166,8 +178,9 @@ ASKED: dict[str, type] = {
     "fewshot": FewShot,
     "shift": Shift,
     "simat": Simat,
+    "captioning": Captioning,
     "missing-modality": MissingModality,
 }
 """Name of each task and its options, in the order in which `evaluate --all` asks them."""
 
-__all__ = ["ASKED", "FewShot", "MissingModality", "Simat", "ZeroShot", "setting"]
+__all__ = ["ASKED", "Captioning", "FewShot", "MissingModality", "Simat", "ZeroShot", "setting"]

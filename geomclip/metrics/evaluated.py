@@ -116,12 +116,30 @@ def _missing_modality() -> list[Metric]:
     ]
 
 
-_ROWS = [*_zeroshot(), *_fewshot(), *_shift(), *_simat(), *_missing_modality()]
+def _captioning() -> list[Metric]:
+    rows = []
+    for name, title in (("", ""), ("frequent_", ", one caption for all"), ("human_", ", people")):
+        rows.append(_row(f"caption_{name}cider_d", "captioning", f"CIDEr-D{title}", high=10.0, interval="plain"))
+        rows.append(_row(f"caption_{name}rouge_l", "captioning", f"ROUGE-L{title}", interval="plain"))
+        for size in {"": (1, 2, 3, 4), "frequent_": (1, 4), "human_": ()}[name]:
+            rows.append(_row(f"caption_{name}bleu@{size}", "captioning", f"BLEU-{size}{title}", interval="plain"))
+    of_set = "of all together"
+    rows += [
+        _row("caption_distinct", "captioning", "distinct captions", interval="", why=of_set),
+        _row("caption_most_common", "captioning", "most common caption", "lower", interval="", why=of_set),
+        _row("caption_length", "captioning", "words of a caption", "", high=inf, interval="plain", judged=False),
+        _row("caption_retrieval_recall@1", "captioning", "R@1 caption → image"),
+    ]
+    return rows
+
+
+_ROWS = [*_zeroshot(), *_fewshot(), *_shift(), *_simat(), *_captioning(), *_missing_modality()]
 
 TASKS = {
     "fewshot": "Few-shot classification",
     "shift": "Under shift",
     "simat": "Embedding arithmetic",
+    "captioning": "Captioning",
     "missing_modality": "Missing views",
 }
 """Name of each group of an evaluation and its heading, after those of `GROUPS`."""
@@ -137,6 +155,7 @@ PRIMARY = (
     "shift_acc1_mean",
     "simat_success",
     "simat_caption_acc1",
+    "caption_cider_d",
     "missing_modality_m2mix_mae",
 )
 """What a comparison of two evaluations is about, if nobody says."""

@@ -127,7 +127,22 @@ VIEWS = (
 )
 """How far off, and how often the sign is right, where views are missing; beside constant answers."""
 
+CAPTIONING = (
+    Chosen("caption_cider_d", "CIDEr-D"),
+    Chosen("caption_frequent_cider_d", "CIDEr-D, one"),
+    Chosen("caption_human_cider_d", "CIDEr-D, people"),
+    Chosen("caption_rouge_l", "ROUGE-L"),
+    Chosen("caption_bleu@1", "BLEU-1"),
+    Chosen("caption_bleu@4", "BLEU-4"),
+    Chosen("caption_retrieval_recall@1", "R@1 caption", "share"),
+    Chosen("caption_distinct", "distinct", "share"),
+    Chosen("caption_most_common", "most common", "share"),
+    Chosen("caption_length", "words"),
+)
+"""How near to people's captions, beside one caption for all and people themselves; do captions differ, and tell."""
+
 _TABLES = {
+    "caption": CAPTIONING,
     "fewshot": FEWSHOT,
     "shift": SHIFT,
     "zeroshot_template": ZEROSHOT,
@@ -138,7 +153,7 @@ _TABLES = {
     "missing_modality": VIEWS,
 }
 """Start of a key to the short table of a panel that has such a one."""
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SHIFT, *ZEROSHOT, *SIMAT, *VIEWS)}
+_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SHIFT, *ZEROSHOT, *SIMAT, *CAPTIONING, *VIEWS)}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:

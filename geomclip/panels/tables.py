@@ -149,8 +149,9 @@ def header(panel: Shown) -> Iterator[str]:
         counts = [f"{count:,} {what}" for count, what in of if count]
     elif panel.task != "cloud":
         counts.append(f"{panel.n_texts:,} {'classes' if panel.task in OF_CLASSES else worded(panel, 'texts')}")
-    counts.append(f"{panel.dim} dimensions")
-    if panel.task != "cloud" and panel.task not in COUNTED:
+    if panel.dim or panel.task != "captioning":  # of captions alone there are no vectors
+        counts.append(f"{panel.dim} dimensions")
+    if panel.dim and panel.task != "cloud" and panel.task not in COUNTED:
         counts.append(f"logit scale {panel.logit_scale:.6g} ({panel.logit_scale_source})")
     yield " · ".join([*counts, *filter(None, [made.get("precision")])])
     yield from (f"read: {line}" for line in (made.get("read") or {}).get("how") or ())

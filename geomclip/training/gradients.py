@@ -15,13 +15,11 @@ from torch import Tensor
 from geomclip.training.batches import Batch
 from geomclip.training.objective import Loss
 
-BothRows = tuple[Tensor, Tensor]
-"""Of the images and of the texts of a part."""
+Rows = tuple[Tensor, ...]
+"""Of a part: those of the images, those of the texts, and what else there is a row of for each image."""
 
 
-def differentiated(
-    parts: Sequence[Batch], rows_of: Callable[[int], BothRows], loss_of: Callable[[Tensor, Tensor], Loss]
-) -> Loss:
+def differentiated(parts: Sequence[Batch], rows_of: Callable[[int], Rows], loss_of: Callable[..., Loss]) -> Loss:
     """The loss of all parts together; its gradients are added to `grad` of the weights that made the rows.
 
     Parameters
@@ -31,21 +29,21 @@ def differentiated(
     rows_of : callable
         The rows of a part, by its number; asked twice it gives the same.
     loss_of : callable
-        The loss of the image and text rows of all parts.
+        The loss of the rows of all parts: an argument a side.
     """
     last = len(parts) - 1
-    rows: list[BothRows] = []
+    rows: list[Rows] = []
     for number in range(len(parts)):
         with torch.set_grad_enabled(number == last):
             rows.append(rows_of(number))
-    image, text = (torch.cat([each[side].detach() for each in rows]).requires_grad_() for side in (0, 1))
-    loss = loss_of(image, text)
+    leaves = [torch.cat([part.detach() for part in side]).requires_grad_() for side in zip(*rows, strict=True)]
+    loss = loss_of(*leaves)
     loss.total.backward()
     # the last part first: its activations are there
     for number in reversed(range(len(parts))):
         own = rows[number] if number == last else rows_of(number)
         outputs, gradients = [], []
-        for side, leaf in enumerate((image, text)):
+        for side, leaf in enumerate(leaves):
             if own[side].requires_grad and leaf.grad is not None:
                 # chunks of the image rows are runs; of the text rows too, part by part
                 first = sum(len(each[side]) for each in rows[:number])

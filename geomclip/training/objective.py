@@ -27,6 +27,7 @@ class Features:
     text: Tensor  # (M, D), row i belongs to image i
     scale: Tensor  # 0-d, 1/τ
     bias: Tensor | None = None  # 0-d, of models trained with a sigmoid
+    caption: Tensor | None = None  # 0-d, mean loss of a token of the captions, where they are learned
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from geomclip.training.settings import Settings
 
 JOINT = ("logit_scale", "logit_bias")
 """What both towers share."""
+DECODER = "text_decoder."
+"""How the names of CoCa's caption decoder begin."""
 
 HEADS = re.compile(
     r"""
@@ -52,20 +54,21 @@ def tower_of(name: str) -> str:
     >>> tower_of("visual.conv1.weight"), tower_of("token_embedding.weight"), tower_of("logit_scale")
     ('image', 'text', '')
     """
-    if name in JOINT or name.startswith("text_decoder."):
+    if name in JOINT or name.startswith(DECODER):
         return ""
     return "image" if name.startswith("visual.") else "text"
 
 
-def unfreeze(module: nn.Module) -> None:
-    """Let every parameter learn that a row depends on, the logit scale and bias included.
+def unfreeze(module: nn.Module, *, decoder: bool = False) -> None:
+    """Let every parameter learn that a row depends on, logit scale and bias included, and CoCa's `decoder` on request.
 
     What no row depends on (CoCa's caption decoder) and fixed tables (the sine and cosine positions of CLIPA)
-    stay frozen: a model is loaded with nothing trainable, so what its makers meant is decided here.
+    stay frozen otherwise: a model is loaded with nothing trainable, so what its makers meant is decided here.
     """
     for name, parameter in module.named_parameters():
         fixed = name == "visual.positional_embedding" and _is_sine_table(parameter)
-        parameter.requires_grad_((bool(tower_of(name)) or name in JOINT) and not fixed)
+        learns = bool(tower_of(name)) or name in JOINT or (decoder and name.startswith(DECODER))
+        parameter.requires_grad_(learns and not fixed)
 
 
 def lock(module: nn.Module, which: str) -> None:
@@ -183,29 +186,31 @@ class Trained:
     text: int
     joint: int  # logit scale and bias
     total: int
+    decoder: int = 0  # of captions
 
     @property
     def count(self) -> int:
         """All that learn."""
-        return self.image + self.text + self.joint
+        return self.image + self.text + self.joint + self.decoder
 
     def __str__(self) -> str:
         share = 100 * self.count / self.total
         return (
             f"{self.count:,} of {self.total:,} parameters are trained ({share:.3g} %): "
             f"image tower {self.image:,}, text tower {self.text:,}"
+            f"{f', caption decoder {self.decoder:,}' if self.decoder else ''}"
         )
 
 
 def trained(module: nn.Module) -> Trained:
     """How many numbers of a module learn."""
-    counts = {"image": 0, "text": 0, "": 0}
+    counts = {"image": 0, "text": 0, "": 0, DECODER: 0}
     total = 0
     for name, parameter in module.named_parameters():
         total += parameter.numel()
         if parameter.requires_grad:
-            counts[tower_of(name)] += parameter.numel()
-    return Trained(image=counts["image"], text=counts["text"], joint=counts[""], total=total)
+            counts[DECODER if name.startswith(DECODER) else tower_of(name)] += parameter.numel()
+    return Trained(image=counts["image"], text=counts["text"], joint=counts[""], total=total, decoder=counts[DECODER])
 
 
 def _classifier_of_trunk(module: nn.Module) -> list[Tensor]:

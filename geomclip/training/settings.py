@@ -130,6 +130,9 @@ class Settings:
     beta_m2: float = setting(0.5, "Lambda of m2-mix is drawn from Beta(B, B).", within=BETA, metavar="B")
     beta_mix: float = setting(0.5, "Lambda of v-mix and l-mix.", within=BETA, metavar="B")
     beta_vl: float = setting(0.5, "Lambda of vl-mix.", within=BETA, metavar="B")
+    caption_weight: float = setting(
+        0.0, "Of the caption loss of a CoCa; 0 leaves its decoder as it is.", within=(0, 1000), metavar="X"
+    )
     per_sample: bool = setting(False, "One lambda a row, not one a batch.")
     partner: str = setting("derangement", "flip: the batch reversed.", one_of=("derangement", "flip"))
     vl_target: str = setting("identity", "both: as the code of Oh et al. has it.", one_of=("identity", "both"))

@@ -21,6 +21,7 @@ from geomclip.machine.words import option
 from geomclip.training.activations import checkpoint_activations
 from geomclip.training.attention import kernel, quicken
 from geomclip.training.batches import Batch, Batches
+from geomclip.training.captions import check_captioned, mean_of_tokens, rows_and_captions, tokens_predicted
 from geomclip.training.gradients import differentiated, divided
 from geomclip.training.loop import NotFinite
 from geomclip.training.objective import Features, Loss, Objective
@@ -70,7 +71,8 @@ class Trainer:
         self.settings, self.objective, self.batches, self.steps = settings, objective, batches, steps
         self.processes = processes or Processes()
         self.module = module.to(settings.device).float()
-        unfreeze(self.module)
+        check_captioned(self.module, settings)
+        unfreeze(self.module, decoder=bool(settings.caption_weight))
         self.heads_until = round(heads_first * steps)
         self._set_temperature()
         quicken(self.module)
@@ -224,34 +226,45 @@ class Trainer:
         scale = self.module.logit_scale.exp()  # type: ignore[operator]
         bias = getattr(self.module, "logit_bias", None)
 
-        def loss_of(image: Tensor, text: Tensor) -> Loss:
+        def loss_of(image: Tensor, text: Tensor, *caption: Tensor) -> Loss:
             rounds = len(text) // len(image)
             features = Features(
                 image=self.processes.gather(image),
                 text=torch.cat([self.processes.gather(part) for part in text.chunk(rounds)]),
                 scale=scale,
                 bias=bias,
+                caption=self._caption(caption[0], batch) if caption else None,
             )
             return self.objective(features, batch, step=step, epoch=epoch)
 
         parts = divided(batch, self.settings.accum_freq)
         return differentiated(parts, lambda number: self.rows(parts[number], step, number), loss_of)
 
-    def rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, Tensor]:
-        """Unit rows, float32, of a part of the batch; what dropout draws depends on the place alone."""
+    def _caption(self, losses: Tensor, batch: Batch) -> Tensor:
+        """The loss of a token of the joint batch's captions, of the sums over each of this process's."""
+        counts = tokens_predicted(self.worker, batch).to(losses.device)
+        return mean_of_tokens(self.processes.gather(losses), self.processes.gather(counts))
+
+    def rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, ...]:
+        """Unit rows, float32, of a part of the batch, and the losses of its captions where these have a weight.
+
+        What dropout draws depends on the place alone.
+        """
         torch.manual_seed(derived(self.settings.seed, "dropout", step, self.processes.rank, number))
         pixels, tokens = (each.to(self.settings.device, non_blocking=True) for each in (part.pixels, part.tokens))
         # converted on the device: converting first would make a copy that is not pinned
         pixels = pixels.to(next(self.worker.parameters()).dtype)
-        rows = []
-        for encode, inputs in zip(self.encode, (pixels, tokens), strict=True):
-            encoded = encode(inputs)
-            encoded = encoded[0] if isinstance(encoded, tuple) else encoded  # CoCa gives its tokens too
-            try:
-                rows.append(normalize(encoded.float())[0])
-            except ValueError as problem:
-                raise NotFinite(f"the rows of the model are unusable: {problem}") from problem
-        return rows[0], rows[1]
+        more: list[Tensor] = []
+        if self.settings.caption_weight:
+            *encoded, losses = rows_and_captions(self.worker, pixels, tokens)
+            more.append(losses)
+        else:
+            encoded = [encode(inputs) for encode, inputs in zip(self.encode, (pixels, tokens), strict=True)]
+        try:  # CoCa gives its tokens too
+            rows = [normalize((each[0] if isinstance(each, tuple) else each).float())[0] for each in encoded]
+        except ValueError as problem:
+            raise NotFinite(f"the rows of the model are unusable: {problem}") from problem
+        return (*rows, *more)
 
     def _reduce(self) -> Tensor:
         """Gradients of the worker to the weights, summed over processes; their norm."""

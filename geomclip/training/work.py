@@ -25,6 +25,7 @@ from geomclip.training import snapshots
 from geomclip.training.batches import Order, PairBatches
 from geomclip.training.between import described as models_between
 from geomclip.training.between import short_names
+from geomclip.training.captions import captioned, check_captioned
 from geomclip.training.folder import (
     AFTER,
     BEFORE,
@@ -41,7 +42,7 @@ from geomclip.training.folder import (
 from geomclip.training.held_out import HeldOut, deciding
 from geomclip.training.loop import Course, course_of, train
 from geomclip.training.methods import Method
-from geomclip.training.objective import method_objective
+from geomclip.training.objective import Objective, method_objective
 from geomclip.training.others import after_of, before_of, described
 from geomclip.training.parameters import trained
 from geomclip.training.pictures import Pictures
@@ -116,6 +117,11 @@ class Work:
             name=train.title,
         )
 
+    def objective(self) -> Objective:
+        """What is minimised: the method's terms, and the captions of a CoCa where they have a weight."""
+        weight, found = self.settings.caption_weight, method_objective(self.method, self.settings)
+        return captioned(found, weight) if weight else found
+
     def check(self) -> None:
         """InputError, before any long work, for what could not be trained or chosen by."""
         deciding(self.settings.val_metric)
@@ -124,6 +130,7 @@ class Work:
         is_trained = self.method.stage == "train"
         self.splits.check(trained=is_trained)
         if is_trained:
+            check_captioned(self.base.module, self.settings)
             self.order()
 
     def lead(self, kept: Kept) -> Result:
@@ -254,7 +261,7 @@ class Work:
         trainer = Trainer(
             copy.deepcopy(self.base.module),
             settings=settings,
-            objective=method_objective(self.method, settings),
+            objective=self.objective(),
             batches=batches,
             steps=steps,
             processes=processes,

@@ -15,6 +15,15 @@ CONFIG: dict[str, Any] = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
+COCA = {
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
+    | {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 5, "output_tokens": True},
+    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    | {"embed_cls": True, "output_tokens": True},
+    "multimodal_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    "custom_text": True,
+}
+"""A CoCa: an image pooled to 5 tokens, and a decoder of one layer."""
 
 
 def tiny_model(
@@ -35,6 +44,21 @@ def tiny_model(
     if weights:
         module = towers.build(model_cfg, preprocess or {}, seed=seed, where=str(folder))
         save_file(module.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+def tiny_coca(folder: Path, *, seed: int = 0) -> Path:
+    """A folder with a CoCa whose decoder prefers some words to others; the projection of a new one is all zero."""
+    import torch
+
+    from geomclip.encoders import towers
+
+    folder = tiny_model(folder, weights=False, **COCA)
+    module = towers.build({**CONFIG, **COCA}, {}, seed=seed, where=str(folder))
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        module.text_decoder.text_projection.normal_(generator=draw)
+    save_file(module.state_dict(), folder / "open_clip_model.safetensors")
     return folder
 
 

@@ -72,3 +72,32 @@ def tiny_trainer(
         processes=processes,
         heads_first=METHODS[method].heads_first,
     )
+
+
+def gradients(trainer: Trainer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Gradients of the first step by name, before clipping; and what the log says of the step."""
+    kept = {}
+    step = trainer.optimizer.step
+
+    def keep(*args: Any, **more: Any) -> Any:
+        kept.update({name: p.grad.clone() for name, p in trainer.named.items() if p.grad is not None})
+        return step(*args, **more)
+
+    trainer.optimizer.step = keep  # type: ignore[method-assign]
+    record = trainer.step()
+    return kept, record
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """A copy of all weights, as they are now."""
+    return {name: value.clone() for name, value in trainer.module.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether both have the same names and bits."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def off(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Largest difference relative to the largest gradient of a tensor."""
+    return max(float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp_min(1e-6)) for name in one)

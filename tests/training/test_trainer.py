@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from tiny_training import NoiseBatches, tiny_module, tiny_trainer
+from tiny_training import NoiseBatches, gradients, off, same, tiny_module, tiny_trainer, weights
 
 from geomclip.machine.errors import InputError
 from geomclip.training.methods import METHODS
@@ -18,33 +18,6 @@ from geomclip.training.trainer import NotFinite, learning_rate_factor
 pytestmark = pytest.mark.numeric
 
 TRAINING = [name for name, method in METHODS.items() if method.stage == "train"]
-
-
-def gradients(trainer):
-    """Gradients of the first step by name, before clipping."""
-    kept = {}
-    step = trainer.optimizer.step
-
-    def keep(*args, **more):
-        kept.update({name: p.grad.clone() for name, p in trainer.named.items() if p.grad is not None})
-        return step(*args, **more)
-
-    trainer.optimizer.step = keep
-    record = trainer.step()
-    return kept, record
-
-
-def weights(trainer):
-    return {name: value.clone() for name, value in trainer.module.state_dict().items()}
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def off(one, other):
-    """Largest difference relative to the largest gradient of a tensor."""
-    return max(float((one[name] - other[name]).abs().max() / one[name].abs().max().clamp_min(1e-6)) for name in one)
 
 
 @pytest.mark.parametrize("method", TRAINING)
