@@ -102,7 +102,9 @@ def apart(
     differences = []
     for own, (rows, labels) in zip(fits, draws, strict=True):
         best = int(np.argmax([right(each, checked) for each in own]))
-        model = LogisticRegression(C=GRID[best], solver="newton-cg", tol=1e-13, max_iter=1000).fit(rows, labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a line search that can go no further
+            model = LogisticRegression(C=GRID[best], solver="newton-cg", tol=1e-13, max_iter=1000).fit(rows, labels)
         differences.append(right(own[best], test) - float(model.score(*test)))
     return abs(statistics.fmean(differences))
 

@@ -82,7 +82,9 @@ WAYS = (
         keys=words("caption"),
         apart=words("Picture Figure _tried"),  # the words below a figure of a page
         options=words("captions"),  # all, first or one: which of them
-        beyond=words("texts text values"),  # lines of a table; of what writes or wraps any text
+        beyond=words(
+            "texts text values words one candidates"
+        ),  # lines of a table; any text; what is scored as words, or as rows
     ),
     Way(
         "an EmbeddingSet",

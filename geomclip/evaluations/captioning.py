@@ -62,7 +62,7 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
         file = Path(asked.captions).expanduser()
         captions, other = files.matched(files.read(file), described.pairs, file, pairs.title)
         warnings += [f"{other} captions of {file.name} are of other images"] if other else []
-        embeddings, how = _no_vectors(described, file), {"captions": file.name}
+        embeddings, how = _no_vectors(described, file), {"captions_file": file.name}
     else:
         encoder = writer(subject)
         embeddings = subject.embedded(progress)

@@ -142,7 +142,7 @@ CAPTIONING = (
 """How near to people's captions, beside one caption for all and people themselves; do captions differ, and tell."""
 
 _TABLES = {
-    "caption": CAPTIONING,
+    "caption_": CAPTIONING,
     "fewshot": FEWSHOT,
     "shift": SHIFT,
     "zeroshot_template": ZEROSHOT,

@@ -41,7 +41,7 @@ _TOKEN = re.compile(
 )
 
 
-def tokens(caption: str) -> list[str]:
+def tokens(text: str) -> list[str]:
     """The words of a caption, in small letters, clitics apart and punctuation dropped.
 
     Examples
@@ -50,7 +50,7 @@ def tokens(caption: str) -> list[str]:
     ['a', 'man', "'s", 'dog', 'is', "n't", 'here', 'it', "'s", 'over', 'there', 'at', '5', 'p.m.']
     """
     found: list[str] = []
-    for token in _TOKEN.findall(_CLITIC.sub("'", caption.lower()).translate(_PLAIN)):
+    for token in _TOKEN.findall(_CLITIC.sub("'", text.lower()).translate(_PLAIN)):
         if token in _TWO:
             found += _TWO[token]
         elif token not in PUNCTUATION and token != '"' and token.strip(".-") != "":
