@@ -44,9 +44,22 @@ if TYPE_CHECKING:
     from geomclip.panels.record import Panel
 
 TASKS = list(ASKED)
-OF_TASKS: dict[str, click.Option] = {
-    each.name: setting(each, kind()) for kind in ASKED.values() for each in fields(kind) if each.metadata.get("help")
-}
+
+
+def _options_of_tasks() -> dict[str, click.Option]:
+    found: dict[str, click.Option] = {}
+    having: dict[str, list[str]] = {}
+    for task, kind in ASKED.items():
+        for each in fields(kind):
+            if each.metadata.get("help"):
+                found.setdefault(each.name, setting(each, kind()))
+                having.setdefault(each.name, []).append(task)
+    for name, option_of in found.items():
+        option_of.help = f"{', '.join(having[name])}: {option_of.help}"
+    return found
+
+
+OF_TASKS = _options_of_tasks()
 """The options of all tasks; one that several have stands once."""
 EVALUATE = [
     choice("--task", TASKS, "What to ask; `geomclip evaluate --list` says what each answers."),
