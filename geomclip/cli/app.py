@@ -75,7 +75,7 @@ from geomclip.cli.options import (
 from geomclip.cli.outs import check_outs, others, pages
 from geomclip.cli.terminal import explain, progress_bar, say, say_json, stdout_console
 from geomclip.machine import signals
-from geomclip.machine.errors import GateError
+from geomclip.machine.errors import GateError, InputError
 from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
 from geomclip.machine.words import harmless, nearest, one_line, speak_of_flags
@@ -292,6 +292,13 @@ def finetune(**options: Any) -> None:
     as_json, quiet, full, cite = (options.pop(name) for name in ("as_json", "quiet", "full", "cite"))
     log_every = options.pop("log_every")
     del options["debug"]
+    asked, label_column = options.pop("evaluate"), options.pop("label_column")
+    if label_column and not asked:
+        raise InputError("--label-column is of tasks: name one with --evaluate")
+    if asked:
+        from geomclip.evaluations.of_runs import tasks_and_data
+
+        tasks_and_data(asked)  # before the long work, since names can be mistyped
     options["also"], options["between"] = options["also"] or None, options["between"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
@@ -306,6 +313,15 @@ def finetune(**options: Any) -> None:
         result = finetuning(**options, progress=progress)
     if elsewhere:
         return
+    evaluations = {}
+    if asked:
+        from geomclip.evaluations.of_runs import evaluate_run
+
+        how = {name: options[name] for name in ("cache_dir", "bootstrap", "device") if options[name] is not None}
+        with progress_bar(quiet=quiet, log_every=log_every) as progress:
+            evaluations = evaluate_run(
+                result.folder, asked, label_column=label_column, seed=options["seed"] or 0, **how, progress=progress
+            )
     if as_json:
         say_json(tables.comparison_json(result.comparison))
     elif quiet:
@@ -314,6 +330,10 @@ def finetune(**options: Any) -> None:
         listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
         for note in result.notes:
             say(note)
+    for task, comparison in evaluations.items() if not as_json else ():
+        say(f"\n{task}")
+        show = listings.print_verdict if quiet else listings.print_comparison
+        show(comparison, stdout_console())
     if cite:
         listings.print_sources(result)
     about = partial(summary.of_comparison, result.comparison, "geomclip finetune", notes=result.written_notes)

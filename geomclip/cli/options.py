@@ -354,6 +354,13 @@ RUN = [
         multiple=True,
         help="Data that are not trained on, measured before and after; may be given again.",
     ),
+    click.Option(
+        ["--evaluate"],
+        metavar="TASK[=DATA]",
+        multiple=True,
+        help="Then ask the base and the run a task of `geomclip evaluate`; may be given again.",
+    ),
+    text("--label-column", "NAME", "With --evaluate, of pairs: the column whose values are classes."),
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),
     switch("--wandb", "Log to Weights & Biases too."),
     FULL,

@@ -64,7 +64,7 @@ def evaluate(
     >>> gc.evaluate("zeroshots")
     Traceback (most recent call last):
         ...
-    geomclip.machine.errors.InputError: no task 'zeroshots'; did you mean zeroshot?
+    geomclip.machine.errors.InputError: no task 'zeroshots'; did you mean zeroshot or fewshot?
     """
     found = task_of(task)
     subject, asked = _split({"model": model, "data": data, **options}, found)

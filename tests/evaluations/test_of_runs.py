@@ -1,0 +1,83 @@
+"""Runs asked by tasks: before and after are those of the base and the run, and kept beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from helpers import assert_one_line, run_cli
+from tiny_models import tiny_model
+from toy_pairs import SHAPES, toy_csv
+
+import geomclip as gc
+from geomclip.evaluations.of_runs import evaluate_run
+from geomclip.machine.errors import InputError
+
+QUICK = ("--epochs=1", "--batch-size=8", "--workers=0", "--metrics=modality_gap", "--bootstrap=20", "--method=ft")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"local-dir:{tiny_model(tmp_path_factory.mktemp('model') / 'tiny')}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Toy pairs with a column that says the shape."""
+    name = toy_csv(tmp_path_factory.mktemp("toy"), splits={"train": 24, "val": 12, "test": 32})
+    file = Path(name.removeprefix("csv:"))
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    for row in rows:
+        number = int(row["filepath"].removesuffix(".png"))
+        row["shape"] = SHAPES[(number // 8) % len(SHAPES)]
+    with file.open("w", newline="") as out:
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return name
+
+
+def test_a_run_asks_its_base_and_itself_and_keeps_what_changed(
+    model: str, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, cache = tmp_path / "run", tmp_path / "cache"
+    common = ("--model", model, "--data", data, "--out", out, "--cache-dir", cache)
+    done = run_cli(capsys, "finetune", *common, *QUICK, "--evaluate", "zeroshot", "--label-column", "shape")
+    assert done.code == 0, done.err
+    assert "\nzeroshot\n" in done.out
+    place = out / "evaluations" / "zeroshot"
+    assert {each.name for each in place.iterdir()} >= {"before.json", "after.json", "comparison.json"}
+    for side, name in (("before", model), ("after", str(out))):
+        direct = gc.evaluate("zeroshot", name, data, label_column="shape", bootstrap=20, cache_dir=cache)
+        kept = json.loads((place / f"{side}.json").read_text())["metrics"]
+        assert kept["zeroshot_acc1"] == direct["zeroshot_acc1"]
+        assert kept["zeroshot_nll"] == pytest.approx(direct["zeroshot_nll"], rel=1e-6)
+    again = evaluate_run(out, ["zeroshot"], label_column="shape", bootstrap=20, cache_dir=cache)
+    assert (
+        again["zeroshot"]["zeroshot_acc1"].before
+        == json.loads((place / "before.json").read_text())["metrics"]["zeroshot_acc1"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--evaluate", "zeroshots"], "no task 'zeroshots'; did you mean zeroshot"),
+        (["--evaluate", "zeroshot", "--evaluate", "zeroshot=emoji"], "is named twice"),
+        (["--label-column", "group"], "--label-column is of tasks: name one with --evaluate"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_training(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    done = run_cli(capsys, "finetune", "--out", tmp_path / "run", *arguments)
+    assert_one_line(done, 2, said)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config\.json"):
+        evaluate_run(tmp_path, ["zeroshot"])
