@@ -142,7 +142,7 @@ def applies(subject: Subject, asked: MissingModality) -> str:
 
 TASK = Task(
     "missing-modality",
-    "what models of three views lose where some are not there, with and without m2-mix (trains, with --train)",
+    "what models of three views lose where some are not there, with and without m2-mix; it trains them",
     MissingModality,
     run,
     applies,

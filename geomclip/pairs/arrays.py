@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
+from geomclip.machine.words import option
 from geomclip.pairs.classnames import class_names, class_prompts, distinct
 from geomclip.pairs.parsing import choose_split, clean, shorten
 from geomclip.pairs.pixels import check_labels, ppm
@@ -103,7 +104,7 @@ def read(source: Source, file: Path) -> Pairs:
     if not splits and IMAGES not in headers:
         raise InputError(
             f"{name} holds {', '.join(sorted(headers)[:8]) or 'nothing'}; needed: {IMAGES} and {LABELS}, or "
-            f"train_{IMAGES}, train_{LABELS}, ... (vectors are read with --embeddings)"
+            f"train_{IMAGES}, train_{LABELS}, ... (vectors are read with {option('embeddings')})"
         )
     split = choose_split(source.split, splits, name=name)
     images, labelled = ((f"{split}_{key}" if splits else key) for key in (IMAGES, LABELS))

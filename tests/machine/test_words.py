@@ -33,8 +33,8 @@ def test_a_device_is_named_as_it_was_written() -> None:
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 COMMAND = re.compile(r"(geomclip \w|pip install )")
-SPEAKS_OF_THE_LINE = {"encoders/listing.py", "reports/commands.py", "machine/words.py"}
-"""What lists or makes commands: names for --model, and what a page was made with."""
+SPEAKS_OF_THE_LINE = {"encoders/listing.py", "reports/commands.py", "machine/words.py", "evaluations/asked.py"}
+"""What lists or makes commands: names for --model, what a page was made with, help of options."""
 
 
 def bare_flags(source: str) -> list[str]:

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from scenes import write_scenes
 from geomclip.cli.app import main
 from geomclip.encoders import load_encoder
 from geomclip.machine.places import keep_paths, shown
+
+TENSORBOARD = ["--tensorboard"] if find_spec("tensorboard") else []
+"""It is an extra, whose file names the machine by itself."""
 
 PERSON = "erika-mustermann"
 """A folder in which everything lies, the cache too."""
@@ -40,7 +44,8 @@ COMMANDS = {
     "finetune": [
         *("finetune", "--method", "ft", "--data", "{csv}", "--model", "{hf}", "--holdout", "0.3", "--out", "{out}/run"),
         *("--batch-size", "4", "--epochs", "1", "--save-every", "1", "--bootstrap", "0", "--also", "{folder}"),
-        *("--tensorboard", "--fail-if", "alignment > 9", "--summary", "{out}/summary.md"),
+        *TENSORBOARD,
+        *("--fail-if", "alignment > 9", "--summary", "{out}/summary.md"),
     ],
     "compare": [
         *("compare", "{npz}", "{other}", "--bootstrap", "0", "--out", "{out}/c.json", "--out", "{out}/c.csv"),
