@@ -34,7 +34,7 @@ from geomclip.cli.options import (
     text,
 )
 from geomclip.cli.outs import check_outs, others, outs, pages
-from geomclip.cli.terminal import progress_bar, say_json, stdout_console
+from geomclip.cli.terminal import progress_bar, say, say_json, stdout_console
 from geomclip.evaluations.asked import ASKED
 from geomclip.machine.errors import InputError
 from geomclip.machine.outputs import check_appending
@@ -95,7 +95,7 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
 
     if options["listed"]:
         for task in calls.list_tasks():
-            click.echo(f"{task.name:<17} {task.answers}")
+            say(f"{task.name:<17} {task.answers}")
         return
     if options["all_tasks"] == (options["task"] is not None):
         raise InputError(f"name one --task ({', '.join(TASKS)}), or --all")
@@ -162,7 +162,6 @@ def _print(panel: Panel, options: Mapping[str, Any]) -> None:
 
 def _all(options: Mapping[str, Any], how: dict[str, Any]) -> None:
     """Every task that applies: a table each, and the reasons of the others."""
-    from geomclip.cli.terminal import say
     from geomclip.evaluations import calls
     from geomclip.machine.outputs import check_output_folder
 

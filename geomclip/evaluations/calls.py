@@ -17,7 +17,7 @@ from geomclip.machine.words import nearest, one_line, option
 from geomclip.pairs import Pairs, Source
 from geomclip.panels.record import Panel
 
-OF_SUBJECT = tuple(each.name for each in fields(Subject))
+OF_SUBJECT = tuple(each.name for each in fields(Subject) if each.init)
 
 
 def list_tasks() -> list[Task]:
@@ -67,7 +67,8 @@ def evaluate(
     geomclip.machine.errors.InputError: no task 'zeroshots'; did you mean zeroshot or fewshot?
     """
     found = task_of(task)
-    subject, asked = _split({"model": model, "data": data, **options}, found)
+    _refuse_unknown(options, found.options())
+    subject, asked = _subject({"model": model, "data": data, **options}), _asked(options, found)
     if reason := found.applies(subject, asked):
         raise InputError(f"{task}: {reason}")
     return found.run(subject, asked, progress)
@@ -101,9 +102,9 @@ def evaluate_all(
     tasks = list_tasks()
     _refuse_unknown(options, [name for task in tasks for name in task.options()])
     panels, reasons = {}, {}
+    subject = _subject({"model": model, "data": data, **options})
     for task in tasks:
-        own = {name: value for name, value in options.items() if name in (*OF_SUBJECT, *task.options())}
-        subject, asked = _split({"model": model, "data": data, **own}, task)
+        asked = _asked(options, task)
         reason = task.applies(subject, asked)
         if not reason:
             try:
@@ -125,12 +126,14 @@ def task_of(name: str) -> Task:
     return known[name]
 
 
-def _split(options: Mapping[str, Any], task: Task) -> tuple[Subject, Any]:
-    """The subject, and what the task is asked with; ValueErrors of the options as InputErrors."""
-    _refuse_unknown(options, task.options())
+def _subject(options: Mapping[str, Any]) -> Subject:
+    return Subject(**{name: value for name, value in options.items() if name in OF_SUBJECT})
+
+
+def _asked(options: Mapping[str, Any], task: Task) -> Any:
+    """What the task is asked with; ValueErrors of the options as InputErrors."""
     try:
-        asked = task.asks(**{name: value for name, value in options.items() if name in task.options()})
-        return Subject(**{name: value for name, value in options.items() if name in OF_SUBJECT}), asked
+        return task.asks(**{name: value for name, value in options.items() if name in task.options()})
     except InputError:
         raise
     except ValueError as problem:

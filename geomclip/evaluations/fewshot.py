@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.evaluations.asked import FewShot
+from geomclip.evaluations import zeroshot
+from geomclip.evaluations.asked import FewShot, ZeroShot
 from geomclip.evaluations.logistic import TOLERANCE, Fits, fit, spanned
 from geomclip.evaluations.parts import check_same_classes, held_out
 from geomclip.evaluations.prompted import of_classes
@@ -238,10 +239,7 @@ def applies(subject: Subject, asked: FewShot) -> str:
     """Why it cannot be asked, as far as names tell."""
     if not subject.has_encoder:
         return of_classes(subject.embedded())
-    from geomclip.evaluations.asked import ZeroShot
-    from geomclip.evaluations.zeroshot import applies as has_classes
-
-    return has_classes(subject, ZeroShot())
+    return zeroshot.applies(subject, ZeroShot())
 
 
 TASK = Task(

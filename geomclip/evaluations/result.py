@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,16 @@ from geomclip.machine.threads import free_threads
 from geomclip.machine.version import __version__
 from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.comparison.influences import PREFIX
-from geomclip.panels.intervals import LEAST, LEVEL, Interval, Units, plain_interval, share_interval, within_range
+from geomclip.panels.intervals import (
+    LEAST,
+    LEVEL,
+    Interval,
+    Units,
+    plain_interval,
+    share_interval,
+    variance_of_mean,
+    within_range,
+)
 from geomclip.panels.record import Panel
 
 
@@ -141,18 +150,10 @@ def _why(key: str, n: int, moved: Mapping[str, Tensor]) -> str:
 
 
 def _interval(key: str, value: float, units: Units, influence: Tensor, drawn: Tensor | None) -> Interval:
-    error = (units.standard_error(influence) ** 2 + variance_of_draws(drawn)) ** 0.5
+    of_draws = 0.0 if drawn is None else variance_of_mean(drawn.tolist())
+    error = (units.standard_error(influence) ** 2 + of_draws) ** 0.5
     metric = KNOWN.get(key)
     if metric is not None and metric.interval == "share":
         return share_interval(value, error, units.count, units)
     low, high = plain_interval(value, error, units)
     return (low, high) if metric is None else within_range(low, high, metric.low, metric.high)
-
-
-def variance_of_draws(drawn: Tensor | Sequence[float] | None) -> float:
-    """What the choice of the draws adds to the variance of their mean; 0 for one draw, which cannot tell."""
-    if drawn is None or len(drawn) < 2:
-        return 0.0
-    each = torch.as_tensor(drawn, dtype=torch.float64)
-    each = each[each.isfinite()]
-    return float(each.var() / len(each)) if len(each) > 1 else 0.0

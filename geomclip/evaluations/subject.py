@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ class Subject:
     bootstrap: int = Measuring.bootstrap
     seed: int = Measuring.seed
     cache_dir: Path | None = None
+    _read: dict[Any, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What was read of it: a task looks at it to see whether it applies, and several tasks are asked in turn."""
 
     def on(self, data: str | Pairs | None = None, split: str | None = None) -> Subject:
         """The same encoder on other data, or on another split."""
@@ -113,13 +115,18 @@ class Subject:
             if isinstance(self.data, str)
             else None
         )
-        pairs = self.data if source is None else load_pairs(source, cache_dir=self.cache_dir)
-        assert isinstance(pairs, Pairs)
-        return pairs if self.label_column is None else of_column(pairs, self.label_column)
+        if named not in self._read:
+            pairs = self.data if source is None else load_pairs(source, cache_dir=self.cache_dir)
+            assert isinstance(pairs, Pairs)
+            self._read[named] = pairs if self.label_column is None else of_column(pairs, self.label_column)
+        return self._read[named]
 
     def of_vectors(self, path: str | Path, progress: Progress = SILENT) -> EmbeddingSet:
         """The vectors of a file, read as those of `embeddings`."""
-        return vectors(path, {}, columns=self.columns, logit_scale=self.logit_scale, progress=progress)
+        if str(path) not in self._read:
+            how: dict[str, Any] = {"columns": self.columns, "logit_scale": self.logit_scale}
+            self._read[str(path)] = vectors(path, {}, **how, progress=progress)
+        return self._read[str(path)]
 
     def embedded(self, progress: Progress = SILENT, *, pairs: Pairs | None = None) -> EmbeddingSet:
         """The vectors of the data, encoded or from the cache; those at hand where there are some."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geomclip.metrics.bins import Z95, wilson_interval
@@ -137,6 +138,19 @@ def as_influence(without: Tensor, inflation: float = 1.0) -> Tensor:
     defined = without.isfinite()
     moved = torch.where(defined, without[defined].mean() - without, 0.0)
     return moved * ((n - 1) / n / inflation) ** 0.5
+
+
+def variance_of_mean(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """The variance of the mean of independent values, those that are no numbers left out; 0 of fewer than two.
+
+    Examples
+    --------
+    >>> variance_of_mean([1.0, 3.0]), variance_of_mean([2.0]), variance_of_mean([])
+    (1.0, 0.0, 0.0)
+    """
+    each = np.asarray(values, dtype=np.float64)
+    each = each[np.isfinite(each)]
+    return float(each.var(ddof=1) / len(each)) if len(each) > 1 else 0.0
 
 
 def within_range(low: float, high: float, least: float, most: float) -> Interval:

@@ -13,7 +13,7 @@ from scipy import stats
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.evaluations import calls
+from geomclip.evaluations import calls, subject
 from geomclip.evaluations.asked import ASKED
 from geomclip.evaluations.by_column import of_column
 from geomclip.evaluations.result import panel_of
@@ -143,6 +143,14 @@ def test_the_command_prints_a_table_and_writes_a_result_and_a_gate_trips(
     assert done.code == 3
     assert "Accuracy@1" in done.out
     assert json.loads(out.read_text())["task"] == "classification"
+
+
+def test_a_file_of_vectors_is_read_once_for_all_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, seen = gc.save(classes(), tmp_path / "v.npz"), []
+    read = subject.vectors
+    monkeypatch.setattr(subject, "vectors", lambda *args, **how: seen.append(args) or read(*args, **how))
+    assert {"zeroshot", "fewshot"} <= set(calls.evaluate_all(embeddings=file, draws=1, shots="1").panels)
+    assert len(seen) == 1
 
 
 def test_all_tasks_are_asked_and_those_left_out_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from sklearn.linear_model import LogisticRegression
 
 import geomclip as gc
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.evaluations import fewshot
+from geomclip.evaluations import asked, fewshot
 from geomclip.evaluations.asked import FewShot
 from geomclip.machine.errors import InputError
+from geomclip.metrics.evaluated import SHOTS
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -160,6 +161,10 @@ def test_what_cannot_be_asked_is_one_line(capsys: pytest.CaptureFixture[str], ar
 def test_an_option_of_another_task_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     done = run_cli(capsys, "evaluate", "--task", "zeroshot", "--label-column", "group", "--shots", "1")
     assert_one_line(done, 2, "--shots is of --task fewshot: leave it out")
+
+
+def test_the_shots_that_can_be_asked_are_those_that_have_keys() -> None:
+    assert asked.SHOTS == SHOTS
 
 
 def test_the_options_have_the_defaults_that_the_help_says() -> None:

@@ -16,6 +16,7 @@ from geomclip.embeddings.matching import Matched
 from geomclip.panels.comparison import single_pairs
 from geomclip.panels.comparison.draws import defined
 from geomclip.panels.comparison.estimates import ROUNDING, Estimate, by_t
+from geomclip.panels.intervals import variance_of_mean
 from geomclip.panels.record import Panel
 
 PREFIX = "influence."
@@ -95,8 +96,6 @@ def estimates(before: Panel, after: Panel, images: Matched, units: NDArray[np.in
 def _variance_of_draws(before: Panel, after: Panel, key: str) -> float:
     """What the draws (seeds) of an evaluation add to the variance of a difference; 0 where they are not the same."""
     one, other = (panel.draws.get(key) or [] for panel in (before, after))
-    if len(one) != len(other) or len(one) < 2 or before.seed != after.seed:
+    if len(one) != len(other) or before.seed != after.seed:
         return 0.0
-    differences = np.asarray(other, dtype=np.float64) - np.asarray(one, dtype=np.float64)
-    differences = differences[np.isfinite(differences)]
-    return float(differences.var(ddof=1) / len(differences)) if len(differences) > 1 else 0.0
+    return variance_of_mean(np.asarray(other, dtype=np.float64) - np.asarray(one, dtype=np.float64))
