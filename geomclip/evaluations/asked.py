@@ -84,6 +84,9 @@ class Shift:
     family: Mapping[str, str] = setting(
         {}, "Another set of these classes, or vectors of it; again for more.", metavar="NAME=DATA"
     )
+    family_split: Mapping[str, str] = setting(
+        {}, "Of a set of --family: its split; left out, test, else val.", metavar="NAME=SPLIT"
+    )
     corrupt: str = setting(
         "", f"Make the images worse: {', '.join(CORRUPTIONS)}, with commas between.", metavar="KINDS"
     )
@@ -101,8 +104,15 @@ class Shift:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if not isinstance(self.family, Mapping):
-            object.__setattr__(self, "family", _by_name(self.family))
+        for name, meant in (("family", FAMILY), ("family_split", FAMILY_SPLIT)):
+            words = getattr(self, name)
+            if not isinstance(words, Mapping):
+                object.__setattr__(self, name, _by_name(name, words, meant))
+        for name in self.family_split:
+            if name not in self.family:
+                raise InputError(
+                    f"{option('family_split')}: {option('family')} names no set {name!r}{nearest(name, self.family)}"
+                )
         self.corruptions()
 
     def corruptions(self) -> list[tuple[str, int]]:
@@ -126,6 +136,9 @@ class Simat:
     simat: str = setting("", "Folder with SIMAT's files (transfos.csv, ...).", metavar="FOLDER")
     simat_vectors: str = setting(
         "model", "Whose vectors: of the model, or the released ones in --simat.", one_of=("model", "folder")
+    )
+    simat_heads: str = setting(
+        "", "Linear maps of images and texts before rows are made unit: npz, safetensors, pt.", metavar="FILE"
     )
     lam: float = setting(1.0, "Lambda: how far along the difference of two words.", within=(0, 100), metavar="X")
     domain: str = setting("dev", "Half of SIMAT's queries.", one_of=("dev", "test"))
@@ -160,16 +173,20 @@ class MissingModality:
         check_settings(self)
 
 
-def _by_name(words: Sequence[str]) -> dict[str, str]:
-    """NAME=DATA words as a mapping; InputError for another form, or a name twice."""
+FAMILY = "NAME=DATA is meant, as sketch=imagenet-folder:sketches"
+FAMILY_SPLIT = "NAME=SPLIT is meant, as sketch=val"
+
+
+def _by_name(of: str, words: Sequence[str], meant: str) -> dict[str, str]:
+    """NAME=VALUE words of an option as a mapping; InputError for another form, or a name twice."""
     found: dict[str, str] = {}
     for word in words:
-        name, equals, data = word.partition("=")
-        if not (name.strip() and equals and data.strip()):
-            raise InputError(f"{option('family', word)}: NAME=DATA is meant, as sketch=imagenet-folder:sketches")
+        name, equals, value = word.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise InputError(f"{option(of, word)}: {meant}")
         if name.strip() in found:
-            raise InputError(f"{option('family')}: two sets are called {name.strip()!r}")
-        found[name.strip()] = data.strip()
+            raise InputError(f"{option(of)}: two sets are called {name.strip()!r}")
+        found[name.strip()] = value.strip()
     return found
 
 

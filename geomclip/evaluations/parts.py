@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +14,14 @@ from geomclip.panels.lines import some
 
 
 def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Which images are tested on (n,), all but a share of each class; the share is rounded, one is left at least."""
+    """Which images are tested on (n,), all but a share of each class; the share is rounded, one is left at least.
+
+    Raises
+    ------
+    InputError
+        As `check_divisible`.
+    """
+    check_divisible(labels.tolist())
     rng = np.random.default_rng([seed, 1])
     kept = torch.ones(len(labels), dtype=torch.bool)
     for each in labels.unique().tolist():
@@ -20,6 +29,12 @@ def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
         count = min(len(own) - 1, max(1, round(share * len(own))))
         kept[torch.from_numpy(rng.permutation(own)[:count])] = False
     return kept
+
+
+def check_divisible(labels: Sequence[object]) -> None:
+    """InputError if no class has a second image, so that none can be held out."""
+    if len(set(labels)) == len(labels):
+        raise InputError("each class has one image, so that none can be held out of what is tested on: two are needed")
 
 
 def check_same_classes(one: EmbeddingSet, other: EmbeddingSet, *called: str) -> None:

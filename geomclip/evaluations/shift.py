@@ -157,7 +157,7 @@ def _pairs_of(subject: Subject, asked: Shift) -> dict[str, Pairs]:
         return {}
     found = {}
     for name, data in asked.family.items():
-        there = replace(subject, data=data, split=None, label_column=None)
+        there = replace(subject, data=data, split=asked.family_split.get(name), label_column=None)
         pairs = there.pairs(named=not asked.classnames)
         if pairs.classes is None and subject.label_column is not None:
             pairs = replace(there, label_column=subject.label_column).pairs()
@@ -298,6 +298,8 @@ def applies(subject: Subject, asked: Shift) -> str:
     """Why it cannot be asked, as far as names tell."""
     if not asked.family and not asked.corrupt:
         return f"no other set: name some with {option('family')}, or corruptions with {option('corrupt')}"
+    if asked.family_split and not subject.has_encoder:
+        return f"{option('family_split')} is of data, and {option('embeddings')} are vectors, which have no splits"
     if asked.between and not subject.has_encoder:
         return f"{option('between')} needs weights, and {option('embeddings')} are vectors"
     if asked.corrupt and not subject.has_encoder:

@@ -19,8 +19,10 @@ from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
+from geomclip.machine.sums import file_sha256
 from geomclip.machine.threads import one_torch_thread
 from geomclip.machine.words import option
+from geomclip.pairs.source import expanded
 from geomclip.panels.record import Panel
 
 SWEEP = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0)
@@ -89,7 +91,13 @@ def run(subject: Subject, asked: Simat, progress: Progress) -> Panel:
         found.values,
         means=found.means,
         influences=found.influences,
-        params={"lam": asked.lam, "domain": asked.domain, "simat_vectors": asked.simat_vectors, "sweep": list(SWEEP)},
+        params={
+            "lam": asked.lam,
+            "domain": asked.domain,
+            "simat_vectors": asked.simat_vectors,
+            "sweep": list(SWEEP),
+            **({"simat_heads": file_sha256(expanded(asked.simat_heads))} if asked.simat_heads else {}),
+        },
         warnings=warnings,
         notes=found.notes,
         curves={"simat_lambda": {"lambda": list(SWEEP), **found.sweep}},

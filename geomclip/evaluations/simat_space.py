@@ -15,11 +15,14 @@ from geomclip.encoders.protocol import AnyEncoder, EncodesInputs
 from geomclip.evaluations import simat_files
 from geomclip.evaluations.asked import Simat
 from geomclip.evaluations.simat_files import Queries
+from geomclip.evaluations.simat_heads import Heads, read_heads
 from geomclip.evaluations.subject import Subject
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
+from geomclip.machine.words import option
 from geomclip.pairs import Pair, Pairs
 from geomclip.pairs.record import ImageFile
+from geomclip.pairs.source import expanded
 from geomclip.panels.lines import some
 
 TEXTS = 256
@@ -53,29 +56,38 @@ def space_of(
     missing = f"missing in {folder.name or folder}: {', '.join(absent)}" if absent else ""
     warnings = [f"no OSCAR success: {missing}"] if absent else []
     words = queries.words()
+    heads = read_heads(expanded(asked.simat_heads)) if asked.simat_heads else None
     if released:
         rows = simat_files.read_words(folder, words)
         images = None if absent or of_images is None else simat_files.read_images(of_images, regions)
         if images is not None and images.shape[1] != rows.shape[1]:
             raise InputError(f"{of_images}: {images.shape[1]} dimensions, those of words have {rows.shape[1]}")
-        return (
-            Space(normalize(rows)[0], None, None if images is None else normalize(images)[0], {"model": folder.name}),
-            regions,
-            warnings,
-            missing,
-        )
+        images = None if images is None else unit(images, heads, "image")
+        return Space(unit(rows, heads, "text"), None, images, {"model": folder.name}), regions, warnings, missing
     encoder = subject.encoder()
     lines = simat_files.read_captions(folder)
     if lines is not None and len(lines) <= max(int(queries.wanted.max()), int(queries.source.max())):
         raise InputError(f"{folder}: {simat_files.CAPTIONS} has {len(lines)} lines, {simat_files.QUERIES} names others")
-    encoded = texts(encoder, [*words, *(lines or ())])
-    images = None if absent else _encoded(subject, files, regions, progress)
+    if heads is not None and heads.has_bias and not absent:
+        raise InputError(
+            f"{option('simat_heads')}: its img_head has a bias, which is of rows at their own lengths, and a model's "
+            f"images are kept at length 1: name {option('simat_vectors', 'folder')}, or heads without a bias"
+        )
+    encoded = unit(texts(encoder, [*words, *(lines or ())]), heads, "text")
+    images = None if absent else unit(_encoded(subject, files, regions, progress), heads, "image")
     captions = None if lines is None else encoded[len(words) :]
     return Space(encoded[: len(words)], captions, images, dict(encoder.made_from())), regions, warnings, missing
 
 
+def unit(rows: Tensor, heads: Heads | None, of: str) -> Tensor:
+    """The rows at length 1, float64, behind the head of "image" or "text" where there are heads."""
+    if heads is not None:
+        rows = (heads.image if of == "image" else heads.text)(rows.double(), f"rows of {of}s")
+    return normalize(rows, name=of)[0]
+
+
 def texts(encoder: AnyEncoder, lines: Sequence[str]) -> Tensor:
-    """Unit rows (m, d), float64, of texts."""
+    """Rows (m, d), float64, of texts, at the lengths that the encoder gives them."""
     parts = []
     for start in range(0, len(lines), TEXTS):
         some_lines = list(lines[start : start + TEXTS])
@@ -84,14 +96,14 @@ def texts(encoder: AnyEncoder, lines: Sequence[str]) -> Tensor:
         else:
             with torch.no_grad():
                 parts.append(encoder.encode_text(encoder.tokenize(some_lines)[0]))
-    return normalize(torch.cat(parts).double(), name="text")[0]
+    return torch.cat(parts).double()
 
 
 def _encoded(subject: Subject, files: Mapping[str, Path], regions: Sequence[str], progress: Progress) -> Tensor:
-    """Rows of the pictures; InputError if one is missing or cannot be read."""
+    """Unit rows of the pictures; InputError if one is missing or cannot be read."""
     pairs = tuple(Pair(name, ImageFile(files[name], f"{name}.png"), ("picture",)) for name in regions if name in files)
     found = subject.embedded(progress, pairs=Pairs("SIMAT", "images", pairs))
     rows = dict(zip(found.image_id, found.image.double(), strict=True))
     if lost := [name for name in regions if name not in rows]:
         raise InputError(f"{len(lost)} of {len(regions)} pictures are missing or cannot be read: {some(lost)}")
-    return normalize(torch.stack([rows[name] for name in regions]))[0]
+    return torch.stack([rows[name] for name in regions])

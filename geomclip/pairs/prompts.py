@@ -10,13 +10,14 @@ from typing import Any
 from geomclip.machine.errors import InputError
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import nearest
-from geomclip.pairs.classnames import names_of_lines
+from geomclip.pairs.classnames import WORDNET, distinct, names_of_lines
 from geomclip.pairs.parsing import caption, captions_by_line, first_repeated, need, parse_json, read_bytes, read_text
 from geomclip.pairs.parsing import shorten as quoted
 from geomclip.pairs.source import expanded
 
 PLACEHOLDERS = ("{c}", "{}")
 """Where the name of a class goes: as CLIP_benchmark writes it, and as open_clip does."""
+_WITH_ID = re.compile(rf" \({WORDNET.pattern}\)$")
 NAMED = 5
 """Names that a message has at most."""
 
@@ -28,7 +29,8 @@ def class_names_from(file: str | Path, classes: Sequence[str], title: str) -> tu
     ----------
     file : path
         A name a line, or class and name (`n01440764 tench`); a JSON list; JSON by the names of sets, whose own is
-        taken, or the one behind the colon of `names.json:SET`; a JSON object of class and name.
+        taken, or the one behind the colon of `names.json:SET`; a JSON object of class and name; ImageNet's
+        imagenet_class_index.json, of whose classes the data may have some.
     classes : sequence of str
         What the data call their classes.
     title : str
@@ -54,6 +56,8 @@ def class_names_from(file: str | Path, classes: Sequence[str], title: str) -> tu
 
 def _names_of_json(path: Path, wanted: str, classes: Sequence[str], title: str) -> tuple[str, ...]:
     content = _json(path)
+    if isinstance(content, dict) and not wanted and (index := _class_index(content)):
+        return _of_index(index, classes, path, title)
     if isinstance(content, dict) and content and all(isinstance(each, str) for each in content.values()):
         _check_both(list(content), classes, path, title)
         return tuple(caption(content[each]) for each in classes)
@@ -62,6 +66,46 @@ def _names_of_json(path: Path, wanted: str, classes: Sequence[str], title: str) 
     if len(names) != len(classes):
         raise InputError(f"{path} has {_some(names, 'names')}, {title} has {_some(classes, 'classes')}")
     return names
+
+
+def _class_index(content: Mapping[str, Any]) -> dict[str, str]:
+    """WordNet id and name of ImageNet's classes in order, of {"0": ["n01440764", "tench"], ...}; {} of another object.
+
+    Names that two classes have (crane, maillot) are followed by the id.
+    """
+    rows = [content.get(str(number)) for number in range(len(content))]
+    found: dict[str, str] = {}
+    for row in rows:
+        if not (isinstance(row, list) and len(row) == 2 and all(isinstance(each, str) for each in row)):
+            return {}
+        if not WORDNET.fullmatch(row[0]):
+            return {}
+        found[row[0]] = caption(row[1].replace("_", " "))
+    return (
+        dict(zip(found, distinct(tuple(found.values()), tuple(found)), strict=True)) if len(found) == len(rows) else {}
+    )
+
+
+def _of_index(index: Mapping[str, str], classes: Sequence[str], path: Path, title: str) -> tuple[str, ...]:
+    """The names of classes that are called by WordNet ids, or by their numbers in the index."""
+    by_number = dict(zip(map(str, range(len(index))), index.values(), strict=True))
+    by_id = any(each in index for each in classes)
+    known = index if by_id else by_number
+    if absent := [each for each in classes if each not in known]:
+        what = "WordNet ids" if by_id else "WordNet ids or numbers"
+        raise InputError(f"{path} names {len(index)} classes by {what}, not {_some(absent, 'classes')} of {title}")
+    return tuple(known[each] for each in classes)
+
+
+def without_id(name: str) -> str:
+    """A name as prompts have it: without the WordNet id that tells two classes of one name apart.
+
+    Examples
+    --------
+    >>> without_id("crane (n02012849)"), without_id("fox (red)")
+    ('crane', 'fox (red)')
+    """
+    return _WITH_ID.sub("", name)
 
 
 def _by_the_same_words(names: tuple[str, ...], classes: Sequence[str], path: Path, title: str) -> tuple[str, ...]:

@@ -124,6 +124,17 @@ def test_a_family_of_folders_and_corruptions_are_asked_with_the_prompts_of_the_d
     assert panel.params["prompts"]["count"] == 3
 
 
+def test_a_set_is_asked_in_the_split_that_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "data", seed=1)
+    for split, count in (("train", 5), ("test", 4)):
+        write(tmp_path / "other" / split, seed=2, count=count)
+    source, family = f"imagenet-folder:{tmp_path / 'data'}", {"other": f"imagenet-folder:{tmp_path / 'other'}"}
+    for split, count in ((None, 12), ("train", 15), ("test", 12)):
+        chosen = {"family_split": {"other": split}} if split else {}
+        panel = gc.evaluate("shift", Eye(), source, family=family, bootstrap=0, **chosen)
+        assert panel.groups["other"].n_images == count
+
+
 def test_effective_robustness_is_accuracy_beyond_the_line_of_others(
     tmp_path: Path, files: dict[str, EmbeddingSet]
 ) -> None:
@@ -182,6 +193,9 @@ def test_classes_that_disagree_are_named_on_both_sides(tmp_path: Path) -> None:
         ([], "shift: no other set: name some with --family, or corruptions with --corrupt"),
         (["--family", "x"], "--family x: NAME=DATA is meant"),
         (["--family", "x=emoji", "--family", "x=coco"], "two sets are called 'x'"),
+        (["--family", "x=emoji", "--family-split", "train"], "--family-split train: NAME=SPLIT is meant"),
+        (["--family", "x=emoji", "--family-split", "y=val"], "--family-split: --family names no set 'y'"),
+        (["--family", "x=emoji", "--family-split", "x=vall"], "emoji has no split 'vall'; it has train, val, test"),
         (["--family", "x=emojis"], "unknown data 'emojis'"),
         (["--corrupt", "nois"], "use noise, blur, jpeg, contrast; did you mean noise"),
         (["--corrupt", "noise", "--severities", "6"], "numbers from 1 to 5"),
@@ -239,6 +253,10 @@ def test_the_command_shows_the_sets_beside_the_data_and_two_results_are_compared
     images = next(line.split() for line in done.out.splitlines() if line.startswith("images"))
     assert images == ["images", "100", "60", "80"]
     assert gc.compare(out, out)["shift_acc1_mean"].verdict == "same"
+    done = run_cli(
+        capsys, "evaluate", "--task", "shift", "--embeddings", vectors, *family, "--family-split", "near=val"
+    )
+    assert_one_line(done, 2, "--family-split is of data, and --embeddings are vectors")
     assert_one_line(
         run_cli(capsys, "evaluate", "--task", "shift", "--embeddings", vectors, "--corrupt", "noise"),
         2,

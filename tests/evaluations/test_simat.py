@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,11 +12,16 @@ import pytest
 import torch
 from helpers import assert_one_line, run_cli
 from PIL import Image
+from safetensors.torch import save_file
 
 import geomclip as gc
 from geomclip.evaluations import arithmetic, simat_files
+from geomclip.evaluations.asked import Simat
 from geomclip.evaluations.simat import SWEEP
+from geomclip.evaluations.simat_space import space_of
+from geomclip.evaluations.subject import Subject
 from geomclip.machine.errors import InputError
+from geomclip.machine.progress import SILENT
 
 SUBJECTS, OBJECTS = ("cat", "dog", "man"), ("bed", "boat", "car", "sofa")
 TRIPLETS = [(subject, thing) for subject in SUBJECTS for thing in OBJECTS]
@@ -224,6 +230,95 @@ def test_captions_are_ranked_as_by_a_loop(folder: Path) -> None:
         ranks.setdefault((query["field"], query["target"]), []).append(rank)
     assert panel["simat_caption_rank"] == pytest.approx(np.mean([np.mean(each) for each in ranks.values()]), abs=0.1)
     assert panel.warnings == [f"no OSCAR success: missing in {folder.name}: simat_db/images"]
+
+
+def mixed(seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(7, 7)))
+
+
+@pytest.mark.parametrize("form", ["nested.pt", "flat.pt", "h.npz", "h.safetensors"])
+def test_heads_put_right_what_was_mixed_and_shifted_before_rows_are_made_unit(folder: Path, form: str) -> None:
+    how, of_dev = {"simat": str(folder), "simat_vectors": "folder"}, simat_files.read_queries(folder, "dev")
+    before = space_of(Subject(), Simat(**how), folder, of_dev, SILENT)[0]
+    heads = {}
+    for name, file, seed in (("img_head", "simat_img_clip.pt", 1), ("txt_head", "simat_words_clip.pt", 2)):
+        path = folder / "data" / file
+        rows = torch.load(path)
+        torch.save({key: mixed(seed) @ (row.double() + 2) for key, row in rows.items()}, path)
+        heads[name] = {"weight": mixed(seed).inverse(), "bias": torch.full((7,), -2, dtype=torch.float64)}
+    flat = {f"{name}.{part}": each.contiguous() for name, head in heads.items() for part, each in head.items()}
+    path = folder / form
+    if form == "h.npz":
+        np.savez(path, **{name: each.numpy() for name, each in flat.items()})
+    elif form == "h.safetensors":
+        save_file(flat, path)
+    else:
+        torch.save(heads if form == "nested.pt" else flat, path)
+    after = space_of(Subject(), Simat(**how, simat_heads=str(path)), folder, of_dev, SILENT)[0]
+    torch.testing.assert_close((after.words, after.images), (before.words, before.images))
+    assert evaluated(folder)["simat_success"] < 0.9
+    panel = evaluated(folder, simat_heads=str(path))
+    assert panel["simat_success"] == 1
+    assert panel["simat_word_acc1"] == 1
+    assert panel.params["simat_heads"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_heads_move_the_captions_and_words_of_a_model(folder: Path) -> None:
+    rng = np.random.default_rng(3)
+    weight = {f"{name}.weight": rng.normal(size=(9, 128)) for name in ("img_head", "txt_head")}
+    np.savez(folder / "h.npz", **weight)
+    queries_of_dev = simat_files.read_queries(folder, "dev")
+    how = {"simat": str(folder), "simat_heads": str(folder / "h.npz")}
+    space = space_of(Subject(), Simat(**how), folder, queries_of_dev, SILENT)[0]
+    plain = space_of(Subject(), Simat(simat=str(folder)), folder, queries_of_dev, SILENT)[0]
+    for moved, rows in ((space.words, plain.words), (space.captions, plain.captions)):
+        expected = rows.numpy() @ weight["txt_head.weight"].T
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(moved.numpy(), expected, atol=1e-9)
+
+
+ONE = np.ones((3, 7))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"img_head.weight": ONE}, "h.npz has no txt_head.weight"),
+        ({"img_head.weight": ONE[0], "txt_head.weight": ONE}, "img_head has (7,); a matrix and as long a bias"),
+        (
+            {"img_head.weight": ONE, "img_head.bias": np.ones(4), "txt_head.weight": ONE},
+            "img_head has (3, 7) and (4,); a matrix",
+        ),
+        ({"img_head.weight": ONE, "txt_head.weight": ONE[:2]}, "img_head gives 3 dimensions, txt_head 2"),
+        ({"img_head.weight": ONE, "txt_head.weight": ONE * np.nan}, "txt_head holds numbers that are not finite"),
+        ({"img_head.weight": ONE, "txt_head.weight": ONE[:, :6]}, "rows of texts have 7 dimensions, the head takes 6"),
+        ({"x": ONE}, "needed: img_head.weight and txt_head.weight"),
+    ],
+)
+def test_heads_that_cannot_be_are_one_line(
+    capsys: pytest.CaptureFixture[str], folder: Path, content: dict[str, np.ndarray], said: str
+) -> None:
+    np.savez(folder / "h.npz", **content)
+    asked = ("evaluate", "--task", "simat", "--simat", folder, "--simat-vectors", "folder")
+    assert_one_line(run_cli(capsys, *asked, "--simat-heads", folder / "h.npz"), 2, said)
+    assert_one_line(run_cli(capsys, *asked, "--simat-heads", folder / "none.pt"), 2, "none.pt: no such file")
+
+
+def test_modules_are_not_unpickled_and_a_bias_needs_rows_at_their_own_lengths(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    asked = ("evaluate", "--task", "simat", "--simat", folder, "--simat-heads", folder / "h.pt")
+    torch.save({name: torch.nn.Linear(7, 7) for name in ("img_head", "txt_head")}, folder / "h.pt")
+    assert_one_line(run_cli(capsys, *asked), 2, "holds modules, which could run code", "state_dict() for k, h in")
+    (folder / "h.pt").write_bytes(b"nothing")
+    assert_one_line(run_cli(capsys, *asked), 2, "h.pt holds no readable heads")
+    pictures = folder / "simat_db" / "images"
+    pictures.mkdir()
+    for number in range(12):
+        Image.new("RGB", (8, 8)).save(pictures / f"{700 + number}.png")
+    heads = {name: torch.nn.Linear(128, 7).state_dict() for name in ("img_head", "txt_head")}
+    torch.save(heads, folder / "h.pt")
+    assert_one_line(run_cli(capsys, *asked), 2, "its img_head has a bias, which is of rows at their own lengths")
 
 
 @pytest.mark.parametrize(

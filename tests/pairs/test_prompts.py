@@ -9,7 +9,7 @@ from pair_files import jpeg, write, write_tar
 
 from geomclip.machine.errors import InputError
 from geomclip.pairs import Source, load_pairs
-from geomclip.pairs.prompts import class_names_from, filled, prompts_from
+from geomclip.pairs.prompts import class_names_from, filled, prompts_from, without_id
 from geomclip.pairs.source import Unnamed
 
 IDS = ("n01440764", "n01443537", "n01484850")
@@ -44,6 +44,35 @@ def test_a_set_is_named_behind_a_colon(tmp_path: Path) -> None:
         class_names_from(names, IDS, "npz:other.npz")
     with pytest.raises(InputError, match="no set 'tow'; did you mean two"):
         class_names_from(f"{names}:tow", IDS, "npz:other.npz")
+
+
+INDEX = {
+    "0": ["n01440764", "tench"],
+    "1": ["n02012849", "crane"],
+    "2": ["n03126707", "crane"],
+    "3": ["n01484850", "great_white_shark"],
+}
+
+
+@pytest.mark.parametrize("classes", [("n01484850", "n02012849", "n03126707"), ("3", "1", "2")])
+def test_the_class_index_of_imagenet_names_ids_and_numbers_of_some_of_its_classes(
+    tmp_path: Path, classes: tuple[str, ...]
+) -> None:
+    index = file(tmp_path, "imagenet_class_index.json", INDEX)
+    names = ("great white shark", "crane (n02012849)", "crane (n03126707)")
+    assert class_names_from(index, classes, "x") == names
+    assert list(map(without_id, names)) == ["great white shark", "crane", "crane"]
+
+
+def test_classes_that_the_class_index_lacks_are_named(tmp_path: Path) -> None:
+    index = file(tmp_path, "i.json", INDEX)
+    with pytest.raises(InputError, match=r"4 classes by WordNet ids, not 1 class \(n09999999\) of x"):
+        class_names_from(index, ("n01440764", "n09999999"), "x")
+    with pytest.raises(InputError, match=r"4 classes by WordNet ids or numbers, not 2 classes \(cat, dog\) of x"):
+        class_names_from(index, ("cat", "dog"), "x")
+    # sets that are called by numbers are no index
+    sets = file(tmp_path, "s.json", {"0": ["a", "b"], "1": ["c", "d"]})
+    assert class_names_from(f"{sets}:1", ("x", "y"), "z") == ("c", "d")
 
 
 def test_the_same_words_in_another_order_name_their_own_classes(tmp_path: Path) -> None:

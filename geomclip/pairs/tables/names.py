@@ -104,7 +104,8 @@ def choose_columns(table: Table, source: Source, tally: Tally) -> Chosen:
         text = _guessed(text, likely, table, tally, "text_column")
     for name, of in ((image, "image_column"), (text, "text_column"), (source.image_id_column, "image_id_column")):
         if name is not None and name not in table.columns:
-            raise _no_column(table.file, name, of, table)
+            beside = ", nor one of classes (label)" if text == Source.text_column and of == "text_column" else ""
+            raise _no_column(table.file, name, of, table, beside)
     return Chosen(image, text, folder, label)
 
 
@@ -196,7 +197,7 @@ def _guessed(name: str, likely: list[str], table: Table, tally: Tally, of: str) 
     )
 
 
-def _no_column(file: Path, name: str, of: str, table: Table) -> InputError:
+def _no_column(file: Path, name: str, of: str, table: Table, beside: str = "") -> InputError:
     if name in table.unread:
         what = {"image_column": "images", "image_id_column": "ids"}.get(of, "texts")
         held = f"column {name!r} holds {table.unread[name]}, not {what}"
@@ -204,5 +205,5 @@ def _no_column(file: Path, name: str, of: str, table: Table) -> InputError:
     names = [*table.columns, *table.unread]
     there = ", ".join(shorten(each)[1:-1] for each in names[:20]) or "none"
     return InputError(
-        f"{file} has no column {name!r} (columns: {there}); say which with {option(of)}{nearest(name, names)}"
+        f"{file} has no column {name!r} (columns: {there}){beside}; say which with {option(of)}{nearest(name, names)}"
     )
