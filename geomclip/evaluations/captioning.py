@@ -267,7 +267,7 @@ def applies(subject: Subject, asked: Captioning) -> str:
     if not subject.has_encoder:
         return f"{option('embeddings')} are vectors, which write no captions: name a model and data"
     if reason := without_captions(subject.pairs()):
-        return reason
+        return reason if subject.label_column is None else f"{reason}, or leave out {option('label_column')}"
     if asked.captions:
         return ""
     try:

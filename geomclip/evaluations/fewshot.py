@@ -14,7 +14,7 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.evaluations import zeroshot
 from geomclip.evaluations.asked import FewShot, ZeroShot
 from geomclip.evaluations.logistic import TOLERANCE, Fits, fit, spanned
-from geomclip.evaluations.parts import check_same_classes, held_out
+from geomclip.evaluations.parts import check_divisible, check_same_classes, held_out
 from geomclip.evaluations.prompted import of_classes
 from geomclip.evaluations.result import panel_of
 from geomclip.evaluations.subject import Subject
@@ -100,6 +100,8 @@ def pool_and_test(
     InputError
         If either has no classes, or the classes of the two are not the same (those of one alone are named).
     """
+    if asked.holdout and subject.has_encoder:  # before images, which take long
+        check_divisible([pair.label for pair in subject.pairs().pairs])
     test = subject.embedded(progress)
     if reason := of_classes(test):
         raise InputError(reason)

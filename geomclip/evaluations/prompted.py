@@ -20,7 +20,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.words import option
 from geomclip.pairs import Pairs
-from geomclip.pairs.prompts import class_names_from, prompts_from
+from geomclip.pairs.prompts import class_names_from, prompts_from, without_id
 
 WAY_OUT = "name class data, or with {} the column of pairs that says the class"
 
@@ -67,6 +67,19 @@ class Prompted:
             }
         }
 
+    def alike(self) -> str:
+        """A warning where classes are asked by the same prompts, in a line; "" where none are."""
+        owners: dict[tuple[str, ...], list[str]] = {}
+        for name, own in zip(self.embeddings.classes or (), self.prompts, strict=False):
+            owners.setdefault(own, []).append(name)
+        same = [names for names in owners.values() if len(names) > 1]
+        if not same:
+            return ""
+        first = " and ".join(same[0][:2])
+        return (
+            f"{sum(map(len, same))} classes share all prompts with another, as {first}: none of their images is right"
+        )
+
     def note(self) -> str:
         """The prompts in a line; "" where nobody knows them."""
         if not self.prompts:
@@ -78,7 +91,7 @@ class Prompted:
 def of_classes(found: EmbeddingSet) -> str:
     """Why vectors cannot be classified; "" where they can."""
     if found.class_text is None:
-        return f"the vectors have no classes: {WAY_OUT.format(option('label_column'))}"
+        return f"the vectors have no classes, or one only: {WAY_OUT.format(option('label_column'))}"
     return _one(len(found.class_text), "the vectors")
 
 
@@ -117,9 +130,9 @@ def prompted(subject: Subject, classnames: str, templates: str, progress: Progre
     by_template = True
     if classnames:  # files before images, which take long
         names = class_names_from(classnames, pairs.classes or (), pairs.name)
-        prompts = tuple(map(_renamed, prompts, pairs.classes or (), names))
+        prompts = tuple(map(_renamed, prompts, pairs.classes or (), map(without_id, names)))
     if templates:
-        own = names if classnames else tuple(map(spoken, names, prompts))
+        own = tuple(map(without_id, names)) if classnames else tuple(map(spoken, names, prompts))
         prompts, shown = prompts_from(templates, own, pairs.name)
         by_template = bool(shown)
     counts = {len(each) for each in prompts}

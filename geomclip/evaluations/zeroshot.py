@@ -10,7 +10,7 @@ from torch import Tensor
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.evaluations.asked import ZeroShot
 from geomclip.evaluations.confusions import confusion, most_confused, permuted
-from geomclip.evaluations.parts import held_out
+from geomclip.evaluations.parts import check_divisible, held_out
 from geomclip.evaluations.prompted import Prompted, of_classes, of_pairs, prompted, with_classes
 from geomclip.evaluations.result import beside, panel_of
 from geomclip.evaluations.subject import Subject
@@ -44,6 +44,8 @@ def run(subject: Subject, asked: ZeroShot, progress: Progress) -> Panel:
     """The panel of the classification of images by the texts of classes; raises as `evaluate`."""
     elsewhere = carried(asked.temperature_from) if asked.temperature_from else None
     val_pairs = _val_pairs(subject, asked)
+    if asked.val_share and subject.has_encoder:  # before images, which take long
+        check_divisible([pair.label for pair in subject.pairs(named=not asked.classnames).pairs])
     asking = prompted(subject, asked.classnames, asked.templates, progress)
     found, val, how = _held_out(subject, asked, asking, val_pairs, progress)
     panel = classified(found, subject, progress)
@@ -77,7 +79,7 @@ def run(subject: Subject, asked: ZeroShot, progress: Progress) -> Panel:
         means=means,
         params=how,
         notes=notes,
-        warnings=[warning] if warning else [],
+        warnings=[line for line in (asking.alike(), warning) if line],
         bootstrap=subject.bootstrap,
         seed=subject.seed,
     )

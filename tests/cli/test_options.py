@@ -18,6 +18,7 @@ from geomclip.cli import app, options
 from geomclip.cli.ground import PREDICT
 from geomclip.encoders import load_encoder
 from geomclip.encoders.extraction.calls import embed, extract
+from geomclip.evaluations.calls import list_tasks
 from geomclip.grounding.predict import predict
 from geomclip.machine.errors import GeomclipError
 from geomclip.panels import compare
@@ -131,6 +132,7 @@ def outcome(*arguments: str) -> tuple[str, str]:
     called = [
         (import_module(f"geomclip.{module}"), name) for module, _, name in (each.rpartition(".") for each in CALLED)
     ]
+    list_tasks()  # which imports their modules
     with pytest.MonkeyPatch.context() as patch:
         for home, function in called:
             patch.setattr(home, function, getattr(world, function))

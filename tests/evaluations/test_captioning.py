@@ -192,7 +192,7 @@ def test_a_file_that_is_no_captions_is_refused(
     ("arguments", "said"),
     [
         ([], "demo writes no captions: name a CoCa, or captions of any model with --captions"),
-        (["--label-column", "group", "--captions", "FILE"], "has no captions to compare with: name pairs"),
+        (["--label-column", "group", "--captions", "FILE"], "to compare with: name pairs, or leave out --label-column"),
         (["--beams", "0"], "'--beams': 0 is not in the range"),
         (["--captions", "absent.json"], "absent.json"),
     ],

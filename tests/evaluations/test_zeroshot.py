@@ -196,6 +196,22 @@ def test_crossed_names_are_warned_of_in_the_panel(data: Path, tmp_path: Path) ->
     assert panel.params["prompts"]["last"] == ["blue", "a photo of a blue."]
 
 
+def test_prompts_of_two_classes_of_one_name_have_the_name_alone(tmp_path: Path) -> None:
+    ids = ("n02012849", "n03126707", "n03126708")
+    write(tmp_path / "d", ids)
+    index = {"0": [ids[0], "red_crane"], "1": [ids[1], "crane"], "2": [ids[2], "crane"]}
+    (tmp_path / "i.json").write_text(json.dumps(index))
+    (tmp_path / "t.txt").write_text("a {}\nthe {}\n")
+    for templates, prompt in (("", "a photo of a crane."), (str(tmp_path / "t.txt"), "a crane")):
+        how = {"classnames": str(tmp_path / "i.json"), "templates": templates, "bootstrap": 0}
+        panel = gc.evaluate("zeroshot", Eye(), f"imagenet-folder:{tmp_path / 'd'}", **how)
+        assert panel.params["prompts"]["last"] == [f"crane ({ids[2]})", prompt]
+        same = f"2 classes share all prompts with another, as crane ({ids[1]}) and crane ({ids[2]})"
+        assert f"{same}: none of their images is right" in panel.warnings
+        of_class = zip(panel.items["image"]["image_id"], panel.items["image"]["hit"], strict=True)
+        assert not any(hit for name, hit in of_class if not name.startswith(ids[0]))
+
+
 def test_accuracy_among_five_of_fewer_classes_is_undefined_with_a_note() -> None:
     panel = gc.evaluate("zeroshot", embeddings=class_set(), bootstrap=50)
     assert panel["zeroshot_acc5"] is None
