@@ -121,7 +121,8 @@ def times_of(subject: Subject, embeddings: EmbeddingSet, column: str) -> Floats:
 def without(column: str, known: Sequence[str]) -> str:
     """That there is no such column, in a line, and which there are."""
     have = f"; there are {', '.join(known[:10])}" if known else ""
-    return f"{option('time_column', column)}: no such column{nearest(column, list(known))}{have}"
+    named = f"{option('time_column', column)}: no such column{nearest(column, list(known))}{have}"
+    return f"{named}; {option('tree', True)} generates rows with times"
 
 
 def _numbers(values: Sequence[object], column: str, count: int) -> Floats:

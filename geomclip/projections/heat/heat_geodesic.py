@@ -79,7 +79,8 @@ class HeatGeodesic(PlacesNewPoints):
     n_components : int
     graph : str
         "alpha": weights exp(−(d/ε)^decay), ε the distance of a point's k-th neighbour; "knn": 1 where one is among
-        the k nearest of the other; "mutual": where each is.
+        the k nearest of the other; "mutual": where each is, so that sparse ends are not tied to a dense sheet that
+        passes by, and where noise is heavy the graph falls into parts.
     k : int
         Neighbours.
     decay : float
