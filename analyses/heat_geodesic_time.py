@@ -16,8 +16,8 @@
 # 3. how alike `HeatGeodesic.like_phate` is to PHATE, with its floor and without;
 # 4. k-means on maps of two clusters on a roll, on trees and digits, beside what the unrolled truth allows.
 #
-#     python analyses/heat_geodesic_time.py figures            # all four: heat_geodesic_time.md and .csv
-#     python analyses/heat_geodesic_time.py figures --seeds 1 --n 300
+#     python analyses/heat_geodesic_time.py STUDY                   # the parts that are missing in the folder STUDY
+#     python analyses/heat_geodesic_time.py STUDY --report figures  # heat_geodesic_time.md and .csv
 
 # %%
 """What is a heat-geodesic embedding good for, and where did it lose? See the text above."""
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -283,7 +284,7 @@ def page(parts: Mapping[str, Rows], n: int, seeds: Sequence[int]) -> str:
     return f"""# What is a heat-geodesic embedding good for, and where did it lose?
 
 Mean ± standard deviation of {len(seeds)} seeds from {seeds[0]} on, {n} points, each method at one setting. Made by
-`python analyses/heat_geodesic_time.py figures`.
+`python analyses/heat_geodesic_time.py STUDY`, and `--report figures`.
 
 ## A time that was left out
 
@@ -314,24 +315,38 @@ ARI of k-means with as many means as labels, on axes of one spread and on maps a
 """
 
 
+def stored(study: Path, name: str) -> Rows:
+    """The numbers of a part that are there."""
+    kept = json.loads((study / f"{name}.json").read_text(encoding="utf-8"))
+    return {(kind, method): by for kind, method, by in kept}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compute all four parts and write them."""
+    """Compute the parts that are missing, or write the tables of those that are there."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("folder", type=Path, help="for heat_geodesic_time.md and .csv")
-    parser.add_argument("--n", type=int, default=600, help="points of a cloud")
+    parser.add_argument("study", type=Path, help="folder for the results, a file a part")
+    parser.add_argument("--n", type=int, default=500, help="points of a cloud")
     parser.add_argument("--seeds", type=int, default=5, help="from 47 on")
+    parser.add_argument("--only", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write heat_geodesic_time.md and .csv")
     options = parser.parse_args(arguments)
     seeds = range(FIRST_REPORTED, FIRST_REPORTED + options.seeds)
-    parts = {}
-    for name, compute in PARTS.items():
-        parts[name] = compute(options.n, seeds)
-        print(name, "done", flush=True)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "heat_geodesic_time.md").write_text(page(parts, options.n, seeds), encoding="utf-8")
-    with (options.folder / "heat_geodesic_time.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["part", "data", "method", "measure", "mean", "standard_deviation", "seeds"])
-        writer.writerows(lines_of(parts))
+    if options.report:
+        parts = {name: stored(options.study, name) for name in PARTS}
+        text = page(parts, options.n, seeds)
+        (options.report / "heat_geodesic_time.md").write_text(text, encoding="utf-8")
+        with (options.report / "heat_geodesic_time.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["part", "data", "method", "measure", "mean", "standard_deviation", "seeds"])
+            writer.writerows(lines_of(parts))
+        return
+    options.study.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        path = options.study / f"{name}.json"
+        if not path.exists():
+            rows = PARTS[name](options.n, seeds)
+            path.write_text(json.dumps([[*key, by] for key, by in rows.items()], indent=1), encoding="utf-8")
+            print(name, "done", flush=True)
 
 
 if __name__ == "__main__":
