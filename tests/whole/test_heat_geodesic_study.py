@@ -22,7 +22,7 @@ import heat_geodesic_data as data
 import heat_geodesic_measures as measures
 import heat_geodesic_report as reporting
 import heat_geodesic_rivals as rivals
-import heat_geodesic_time as of_time
+import heat_geodesic_uses as uses
 
 
 def test_a_spiral_is_as_long_as_many_small_steps_along_it() -> None:
@@ -101,15 +101,15 @@ def test_a_verdict_says_what_is_not_reached() -> None:
 
 def test_distances_on_a_tree_of_times_are_shortest_paths_over_a_dense_one() -> None:
     moment, branch = np.tile(np.linspace(0, 4, 401), 3), np.repeat(np.arange(3), 401)
-    clean = of_time.developed(moment, branch)
+    clean = uses.developed(moment, branch)
     some = np.arange(0, len(moment), 57)
-    found = of_time.true_distances(moment, branch)[some]
+    found = uses.true_distances(moment, branch)[some]
     # edges along each fate alone, and between fates where they are one
     steps = np.zeros((len(moment), len(moment)))
     for start in (0, 401, 802):
         own = np.arange(start, start + 400)
         steps[own, own + 1] = np.linalg.norm(clean[own + 1] - clean[own], axis=1)
-    at_fork = np.flatnonzero(moment <= of_time.FORK)
+    at_fork = np.flatnonzero(moment <= uses.FORK)
     for one in at_fork[at_fork < 401]:
         steps[one, [one + 401, one + 802]] = 1e-9
     assert found == pytest.approx(dijkstra(csr_array(steps), directed=False)[some], abs=0.01)
@@ -117,16 +117,16 @@ def test_distances_on_a_tree_of_times_are_shortest_paths_over_a_dense_one() -> N
 
 def test_a_flat_sheet_has_the_clusters_of_its_roll() -> None:
     cloud = data.two_on_a_roll(80, 0.5, 5, 3)
-    flat = of_time.unrolled(80, 5, 3)
+    flat = uses.unrolled(80, 5, 3)
     assert np.linalg.norm(flat[:, None] - flat, axis=2) == pytest.approx(cloud.truth)
 
 
-def test_the_page_on_time_has_every_part_and_its_spread() -> None:
-    rows: of_time.Rows = {}
+def test_the_page_of_uses_has_every_part_and_its_spread() -> None:
+    rows: uses.Rows = {}
     for value in (0.5, 0.7):
-        of_time.add(rows, "roll", "UMAP", {"standardised": value})
-    assert of_time.table(rows, ("standardised", "as drawn")).splitlines()[2] == "| roll | UMAP | 0.600 ± 0.141 | - |"
-    page = of_time.page(dict.fromkeys(of_time.PARTS, rows), 600, range(47, 49))
+        uses.add(rows, "roll", "UMAP", {"standardised": value})
+    assert uses.table(rows, ("standardised", "as drawn")).splitlines()[2] == "| roll | UMAP | 0.600 ± 0.141 | - |"
+    page = uses.page(dict.fromkeys(uses.PARTS, rows), 600, range(47, 49))
     assert page.count("| roll | UMAP |") == 4
-    (line, *_) = of_time.lines_of({"clusters": rows})
+    (line, *_) = uses.lines_of({"clusters": rows})
     assert line == ("clusters", "roll", "UMAP", "standardised", "0.60000", "0.14142", 2)

@@ -16,8 +16,8 @@
 # 3. how alike `HeatGeodesic.like_phate` is to PHATE, with its floor and without;
 # 4. k-means on maps of two clusters on a roll, on trees and digits, beside what the unrolled truth allows.
 #
-#     python analyses/heat_geodesic_time.py STUDY                   # the parts that are missing in the folder STUDY
-#     python analyses/heat_geodesic_time.py STUDY --report figures  # heat_geodesic_time.md and .csv
+#     python analyses/heat_geodesic_uses.py STUDY                   # the parts that are missing in the folder STUDY
+#     python analyses/heat_geodesic_uses.py STUDY --report figures  # heat_geodesic_uses.md and .csv
 
 # %%
 """What is a heat-geodesic embedding good for, and where did it lose? See the text above."""
@@ -280,11 +280,11 @@ PARTS: dict[str, Callable[[int, Sequence[int]], Rows]] = {
 
 
 def page(parts: Mapping[str, Rows], n: int, seeds: Sequence[int]) -> str:
-    """heat_geodesic_time.md."""
+    """heat_geodesic_uses.md."""
     return f"""# What is a heat-geodesic embedding good for, and where did it lose?
 
 Mean ± standard deviation of {len(seeds)} seeds from {seeds[0]} on, {n} points, each method at one setting. Made by
-`python analyses/heat_geodesic_time.py STUDY`, and `--report figures`.
+`python analyses/heat_geodesic_uses.py STUDY`, and `--report figures`.
 
 ## A time that was left out
 
@@ -328,14 +328,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=500, help="points of a cloud")
     parser.add_argument("--seeds", type=int, default=5, help="from 47 on")
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART")
-    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write heat_geodesic_time.md and .csv")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write heat_geodesic_uses.md and .csv")
     options = parser.parse_args(arguments)
     seeds = range(FIRST_REPORTED, FIRST_REPORTED + options.seeds)
     if options.report:
         parts = {name: stored(options.study, name) for name in PARTS}
         text = page(parts, options.n, seeds)
-        (options.report / "heat_geodesic_time.md").write_text(text, encoding="utf-8")
-        with (options.report / "heat_geodesic_time.csv").open("w", encoding="utf-8", newline="") as file:
+        (options.report / "heat_geodesic_uses.md").write_text(text, encoding="utf-8")
+        with (options.report / "heat_geodesic_uses.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["part", "data", "method", "measure", "mean", "standard_deviation", "seeds"])
             writer.writerows(lines_of(parts))
