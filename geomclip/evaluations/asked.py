@@ -173,6 +173,37 @@ class MissingModality:
         check_settings(self)
 
 
+VECTORS = "vectors"
+SPACES = (VECTORS, "pca", "heat-geodesic", "like-phate", "tsne", "umap")
+"""What a time that was left out can be interpolated in: vectors as they are, and maps of them."""
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """When each row was seen, and in which spaces what lies between is told."""
+
+    time_column: str = setting("time", "Array or column of numbers: the time of each row.", metavar="NAME")
+    tree: bool = setting(False, "A generated tree of cells with known times, in place of vectors.")
+    spaces: str = setting(
+        ",".join(SPACES), f"Where to interpolate: {', '.join(SPACES)}, with commas between.", metavar="NAMES"
+    )
+    folds: int = setting(5, "Disjoint parts of the rows of each time; intervals are over them.", within=(2, 100))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        self.names()
+
+    def names(self) -> list[str]:
+        """The spaces, in the order asked for; InputError for one that is unknown."""
+        words = self.spaces.replace(",", " ").split()
+        if not words:
+            raise InputError(f"{option('spaces', self.spaces)}: use {', '.join(SPACES)}, with commas between")
+        for word in words:
+            if word not in SPACES:
+                raise InputError(f"{option('spaces', word)}: use {', '.join(SPACES)}{nearest(word, SPACES)}")
+        return list(dict.fromkeys(words))
+
+
 FAMILY = "NAME=DATA is meant, as sketch=imagenet-folder:sketches"
 FAMILY_SPLIT = "NAME=SPLIT is meant, as sketch=val"
 
@@ -197,7 +228,8 @@ ASKED: dict[str, type] = {
     "simat": Simat,
     "captioning": Captioning,
     "missing-modality": MissingModality,
+    "interpolation": Interpolation,
 }
 """Name of each task and its options, in the order in which `evaluate --all` asks them."""
 
-__all__ = ["ASKED", "Captioning", "FewShot", "MissingModality", "Simat", "ZeroShot", "setting"]
+__all__ = ["ASKED", "Captioning", "FewShot", "Interpolation", "MissingModality", "Simat", "ZeroShot", "setting"]

@@ -133,7 +133,26 @@ def _captioning() -> list[Metric]:
     return rows
 
 
-_ROWS = [*_zeroshot(), *_fewshot(), *_shift(), *_simat(), *_captioning(), *_missing_modality()]
+def _interpolation() -> list[Metric]:
+    """How far rows between two times are from those of the time that was left out, beside the best and the idle way."""
+    rows = []
+    for name, title in (("w1", "W1"), ("w2", "W2"), ("mmd_rbf", "MMD, RBF"), ("mmd_linear", "MMD, linear")):
+        for key, of in (
+            (name, "interpolated"),
+            (f"{name}_nearer", "nearer time"),
+            (f"{name}_floor", "truth in halves"),
+            (f"{name}_over_nearer", "of the nearer time's"),
+            (f"{name}_over_floor", "of the floor"),
+        ):
+            judged = key not in (f"{name}_nearer", f"{name}_floor")
+            better = "lower" if judged else ""
+            rows.append(
+                _row(f"interpolation_{key}", "interpolation", f"{title}, {of}", better, 0, inf, interval="plain")
+            )
+    return rows
+
+
+_ROWS = [*_zeroshot(), *_fewshot(), *_shift(), *_simat(), *_captioning(), *_missing_modality(), *_interpolation()]
 
 TASKS = {
     "fewshot": "Few-shot classification",
@@ -141,6 +160,7 @@ TASKS = {
     "simat": "Embedding arithmetic",
     "captioning": "Captioning",
     "missing_modality": "Missing views",
+    "interpolation": "Times left out",
 }
 """Name of each group of an evaluation and its heading, after those of `GROUPS`."""
 
@@ -157,6 +177,7 @@ PRIMARY = (
     "simat_caption_acc1",
     "caption_cider_d",
     "missing_modality_m2mix_mae",
+    "interpolation_w2_over_nearer",
 )
 """What a comparison of two evaluations is about, if nobody says."""
 

@@ -141,6 +141,20 @@ CAPTIONING = (
 )
 """How near to people's captions, beside one caption for all and people themselves; do captions differ, and tell."""
 
+INTERPOLATION = (
+    Chosen("interpolation_w2_over_nearer", "W2 of nearer"),
+    Chosen("interpolation_w2_over_floor", "W2 of floor"),
+    Chosen("interpolation_w1_over_nearer", "W1 of nearer"),
+    Chosen("interpolation_w1_over_floor", "W1 of floor"),
+    Chosen("interpolation_mmd_rbf_over_nearer", "RBF of nearer"),
+    Chosen("interpolation_mmd_rbf_over_floor", "RBF of floor"),
+    Chosen("interpolation_mmd_linear_over_nearer", "mean of nearer"),
+    Chosen("interpolation_w2", "W2"),
+    Chosen("interpolation_w2_nearer", "W2, nearer"),
+    Chosen("interpolation_w2_floor", "W2, floor"),
+)
+"""How far from the rows of a time that was left out, as a share of how far the nearer time is, and of the floor."""
+
 _TABLES = {
     "caption_": CAPTIONING,
     "fewshot": FEWSHOT,
@@ -151,9 +165,11 @@ _TABLES = {
     "zeroshot": CLASSES,
     "simat": SIMAT,
     "missing_modality": VIEWS,
+    "interpolation": INTERPOLATION,
 }
 """Start of a key to the short table of a panel that has such a one."""
-_KNOWN = {each.key: each for each in (*PAIRS, *CLASSES, *FEWSHOT, *SHIFT, *ZEROSHOT, *SIMAT, *CAPTIONING, *VIEWS)}
+_ALL = (*PAIRS, *CLASSES, *FEWSHOT, *SHIFT, *ZEROSHOT, *SIMAT, *CAPTIONING, *VIEWS, *INTERPOLATION)
+_KNOWN = {each.key: each for each in _ALL}
 
 
 def chosen(known: Iterable[str], first: Iterable[str] = (), named: Iterable[str] = ()) -> list[str]:

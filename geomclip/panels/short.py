@@ -32,7 +32,11 @@ GROUPS_LEGEND = (
     "number of images, as recall, ECE and Robin Hood do."
 )
 ALL = "all"
-COUNTED = {"simat": ("target words", "words"), "missing-modality": ("test samples", "views")}
+COUNTED = {
+    "simat": ("target words", "words"),
+    "missing-modality": ("test samples", "views"),
+    "interpolation": ("rows", "times left out"),
+}
 """What the units of a task are called, and its texts, where they are neither images nor pairs."""
 
 

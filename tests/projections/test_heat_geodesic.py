@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import procrustes
 from scipy.spatial.distance import cdist
 
 from geomclip.embeddings.graphs import laplacian
 from geomclip.projections.heat.heat_geodesic import HeatGeodesic
+from geomclip.projections.heat.scaling import classical, smacof
 
 pytestmark = pytest.mark.numeric
 
@@ -178,23 +180,46 @@ def test_without_a_knee_the_time_is_that_of_auto_and_a_warning_says_so() -> None
 # --- settings of others ---------------------------------------------------------------------------------------------
 
 
-def test_like_phate_has_the_potential_distances_of_phate() -> None:
-    x, _ = sheet(200, noise=0.3)
-    k, t = 5, 12
+def phate_distances(x: np.ndarray, k: int, t: int) -> np.ndarray:
+    """Potential distances of PHATE (n, n), by powers of the matrix of its walk."""
     apart = cdist(x, x)
     width = np.sort(apart, axis=1)[:, k]
     affinity = np.exp(-((apart / width[:, None]) ** 40))
     affinity = (affinity + affinity.T) / 2
     walk = np.linalg.matrix_power(affinity / affinity.sum(axis=1, keepdims=True), t)
-    with np.errstate(divide="ignore"):
-        potential = -np.log(np.maximum(walk, 1e-7))  # PHATE's floor
-    phate = cdist(potential, potential)
+    potential = -np.log(walk + 1e-7)  # PHATE's floor
+    return cdist(potential, potential)
+
+
+def test_like_phate_has_the_potential_distances_of_phate() -> None:
+    x, _ = sheet(200, noise=0.3)
+    k, t = 5, 12
+    phate = phate_distances(x, k, t)
     # e^−t(I − P) makes t steps on average, where P^t makes t; P has itself as a neighbour, the graph has not
     found = HeatGeodesic.like_phate(t=float(t), k=k).fit(x).distances_
     default = HeatGeodesic().fit(x).distances_
     near, far = (np.corrcoef(phate.ravel(), d.ravel())[0, 1] for d in (found, default))
     assert near > 0.93
     assert near > far + 0.02
+
+
+def test_like_phate_draws_the_map_of_phate_on_a_roll_because_of_its_floor() -> None:
+    x, flat = sheet(400, noise=0.1)
+    distances = phate_distances(x, 5, 20)
+    phate = smacof(distances, classical(distances))[0]
+    alike, exact = (HeatGeodesic.like_phate(t=20.0, **options).fit_transform(x) for options in ({}, {"floor": 0.0}))
+    near, far = (1 - procrustes(drawn, phate)[2] for drawn in (alike, exact))
+    assert near > 0.98
+    assert far < 0.95
+    assert correlation(exact, flat) > correlation(alike, flat)
+
+
+def test_a_floor_makes_one_distance_of_all_that_it_hides() -> None:
+    x = np.linspace(0, 1, 60)[:, None]
+    found = HeatGeodesic(n_components=1, k=4, t=5.0, n_trusted=None, rho=0.0, floor=1e-6, laplacian="normalized").fit(x)
+    assert found.distances_[0, 40:].max() <= np.sqrt(-4 * 5.0 * np.log(1e-6))
+    assert found.distances_[0, 40:] == pytest.approx(np.sqrt(-4 * 5.0 * np.log(1e-6)), rel=1e-6)
+    assert np.ptp(HeatGeodesic(n_components=1, k=4).fit(x).distances_[0, 40:]) > 1e-3
 
 
 def test_like_sne_keeps_neighbors_rather_than_long_distances() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import ROOT
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 from scipy.stats import pearsonr, spearmanr
 from sklearn.manifold import trustworthiness
 
@@ -20,6 +22,7 @@ import heat_geodesic_data as data
 import heat_geodesic_measures as measures
 import heat_geodesic_report as reporting
 import heat_geodesic_rivals as rivals
+import heat_geodesic_uses as uses
 
 
 def test_a_spiral_is_as_long_as_many_small_steps_along_it() -> None:
@@ -94,3 +97,36 @@ def test_a_verdict_says_what_is_not_reached() -> None:
               (key, "UMAP", "distances"): by(0.5)}  # fmt: skip
     first = reporting.verdicts(scores).splitlines()[2]
     assert "UMAP 0.5000 | +0.4900 | 0.9990 | **-0.0030**" in first
+
+
+def test_distances_on_a_tree_of_times_are_shortest_paths_over_a_dense_one() -> None:
+    moment, branch = np.tile(np.linspace(0, 4, 401), 3), np.repeat(np.arange(3), 401)
+    clean = uses.developed(moment, branch)
+    some = np.arange(0, len(moment), 57)
+    found = uses.true_distances(moment, branch)[some]
+    # edges along each fate alone, and between fates where they are one
+    steps = np.zeros((len(moment), len(moment)))
+    for start in (0, 401, 802):
+        own = np.arange(start, start + 400)
+        steps[own, own + 1] = np.linalg.norm(clean[own + 1] - clean[own], axis=1)
+    at_fork = np.flatnonzero(moment <= uses.FORK)
+    for one in at_fork[at_fork < 401]:
+        steps[one, [one + 401, one + 802]] = 1e-9
+    assert found == pytest.approx(dijkstra(csr_array(steps), directed=False)[some], abs=0.01)
+
+
+def test_a_flat_sheet_has_the_clusters_of_its_roll() -> None:
+    cloud = data.two_on_a_roll(80, 0.5, 5, 3)
+    flat = uses.unrolled(80, 5, 3)
+    assert np.linalg.norm(flat[:, None] - flat, axis=2) == pytest.approx(cloud.truth)
+
+
+def test_the_page_of_uses_has_every_part_and_its_spread() -> None:
+    rows: uses.Rows = {}
+    for value in (0.5, 0.7):
+        uses.add(rows, "roll", "UMAP", {"standardised": value})
+    assert uses.table(rows, ("standardised", "as drawn")).splitlines()[2] == "| roll | UMAP | 0.600 ± 0.141 | - |"
+    page = uses.page(dict.fromkeys(uses.PARTS, rows), 600, range(47, 49))
+    assert page.count("| roll | UMAP |") == 4
+    (line, *_) = uses.lines_of({"clusters": rows})
+    assert line == ("clusters", "roll", "UMAP", "standardised", "0.60000", "0.14142", 2)

@@ -80,6 +80,7 @@ class HeatDistances:
     n_trusted: int | None
     power: float
     denoise: float
+    floor: float
     tol: float
     order: int | None
     weighed: bool
@@ -138,6 +139,8 @@ class HeatDistances:
     def _of_kernel(self, heat: LogHeat, graph: Graph, landmarks: Indices | None) -> Floats:
         """Distances of one time, (n, n) or (n, m)."""
         log, count = heat.log, self.n_trusted
+        if self.floor:
+            log = np.logaddexp(log, np.log(self.floor))
         if landmarks is None:
             log = (log + log.T) / 2
             columns = np.arange(len(log))

@@ -35,6 +35,9 @@ LANDMARKS = 1_000
 ROWS = 1 << 23
 """Numbers of a block of new points: 64 MB."""
 
+PHATE_FLOOR = 1e-7
+"""What PHATE adds to a probability before its logarithm."""
+
 TIMES = ("auto", "knee", "multiscale")
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -54,11 +57,12 @@ RANGES = [
     ("rho", 0.0, 10.0),
     ("power", 0.1, 10.0),
     ("denoise", 0.0, 1.0),
+    ("floor", 0.0, 0.1),
     ("tol", 1e-15, 0.1),
 ]
 
 
-RULES = ("t", "rho", "harnack", "n_trusted", "power", "denoise", "tol", "order")
+RULES = ("t", "rho", "harnack", "n_trusted", "power", "denoise", "floor", "tol", "order")
 """Options that `HeatDistances` takes as they are."""
 
 
@@ -75,7 +79,8 @@ class HeatGeodesic(PlacesNewPoints):
     n_components : int
     graph : str
         "alpha": weights exp(−(d/ε)^decay), ε the distance of a point's k-th neighbour; "knn": 1 where one is among
-        the k nearest of the other; "mutual": where each is.
+        the k nearest of the other; "mutual": where each is, so that sparse ends are not tied to a dense sheet that
+        passes by, and where noise is heavy the graph falls into parts.
     k : int
         Neighbours.
     decay : float
@@ -110,6 +115,9 @@ class HeatGeodesic(PlacesNewPoints):
         The distances are raised to it in the end.
     denoise : float
         Share, 0 to 1, of the distance between rows of distances in place of the distance itself.
+    floor : float
+        Added to the heat before its logarithm, as PHATE and heatgeo do: distances that it hides are all the same. 0:
+        nothing is hidden.
     scaling : str
         "smacof", "sgd" or "classical".
     weights : str
@@ -176,6 +184,7 @@ class HeatGeodesic(PlacesNewPoints):
         n_trusted: int | None = 20,
         power: float = 1.0,
         denoise: float = 0.0,
+        floor: float = 0.0,
         scaling: str = "smacof",
         weights: str = "equal",
         disconnected: str = "join",
@@ -199,6 +208,7 @@ class HeatGeodesic(PlacesNewPoints):
         self.n_trusted = n_trusted
         self.power = power
         self.denoise = denoise
+        self.floor = floor
         self.scaling = scaling
         self.weights = weights
         self.disconnected = disconnected
@@ -216,14 +226,17 @@ class HeatGeodesic(PlacesNewPoints):
 
     @classmethod
     def like_phate(cls, **options: Any) -> HeatGeodesic:
-        """Potential distances: rows of −log H of the random walk compared, at the knee of the entropy.
+        """Potential distances: rows of −log(H + 1e-7) of the random walk compared, at the knee of the entropy.
+
+        What is far is cut off by the floor, as in PHATE: with `floor=0` the map is less like that of PHATE, and nearer
+        to the distances along the data.
 
         References
         ----------
         Moon et al. (2019), "Visualizing structure and transitions in high-dimensional biological data".
         """
         settings = {"k": 5, "laplacian": "normalized", "t": "knee", "rho": 0.0, "n_trusted": None}
-        return cls(**{**settings, "power": 2.0, "denoise": 1.0, **options})
+        return cls(**{**settings, "power": 2.0, "denoise": 1.0, "floor": PHATE_FLOOR, **options})
 
     @classmethod
     def like_sne(cls, **options: Any) -> HeatGeodesic:
