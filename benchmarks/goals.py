@@ -106,6 +106,10 @@ SCRIPTS = {
         "What sums and syncs cost, beside an earlier commit",
         toy=("--images", "16", "--steps", "2", "--turns", "1", "--before", str(FOLDER.parent)),
     ),
+    "blockwise": Script(
+        "Contrastive losses by tiles, beside the whole matrix",
+        toy=("--pairs", "256", "--large", "512", "--dim", "16", "--turns", "1"),
+    ),
     "sphere": Script("Maps on the sphere", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(
         "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.geometry import geodesic_mixup
+from geomclip.losses import blockwise
 from geomclip.losses.batch import cosines, cross_entropy, own, own_entropy, paired, partners, scaled
 
 VL_TARGETS = ("identity", "both")
@@ -40,6 +41,8 @@ def contrastive(image: Tensor, text: Tensor, temperature: float | Tensor) -> Ten
     0.3133
     """
     x, y = paired(image, text)
+    if len(x) > blockwise.DENSE_UP_TO:
+        return blockwise.contrastive(x, y, temperature)
     return cross_entropy(scaled(cosines(x, y), temperature), [(1.0, own(x))])
 
 
@@ -73,6 +76,11 @@ def m2_mix(image: Tensor, text: Tensor, lam: float | Tensor, temperature: float 
     >>> round(m2_mix(torch.eye(2), torch.eye(2), 0.5, temperature=1.0).item(), 4)  # both modalities in one place
     0.3133
     """
+    if len(image) > blockwise.DENSE_UP_TO:
+        x, y = paired(image, text)
+        mixed, matched = geodesic_mixup(image, text, lam).to(x.dtype), (x * y).sum(1)
+        halves = [blockwise.own_entropy(rows, mixed, matched, temperature) for rows in (x, y)]
+        return (halves[0] + halves[1]) / 2
     towards_text, towards_image = m2_cosines(image, text, lam)
     return (own_entropy(scaled(towards_text, temperature)) + own_entropy(scaled(towards_image, temperature))) / 2
 

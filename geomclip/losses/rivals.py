@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from geomclip.losses import blockwise
 from geomclip.losses.batch import cosines, paired, scaled, without_diagonal
 
 
@@ -105,6 +106,8 @@ def siglip(image: Tensor, text: Tensor, temperature: float | Tensor, bias: float
     0.9482
     """
     x, y = paired(image, text)
+    if len(x) > blockwise.DENSE_UP_TO:
+        return blockwise.siglip(x, y, temperature, bias)
     logits = scaled(cosines(x, y), temperature)
     logits = logits + (resting_bias(logits) if bias is None else bias)
     against = torch.diagonal_scatter(logits, -logits.diagonal())  # evidence against what is so

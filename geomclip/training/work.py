@@ -41,6 +41,7 @@ from geomclip.training.folder import (
 )
 from geomclip.training.held_out import HeldOut, deciding
 from geomclip.training.loop import Course, course_of, train
+from geomclip.training.memory import check_fits
 from geomclip.training.methods import Method
 from geomclip.training.objective import Objective, method_objective
 from geomclip.training.others import after_of, before_of, described
@@ -131,7 +132,7 @@ class Work:
         self.splits.check(trained=is_trained)
         if is_trained:
             check_captioned(self.base.module, self.settings)
-            self.order()
+            check_fits(self.method, self.order().size, device=self.settings.device)
 
     def lead(self, kept: Kept) -> Result:
         """The work of the process that writes."""
