@@ -18,7 +18,7 @@ help:
 	@echo "  make test-fast     the tests of numbers, records and files alone, in a minute"
 	@echo "  make test-kernels  the numeric tests by the kernels of older processors"
 	@echo "  make test-lowest   the tests with the lowest versions that pyproject.toml allows, in $(LOWEST) (TESTS=tests/metrics)"
-	@echo "  make torture       every file operation of eight commands with every fault: hours (TORTURE='--share 0.05')"
+	@echo "  make torture       every reading and file operation with every fault: an hour (TORTURE='--share 0.05')"
 	@echo "  make fuzz          mutated files of every kind that is read: 60 minutes (MINUTES=5, FUZZ='npz csv')"
 	@echo "  make bench         the benchmarks and the table of goals (BENCH='--only panel peers', BENCH=--quick)"
 	@echo "  make ways          through how many files four things pass, before and now (WAYS=-v: which)"
@@ -80,6 +80,7 @@ test-kernels: $(STAMP)
 	@$(HASWELL) $(NUMERIC)
 
 torture: $(STAMP)
+	@$(BIN)/python tests/torture/faults.py
 	@$(BIN)/python tests/torture/torture.py $(TORTURE)
 
 MINUTES ?= 60

@@ -16,6 +16,7 @@ from typing import Any
 
 from geomclip.embeddings.shards import MANIFEST, read_manifest, verify
 from geomclip.machine import json_files, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import DamagedError, GeomclipError, InputError
 from geomclip.machine.sums import SUM, check_sum, file_sha256, read_sealed, sum_in
 from geomclip.machine.words import one_line
@@ -126,7 +127,7 @@ def _start(file: Path) -> bytes:
         with regular.binary(file) as opened:
             return opened.read(1 << 20)
     except OSError as problem:
-        raise InputError(f"{file} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(file, problem) from problem
 
 
 def _is_checkpoint(file: Path) -> bool:

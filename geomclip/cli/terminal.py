@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geomclip.cli.line_progress import LOG_EVERY, LineProgress
+from geomclip.machine.blame import TOO_MANY_FILES
 from geomclip.machine.errors import GeomclipError
-from geomclip.machine.files import TOO_MANY_FILES
 from geomclip.machine.progress import SILENT
 from geomclip.machine.progress import Progress as Reports
 from geomclip.machine.words import escaped, harmless, one_line

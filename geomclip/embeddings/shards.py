@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geomclip.machine import parquet_files, regular
 from geomclip.machine.array_files import npy_chunks
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.files import atomic_write, refuse_links
 from geomclip.machine.sums import check_sum, unsealed, write_sealed
@@ -64,7 +65,7 @@ def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
             if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
                 raise DamagedError(f"{path} is damaged or changed: its sha256 is not the one recorded")
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(path, problem) from problem
     return path
 
 
@@ -87,7 +88,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except InputError:
         raise
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(path, problem) from problem
     except (ValueError, RecursionError) as problem:
         raise DamagedError(
             f"{path} is no whole JSON ({one_line(problem, 200)}): the store must be made again"
@@ -140,7 +141,8 @@ def read_table(path: Path) -> dict[str, list[Any]]:
         raise
     except Exception as problem:
         # pyarrow raises its own kinds, OSError and plain ValueErrors, by what it meets in the bytes
-        raise InputError(f"{path} is not a readable parquet file ({one_line(problem, 200)})") from problem
+        damaged = InputError(f"{path} is not a readable parquet file ({one_line(problem, 200)})")
+        raise unreadable(path, problem, damaged) from problem
 
 
 def _write_table(table: Table, buffer: io.BytesIO) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from geomclip.encoders import sizes
 from geomclip.encoders.reasons import first_line
 from geomclip.machine import limits, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import unreadable
 from geomclip.machine.json_files import is_number
 
 CONFIG_FILE = "open_clip_config.json"

@@ -15,8 +15,8 @@ from typing import Any
 
 from geomclip.encoders import sizes
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import unreadable
 
 SETTINGS = ("tokenizer_config.json", "config.json")
 """The files of a tokenizer that can name code."""

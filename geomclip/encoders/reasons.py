@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.blame import unreadable
+from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.machine.words import one_line
 
 
@@ -20,7 +21,7 @@ def in_one_line(where: str, package: str = "open_clip") -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, NotAvailableError, MemoryError):
+    except (GeomclipError, MemoryError):
         raise
     except ImportError as error:
         raise NotAvailableError(f"{where}: a package is missing: {first_line(error)}") from error
@@ -32,8 +33,10 @@ def in_one_line(where: str, package: str = "open_clip") -> Iterator[None]:
         if "trust_remote_code" in str(error):
             raise InputError(f"{where}: asks to run code of its own (trust_remote_code): refused") from error
         if isinstance(error, OSError):
-            raise NotAvailableError(f"{where}: something it needs cannot be had: {first_line(error)}") from error
-        raise InputError(f"{where}: {package} cannot use it: {type(error).__name__}: {first_line(error)}") from error
+            absent = NotAvailableError(f"{where}: something it needs cannot be had: {first_line(error)}")
+            raise unreadable(where, error, absent) from error
+        refused = InputError(f"{where}: {package} cannot use it: {type(error).__name__}: {first_line(error)}")
+        raise unreadable(where, error, refused) from error
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from geomclip.encoders.weights import pickles
 from geomclip.machine import json_files, limits, regular
 from geomclip.machine.array_files import read_npy, read_npz
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line, option
 from geomclip.panels.lines import some
@@ -207,7 +208,8 @@ def _torch(path: Path) -> object:
         raise
     except Exception as problem:
         # torch raises whatever the bytes provoke
-        raise InputError(f"{path} is no readable file of torch ({one_line(problem, 200)})") from problem
+        damaged = InputError(f"{path} is no readable file of torch ({one_line(problem, 200)})")
+        raise unreadable(path, problem, damaged) from problem
 
 
 def _named(path: Path) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from geomclip.grounding.record import Clips
 from geomclip.machine import limits
 from geomclip.machine.array_files import read_npy, read_npz
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
@@ -183,7 +184,8 @@ class Folder:
             found = [file for end in (".npy", ".npz") if (file := place.with_name(place.name + end)).is_file()]
             led_out = [file for file in found if not file.resolve().is_relative_to(self._real)]
         except (OSError, ValueError) as problem:  # a name that is too long
-            raise InputError(f"features of {shorten(video)}: {one_line(problem, 200)}") from problem
+            no_name = InputError(f"features of {shorten(video)}: {one_line(problem, 200)}")
+            raise unreadable(place, problem, no_name) from problem
         if led_out:
             raise InputError(f"{led_out[0]} is a link that leaves {self.path}: only files inside the folder are read")
         return found
@@ -325,4 +327,5 @@ def _one_line(path: Path, video: str = "") -> Iterator[None]:
         raise
     except Exception as problem:
         where = f"{path} {shorten(video)}" if video else str(path)
-        raise InputError(f"{where} cannot be read ({one_line(problem, 200)})") from problem
+        damaged = InputError(f"{where} cannot be read ({one_line(problem, 200)})")
+        raise unreadable(where, problem, damaged) from problem

@@ -18,8 +18,9 @@ from geomclip.grounding.scores import Scores, best_fixed, blind, map_oracle, ran
 from geomclip.grounding.trainer import answers
 from geomclip.grounding.training import BATCH, Run, Sources, load_run, queries_of, split, table
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import atomic_json, unreadable
+from geomclip.machine.files import atomic_json
 from geomclip.machine.json_files import is_number
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import one_line, option

@@ -21,9 +21,10 @@ from torch import Tensor
 from geomclip.encoders.extraction.batches import Encoded, Encoding, unit_rows
 from geomclip.grounding.record import Clips
 from geomclip.machine import limits, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.extras import optional
-from geomclip.machine.files import by_number, unreadable
+from geomclip.machine.files import by_number
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import Call
 from geomclip.machine.words import one_line, option
@@ -394,7 +395,7 @@ class _File:
                 raise InputError(f"{self.path} is no file{'' if self.path.exists() else ': it does not exist'}")
             file = self.path.open("rb")
         except OSError as problem:
-            raise InputError(f"{self.path} cannot be read ({one_line(problem)})") from problem
+            raise unreadable(self.path, problem) from problem
         # a file object has no name that FFmpeg could resolve others against, and the lists leave it nothing to open
         lists = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
         try:
@@ -404,7 +405,8 @@ class _File:
             reason = "it is empty" if not self.path.stat().st_size else _reason(problem)
             if isinstance(problem, self.av.error.ArgumentError):  # the lists left nothing that reads it
                 reason = "it is of no format that is read, as mp4, mkv, webm, mov, avi, mpeg or gif"
-            raise InputError(f"{self.path} is no video that can be read ({reason})") from problem
+            no_video = InputError(f"{self.path} is no video that can be read ({reason})")
+            raise unreadable(self.path, problem, no_video) from problem
         except BaseException:
             file.close()
             raise

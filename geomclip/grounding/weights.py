@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from geomclip.encoders.weights.fitting import weights_sha256
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import DamagedError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import one_line
@@ -39,7 +40,7 @@ def load_weights(file: Path) -> dict[str, Tensor]:
             written = (opened.metadata() or {}).get(WEIGHTS_SUM)
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except Exception as error:  # damaged bytes surface as any exception of the parser
-        raise DamagedError(f"{file}: is damaged: {one_line(error)}") from error
+        raise unreadable(file, error, DamagedError(f"{file}: is damaged: {one_line(error)}")) from error
     if written is not None and written != weights_sha256(state):
         raise DamagedError(f"{file}: is damaged: its weights are not those that were saved (another sha256)")
     return state

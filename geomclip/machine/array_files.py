@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomclip.machine import limits, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 
@@ -48,7 +49,7 @@ def read_npy(path: Path) -> NDArray[Any]:
             shape, fortran, dtype = _header(file, str(path))
             start = file.tell()
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(path, problem) from problem
     needed = math.prod(shape) * dtype.itemsize
     if size - start < needed:
         raise InputError(f"{path} is cut short: it holds {size - start} of {needed} bytes of numbers")
@@ -102,11 +103,12 @@ def read_npz(
     except InputError:
         raise
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(path, problem) from problem
     except Exception as problem:
         # zipfile and its decompressors raise whatever the bytes provoke: BadZipFile, zlib.error, EOFError,
         # RuntimeError (encrypted), NotImplementedError, struct.error, UnicodeDecodeError, ...
-        raise InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})") from problem
+        damaged = InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})")
+        raise unreadable(path, problem, damaged) from problem
 
 
 def _check_bytes(path: Path, unfolded: int, limit: str) -> None:
@@ -134,9 +136,10 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     except InputError:
         raise
     except OSError as problem:
-        raise InputError(f"{path} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(path, problem) from problem
     except Exception as problem:
-        raise InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})") from problem
+        damaged = InputError(f"{path} is not a readable .npz ({one_line(problem, 200)})")
+        raise unreadable(path, problem, damaged) from problem
     return headers
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
+from geomclip.machine.blame import FAULTS
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.leftovers import begun, clear_dead
 
@@ -264,35 +265,9 @@ def explained(path: Path, problem: OSError) -> GeomclipError:
             f"{path}: the disk is full ({_free_space(path)} free): make room and run the same command again"
         )
     reason = problem.strerror or str(problem)
-    if problem.errno == errno.EIO:
+    if problem.errno in FAULTS - {errno.EACCES, errno.EPERM}:
         return GeomclipError(f"{path}: writing failed ({reason})")
     return InputError(f"{path} cannot be written ({reason}): name a place that can")
-
-
-NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
-"""Errors of a place that is no file; every other one is a fault of the machine."""
-
-
-def unreadable(path: str | Path, problem: OSError) -> GeomclipError:
-    """The error for a file that cannot be read: of the input where it is no file, else of the machine, not of the file.
-
-    Examples
-    --------
-    >>> unreadable("a.json", FileNotFoundError(errno.ENOENT, "No such file or directory"))
-    InputError('a.json cannot be read (No such file or directory)')
-    >>> unreadable("a.json", OSError(errno.EIO, "Input/output error")).exit_code
-    1
-    """
-    reason = problem.strerror or str(problem)
-    if problem.errno is None or problem.errno in NO_SUCH_FILE:
-        return InputError(f"{path} cannot be read ({reason})")
-    ways = dict.fromkeys((errno.EACCES, errno.EPERM), "make it readable for this user")
-    ways |= dict.fromkeys((errno.EMFILE, errno.ENFILE), TOO_MANY_FILES)
-    way_out = ways.get(problem.errno, "a fault of the machine, not of the file; mend it")
-    return GeomclipError(f"{path} cannot be read ({reason}): {way_out}, and run the same command again")
-
-
-TOO_MANY_FILES = "let this machine have more files open (ulimit -n)"
 
 
 def _free_space(path: Path) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import unreadable
 from geomclip.machine.words import CONTROLS
 
 T = TypeVar("T")

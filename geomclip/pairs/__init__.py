@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from geomclip.machine.blame import unreadable
 from geomclip.machine.collector import collector_paused
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import near, one_line, option
@@ -80,7 +81,7 @@ def load_pairs(source: Source, *, cache_dir: Path | None = None) -> Pairs:
             # ids that were asked for are taken at their word
             return (pairs if source.image_id_column else pairs.once()).limited(source.limit)
     except OSError as error:  # a folder that may not be read, a name that is too long
-        raise InputError(f"{one_line(error.filename or place, 300)} cannot be read: {one_line(error, 200)}") from error
+        raise unreadable(one_line(error.filename or place, 300), error) from error
 
 
 def list_datasets(data_root: str | Path | None = None, cache_dir: Path | None = None) -> list[DatasetInfo]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import unreadable
 from geomclip.machine.tally import Tally
 from geomclip.pairs.classnames import class_prompts, distinct, read_class_names
 from geomclip.pairs.parsing import captions_by_line, check_folder, choose_split, read_text

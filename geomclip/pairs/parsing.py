@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geomclip.machine import limits, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import unreadable
 from geomclip.machine.words import one_line, option
 from geomclip.pairs.source import Source
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from geomclip.machine import regular
+from geomclip.machine.blame import NO_SUCH_FILE
 from geomclip.machine.errors import GeomclipError
-from geomclip.machine.files import NO_SUCH_FILE
 from geomclip.machine.tally import Read
 from geomclip.machine.words import one_line
 from geomclip.pairs.parsing import clean

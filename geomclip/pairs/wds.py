@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from geomclip.machine import limits, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import by_number
 from geomclip.machine.tally import Tally
-from geomclip.machine.words import one_line
 from geomclip.pairs.beside import Beside, captions_of_record
 from geomclip.pairs.classnames import class_prompts, distinct, read_class_names
 from geomclip.pairs.parsing import (
@@ -227,7 +227,7 @@ class _Index:
         except FileNotFoundError:
             raise InputError(f"{self.tar}: no such file") from None
         except OSError as error:
-            raise InputError(f"{self.tar} cannot be read: {one_line(error, 200)}") from error
+            raise unreadable(self.tar, error) from error
         self.tally.use("members", self.used)
         return self.found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geomclip.machine import json_files, limits, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 
@@ -104,7 +105,8 @@ def _columns_by_kind(path: Path) -> dict[str, dict[str, list[Any]]]:
         raise
     except Exception as problem:
         # pyarrow raises its own kinds, OSError and plain ValueErrors, by what it meets in the bytes
-        raise InputError(f"{path} is not a readable parquet file ({one_line(problem, 200)})") from problem
+        damaged = InputError(f"{path} is not a readable parquet file ({one_line(problem, 200)})")
+        raise unreadable(path, problem, damaged) from problem
 
 
 def _is_plain(field: Any) -> bool:

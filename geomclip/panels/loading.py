@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine import json_files
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.sums import check_sum, file_sha256, unsealed
 from geomclip.panels import peers
@@ -70,7 +71,7 @@ def _check_items(record: Mapping[str, Any], items: Path) -> None:
         if ITEMS_SUM not in record or file_sha256(items) == record[ITEMS_SUM]:
             return
     except OSError as problem:
-        raise InputError(f"{items} cannot be read ({problem.strerror or problem})") from problem
+        raise unreadable(items, problem) from problem
     raise DamagedError(
         f"{items} is damaged, or of another result: its sha256 is not the one in the JSON: measure again, or take it "
         "away to go without items"

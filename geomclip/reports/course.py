@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine.blame import unreadable
 from geomclip.machine.json_files import is_number
 
 LOG = "log.jsonl"
@@ -16,7 +17,7 @@ def path_of(source: object) -> list[tuple[int, float, float]]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the log that lies there cannot be read.
     """
     if not isinstance(source, str | Path) or not (log := Path(source).expanduser() / LOG).is_file():
@@ -26,7 +27,7 @@ def path_of(source: object) -> list[tuple[int, float, float]]:
     try:
         return [point for record in read_log(log) if (point := _point(record)) is not None]
     except OSError as problem:
-        raise ValueError(f"{log} cannot be read ({problem.strerror})") from problem
+        raise unreadable(log, problem) from problem
 
 
 def _point(record: dict[str, Any]) -> tuple[int, float, float] | None:

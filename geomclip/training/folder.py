@@ -14,8 +14,9 @@ import torch
 
 from geomclip.encoders import towers
 from geomclip.machine import places, regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
-from geomclip.machine.files import is_ours, make_folder, refuse_links, unreadable
+from geomclip.machine.files import is_ours, make_folder, refuse_links
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.sums import check_sum, write_sealed
 from geomclip.machine.version import __version__

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import DamagedError, InputError
 from geomclip.machine.files import atomic_write, make_folder, refuse_links, sync_folder
 from geomclip.machine.progress import SILENT, Progress
@@ -148,7 +149,8 @@ def check(folder: Path) -> dict[str, Any]:
             if sha256 is not None and file_sha256(file) != sha256:
                 raise DamagedError(f"{file} is damaged: its sha256 is not the one recorded")
         except OSError as problem:
-            raise DamagedError(f"{file} cannot be read ({problem.strerror or problem})") from problem
+            damaged = DamagedError(f"{file} cannot be read ({problem.strerror or problem})")
+            raise unreadable(file, problem, damaged) from problem
     return known
 
 
@@ -167,9 +169,10 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         known = check(folder)
         state = {name.removesuffix(".safetensors"): load_file(folder / name) for name in known["files"]}
     except Exception as error:  # damaged bytes surface as any exception of the parser
-        raise DamagedError(
+        damaged = DamagedError(
             f"{folder}: is damaged ({one_line(error)}): delete it, and {option('resume', True)} takes the one before"
-        ) from error
+        )
+        raise unreadable(folder, error, damaged) from error
     return state, known
 
 
@@ -211,7 +214,8 @@ def _known(folder: Path) -> dict[str, Any]:
     try:
         known = json.loads(regular.read(folder / STATE, "json-bytes"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{folder / STATE}: cannot be read: {one_line(error)}") from error
+        damaged = DamagedError(f"{folder / STATE}: cannot be read: {one_line(error)}")
+        raise unreadable(folder / STATE, error, damaged) from error
     if not isinstance(known, dict) or known.get("schema") != SCHEMA or not isinstance(known.get("files"), dict):
         raise InputError(f"{folder / STATE}: is no snapshot of this version ({SCHEMA})")
     if type(known.get("step")) is not int:

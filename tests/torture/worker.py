@@ -68,6 +68,7 @@ class Ended:
         return lines[-1] if lines and lines[-1].endswith("(--debug shows where)") else ""
 
 
+REMOVING = ("unlink", "rmdir")
 WARM = ("torch", "open_clip", "pyarrow.parquet", "helpers", "geomclip.cli.app", "geomclip.training.finetune")
 """What is imported before the first child, so that it need not be in each; what a command needs besides is seen."""
 
@@ -213,17 +214,22 @@ class Tortured:
         """Disturb once, run the same again, and judge."""
         self.reset()
         first = self.run(k=k, fault=FAULTS[name], reads=reads)
-        return {"k": k, "fault": name, **asdict(self.judge(first))}
+        removing = not reads and any(point.number == k and point.kind in REMOVING for point in self.points)
+        return {"k": k, "fault": name, **asdict(self.judge(first, removing=removing))}
 
-    def judge(self, first: Ended) -> Verdict:
-        """What the first run left, and what the second makes of it."""
+    def judge(self, first: Ended, *, removing: bool = False) -> Verdict:
+        """What the first run left, and what the second makes of it.
+
+        What could not be removed may lie there after the first run, whose result it does not change.
+        """
         verdict = Verdict()
         if first.code >= 0:
             verdict.lost += [f"first run: {raw}"] if (raw := first.raw()) else []
         if first.err.startswith("hangs"):
             verdict.lost.append(f"first run {first.err}")
         after = self.results()
-        if first.code == 0 and after != self.whole:
+        beside = {name: content for name, content in after.items() if not removing or name in self.whole}
+        if first.code == 0 and beside != self.whole:
             verdict.lost.append(f"exit 0 with another result: {differing(self.whole, after)}")
         kept = finished(self.root)
         second = self.run()

@@ -63,7 +63,7 @@ def are_vectors(path: str | Path) -> bool:
     if file.suffix.lower() in TENSORS:
         try:
             entries = held(file)
-        except (InputError, OSError):
+        except InputError:
             return False
         if any(map(is_of_model, entries)):
             return False

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geomclip.machine import limits, parquet_files, parquet_footer, regular
 from geomclip.machine.array_files import check_zip, npz_headers, read_npy, read_npz
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import one_line
@@ -80,8 +81,9 @@ def held(path: Path) -> Held:
     return {name: _in_one_line(path, entry) for name, entry in entries.items()}
 
 
-def _unreadable(path: Path, problem: Exception) -> InputError:
-    return InputError(f"{path} is not a readable {path.suffix} file ({one_line(problem, 200)})")
+def _unreadable(path: Path, problem: Exception) -> GeomclipError:
+    damaged = InputError(f"{path} is not a readable {path.suffix} file ({one_line(problem, 200)})")
+    return unreadable(path, problem, damaged)
 
 
 def _in_one_line(path: Path, entry: Entry) -> Entry:
@@ -93,8 +95,6 @@ def _in_one_line(path: Path, entry: Entry) -> Entry:
         except (GeomclipError, MemoryError):
             raise
         except Exception as problem:
-            if isinstance(problem, OSError) and problem.errno:
-                raise  # the machine's
             raise _unreadable(path, problem) from problem
 
     return replace(entry, read=read)

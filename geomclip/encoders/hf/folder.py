@@ -16,6 +16,7 @@ from geomclip.encoders.hf import config, images, tokens
 from geomclip.encoders.hf.names import IGNORED, Renamed, Row, shapes_in
 from geomclip.encoders.weights.contents import Contents
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.machine.words import option
 
@@ -62,7 +63,8 @@ def _parts(path: Path) -> list[Path]:
     except InputError:
         raise
     except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
-        raise InputError(f"{file}: is no list of parts of sentence-transformers") from error
+        no_list = InputError(f"{file}: is no list of parts of sentence-transformers")
+        raise unreadable(file, error, no_list) from error
     inside = [part for kind, part in listed if not kind.endswith(".Normalize")]
     if len(inside) > 1:
         names = ", ".join(kind.rpartition(".")[2] for kind, _ in listed)
@@ -126,7 +128,8 @@ def shards(index: Path) -> list[str]:
     except InputError:
         raise
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{index}: is no index of sharded weights") from error
+        no_index = InputError(f"{index}: is no index of sharded weights")
+        raise unreadable(index, error, no_index) from error
     outside = [name for name in names if not isinstance(name, str) or Path(name).name != name]
     if outside:
         raise InputError(f"{index}: names the file {outside[0]!r:.60}, which does not lie beside it")

@@ -20,6 +20,7 @@ from geomclip.encoders.configuration import CONTEXT_LENGTH, UNCLEANED
 from geomclip.encoders.hf.config import Description
 from geomclip.encoders.reasons import first_line
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes, atomic_json
 
@@ -170,7 +171,8 @@ def _json(file: Path) -> dict[str, Any]:
     except InputError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}") from error
+        damaged = InputError(f"{file}: cannot be read as JSON: {first_line(error, 100)}")
+        raise unreadable(file, error, damaged) from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: is no JSON object: fetch or write it again")
     return content

@@ -14,8 +14,8 @@ from geomclip.encoders.reasons import first_line
 from geomclip.encoders.weights import pickles, prefixes, ways
 from geomclip.encoders.weights.shards import SUFFIXES, check_shard, is_index, is_weights, shard_files
 from geomclip.machine import limits
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import DamagedError, InputError, NotAvailableError
-from geomclip.machine.files import unreadable
 
 METADATA_KEY = "geomclip"
 SCHEMA = "geomclip.checkpoint/1"
@@ -92,7 +92,10 @@ class _Opened:
         if file.suffix.lower() == ".safetensors":
             from safetensors import safe_open
 
-            self.tensor, self.mapped = safe_open(file, framework="pt").get_tensor, True
+            try:
+                self.tensor, self.mapped = safe_open(file, framework="pt").get_tensor, True
+            except Exception as error:  # it was whole when its header was read
+                raise unreadable(file, error, _refusal(file, error)) from error
         else:
             state = pickles.state_at(file, entry)
             self.tensor, self.mapped = state.__getitem__, pickles.is_mapped(file)
@@ -148,7 +151,7 @@ def read_raw(file: Path) -> Contents:
     except OSError as error:
         raise unreadable(file, error) from error
     except Exception as error:  # damaged bytes surface as any exception of the two parsers
-        raise _refusal(file, error) from error
+        raise unreadable(file, error, _refusal(file, error)) from error
 
 
 def _bare(found: Contents) -> Contents:

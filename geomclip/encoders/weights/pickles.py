@@ -11,7 +11,6 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor
 from geomclip.encoders.weights import ways
 from geomclip.encoders.weights.prefixes import roots
 from geomclip.machine.array_files import check_zip
+from geomclip.machine.blame import fault_behind
 from geomclip.machine.errors import InputError
 
 ENTRIES = ("state_dict", "model_state_dict", "model", "net", "model_state", "network", "module", "weights")
@@ -123,8 +123,12 @@ def load(file: Path) -> Any:
         )
     check_zip(file)
     unknown: list[str] = []
-    with suppress(Exception):  # no zip file, or a damaged one, of which torch.load says more
+    try:
         unknown = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
+    except Exception as error:
+        if fault_behind(error):
+            raise
+        # no zip file, or a damaged one, of which torch.load says more
     refused = [name for name in unknown if not _VALUES.fullmatch(name)]
     if refused:
         raise InputError(_refusal(file, refused))
@@ -138,7 +142,9 @@ def _is_scripted(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        if fault_behind(error):
+            raise
         return False  # no such file, or a damaged one, of which torch.load says more
 
 

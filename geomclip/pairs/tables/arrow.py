@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine import limits, parquet_files, parquet_footer
-from geomclip.machine.errors import InputError
+from geomclip.machine.blame import unreadable
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.parquet_footer import Group
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
@@ -112,9 +113,10 @@ def read(file: Path) -> Table:
         raise _unreadable(file, error) from error
 
 
-def _unreadable(file: Path, error: Exception) -> InputError:
+def _unreadable(file: Path, error: Exception) -> GeomclipError:
     kind = "Arrow" if file.suffix == ".arrow" else "parquet"
-    return InputError(f"{file} is not a readable {kind} file: {one_line(error, 200)}; fetch or write it again")
+    damaged = InputError(f"{file} is not a readable {kind} file: {one_line(error, 200)}; fetch or write it again")
+    return unreadable(file, error, damaged)
 
 
 def _read_parquet(file: Path) -> Table:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import make_folder, refuse_links
 from geomclip.machine.outputs import append_text
@@ -278,7 +279,8 @@ def _picture(image: Any) -> Any:
     try:
         return decode(regular.read(image, "image-bytes"), name=str(image))
     except (OSError, ValueError) as problem:
-        raise InputError(f"{image} cannot be read ({one_line(problem)})") from problem
+        no_image = InputError(f"{image} cannot be read ({one_line(problem)})")
+        raise unreadable(image, problem, no_image) from problem
 
 
 def _scale_and_bias(model: Any) -> tuple[float | None, float | None]:

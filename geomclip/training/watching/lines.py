@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import option
@@ -110,9 +111,10 @@ def kept_lines(path: Path, step: int) -> list[bytes]:
     except FileNotFoundError:
         return []
     except OSError as problem:
-        raise InputError(
+        needed = InputError(
             f"{path} cannot be read ({problem.strerror}): it is what {option('resume', True)} goes on with"
-        ) from problem
+        )
+        raise unreadable(path, problem, needed) from problem
 
 
 def step_of(record: Mapping[str, Any]) -> int:

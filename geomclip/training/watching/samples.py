@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from geomclip.machine import regular
+from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import one_line
 from geomclip.pairs import Pairs, Source, load_pairs
@@ -160,7 +161,8 @@ def _of_list(probe: Any) -> list[tuple[Any, str]]:
             try:
                 image = decode(regular.read(image, "image-bytes"), name=str(image))
             except (OSError, ValueError) as problem:
-                raise InputError(f"probe: {image} cannot be read ({one_line(problem)})") from problem
+                no_image = InputError(f"probe: {image} cannot be read ({one_line(problem)})")
+                raise unreadable(image, problem, no_image) from problem
         found.append((image, text))
     return found
 
