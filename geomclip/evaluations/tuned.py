@@ -156,7 +156,7 @@ class Tuning:
         Raises
         ------
         InputError
-            If the method cannot be used with so few classes, or there are fewer than two.
+            If there are shots of one class alone.
         GeomclipError
             If the loss is not finite.
         """
@@ -175,13 +175,8 @@ class Tuning:
                 steps=self.asked.train_steps,
                 heads_first=chosen.heads_first,
             )
-            try:
-                with batches:
-                    train(trainer, None, validation=None, keep_best=_nowhere, journal=None)
-            except InputError:
-                raise
-            except ValueError as problem:  # of a loss that needs larger batches than there are classes
-                raise InputError(str(problem)) from problem
+            with batches:
+                train(trainer, None, validation=None, keep_best=_nowhere, journal=None)
         module = trainer.plain().requires_grad_(False)
         return replace(self.encoder, module=module, device=settings.device, logit_scale=trainer.logit_scale())
 
