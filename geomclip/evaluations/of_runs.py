@@ -13,10 +13,9 @@ from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import option
 from geomclip.panels import compare
 from geomclip.panels.comparison import Comparison
+from geomclip.panels.stored import FOLDER
 from geomclip.training.folder import call_of, read_config
 
-FOLDER = "evaluations"
-"""Folder of a run with before.json, after.json and comparison.json of each task."""
 OF_BASE = ("model", "pretrained", "arch")
 OF_DATA = ("data_root", "image_column", "text_column", "image_id_column", "image_root")
 
@@ -41,7 +40,7 @@ def evaluate_run(
     Parameters
     ----------
     run : path
-        A finished run folder; the results go to RUN/evaluations/TASK.
+        A finished run folder; before.json, after.json and comparison.json go to RUN/evaluations/TASK.
     tasks : sequence of str
         TASK, on the data of the run, or TASK=DATA.
     **options
