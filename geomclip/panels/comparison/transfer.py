@@ -28,7 +28,7 @@ HEADLINES = ("worse", "mixed", "collapsed", "narrowed", "widened", "no differenc
 """Words of what a task comes to, in the order of the card."""
 WIDTH = 24
 """Characters of the names of a task and of data, which a folder and a file may have made long."""
-MOST, LINES = 5, 36
+MOST, LINES = 5, 40
 """Rows of a task and of a card: what a sheet of A4 has room for."""
 FIRST, WORST, ERRORS = 2, 3, 2
 """Primary numbers of a task, numbers that are worse, and calibration errors, whatever they did: at most."""
