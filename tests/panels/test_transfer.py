@@ -16,6 +16,7 @@ from geomclip.machine.errors import InputError
 from geomclip.panels import sources, stored
 from geomclip.panels.comparison import Comparison, Row, compare, transfer
 from geomclip.panels.comparison.answer import Answer
+from geomclip.panels.comparison.tables import comparison_text
 from geomclip.panels.loading import load
 from geomclip.panels.record import Panel
 
@@ -131,8 +132,11 @@ def test_a_card_has_at_most_so_many_rows_and_says_how_many_are_left_out() -> Non
     assert any(note.startswith(f"{4 + 20 * 3 - transfer.LINES} rows are left out") for note in card.notes)
 
 
-def test_lines_of_a_terminal_fit_80_columns() -> None:
-    assert max(map(len, str(CARD).splitlines())) <= 80
+@pytest.mark.parametrize("width", [60, 80])
+def test_lines_of_a_terminal_fit(width: int) -> None:
+    lines = comparison_text(CARD, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(line.startswith("accuracy@1" if width < 80 else "Accuracy@1") for line in lines)
 
 
 def test_a_run_named_twice_is_what_it_was_and_what_it_became(

@@ -69,7 +69,7 @@ def _short_lines(comparison: Changes, width: int) -> Iterator[Line]:
     yield from short.rows(comparison, width)
     yield Line()
     yield from _other_lines(comparison)
-    yield from transfer_lines(comparison)
+    yield from transfer_lines(comparison, width)
     yield from (Line(line, "dim") for line in short.legend(comparison))
     yield from short.by_group(comparison, width)
 
@@ -84,7 +84,7 @@ def _full_lines(comparison: Changes, width: int) -> Iterator[Line]:
             yield Line(f"{flowed(cells(key, row, brief))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
     yield from _other_lines(comparison)
-    yield from transfer_lines(comparison)
+    yield from transfer_lines(comparison, width)
     yield from (Line(line, "dim") for line in legend(comparison))
     yield from (Line(f"! {note}") for note in comparison.notes)
     yield from map(Line, by_group(comparison, width))

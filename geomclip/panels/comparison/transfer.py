@@ -139,7 +139,7 @@ def _summary(parts: Mapping[str, Changes]) -> str:
     return "; ".join(f"{word or 'nothing compared'}: {', '.join(found[word])}" for word in order)
 
 
-def transfer_lines(comparison: Changes) -> Iterator[Line]:
+def transfer_lines(comparison: Changes, width: int) -> Iterator[Line]:
     """The evaluations for a terminal: what each task comes to, and its rows, in the order of the card."""
     card = transfer_of(comparison)
     if card is None:
@@ -151,7 +151,7 @@ def transfer_lines(comparison: Changes) -> Iterator[Line]:
             each = comparison.evaluations[name]
             yield Line()
             yield Line(f"{_short(name)} ({each.n_images:,} images)" if each.n_images else _short(name))
-            yield from short.wide(each, [row.key for row in card.rows if row.task == name])
+            yield from short.rows(each, width, [row.key for row in card.rows if row.task == name])
     yield Line()
     yield from (Line(note, "dim") for note in card.notes)
     yield Line()
