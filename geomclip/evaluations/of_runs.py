@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.evaluations.calls import evaluate, task_of
+from geomclip.evaluations.calls import check, evaluate, task_of
 from geomclip.machine.errors import InputError, naming
 from geomclip.machine.files import make_folder
 from geomclip.machine.progress import SILENT, Named, Progress
@@ -66,6 +66,8 @@ def evaluate_run(
     base = {name: call[name] for name in OF_BASE if call.get(name) is not None}
     own = {name: call[name] for name in OF_DATA if call.get(name) is not None}
     common: dict[str, Any] = {**options, "cache_dir": cache_dir}
+    for name, data in wanted.items():  # all before the first, which takes long
+        check(name, **base, **_data(data, call, own), **common)
     return {
         name: _changed(folder, name, base, _data(data, call, own), common, Named(progress, name))
         for name, data in wanted.items()

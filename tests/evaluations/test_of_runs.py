@@ -87,6 +87,14 @@ def test_tasks_on_the_same_images_share_one_pass_before_and_one_after(
     assert seen == once
 
 
+def test_a_task_that_does_not_apply_is_named_before_any_is_asked(model: str, data: str, tmp_path: Path) -> None:
+    how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0}
+    run = gc.finetune("ft", model, data, out=tmp_path / "run", cache_dir=tmp_path / "cache", **how).folder
+    with pytest.raises(InputError, match=r"^simat: it needs SIMAT's files"):
+        evaluate_run(run, ["zeroshot", "simat"], label_column="shape", cache_dir=tmp_path / "cache")
+    assert not (run / "evaluations").exists()
+
+
 def test_the_report_of_a_run_has_a_card_of_its_tasks(model: str, data: str, tmp_path: Path) -> None:
     pytest.importorskip("jinja2", reason="reports need the extra viz")
     how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0}
