@@ -323,7 +323,7 @@ def finetune(**options: Any) -> None:
                 result.folder, asked, label_column=label_column, seed=options["seed"] or 0, **how, progress=progress
             )
     if as_json:
-        say_json(tables.comparison_json(result.comparison))
+        say_json(tables.comparison_json(result.comparison.replace(evaluations=evaluations)))
     elif quiet:
         listings.print_verdict(result.comparison, stdout_console())
     else:
@@ -410,10 +410,11 @@ def compare(context: click.Context, /, **options: Any) -> None:
     .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
     Models are extracted on --data, vectors measured; images are paired by their ids. Of MORE, each is compared with
     BEFORE too: all stand side by side, and verdicts are corrected over all. With --quiet the verdict alone is printed.
+    Of two runs the tasks that both were asked (finetune --evaluate) are compared; RUN RUN is that run before and after.
     """
     from geomclip import panels
     from geomclip.cli import listings
-    from geomclip.panels import sources, summary
+    from geomclip.panels import sources, stored, summary
     from geomclip.panels.comparison import Comparisons, side_by_side, tables
 
     more: tuple[str, ...] = options["more"]
@@ -427,7 +428,8 @@ def compare(context: click.Context, /, **options: Any) -> None:
     full = options["full"]
     refuse_cite_in_json(options)
     before, after = options["before"], options["after"]
-    kinds = [sources.kind(side) for side in (before, after, *more)]
+    named = (before, after) if more else stored.of_itself(before, after)
+    kinds = [sources.kind(side) for side in (*named, *more)]
     known = None if "result" in kinds else measured_keys(options["metrics"])
     check_changes(options, known, primary=options["primary"])
     chosen = of_sides(context, options, COMPARE)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import InputError, naming
 from geomclip.machine.words import nearest, option
 from geomclip.pairs.corrupted import CORRUPTIONS
+from geomclip.training.methods import METHODS, method_named
 from geomclip.training.settings import check_settings, setting
 
 SHOTS = (1, 2, 4, 8, 16)
 """Images a class that few-shot classification may learn from."""
+TRAIN = "Train what a task needs; left out, nothing is trained."
+OF_TRAINING = ("train_methods", "train_steps", "train_lr", "train_draws")
+"""Options of fine-tuning on shots."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,36 @@ class FewShot:
     holdout: float = setting(
         0.0, "In place of a split: that much of each class can be drawn; 0.5 of vectors.", within=(0, 0.99), metavar="X"
     )
+    train: bool = setting(False, TRAIN)
+    train_methods: str = setting("ft,m2mix", "Methods of finetune on the shots, with commas between.", metavar="NAMES")
+    train_steps: int = setting(40, "Of each fine-tuning on shots, whatever their number.", within=(1, 10**6))
+    train_lr: float | None = setting(
+        None, "Of fine-tuning on shots; default that of finetune.", within=(0, 10), metavar="X"
+    )
+    train_draws: int = setting(3, "Of the draws, those that are fine-tuned on.", within=(1, 1000))
 
     def __post_init__(self) -> None:
         check_settings(self)
         self.counts()
+        for each in fields(self):
+            if not self.train and each.name in OF_TRAINING and getattr(self, each.name) != each.default:
+                raise InputError(f"{option(each.name)} is of fine-tuning on shots: add {option('train', True)}")
+        self.methods()
         if self.holdout and self.train_embeddings:
             both = f"{option('holdout')} and {option('train_embeddings')}"
             raise InputError(f"{both} both say what is drawn from: give one")
+
+    def methods(self) -> tuple[str, ...]:
+        """The methods that fine-tune on shots; InputError for one that is unknown or trains nothing."""
+        names = tuple(dict.fromkeys(self.train_methods.replace(",", " ").split()))
+        for name in names:
+            with naming(option("train_methods")):
+                if method_named(name).stage != "train":
+                    trained = ", ".join(each.name for each in METHODS.values() if each.stage == "train")
+                    raise InputError(f"{name} trains nothing: use {trained}")
+        if not names:
+            raise InputError(f"{option('train_methods', self.train_methods)}: name one, as ft")
+        return names
 
     def counts(self) -> tuple[int, ...]:
         """The numbers of shots, rising; InputError for what is none of them."""
@@ -163,7 +190,7 @@ class Captioning:
 class MissingModality:
     """Which views, and how models of them are trained."""
 
-    train: bool = setting(False, "Train what a task needs; left out, nothing is trained.")
+    train: bool = setting(False, TRAIN)
     views: str = setting("", "Three views, label and split; left out, they are generated.", metavar="FILE.npz")
     repeats: int = setting(3, "Models of each kind, each from another seed.", within=(1, 100))
     gmc_epochs: int = setting(40, "Passes over the samples that they learn from.", within=(1, 10**5))

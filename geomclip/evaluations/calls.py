@@ -66,12 +66,23 @@ def evaluate(
         ...
     geomclip.machine.errors.InputError: no task 'zeroshots'; did you mean zeroshot or fewshot?
     """
+    found, subject, asked = _applied(task, {"model": model, "data": data, **options})
+    return found.run(subject, asked, progress)
+
+
+def check(task: str, **options: Any) -> None:
+    """InputError if `evaluate` could not ask a task with these options, as far as names tell."""
+    _applied(task, {"model": "demo", "data": Source.data, **options})
+
+
+def _applied(task: str, options: Mapping[str, Any]) -> tuple[Task, Subject, Any]:
+    """The task, what is evaluated and what it is asked with; InputError where it does not apply."""
     found = task_of(task)
     _refuse_unknown(options, found.options())
-    subject, asked = _subject({"model": model, "data": data, **options}), _asked(options, found)
+    subject, asked = _subject(options), _asked(options, found)
     if reason := found.applies(subject, asked):
         raise InputError(f"{task}: {reason}")
-    return found.run(subject, asked, progress)
+    return found, subject, asked
 
 
 @dataclass(frozen=True, eq=False)

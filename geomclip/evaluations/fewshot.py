@@ -19,6 +19,7 @@ from geomclip.evaluations.prompted import of_classes
 from geomclip.evaluations.result import panel_of
 from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
+from geomclip.evaluations.tuned import Tuning
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.threads import one_torch_thread
@@ -77,6 +78,14 @@ def run(subject: Subject, asked: FewShot, progress: Progress) -> Panel:
                 if c is not None:
                     chosen[f"fewshot_{name}@{shots}"] = c.tolist()
         progress.stage("few-shot", len(counts), len(counts))
+    notes = {}
+    if asked.train:
+        tuning = Tuning.of(subject, asked, pool, test, how.get("train_split"))
+        how["train"] = _fine_tuned(tuning, pool, subject.seed, progress, means, values, drawn)
+        notes["fine-tuned"] = (
+            f"{asked.train_steps} steps each, in batches of at most one image a class, {how['train']['draws']} of "
+            f"{asked.draws} draws"
+        )
     return panel_of(
         "fewshot",
         test,
@@ -84,10 +93,35 @@ def run(subject: Subject, asked: FewShot, progress: Progress) -> Panel:
         means=means,
         draws=drawn,
         params={"shots": list(counts), "draws": asked.draws, "c": chosen, **how},
+        notes=notes,
         warnings=warnings,
         bootstrap=subject.bootstrap,
         seed=subject.seed,
     )
+
+
+def _fine_tuned(
+    tuning: Tuning,
+    pool: EmbeddingSet,
+    seed: int,
+    progress: Progress,
+    means: dict[str, Tensor],
+    values: dict[str, float | None],
+    drawn: dict[str, Tensor],
+) -> dict[str, Any]:
+    """Put in what each method gives after fine-tuning on the first of the draws; how, for the record."""
+    asked = tuning.asked
+    draws = min(asked.draws, asked.train_draws)
+    fits = [(method, shots) for method in asked.methods() for shots in asked.counts()]
+    for place, (method, shots) in enumerate(fits):
+        progress.stage("fine-tuning", place, len(fits), f"{method}, {shots} a class")
+        picked = draw(_labels_of(pool), len(_text_of(pool)), shots, draws, seed)
+        key = f"fewshot_finetuned_{method.replace('-', '_')}_{{}}@{shots}"
+        means[key.format("acc1")], errors = tuning.accuracy(method, picked.shots, seed)
+        values[key.format("ece")], drawn[key.format("ece")] = float(errors.mean()), errors
+    progress.stage("fine-tuning", len(fits), len(fits))
+    lr = {method: tuning.settings_of(method, 0).lr for method in asked.methods()}
+    return {"methods": list(asked.methods()), "steps": asked.train_steps, "lr": lr, "draws": draws}
 
 
 def pool_and_test(
@@ -239,6 +273,9 @@ def _text_of(embeddings: EmbeddingSet) -> Tensor:
 
 def applies(subject: Subject, asked: FewShot) -> str:
     """Why it cannot be asked, as far as names tell."""
+    if asked.train and (not subject.has_encoder or asked.train_embeddings):
+        which = option("train_embeddings" if subject.has_encoder else "embeddings")
+        return f"{option('train', True)} needs images and a model, and {which} are vectors: leave it out"
     if not subject.has_encoder:
         return of_classes(subject.embedded())
     return zeroshot.applies(subject, ZeroShot())

@@ -23,8 +23,14 @@ NEWTON, HALVINGS = 200, 40
 """Steps at most, and halvings of a step at most."""
 FORCING = 0.25
 """Of the residual that conjugate gradients may leave at most, far from the solution."""
-FLAT = 1e-9
-"""Of the largest curvature: a preconditioner takes none for smaller."""
+FINEST = 1e-3
+"""Of the residual that they may leave at least: what float32 reaches."""
+FLAT = 1e-6
+"""Of the largest curvature: a preconditioner takes none for smaller, which float32 does not tell from 0."""
+LARGE = 2_000_000
+"""Numbers of examples, weights and classes, multiplied: larger fits gain nothing side by side, and are made in turn."""
+TINY = 1e-30
+"""No divisor in float32 is smaller."""
 SUFFICIENT = 1e-4
 """Share of the predicted decrease that a step must bring."""
 
@@ -36,6 +42,11 @@ class Fits:
     weight: Tensor
     bias: Tensor
     converged: Tensor
+
+    def alone(self, which: int) -> Fits:
+        """One of them, as fits of a batch of one."""
+        one = slice(which, which + 1)
+        return Fits(self.weight[one], self.bias[one], self.converged[one])
 
     def logits(self, rows: Tensor, which: int) -> Tensor:
         """Scores of classes (m, c) of rows (m, d), by one fit."""
@@ -87,10 +98,29 @@ def fit(
     Nocedal and Wright (2006), "Numerical Optimization", algorithm 7.1 (line search Newton-CG).
     """
     batch, n, width = rows.shape
+    if batch > 1 and n * width * classes > LARGE:
+        how = [
+            (None if offset is None else offset[i : i + 1], None if start is None else start.alone(i))
+            for i in range(batch)
+        ]
+        each = [
+            fit(
+                rows[i : i + 1],
+                labels[i : i + 1],
+                classes,
+                c[i : i + 1],
+                offset=before,
+                start=begun,
+                tolerance=tolerance,
+            )
+            for i, (before, begun) in enumerate(how)
+        ]
+        return Fits(*(torch.cat([getattr(one, name) for one in each]) for name in ("weight", "bias", "converged")))
     wanted = torch.nn.functional.one_hot(labels.long(), classes).to(rows.dtype)
     fixed = torch.zeros_like(wanted) if offset is None else offset
     ones = rows.new_ones(batch, n, 1)
     extended = torch.cat([rows, ones], dim=2)  # the bias is the weight of a column of ones
+    low = extended.float()
     penalty = torch.cat([(1 / c)[:, None].expand(-1, width), torch.zeros(batch, 1, dtype=rows.dtype)], dim=1)[..., None]
     weight = rows.new_zeros(batch, width + 1, classes)
     if start is not None:
@@ -110,7 +140,7 @@ def fit(
         done = gradient.abs().amax(dim=(1, 2)) <= tolerance * pulled + ROUNDING * n
         if bool(done.all()):
             break
-        step = _conjugate(extended, probability, penalty, -gradient, done)
+        step = _conjugate(low, probability, penalty, -gradient, done)
         slope = (gradient * step).sum(dim=(1, 2))
         length, moving = rows.new_ones(batch), ~done
         for _ in range(HALVINGS):
@@ -131,40 +161,49 @@ def fit(
     return Fits(weight[:, :width], weight[:, width], done)
 
 
-def _conjugate(extended: Tensor, probability: Tensor, penalty: Tensor, wanted: Tensor, done: Tensor) -> Tensor:
-    """An inexact solution of Hessian · step = wanted by conjugate gradients."""
-    norm = wanted.square().sum(dim=(1, 2)).sqrt()
-    goal = torch.clamp(norm.sqrt(), max=FORCING) * norm
-    precondition = _shared(extended, probability, penalty)
-    step, residual = torch.zeros_like(wanted), wanted.clone()
+def _conjugate(low: Tensor, probability: Tensor, penalty: Tensor, wanted: Tensor, done: Tensor) -> Tensor:
+    """An inexact solution of Hessian · step = wanted by conjugate gradients, in float32.
+
+    What it leaves the next step takes up, since the gradient is of float64.
+    """
+    length = wanted.square().sum(dim=(1, 2)).sqrt()
+    goal = torch.clamp(length.sqrt(), FINEST, FORCING)
+    precondition = _shared(low, probability, penalty)
+    top = probability.argmax(dim=2, keepdim=True)
+    share, curved = probability.float(), penalty.float()
+    residual = (wanted / length.clamp(min=1e-300)[:, None, None]).float()
+    step = torch.zeros_like(residual)
     scaled = precondition(residual)
     direction, rho = scaled.clone(), (residual * scaled).sum(dim=(1, 2))
     active = ~done
     for _ in range(2 * wanted.shape[1] * wanted.shape[2]):
-        moved = extended @ direction
-        moved = probability * (moved - (probability * moved).sum(dim=2, keepdim=True))
-        bent = extended.mT @ moved + penalty * direction
+        moved = low @ direction
+        moved = moved - moved.gather(2, top)  # small beside the likeliest class, whose share may be nearly 1
+        moved = share * (moved - (share * moved).sum(dim=2, keepdim=True))
+        bent = low.mT @ moved + curved * direction
         along = (direction * bent).sum(dim=(1, 2))
         active = active & (along > 0)
         if not bool(active.any()):
             break
-        alpha = torch.where(active, rho / along.clamp(min=1e-300), torch.zeros_like(rho))[:, None, None]
+        alpha = torch.where(active, rho / along.clamp(min=TINY), torch.zeros_like(rho))[:, None, None]
         step = step + alpha * direction
         residual = residual - alpha * bent
         active = active & (residual.square().sum(dim=(1, 2)).sqrt() > goal)
+        if not bool(active.any()):
+            break
         scaled = precondition(residual)
         new = (residual * scaled).sum(dim=(1, 2))
-        direction = scaled + (new / rho.clamp(min=1e-300))[:, None, None] * direction
+        direction = scaled + (new / rho.clamp(min=TINY))[:, None, None] * direction
         rho = new
-    return step
+    return step.double() * length[:, None, None]
 
 
 def _shared(extended: Tensor, probability: Tensor, penalty: Tensor) -> Callable[[Tensor], Tensor]:
     """What solves by one matrix for all classes: the examples weighted by how undecided each is."""
     weight = (probability * (1 - probability)).sum(dim=2) / (probability.shape[2] - 1)
-    matrix = (weight[..., None] * extended).mT @ extended
+    matrix = ((weight.float()[..., None] * extended).mT @ extended).double()
     diagonal = matrix.diagonal(dim1=1, dim2=2)
     # where all are decided the bias has no curvature of its own
     diagonal += penalty[..., 0] + FLAT * diagonal.amax(dim=1, keepdim=True).clamp(min=1e-300)
-    factor = torch.linalg.cholesky(matrix)
+    factor = torch.linalg.cholesky(matrix).float()
     return lambda residual: torch.cholesky_solve(residual, factor)

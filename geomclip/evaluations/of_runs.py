@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.evaluations.calls import evaluate, task_of
+from geomclip.evaluations.calls import check, evaluate, task_of
 from geomclip.machine.errors import InputError, naming
 from geomclip.machine.files import make_folder
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import option
 from geomclip.panels import compare
 from geomclip.panels.comparison import Comparison
+from geomclip.panels.stored import FOLDER
 from geomclip.training.folder import call_of, read_config
 
-FOLDER = "evaluations"
-"""Folder of a run with before.json, after.json and comparison.json of each task."""
 OF_BASE = ("model", "pretrained", "arch")
 OF_DATA = ("data_root", "image_column", "text_column", "image_id_column", "image_root")
 
@@ -41,7 +40,7 @@ def evaluate_run(
     Parameters
     ----------
     run : path
-        A finished run folder; the results go to RUN/evaluations/TASK.
+        A finished run folder; before.json, after.json and comparison.json go to RUN/evaluations/TASK.
     tasks : sequence of str
         TASK, on the data of the run, or TASK=DATA.
     **options
@@ -67,6 +66,8 @@ def evaluate_run(
     base = {name: call[name] for name in OF_BASE if call.get(name) is not None}
     own = {name: call[name] for name in OF_DATA if call.get(name) is not None}
     common: dict[str, Any] = {**options, "cache_dir": cache_dir}
+    for name, data in wanted.items():  # all before the first, which takes long
+        check(name, **base, **_data(data, call, own), **common)
     return {
         name: _changed(folder, name, base, _data(data, call, own), common, Named(progress, name))
         for name, data in wanted.items()

@@ -8,6 +8,11 @@ from geomclip.metrics import METRICS, Metric
 
 SHOTS = (1, 2, 4, 8, 16)
 """Images a class that few-shot classification learns from."""
+FINETUNED = (
+    *("ft", "m2mix", "m3mix", "vmix", "lmix", "vlmix", "imix", "unmix", "hcl", "cyclip", "cua", "cuaxu"),
+    *("geodesic", "g2l", "siglip", "lp_ft"),
+)
+"""Methods of fine-tuning on shots, as keys have them."""
 NONE = "none known to hold"
 OF_OTHERS = "of other images"
 
@@ -33,7 +38,7 @@ def _fewshot() -> list[Metric]:
         ("probe", "linear probe"),
         ("prototypes", "prototypes"),
         ("zeroshot_probe", "zero-shot + probe"),
-        ("finetuned", "fine-tuned"),
+        *((f"finetuned_{method}", f"tuned by {method.replace('_', '-')}") for method in FINETUNED),
     ):
         for shots in SHOTS:
             rows.append(_row(f"fewshot_{name}_acc1@{shots}", "fewshot", f"{title}, {shots} a class"))
@@ -181,4 +186,4 @@ PRIMARY = (
 )
 """What a comparison of two evaluations is about, if nobody says."""
 
-__all__ = ["EVALUATED", "KNOWN", "PRIMARY", "SHOTS", "TASKS"]
+__all__ = ["EVALUATED", "FINETUNED", "KNOWN", "PRIMARY", "SHOTS", "TASKS"]

@@ -90,7 +90,8 @@ def compare(
     before, after : Panel, EmbeddingSet, encoder, path or name
         A result (`.json`, with the items beside it; one of CLIP_benchmark or MTEB, or a row of a table of results as
         `FILE.csv:ROW`), a store, `.npz` or `.npy`, or what `--model` takes: a name, a checkpoint, a run folder.
-        Vectors are measured, models first extracted on `data`.
+        Vectors are measured, models first extracted on `data`. Of two run folders the tasks that both were asked
+        (`finetune --evaluate`) are compared too; of one, named twice, what it was and what it became.
     *more : the same
         Further runs: each, like `after`, is compared with `before`.
     names : sequence of str, optional
@@ -139,7 +140,7 @@ def compare(
     -1.0
     """
     from geomclip.machine.errors import InputError
-    from geomclip.panels import naming, sources
+    from geomclip.panels import naming, sources, stored
     from geomclip.panels.comparison import differences
     from geomclip.panels.comparison.several import Comparisons
     from geomclip.panels.nulls import NullCache
@@ -147,6 +148,9 @@ def compare(
     if others and more:
         raise InputError("others is of two sides: leave it out, or name no third side")
     differences.check_options(resample, primary)  # before the long work, since names can be mistyped
+    stored_tasks, unlike = ({}, []) if more else stored.evaluations(before, after, bootstrap=bootstrap, seed=seed)
+    if not more:
+        before, after = stored.of_itself(before, after)
     sides = before, after, *more
     called = naming.checked(names, len(sides)) or [""] * len(sides)
     shown = list(names or (sources.names_of(sides) if more else sources.SIDES))
@@ -167,7 +171,8 @@ def compare(
     results = differences.compare_all([(one.panel, other.panel) for one, other, _ in found], **how)
     compared = [
         result.replace(
-            notes=[*notes, *result.notes],
+            notes=[*notes, *result.notes, *unlike],
+            evaluations=stored_tasks,
             sides=(one, other),
             before=_named(result.before, before, called[0]),
             after=_named(result.after, side, name),

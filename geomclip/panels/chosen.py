@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from geomclip.metrics.evaluated import KNOWN
+from geomclip.metrics.evaluated import FINETUNED, KNOWN
 from geomclip.panels.intervals import Interval
 from geomclip.panels.sentences import number
 
@@ -72,6 +72,19 @@ FEWSHOT = (
     Chosen("fewshot_zeroshot_probe_ece@16", "ECE + zero., 16", "share"),
 )
 """What the class texts alone give, what a few images give without and beside them, and is it honest."""
+
+TUNED = (
+    FEWSHOT[0],
+    *(Chosen(f"fewshot_probe_acc1@{n}", f"probe, {n}", "share") for n in (1, 16)),
+    *(Chosen(f"fewshot_zeroshot_probe_acc1@{n}", f"+ zero-shot, {n}", "share") for n in (1, 16)),
+    *(
+        Chosen(f"fewshot_finetuned_{method}_acc1@{n}", f"{method.replace('_', '-')}, {n}", "share")
+        for method in FINETUNED
+        for n in (1, 16)
+    ),
+    *(Chosen(f"fewshot_finetuned_{method}_ece@16", f"ECE {method.replace('_', '-')}", "share") for method in FINETUNED),
+)
+"""The same, and what fine-tuning on the shots gives."""
 
 ZEROSHOT = (
     *CLASSES[:3],
@@ -157,6 +170,7 @@ INTERPOLATION = (
 
 _TABLES = {
     "caption_": CAPTIONING,
+    "fewshot_finetuned": TUNED,
     "fewshot": FEWSHOT,
     "shift": SHIFT,
     "zeroshot_template": ZEROSHOT,
@@ -168,7 +182,7 @@ _TABLES = {
     "interpolation": INTERPOLATION,
 }
 """Start of a key to the short table of a panel that has such a one."""
-_ALL = (*PAIRS, *CLASSES, *FEWSHOT, *SHIFT, *ZEROSHOT, *SIMAT, *CAPTIONING, *VIEWS, *INTERPOLATION)
+_ALL = (*PAIRS, *CLASSES, *FEWSHOT, *TUNED, *SHIFT, *ZEROSHOT, *SIMAT, *CAPTIONING, *VIEWS, *INTERPOLATION)
 _KNOWN = {each.key: each for each in _ALL}
 
 

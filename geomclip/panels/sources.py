@@ -58,9 +58,19 @@ def kind(side: Side) -> str:
         return "result"
     if path.is_dir() and any((path / name).exists() for name in ("manifest.json", "img_emb", "text_metadata")):
         return "vectors"
+    if _holds_a_model(path):  # beside the items of results, as a run of finetune does
+        return "model"
     if are_vectors(side):
         return "vectors"
     return "file" if is_weights(path.name) or _holds_bare_weights(path) else "model"
+
+
+def _holds_a_model(folder: Path) -> bool:
+    """Whether a folder has weights and says which model they are of."""
+    from geomclip.encoders.names import says_what_it_is
+    from geomclip.encoders.weights.shards import usual
+
+    return folder.is_dir() and says_what_it_is(folder) and usual(folder) is not None
 
 
 def _holds_bare_weights(folder: Path) -> bool:

@@ -13,8 +13,9 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.outputs import check_output_file
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import nearest, option
-from geomclip.panels import sources, tables
+from geomclip.panels import sources, stored, tables
 from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.comparison.transfer import transfer_of
 from geomclip.panels.measurement import Measured
 from geomclip.panels.nulls import NullCache
 from geomclip.panels.options import Measuring
@@ -117,8 +118,10 @@ def report(
     common |= {"bootstrap": bootstrap, "null_cache": NullCache(cache, progress=progress), "curves": curves}
     measured = sources.measured(side, "", **common)
     view = view_of({"": measured}, shown)
+    run = stored.run_of(source)
+    changed = None if run is None else stored.changed(run, bootstrap=bootstrap, seed=seed)
     command = command or commands.called("report", source, out, seed=seed, **options)
-    return write(page_of(measured, view, command, source), out)
+    return write(page_of(measured, view, command, source, changed), out)
 
 
 def _check_color(color: str | None, side: object) -> None:
@@ -137,8 +140,10 @@ def _refuse_all_but_data(options: dict[str, Any]) -> None:
             raise InputError(f"{option(name)} says how to measure, and a comparison is measured: leave it out")
 
 
-def page_of(measured: Measured, view: View, command: str, source: object = None) -> Page:
-    """What the page of one side shows."""
+def page_of(
+    measured: Measured, view: View, command: str, source: object = None, changed: Comparison | None = None
+) -> Page:
+    """What the page of one side shows; `changed` is what it changed, of a run."""
     panel = measured.panel
     title, counts, *warnings = tables.header(panel)
     groups = numbers.groups_of(panel)
@@ -151,6 +156,7 @@ def page_of(measured: Measured, view: View, command: str, source: object = None)
         warnings=[line.removeprefix("! ") for line in warnings],
         tiles=numbers.tiles_of(panel),
         groups=groups,
+        transfer=None if changed is None else transfer_of(changed),
         files=numbers.panel_files(panel),
         made=[("", made_of(panel))],
         command=command,
@@ -160,7 +166,12 @@ def page_of(measured: Measured, view: View, command: str, source: object = None)
         galleries=galleries(view.spaces[0]) if view.spaces else {},
         items=view.items,
         by=_by(panel),
-        notes=[*others, *view.notes, *([f"images: {view.licence}"] if view.licence else [])],
+        notes=[
+            *others,
+            *view.notes,
+            *(stored.left_out(changed) if changed else []),
+            *([f"images: {view.licence}"] if view.licence else []),
+        ],
     )
 
 

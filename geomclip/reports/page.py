@@ -11,6 +11,7 @@ from typing import Any
 from geomclip.machine.extras import optional
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.version import __version__
+from geomclip.panels.comparison.transfer import Transfer
 from geomclip.reports.cards import Card
 from geomclip.reports.figures import Figure
 from geomclip.reports.numbers import Group, Line
@@ -64,6 +65,7 @@ class Page:
     answer: Sequence[tuple[str, str]] = ()  # of a comparison: subjects and sentences of its verdict
     muted: bool = False  # of a comparison: both sides are at chance, so no number is to look like a judgement
     elsewhere: Table | None = None  # of a comparison: the primary numbers on other data
+    transfer: Transfer | None = None  # of a run: what it did to the tasks that it was asked
     files: Mapping[str, str]  # to download: name and content
     made: Sequence[tuple[str, Mapping[str, str]]]
     command: str
@@ -102,6 +104,7 @@ def html(page: Page) -> str:
     of_items = [each for each in page.pictures if each.of_items]
     pictures = [each for each in page.pictures if not each.of_items]
     sections = [
+        ("transfer", "Transfer", page.transfer),
         ("explore", "Explore", page.maps),
         ("pairs", "Pairs and hubs", page.galleries or of_items),
         ("numbers", NUMBERS[page.kind], True),

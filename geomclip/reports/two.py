@@ -13,6 +13,7 @@ from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
 from geomclip.panels.comparison.blocks import HEADS
 from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.comparison.transfer import transfer_of
 from geomclip.panels.naming import side_of
 from geomclip.panels.sources import SIDES
 from geomclip.reports import commands, numbers
@@ -55,6 +56,7 @@ def page_of(comparison: Comparison, options: PageOptions, command: str) -> Page:
         answer=comparison.verdict.paragraphs(),
         muted=comparison.verdict.is_muted,
         elsewhere=_elsewhere(comparison),
+        transfer=transfer_of(comparison),
         files=numbers.comparison_files(comparison),
         made=[(side, made_of(panels[side]) if panels else lines_of(getattr(comparison, side))) for side in SIDES],
         command=command,

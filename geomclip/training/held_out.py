@@ -79,7 +79,7 @@ class HeldOut:
 
     def embeddings(self, encoder: Encoder) -> EmbeddingSet:
         """The unit rows of the split; images that cannot be read are left out with their texts."""
-        kept, image = self._images(encoder)
+        kept, image = image_rows(encoder, self.pictures, batch_size=self.batch_size, workers=self.workers)
         place = torch.full((len(self.pictures.pairs),), -1)
         place[kept] = torch.arange(len(kept))
         texts = place[self.owner] >= 0
@@ -91,19 +91,21 @@ class HeldOut:
             logit_scale=encoder.logit_scale,
         )
 
-    def _images(self, encoder: Encoder) -> tuple[Tensor, Tensor]:
-        kept: list[int] = []
-        rows: list[Tensor] = []
-        images = range(len(self.pictures.pairs))
-        with ThreadPoolExecutor(max(1, self.workers), "decode") as pool:
-            for first in range(0, len(images), self.batch_size):
-                some: Sequence[int] = images[first : first + self.batch_size]
-                decoded = list(pool.map(self.pictures.whole, some))
-                read = [(i, pixels) for i, pixels in zip(some, decoded, strict=True) if pixels is not None]
-                if read:
-                    kept += [i for i, _ in read]
-                    rows.append(encoder.encode_image(torch.stack([pixels for _, pixels in read])))
-        return torch.tensor(kept), torch.cat(rows)
+
+def image_rows(encoder: Encoder, pictures: Pictures, *, batch_size: int, workers: int) -> tuple[Tensor, Tensor]:
+    """Which images (n,) could be read, and their rows (n, d) as the encoder gives them."""
+    kept: list[int] = []
+    rows: list[Tensor] = []
+    images = range(len(pictures.pairs))
+    with ThreadPoolExecutor(max(1, workers), "decode") as pool:
+        for first in range(0, len(images), batch_size):
+            some: Sequence[int] = images[first : first + batch_size]
+            decoded = list(pool.map(pictures.whole, some))
+            read = [(i, pixels) for i, pixels in zip(some, decoded, strict=True) if pixels is not None]
+            if read:
+                kept += [i for i, _ in read]
+                rows.append(encoder.encode_image(torch.stack([pixels for _, pixels in read])))
+    return torch.tensor(kept), torch.cat(rows)
 
 
 def deciding(metric: str) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ class Interruption:
 
 def train(
     trainer: Steps,
-    run: Path,
+    run: Path | None,
     *,
     validation: Validation | None,
     keep_best: Callable[[nn.Module, int], None],
@@ -168,9 +168,9 @@ def train(
     Parameters
     ----------
     trainer : Steps
-    run : path
+    run : path, optional
         Its folder; `checkpoints/` in it gets a snapshot every `save_every` steps, at the end, and on Ctrl-C,
-        SIGTERM or SIGHUP.
+        SIGTERM or SIGHUP. None: the weights stay in memory.
     validation : callable, optional
         None in the processes that do not write.
     keep_best : callable
@@ -211,17 +211,23 @@ def train(
                 _evaluate(trainer, validation, keep_best, journal, course)
             stop = trainer.processes.agree(interruption.requested)
             patient = not trainer.processes.agree(out_of_patience(course, settings))
-            if last or stop or not patient or (settings.save_every and trainer.done % settings.save_every == 0):
+            due = last or stop or not patient or (settings.save_every and trainer.done % settings.save_every == 0)
+            if run is not None and due:
                 save(trainer, run, course, journal)
             if not patient:
                 break
             if stop and not last:
-                raise signals.interruption(
-                    interruption.number,
-                    f"step {trainer.done} of {trainer.steps} is saved in {run}; the same command with "
-                    f"{option('resume', True)} {option('out', str(run))} goes on",
-                )
+                raise signals.interruption(interruption.number, _how_to_go_on(trainer, run))
     return course
+
+
+def _how_to_go_on(trainer: Steps, run: Path | None) -> str:
+    if run is None:
+        return f"stopped after step {trainer.done} of {trainer.steps}, of which nothing is kept"
+    return (
+        f"step {trainer.done} of {trainer.steps} is saved in {run}; the same command with "
+        f"{option('resume', True)} {option('out', str(run))} goes on"
+    )
 
 
 def evaluation_due(trainer: Steps, settings: Watched) -> bool:
@@ -282,10 +288,10 @@ def _look(trainer: Steps, probe: Looks | None, journal: Journal | None) -> None:
         journal.probe(trainer.done, probe.measure(trainer.glimpse(), trainer.settings.device))
 
 
-def _diagnosis(problem: NotFinite, trainer: Steps, run: Path) -> str:
+def _diagnosis(problem: NotFinite, trainer: Steps, run: Path | None) -> str:
     """One line: the step, the last good checkpoint, the likely cause."""
     try:
-        last = snapshots.newest(run)
+        last = None if run is None else snapshots.newest(run)
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
     except GeomclipError as damaged:
         kept = one_line(damaged)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import assert_one_line, run_cli
 from tiny_models import tiny_model
 from toy_pairs import SHAPES, toy_csv
 
 import geomclip as gc
+from geomclip.encoders.clip import Encoder
 from geomclip.evaluations.of_runs import evaluate_run
 from geomclip.machine.errors import InputError
 
@@ -26,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Toy pairs with a column that says the shape."""
-    name = toy_csv(tmp_path_factory.mktemp("toy"), splits={"train": 24, "val": 12, "test": 32})
+    name = toy_csv(tmp_path_factory.mktemp("toy"), splits={"train": 32, "val": 12, "test": 32})
     file = Path(name.removeprefix("csv:"))
     with file.open(newline="") as opened:
         rows = list(csv.DictReader(opened))
@@ -60,6 +63,48 @@ def test_a_run_asks_its_base_and_itself_and_keeps_what_changed(
         again["zeroshot"]["zeroshot_acc1"].before
         == json.loads((place / "before.json").read_text())["metrics"]["zeroshot_acc1"]
     )
+
+
+def test_tasks_on_the_same_images_share_one_pass_before_and_one_after(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0}
+    run = gc.finetune("ft", model, data, out=tmp_path / "run", cache_dir=tmp_path / "cache", **how).folder
+    seen: Counter[str] = Counter()
+    encode = Encoder.encode_image
+
+    def counted(encoder: Encoder, pixels: torch.Tensor) -> torch.Tensor:
+        seen[encoder.weights_sha256] += len(pixels)
+        return encode(encoder, pixels)
+
+    monkeypatch.setattr(Encoder, "encode_image", counted)
+    asked = {"label_column": "shape", "bootstrap": 0, "cache_dir": tmp_path / "cache"}
+    evaluate_run(run, ["zeroshot", "fewshot"], **asked)
+    assert len(seen) == 2  # the base, and the run
+    once = dict(seen)
+    assert set(seen.values()) == {32 + 32}  # of test, and of train
+    evaluate_run(run, ["fewshot", "zeroshot"], **asked)
+    assert seen == once
+
+
+def test_a_task_that_does_not_apply_is_named_before_any_is_asked(model: str, data: str, tmp_path: Path) -> None:
+    how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0}
+    run = gc.finetune("ft", model, data, out=tmp_path / "run", cache_dir=tmp_path / "cache", **how).folder
+    with pytest.raises(InputError, match=r"^simat: it needs SIMAT's files"):
+        evaluate_run(run, ["zeroshot", "simat"], label_column="shape", cache_dir=tmp_path / "cache")
+    assert not (run / "evaluations").exists()
+
+
+def test_the_report_of_a_run_has_a_card_of_its_tasks(model: str, data: str, tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="reports need the extra viz")
+    how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0}
+    run = gc.finetune("ft", model, data, out=tmp_path / "run", cache_dir=tmp_path / "cache", **how).folder
+    shown = {"data": data, "thumbnails": False, "bootstrap": 0, "curves": False, "cache_dir": tmp_path / "cache"}
+    assert 'id="transfer"' not in gc.report(run, tmp_path / "r.html", **shown).read_text()
+    evaluate_run(run, ["zeroshot"], label_column="shape", bootstrap=20, cache_dir=tmp_path / "cache")
+    page = gc.report(run, tmp_path / "r.html", **shown).read_text()
+    assert 'id="transfer"' in page
+    assert "Not asked, so nothing is known: fewshot, shift, simat, captioning, missing-modality." in page
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ class Comparison:
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
     others: Mapping[str, Comparison] = field(default_factory=dict)  # of the same sides on other data, by name
+    evaluations: Mapping[str, Comparison] = field(default_factory=dict)  # tasks that the sides keep, by name
     verdict: Answer = field(default_factory=Answer)  # what it comes to
     written: Mapping[str, Any] = field(default_factory=dict)  # when: what differs between two runs alike
     # what it is of, as long as that is in memory: a page shows it, the other files do not have it
@@ -144,6 +145,8 @@ class Comparison:
             result["verdict"] = self.verdict.to_dict()
         if self.others:
             result["others"] = {name: other.to_dict() for name, other in self.others.items()}
+        if self.evaluations:
+            result["evaluations"] = {name: each.to_dict() for name, each in self.evaluations.items()}
         if self.groups:
             result |= {"by": self.by, "groups": {name: group.to_dict() for name, group in self.groups.items()}}
         return result

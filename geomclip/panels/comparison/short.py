@@ -46,9 +46,9 @@ def legend(comparison: Changes) -> Iterator[str]:
     yield from filter(None, [more(comparison)])
 
 
-def rows(comparison: Changes, width: int) -> Iterator[Line]:
-    """The heads, and a line a number, in as many columns as the width has room for."""
-    keys = keys_of(comparison)
+def rows(comparison: Changes, width: int, keys: Sequence[str] | None = None) -> Iterator[Line]:
+    """The heads, and a line for each of these numbers (left out: the short table's), as wide as there is room."""
+    keys = keys_of(comparison) if keys is None else keys
     if width < NARROW:
         heads = f"{'before':>{NARROW_VALUE}} {'after':>{NARROW_VALUE}} {'change':>{NARROW_CHANGE - 1}}"
         yield Line(f"{'':<{SHORT}}{heads}", "dim")

@@ -97,6 +97,10 @@ class Changes(Protocol):
         """Comparisons on other data."""
 
     @property
+    def evaluations(self) -> Mapping[str, Changes]:
+        """Comparisons of tasks that the sides keep, by name."""
+
+    @property
     def verdict(self) -> Answer:
         """What it comes to."""
 

@@ -21,6 +21,7 @@ from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison import short
 from geomclip.panels.comparison.short import STYLES
 from geomclip.panels.comparison.shown import Change, Changes
+from geomclip.panels.comparison.transfer import transfer_lines, transfer_markdown
 from geomclip.panels.lines import Line, coded, markdown_row, plain
 from geomclip.panels.sentences import number
 from geomclip.panels.short import ARROW
@@ -68,6 +69,7 @@ def _short_lines(comparison: Changes, width: int) -> Iterator[Line]:
     yield from short.rows(comparison, width)
     yield Line()
     yield from _other_lines(comparison)
+    yield from transfer_lines(comparison, width)
     yield from (Line(line, "dim") for line in short.legend(comparison))
     yield from short.by_group(comparison, width)
 
@@ -82,6 +84,7 @@ def _full_lines(comparison: Changes, width: int) -> Iterator[Line]:
             yield Line(f"{flowed(cells(key, row, brief))} ", end=row.verdict, end_style=STYLES[row.verdict])
         yield Line()
     yield from _other_lines(comparison)
+    yield from transfer_lines(comparison, width)
     yield from (Line(line, "dim") for line in legend(comparison))
     yield from (Line(f"! {note}") for note in comparison.notes)
     yield from map(Line, by_group(comparison, width))
@@ -269,6 +272,7 @@ def comparison_markdown(comparison: Changes) -> str:
             )
             lines.append(markdown_row(texts))
     lines += forms.other_markdown({name: primary_cells(other) for name, other in comparison.others.items()})
+    lines += transfer_markdown(comparison)
     lines += ["", " ".join(legend(comparison)), "", *(f"- {markdown(note)}" for note in comparison.notes)]
     for name, group in comparison.groups.items():
         title = f"{comparison.by or 'group'}: {name}"
