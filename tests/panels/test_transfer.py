@@ -100,7 +100,7 @@ def test_what_got_worse_stands_first_and_the_most_of_it_before_all() -> None:
 def test_tasks_that_were_not_asked_are_named_and_nothing_is_said_of_them() -> None:
     card = transfer.transfer_of(CARD)
     assert card is not None
-    assert "Not asked, so nothing is known: fewshot, simat, captioning, missing-modality." in card.notes
+    assert "Not asked, so nothing is known: fewshot, simat, captioning, missing-modality, interpolation." in card.notes
     assert {each.task for each in card.rows} == {"retrieval", "zeroshot", "shift"}
 
 
