@@ -181,7 +181,8 @@ def asked_of_vectors(vectors: Path) -> dict[str, dict[str, float | None]]:
     from geomclip.evaluations.calls import evaluate
 
     few = evaluate("fewshot", embeddings=vectors, shots=SHOTS, draws=DRAWS, holdout=0.5, bootstrap=0)
-    return {"cifar10 classes": dict(few.values)}
+    whole = evaluate("zeroshot", embeddings=vectors, bootstrap=0)
+    return {"cifar10 classes": {**few.values, **whole.values}}
 
 
 # ------------------------------------------------------------------------------------------------------------ runs
