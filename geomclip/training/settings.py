@@ -51,8 +51,11 @@ WEIGHTS = {name: term.weight for name, term in TERMS.items() if term.weight is n
 INSIDE_M3 = {"beta_m2": 0.2}
 """Of m2_mix among the other mixed terms (Oh et al. 2023)."""
 
-PRESERVE = {"embedding": 1.0, "cosine": 1.0, "similarity": 10.0}
-"""What of a base model can be preserved, each with its default weight; the term is KIND_preservation of the losses."""
+PRESERVE = {"embedding": 10.0, "cosine": 10.0, "similarity": 1000.0}
+"""What of a base model can be preserved, each with its default weight; the term is KIND_preservation of the losses.
+
+A change of cosines by 0.03, three temperatures of a CLIP, then counts like a nat of the contrastive term.
+"""
 
 SHOWN = 100
 """Characters of a value in a message."""
@@ -204,7 +207,7 @@ def preserve_weights(kinds: Mapping[str, float] | Sequence[str] | str) -> dict[s
     Examples
     --------
     >>> preserve_weights("cosine, similarity=2")
-    {'cosine': 1.0, 'similarity': 2.0}
+    {'cosine': 10.0, 'similarity': 2.0}
     """
     if isinstance(kinds, Mapping):
         named = [(str(kind), value) for kind, value in kinds.items()]

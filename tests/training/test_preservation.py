@@ -158,8 +158,8 @@ def test_a_base_whose_rows_have_no_direction_is_named():
     ("written", "meant"),
     [
         ("cosine", {"cosine": PRESERVE["cosine"]}),
-        ("cosine,similarity=2", {"cosine": 1.0, "similarity": 2.0}),
-        (["embedding=0.5", " cosine = 3 , similarity"], {"embedding": 0.5, "cosine": 3.0, "similarity": 10.0}),
+        ("cosine,similarity=2", {"cosine": 10.0, "similarity": 2.0}),
+        (["embedding=0.5", " cosine = 3 , similarity"], {"embedding": 0.5, "cosine": 3.0, "similarity": 1000.0}),
         ({"cosine": 2}, {"cosine": 2.0}),
         ((), {}),
         ({}, {}),
@@ -204,13 +204,13 @@ def test_a_run_records_what_it_preserved_goes_on_alike_and_cites_its_sources(tmp
     how |= {"eval_every": 0, "probe_every": 0, "augment": "crop", "epochs": 9, "save_every": 2}
     result = gc.finetune("ft", model, data, out=tmp_path / "run", steps=4, preserve=["cosine", "similarity=2"], **how)
     kept = json.loads((result.folder / "config.json").read_text())["settings"]
-    assert kept["preserve"] == {"cosine": 1.0, "similarity": 2.0}
+    assert kept["preserve"] == {"cosine": 10.0, "similarity": 2.0}
     terms = [record["terms"] for record in read_log(result.folder / "log.jsonl") if "terms" in record]
     assert [list(each) for each in terms] == [["contrastive", "cosine_preservation", "similarity_preservation"]] * 4
     assert terms[0]["cosine_preservation"] < 1e-6 < terms[-1]["cosine_preservation"]
     assert "tung2019similarity" in gc.cite(result)
     card = gc.card(result.folder, tmp_path / "card.md").path.read_text("utf-8")
-    assert "held to it by cosine (1) and similarity (2)" in card
+    assert "held to it by cosine (10) and similarity (2)" in card
     assert "hou2019learning" in card
     plain = gc.finetune("ft", model, data, out=tmp_path / "plain", steps=4, **how)
     assert "tung2019similarity" not in gc.cite(plain)

@@ -97,7 +97,7 @@ def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.Captu
     again = json.loads((place / "runs" / "ft+cosine-learned-seed0.json").read_text())
     before = json.loads(kept["ft+cosine-learned-seed0.json"])
     assert (again["asked"], again["losses"]) == (before["asked"], before["losses"])
-    assert again["settings"]["preserve"] == {"cosine": 1.0}
+    assert again["settings"]["preserve"] == {"cosine": 10.0}
     assert list(again["losses"][0][1]) == ["contrastive", "cosine_preservation"]
 
     study.main([str(place), "--report", str(tmp_path / "report")])
