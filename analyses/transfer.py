@@ -316,9 +316,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     began, first = time.monotonic(), sum(study.file(trial.name).exists() for trial in trials)
     for name in made(study, args.vectors):
         there = sum(study.file(trial.name).exists() for trial in trials)
-        spent = time.monotonic() - began
-        left = spent / max(1, there - first) * (len(trials) - there)
-        print(f"{there} of {len(trials)}: {name}; {spent / 60:.1f} minutes, {left / 60:.0f} left", flush=True)
+        spent = (time.monotonic() - began) / 60
+        left = f", {spent / (there - first) * (len(trials) - there):.0f} left" if there > first else ""
+        print(f"{there} of {len(trials)}: {name}; {spent:.1f} minutes{left}", flush=True)
 
 
 if __name__ == "__main__":

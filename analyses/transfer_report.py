@@ -77,7 +77,7 @@ class Runs:
     def read(cls, study: Path) -> Runs:
         """All JSON files of its folder of runs."""
         kept = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted((study / "runs").glob("*.json"))}
-        base, vectors = kept.pop("base"), kept.pop("vectors", None)
+        base, vectors = kept.pop("base", {}), kept.pop("vectors", None)
         return cls(tuple(kept.values()), base, vectors)
 
     def of(self, row: str, temperature: str) -> list[dict[str, Any]]:
@@ -111,6 +111,8 @@ def report(study: Path, out: Path) -> None:
     from geomclip.machine.files import atomic_bytes
 
     runs = Runs.read(study)
+    if not runs.runs:
+        raise SystemExit(f"{study}: no run has ended yet")
     stem = out / "transfer"
     parts = [part for each in runs.temperatures() for part in (table(runs, each), claims(runs, each))]
     if runs.vectors is not None:

@@ -210,7 +210,7 @@ def test_a_run_records_what_it_preserved_goes_on_alike_and_cites_its_sources(tmp
     assert terms[0]["cosine_preservation"] < 1e-6 < terms[-1]["cosine_preservation"]
     assert "tung2019similarity" in gc.cite(result)
     card = gc.card(result.folder, tmp_path / "card.md").path.read_text("utf-8")
-    assert "held to it by cosine (10) and similarity (2)" in card
+    assert "preserving cosine (10) and similarity (2) of its base" in card
     assert "hou2019learning" in card
     plain = gc.finetune("ft", model, data, out=tmp_path / "plain", steps=4, **how)
     assert "tung2019similarity" not in gc.cite(plain)

@@ -63,8 +63,8 @@ def _opening(run: Run) -> Iterator[str]:
         "after": f"Weights between {models}, chosen on {data} by {code(run.method.name)} ({run.method.source})",
         "without": f"{models}, its rows {run.method.title.removeprefix('rows ')} of {data} ({run.method.source})",
     }[run.method.stage]
-    kept = [f"{one(kind)} ({weight:g})" for kind, weight in _preserved(run).items()]
-    yield f"{how}{', held to it by ' if kept else ''}{' and '.join(kept)}."
+    kept = " and ".join(f"{one(kind)} ({weight:g})" for kind, weight in _preserved(run).items())
+    yield f"{how}, preserving {kept} of its base." if kept else f"{how}."
     if not run.is_finished:
         have = [word for word, there in (("weights", run.encoder), ("numbers before", run.before)) if there is not None]
         yield ""
