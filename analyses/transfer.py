@@ -22,7 +22,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ def asked_of_vectors(vectors: Path) -> dict[str, dict[str, float | None]]:
 
 
 def run(study: Study, trial: Trial) -> dict[str, Any]:
-    """Make one run and ask it; what its JSON holds. Folders are removed, but that of ft, of which wise-ft is made."""
+    """Make one run and ask it; what its JSON holds."""
     from geomclip.training.finetune import finetune
     from geomclip.training.folder import LAST
     from geomclip.training.watching.journal import read_log
@@ -225,21 +225,23 @@ def run(study: Study, trial: Trial) -> dict[str, Any]:
         metrics=VAL_METRIC,
         **options,
     )
-    cache = folder / "asked"
-    kept = {
+    return {
         "trial": asdict(trial),
         "settings": result.settings.to_dict(),
         "chosen": dict(result.chosen),
         "logit_scale": result.after.logit_scale,
         **course(read_log(folder / "log.jsonl") if (folder / "log.jsonl").exists() else []),
-        "asked": asked(study, str(folder / LAST), cache),
+        "asked": asked(study, str(folder / LAST), folder / "asked"),
         "seconds": round(time.monotonic() - began, 1),
     }
-    for place in (cache, folder / "checkpoints") if trial.row == "ft" else (folder,):
+
+
+def tidied(study: Study, trial: Trial) -> None:
+    """Remove what a run leaves beside its JSON, but the weights of ft until wise-ft is made of them."""
+    folder, ft = (study.folder / "work" / each.name for each in (trial, replace(trial, row="ft")))
+    gone = {"ft": (folder / "asked", folder / "checkpoints"), "wise-ft": (folder, ft)}
+    for place in gone.get(trial.row, (folder,)):
         shutil.rmtree(place, ignore_errors=True)
-    if method == "wise-ft":
-        shutil.rmtree(model, ignore_errors=True)
-    return kept
 
 
 def course(log: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -268,6 +270,7 @@ def made(study: Study, vectors: Path | None) -> Iterator[str]:
     for trial in study.trials():
         if not study.file(trial.name).exists():
             atomic_json(study.file(trial.name), run(study, trial))
+            tidied(study, trial)
             yield trial.name
 
 
