@@ -285,7 +285,7 @@ def finetune(**options: Any) -> None:
 
     With --quiet the verdict alone is printed.
     """
-    options["weights"] = term_weights(options["weights"])
+    options["weights"], options["preserve"] = term_weights(options["weights"]), options["preserve"] or None
     refuse_cite_in_json(options)
     check_changes(options, measured_keys(options["metrics"], pairs=True), primary=None, nameable=False)
     gated = {name: options.pop(name) for name in ("fail_if", "warn_if", "summary")}

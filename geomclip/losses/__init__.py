@@ -3,7 +3,7 @@
 Rows are unit vectors of a batch of M pairs, row i of the images x matched with row i of the texts y. Every term is
 the mean of its two directions, image to text and text to image: 0-d, float64 if the rows are, else float32, and
 computed so even under autocast. Nothing is larger than M x M or M x D. Terms of sentences
-and moments, and interactions of players, say their own shapes.
+and moments, interactions of players, and terms that hold rows to those of a base model, say their own shapes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from geomclip.losses.interaction import (
     shapley_interaction,
 )
 from geomclip.losses.mixup import contrastive, l_mix, m2_cosines, m2_mix, v_mix, vl_mix
+from geomclip.losses.preservation import cosine_preservation, embedding_preservation, similarity_preservation
 from geomclip.losses.rivals import hcl, siglip
 from geomclip.losses.shape import alignment, cross_modal_consistency, cross_uniformity, in_modal_consistency, uniformity
 
 __all__ = [
     "alignment",
     "contrastive",
+    "cosine_preservation",
     "cross_modal_consistency",
     "cross_uniformity",
     "draw_coalitions",
+    "embedding_preservation",
     "geodesic_contrastive",
     "geodesic_mixup",
     "geodesic_weights",
@@ -51,6 +54,7 @@ __all__ = [
     "shapley_alignment",
     "shapley_interaction",
     "siglip",
+    "similarity_preservation",
     "uniformity",
     "v_mix",
     "vl_mix",

@@ -102,7 +102,8 @@ def finetune(
     progress : Progress, optional
         Takes how far each stage is, and lines of text.
     **settings
-        Fields of `geomclip.training.settings.Settings`: epochs, lr, batch_size, seed, ...
+        Fields of `geomclip.training.settings.Settings`: epochs, lr, batch_size, seed, ... `preserve` names what of the
+        base the loss holds: "cosine", "cosine,similarity=300", a list of such words, or weights by kind.
 
     Returns
     -------

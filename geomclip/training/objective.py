@@ -20,6 +20,15 @@ from geomclip.training.settings import TERMS, WEIGHTS, Settings
 
 
 @dataclass(frozen=True)
+class Preserved:
+    """What is held to a base model, and what it is held to; of a joint batch."""
+
+    lengths: tuple[Tensor, Tensor]  # (M,) each, of the rows of images and texts before normalisation
+    base: tuple[Tensor, Tensor]  # (M, D) each, unit rows by the base
+    base_lengths: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
 class Features:
     """The rows of a joint batch and what turns their cosines into logits."""
 
@@ -28,6 +37,7 @@ class Features:
     scale: Tensor  # 0-d, 1/τ
     bias: Tensor | None = None  # 0-d, of models trained with a sigmoid
     caption: Tensor | None = None  # 0-d, mean loss of a token of the captions, where they are learned
+    preserved: Preserved | None = None  # where terms hold the rows to a base
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from typing import Any
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import one_line, option
+from geomclip.machine.words import nearest, one_line, option
 
 MAX_LOGIT_SCALE = 100.0
 """CLIP clamps its learned scale here (Radford et al. 2021, section 2.5)."""
@@ -50,6 +50,12 @@ WEIGHTS = {name: term.weight for name, term in TERMS.items() if term.weight is n
 """Default weight of each mixed term where a method has it."""
 INSIDE_M3 = {"beta_m2": 0.2}
 """Of m2_mix among the other mixed terms (Oh et al. 2023)."""
+
+PRESERVE = {"embedding": 10.0, "cosine": 10.0, "similarity": 1000.0}
+"""What of a base model can be preserved, each with its default weight; the term is KIND_preservation of the losses.
+
+A change of cosines by 0.03, three temperatures of a CLIP, then counts like a nat of the contrastive term.
+"""
 
 SHOWN = 100
 """Characters of a value in a message."""
@@ -133,6 +139,9 @@ class Settings:
     caption_weight: float = setting(
         0.0, "Of the caption loss of a CoCa; 0 leaves its decoder as it is.", within=(0, 1000), metavar="X"
     )
+    preserve: Mapping[str, float] = setting(
+        {}, "Hold embedding, cosine or similarity to the base's; a forward pass of it a step.", metavar="KIND[=X]"
+    )
     per_sample: bool = setting(False, "One lambda a row, not one a batch.")
     partner: str = setting("derangement", "flip: the batch reversed.", one_of=("derangement", "flip"))
     vl_target: str = setting("identity", "both: as the code of Oh et al. has it.", one_of=("identity", "both"))
@@ -158,6 +167,7 @@ class Settings:
         if self.precision == "fp16":
             raise InputError(f"{option('precision')} fp16 underflows in training: use bf16, fp32 or auto")
         check_settings(self)
+        object.__setattr__(self, "preserve", preserve_weights(self.preserve))
         if self.lr == 0:
             raise InputError(f"{option('lr')} 0 trains nothing: give a positive learning rate")
         if self.temperature == 0:
@@ -189,6 +199,46 @@ class Settings:
         if isinstance(values.get("betas"), list):
             values["betas"] = tuple(values["betas"])
         return cls(**values)
+
+
+def preserve_weights(kinds: Mapping[str, float] | Sequence[str] | str) -> dict[str, float]:
+    """What is preserved with its weights, from a mapping or from words KIND or KIND=X, which may have commas between.
+
+    Examples
+    --------
+    >>> preserve_weights("cosine, similarity=2")
+    {'cosine': 10.0, 'similarity': 2.0}
+    """
+    if isinstance(kinds, Mapping):
+        named = [(str(kind), value) for kind, value in kinds.items()]
+    elif isinstance(kinds, str) or (isinstance(kinds, Sequence) and all(isinstance(each, str) for each in kinds)):
+        words = (kinds if isinstance(kinds, str) else ",".join(kinds)).split(",")
+        named = [_kind_and_weight(word.strip()) for word in words if word.strip()]
+    else:
+        raise InputError(f"{option('preserve')} {one_line(kinds, SHOWN)}: write KIND or KIND=X, as cosine=2")
+    found: dict[str, float] = {}
+    for kind, weight in named:
+        if kind not in PRESERVE:
+            close = nearest(kind, list(PRESERVE)) or f": use {', '.join(PRESERVE)}"
+            raise InputError(f"{option('preserve', one_line(kind, SHOWN))} is none of what can be preserved{close}")
+        if kind in found:
+            raise InputError(f"{option('preserve', kind)} is given twice: once, with one weight")
+        if not _is_within(weight, 0, math.inf) or not weight:
+            raise InputError(f"{option('preserve', f'{kind}={_shown(weight)}')}: a weight is positive and finite")
+        found[kind] = float(weight)
+    return found
+
+
+def _kind_and_weight(word: str) -> tuple[str, float]:
+    """One word, and the weight it names or the default of its kind."""
+    kind, equals, value = (part.strip() for part in word.partition("="))
+    if not equals:
+        return kind, PRESERVE.get(kind, 1.0)
+    try:
+        return kind, float(value)
+    except ValueError:
+        message = f"{option('preserve', one_line(word, SHOWN))}: write KIND or KIND=X, as cosine=2"
+        raise InputError(message) from None
 
 
 def check_settings(settings: Any) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomclip.embeddings.geometry import normalize
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
 from geomclip.training.activations import checkpoint_activations
@@ -24,7 +23,7 @@ from geomclip.training.batches import Batch, Batches
 from geomclip.training.captions import check_captioned, mean_of_tokens, rows_and_captions, tokens_predicted
 from geomclip.training.gradients import differentiated, divided
 from geomclip.training.loop import NotFinite
-from geomclip.training.objective import Features, Loss, Objective
+from geomclip.training.objective import Features, Loss, Objective, Preserved
 from geomclip.training.parameters import (
     freeze_statistics,
     has_moving_statistics,
@@ -35,6 +34,7 @@ from geomclip.training.parameters import (
     unfreeze,
 )
 from geomclip.training.precision import choose_training_precision, in_bf16
+from geomclip.training.preservation import Base, unit_rows
 from geomclip.training.processes import Processes
 from geomclip.training.seeds import derived
 from geomclip.training.settings import MAX_LOGIT_SCALE, Settings
@@ -76,6 +76,10 @@ class Trainer:
         self.heads_until = round(heads_first * steps)
         self._set_temperature()
         quicken(self.module)
+        low = choose_training_precision(settings) == "bf16"
+        self.base = None
+        if settings.preserve:  # what adapters are put on is not written to: it needs no copy
+            self.base = Base(in_bf16(self.module) if low else self.module, own=not (low or settings.lora))
         if settings.lora:
             from geomclip.training.lora import adapt
 
@@ -98,7 +102,7 @@ class Trainer:
         )
         self.average = copy.deepcopy(self.module).requires_grad_(False) if settings.ema else None
         self.worker = self.module
-        if choose_training_precision(settings) == "bf16":
+        if low:
             self.worker = in_bf16(self.module)
         self.encode: list[Callable[..., Any]] = [self.worker.encode_image, self.worker.encode_text]  # type: ignore[list-item]
         if settings.compile:
@@ -226,19 +230,28 @@ class Trainer:
         scale = self.module.logit_scale.exp()  # type: ignore[operator]
         bias = getattr(self.module, "logit_bias", None)
 
-        def loss_of(image: Tensor, text: Tensor, *caption: Tensor) -> Loss:
-            rounds = len(text) // len(image)
+        parts = divided(batch, self.settings.accum_freq)
+        base = self.base.rows(parts, self.settings.device) if self.base is not None else ()
+
+        def loss_of(image: Tensor, text: Tensor, *more: Tensor) -> Loss:
+            lengths, caption = (more[:2], more[2:]) if base else ((), more)
+            rows = self._joint(image, text)
             features = Features(
-                image=self.processes.gather(image),
-                text=torch.cat([self.processes.gather(part) for part in text.chunk(rounds)]),
+                image=rows[0],
+                text=rows[1],
                 scale=scale,
                 bias=bias,
                 caption=self._caption(caption[0], batch) if caption else None,
+                preserved=Preserved(*(self._joint(*each) for each in (lengths, base[:2], base[2:]))) if base else None,
             )
             return self.objective(features, batch, step=step, epoch=epoch)
 
-        parts = divided(batch, self.settings.accum_freq)
         return differentiated(parts, lambda number: self.rows(parts[number], step, number), loss_of)
+
+    def _joint(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """What all processes have of images and of texts, of these one round after the other."""
+        rounds = len(text) // len(image)
+        return self.processes.gather(image), torch.cat([self.processes.gather(part) for part in text.chunk(rounds)])
 
     def _caption(self, losses: Tensor, batch: Batch) -> Tensor:
         """The loss of a token of the joint batch's captions, of the sums over each of this process's."""
@@ -246,7 +259,8 @@ class Trainer:
         return mean_of_tokens(self.processes.gather(losses), self.processes.gather(counts))
 
     def rows(self, part: Batch, step: int, number: int) -> tuple[Tensor, ...]:
-        """Unit rows, float32, of a part of the batch, and the losses of its captions where these have a weight.
+        """Unit rows, float32, of a part of the batch, their lengths before where a base is preserved, and the losses
+        of its captions where these have a weight.
 
         What dropout draws depends on the place alone.
         """
@@ -254,17 +268,17 @@ class Trainer:
         pixels, tokens = (each.to(self.settings.device, non_blocking=True) for each in (part.pixels, part.tokens))
         # converted on the device: converting first would make a copy that is not pinned
         pixels = pixels.to(next(self.worker.parameters()).dtype)
-        more: list[Tensor] = []
+        captions: list[Tensor] = []
         if self.settings.caption_weight:
             *encoded, losses = rows_and_captions(self.worker, pixels, tokens)
-            more.append(losses)
+            captions.append(losses)
         else:
             encoded = [encode(inputs) for encode, inputs in zip(self.encode, (pixels, tokens), strict=True)]
-        try:  # CoCa gives its tokens too
-            rows = [normalize((each[0] if isinstance(each, tuple) else each).float())[0] for each in encoded]
+        try:
+            (image, text), lengths = zip(*map(unit_rows, encoded), strict=True)
         except ValueError as problem:
             raise NotFinite(f"the rows of the model are unusable: {problem}") from problem
-        return (*rows, *more)
+        return (image, text, *(lengths if self.base is not None else ()), *captions)
 
     def _reduce(self) -> Tensor:
         """Gradients of the worker to the weights, summed over processes; their norm."""

@@ -48,6 +48,7 @@ from geomclip.training.others import after_of, before_of, described
 from geomclip.training.parameters import trained
 from geomclip.training.pictures import Pictures
 from geomclip.training.post_hoc import sweep_es, sweep_wise_ft
+from geomclip.training.preservation import preserving
 from geomclip.training.processes import Processes
 from geomclip.training.result import Result, about, compared, how_to_use
 from geomclip.training.settings import Settings
@@ -119,9 +120,10 @@ class Work:
         )
 
     def objective(self) -> Objective:
-        """What is minimised: the method's terms, and the captions of a CoCa where they have a weight."""
-        weight, found = self.settings.caption_weight, method_objective(self.method, self.settings)
-        return captioned(found, weight) if weight else found
+        """What is minimised: the method's terms, what is preserved of the base, and captions where asked."""
+        settings, found = self.settings, method_objective(self.method, self.settings)
+        found = preserving(found, settings.preserve) if settings.preserve else found
+        return captioned(found, settings.caption_weight) if settings.caption_weight else found
 
     def check(self) -> None:
         """InputError, before any long work, for what could not be trained or chosen by."""
@@ -133,6 +135,10 @@ class Work:
         if is_trained:
             check_captioned(self.base.module, self.settings)
             check_fits(self.method, self.order().size, device=self.settings.device)
+        elif self.settings.preserve:
+            kinds = ",".join(self.settings.preserve)
+            name = self.method.name
+            raise InputError(f"{option('preserve', kinds)}: {option('method', name)} trains nothing: leave it out")
 
     def lead(self, kept: Kept) -> Result:
         """The work of the process that writes."""

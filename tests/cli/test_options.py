@@ -82,6 +82,7 @@ VALUES = {
     "warn_if": "alignment<0",
     "primary": "alignment",
     "weights": "m2_mix=0.5",
+    "preserve": "cosine=0.5",
     "to": "openclip",
     "method": "ft",
     "suppress": "0.25",

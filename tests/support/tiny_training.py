@@ -12,6 +12,7 @@ from geomclip.encoders import towers
 from geomclip.training.batches import Batch
 from geomclip.training.methods import METHODS
 from geomclip.training.objective import method_objective
+from geomclip.training.preservation import preserving
 from geomclip.training.seeds import generator
 from geomclip.training.settings import Settings
 from geomclip.training.trainer import Trainer
@@ -63,10 +64,11 @@ def tiny_trainer(
 ) -> Trainer:
     """A trainer of a fresh tiny model on noise."""
     settings = tiny_settings(method, **changes)
+    objective = method_objective(METHODS[method], settings)
     return Trainer(
         tiny_module() if module is None else module,
         settings=settings,
-        objective=method_objective(METHODS[method], settings),
+        objective=preserving(objective, settings.preserve) if settings.preserve else objective,
         batches=NoiseBatches() if batches is None else batches,
         steps=steps,
         processes=processes,

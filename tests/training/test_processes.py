@@ -45,6 +45,8 @@ CASES: dict[str, dict[str, Any]] = {
     "image locked in parts": {"method": "m2mix", "lock": "image", "accum_freq": 2},
     "heads first": {"method": "lp-ft"},
     "adapters": {"method": "m2mix", "lora": 2},
+    "a base preserved": {"method": "m2mix", "preserve": {"embedding": 1.0, "cosine": 1.0, "similarity": 10.0}},
+    "a base preserved in parts": {"method": "ft", "preserve": {"similarity": 10.0}, "accum_freq": 2},
 }
 
 

@@ -90,7 +90,7 @@ def test_a_term_has_a_weight_of_its_own_where_it_is_mixed():
 
 
 def test_every_setting_says_which_values_it_can_have():
-    free = {"method", "betas", "device", "weights", "val_metric"}
+    free = {"method", "betas", "device", "weights", "preserve", "val_metric"}
     for each in fields(Settings):
         bounded = each.metadata.get("within") or each.metadata.get("one_of") or each.type == "bool"
         assert bool(bounded) is (each.name not in free), each.name

@@ -90,6 +90,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "in_modal_consistency": ("goel2022cyclip",),
     "cross_modal_consistency": ("goel2022cyclip",),
     "cross_uniformity": (_FAHIM,),
+    "embedding_preservation": ("romero2015fitnets",),
+    "cosine_preservation": ("hou2019learning",),
+    "similarity_preservation": ("tung2019similarity", "park2019relational"),
     "geodesic_contrastive": (_LI,),
     "geodesic_weights": (_LI,),
     "moment_alignment": (_LI,),
@@ -317,6 +320,8 @@ def _keys_of(what: Any) -> Iterator[str]:
     elif isinstance(what, Run):
         yield from of_name(what.settings.method)
         yield from of_name("lora") if what.settings.lora else ()
+        for kind in what.settings.preserve:
+            yield from of_name(f"{kind}_preservation")
         yield from _keys_of(what.comparison)
     elif isinstance(what, Changes):
         yield from _of_numbers(what.rows)

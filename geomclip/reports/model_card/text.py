@@ -48,7 +48,7 @@ def body(run: Run, name: str, *, licence: str | None, figures: Mapping[str, str]
         ["", "## How it was made", "", *_making(run, repository)],
         ["", "## Data", "", *_data(run)],
         ["", "## What is not known", "", *(f"- {line}" for line in _unknown(run, licence))],
-        ["", "## Sources", "", "```bibtex", *cite(run.method.name).splitlines(), "```"],
+        ["", "## Sources", "", "```bibtex", *cite(*_sources(run)).splitlines(), "```"],
     ]
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
@@ -63,11 +63,22 @@ def _opening(run: Run) -> Iterator[str]:
         "after": f"Weights between {models}, chosen on {data} by {code(run.method.name)} ({run.method.source})",
         "without": f"{models}, its rows {run.method.title.removeprefix('rows ')} of {data} ({run.method.source})",
     }[run.method.stage]
-    yield f"{how}."
+    kept = " and ".join(f"{one(kind)} ({weight:g})" for kind, weight in _preserved(run).items())
+    yield f"{how}, preserving {kept} of its base." if kept else f"{how}."
     if not run.is_finished:
         have = [word for word, there in (("weights", run.encoder), ("numbers before", run.before)) if there is not None]
         yield ""
         yield f"**This run is not finished.** It has {' and '.join(have) or 'neither weights nor numbers'} so far."
+
+
+def _preserved(run: Run) -> Mapping[str, float]:
+    """What of the base terms of the loss held, with their weights."""
+    return run.settings.get("preserve") or {}
+
+
+def _sources(run: Run) -> tuple[str, ...]:
+    """The method, and the terms that preserve the base."""
+    return run.method.name, *(f"{kind}_preservation" for kind in _preserved(run))
 
 
 def _changes(run: Run) -> Iterator[str]:

@@ -1,0 +1,158 @@
+"""The study of transfer at toy size: it runs, goes on, and says what its numbers say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT, picture
+from tiny_models import tiny_model
+
+sys.path.insert(0, str(ROOT / "analyses"))
+
+import transfer as study
+import transfer_report as reporting
+
+FEW = {"ft": ("ft", {}), "ft + cosine": study.ROWS["ft + cosine"], "wise-ft": study.ROWS["wise-ft"]}
+
+
+def toy_set(folder: Path) -> Path:
+    """A csv of 16 training, 6 val and 6 test images with two captions each."""
+    folder.mkdir()
+    with (folder / "toy.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["filepath", "title", "split"])
+        for i in range(28):
+            (folder / f"{i}.png").write_bytes(picture(i))
+            split = "train" if i < 16 else "val" if i < 22 else "test"
+            for text in (f"noise {i}", f"picture number {i}"):
+                table.writerow([f"{i}.png", text, split])
+    return folder / "toy.csv"
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(table.read_text().splitlines()))
+
+
+def toy_cifar(file: Path) -> Path:
+    """Two classes of noise, eight images each."""
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 255, (16, 8, 8, 3), dtype=np.uint8), np.arange(16) % 2
+    parts = {
+        f"{split}_{name}": each
+        for split in ("train", "test")
+        for name, each in (("images", images), ("labels", labels))
+    }
+    np.savez(file, classes=np.array(["cat", "dog"]), **parts)
+    return file
+
+
+def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    pytest.importorskip("matplotlib")
+    for module in (study, reporting):
+        monkeypatch.setattr(module, "ROWS", FEW)
+    model, place = tiny_model(tmp_path / "model"), tmp_path / "study"
+    arguments = [str(place), "--data", f"csv:{toy_set(tmp_path / 'set')}", "--base", f"local-dir:{model}"]
+    arguments += [
+        "--cifar",
+        str(toy_cifar(tmp_path / "cifar.npz")),
+        "--steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--lr",
+        "1e-3",
+    ]
+    arguments += [
+        "--val",
+        "4",
+        "--images",
+        "60",
+        "--queries",
+        "5",
+        "--train",
+        "9",
+        "--seeds",
+        "1",
+        "--fixed-seeds",
+        "0",
+    ]
+    study.main(arguments)
+    assert "3 of 3: wise-ft-learned-seed0" in capsys.readouterr().out
+    kept = {file.name: file.read_bytes() for file in (place / "runs").glob("*.json")}
+    assert set(kept) == {"base.json", *(f"{name}-learned-seed0.json" for name in ("ft", "ft+cosine", "wise-ft"))}
+    assert not list((place / "work").iterdir())  # weights are gone, also those that wise-ft was made of
+    splits = [row["split"] for row in rows_of(place / "tuned" / "pairs.csv")]
+    assert [splits.count(split) for split in ("train", "val", "test")] == [18, 8, 10]
+    (place / "runs" / "ft+cosine-learned-seed0.json").unlink()
+
+    study.main(arguments)
+    said = capsys.readouterr().out
+    assert "3 of 3: ft+cosine-learned-seed0" in said
+    assert said.count("\n") == 1
+    again = json.loads((place / "runs" / "ft+cosine-learned-seed0.json").read_text())
+    before = json.loads(kept["ft+cosine-learned-seed0.json"])
+    assert (again["asked"], again["losses"]) == (before["asked"], before["losses"])
+    assert again["settings"]["preserve"] == {"cosine": 10.0}
+    assert list(again["losses"][0][1]) == ["contrastive", "cosine_preservation"]
+
+    study.main([str(place), "--report", str(tmp_path / "report")])
+    names = {file.name for file in (tmp_path / "report").iterdir()}
+    assert names == {"transfer.md", "transfer.csv", "transfer.png", "transfer_curves.png"}
+    text = (tmp_path / "report" / "transfer.md").read_text()
+    assert "| ft + cosine | 1 | " in text
+    assert "| ft with cosine forgets less | emoji R |" in text
+    rows = rows_of(tmp_path / "report" / "transfer.csv")
+    assert [row["row"] for row in rows] == ["base", "ft", "ft + cosine", "wise-ft"]
+    run = json.loads((place / "runs" / "ft-learned-seed0.json").read_text())
+    keys = reporting.GAIN[2]
+    assert float(rows[1]["tuned_R"]) == pytest.approx(
+        25 * sum(run["asked"]["tuned retrieval"][key] for key in keys), abs=1e-4
+    )
+
+
+def made_runs(**values: list[float]) -> reporting.Runs:
+    """Runs with these recalls on the tuned data by seed, in percent."""
+    asked = lambda value: {"tuned retrieval": dict.fromkeys(reporting.GAIN[2], value / 100)}  # noqa: E731
+    runs = [
+        {"trial": {"row": row, "temperature": "learned", "seed": seed}, "asked": asked(value)}
+        for row, each in values.items()
+        for seed, value in enumerate(each)
+    ]
+    return reporting.Runs(tuple(runs), {"asked": asked(0)})
+
+
+def test_a_difference_is_taken_seed_by_seed_and_judged_by_its_spread() -> None:
+    runs = made_runs(ft=[10, 20, 30], m2mix=[11, 22, 31, 90])
+    found = reporting.differences(runs, "m2mix", "ft", "learned", reporting.GAIN)
+    assert found == pytest.approx([1, 2, 1])
+    assert reporting.judged(found, "higher") == "better"
+    assert reporting.judged(found, "lower") == "worse"
+    assert reporting.judged([1, 2, -1], "higher") == "unclear"
+    assert reporting.judged([1, 2], "higher") == "unclear"  # two seeds say nothing
+
+
+def test_learning_curves_are_the_looks_and_the_means_of_a_few_steps() -> None:
+    keys = study.VAL_METRIC.split(",")
+    steps = [{"step": i + 1, "terms": {"contrastive": float(i)}} for i in range(study.WINDOW + 2)]
+    found = study.course([{"step": 0, "val": dict.fromkeys(keys, 0.25)}, *steps])
+    assert found["val"] == [[0, 0.25]]
+    window = study.WINDOW
+    assert found["losses"] == [
+        [window, {"contrastive": (window - 1) / 2}],
+        [window + 2, {"contrastive": window + 0.5}],
+    ]
+
+
+def test_seeds_come_one_after_the_other_with_all_rows() -> None:
+    trials = study.Study(Path(), Path(), seeds={"learned": 2, "fixed": 1}).trials()
+    assert [(each.seed, each.temperature) for each in trials[:: len(study.ROWS)]] == [
+        (0, "learned"),
+        (0, "fixed"),
+        (1, "learned"),
+    ]
+    assert len({each.name for each in trials}) == 3 * len(study.ROWS)
