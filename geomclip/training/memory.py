@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,26 +11,27 @@ import torch
 from geomclip.losses.blockwise import DENSE_UP_TO
 from geomclip.machine.errors import InputError
 from geomclip.machine.words import option
-from geomclip.training.methods import Method
 
-BY_TILES = frozenset({"contrastive", "m2_mix", "siglip", "alignment"})
+BY_TILES = frozenset({"contrastive", "m2_mix", "siglip", "alignment", "embedding_preservation", "cosine_preservation"})
 """Terms that need no number for each pair of rows beyond a size."""
 COPIES = 4
 """Matrices of M x M numbers of four bytes that any other term holds at its fullest: 4 to 7 were measured."""
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def check_fits(method: Method, size: int, *, device: str | torch.device = "cpu", free: int | None = None) -> None:
-    """InputError if the terms of a method cannot hold their matrices of a joint batch in the memory that is free.
+def check_fits(terms: Iterable[str], size: int, *, device: str | torch.device = "cpu", free: int | None = None) -> None:
+    """InputError if terms cannot hold their matrices of a joint batch in the memory that is free.
 
     Parameters
     ----------
+    terms : iterable of str
+        Of the method, and of what is preserved.
     size : int
         Pairs of a joint batch.
     free : int, optional
         Bytes; by default what the system says of the device. Nothing is checked where it says nothing.
     """
-    dense = [term for term in method.terms if term not in BY_TILES]
+    dense = [term for term in terms if term not in BY_TILES]
     if size <= DENSE_UP_TO or not dense:
         return
     free = free_memory(device) if free is None else free

@@ -134,7 +134,8 @@ class Work:
         self.splits.check(trained=is_trained)
         if is_trained:
             check_captioned(self.base.module, self.settings)
-            check_fits(self.method, self.order().size, device=self.settings.device)
+            held = [f"{kind}_preservation" for kind in self.settings.preserve]
+            check_fits([*self.method.terms, *held], self.order().size, device=self.settings.device)
         elif self.settings.preserve:
             kinds = ",".join(self.settings.preserve)
             name = self.method.name
