@@ -13,8 +13,10 @@ from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
 from geomclip.encoders.extraction.refusals import OtherImagesError
 from geomclip.encoders.names import DEMO
 from geomclip.encoders.protocol import AnyEncoder, Encodes, EncodesInputs, Kind
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.files import LOCK_NAME
 from geomclip.machine.files import cache_dir as default_cache
+from geomclip.machine.lock import clear_unheld
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
 from geomclip.pairs import Pairs, Source, load_pairs
@@ -236,13 +238,15 @@ def _cached(run: Extraction, cache: Path, *, workers: int | None) -> EmbeddingSe
     or made; where none is, nothing is read but what is encoded. A folder that is removed meanwhile is begun again once.
     """
     key, number, again = run.key(), 0, False
+    for left in cache.glob(f"*/{LOCK_NAME}"):
+        clear_unheld(left.parent)
     while True:
         folder = cache / f"{key}-{number}"
         try:
             return load(run.into(folder, workers=workers, in_cache=True))
         except OtherImagesError:
             number += 1
-        except (InputError, OSError):
+        except (GeomclipError, OSError):
             if again or not is_lost(folder, run.manifest):
                 raise
             again = True
