@@ -137,6 +137,10 @@ def test_the_report_of_a_run_has_a_card_of_its_tasks(model: str, data: str, tmp_
         (["--evaluate", "zeroshots"], "no task 'zeroshots'; did you mean zeroshot"),
         (["--evaluate", "zeroshot", "--evaluate", "zeroshot=emoji"], "is named twice"),
         (["--label-column", "group"], "--label-column is of tasks: name one with --evaluate"),
+        (["--evaluate", "shift"], "shift: no other set"),
+        (["--evaluate", "zeroshot", "--label-column", "groups"], "--label-column groups: no such column"),
+        (["--evaluate", "zeroshot"], "zeroshot: emoji (test) has no classes"),
+        (["--method", "soup", "--between", "a", "b", "--evaluate", "zeroshot"], "--between mixes several models"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_training(
