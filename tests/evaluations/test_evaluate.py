@@ -162,3 +162,21 @@ def test_all_tasks_are_asked_and_those_left_out_are_named(capsys: pytest.Capture
     done = run_cli(capsys, "evaluate", "--all", "--embeddings", pairs)
     assert done.code == 2
     assert "no task applies: zeroshot: the vectors have no classes, or one only" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["missing-modality", "--train", "--model", "demo", "--limit", "9"],
+            "views of its own: leave out --model, --limit",
+        ),
+        (["simat", "--simat", "simat", "--data", "emoji"], "--simat names the data of --task simat: leave out --data"),
+        (["interpolation", "--tree", "--embeddings", "v.npz"], "--tree generates its rows: leave out --embeddings"),
+        (["captioning", "--captions", "c.json", "--model", "demo"], "another model: leave out --model"),
+    ],
+)
+def test_what_a_task_would_leave_aside_is_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_one_line(run_cli(capsys, "evaluate", "--task", *arguments), 2, said)
