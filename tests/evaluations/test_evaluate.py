@@ -48,6 +48,13 @@ def test_zeroshot_is_what_measure_makes_of_class_data() -> None:
     assert found.ci["zeroshot_acc1"] == measured.ci["zeroshot_acc1"]
 
 
+def test_a_comparison_of_few_shot_results_speaks_of_accuracy_and_not_of_retrieval() -> None:
+    panels = [gc.evaluate("fewshot", embeddings=classes(seed=seed), shots="1", bootstrap=50) for seed in (0, 1)]
+    verdict = gc.compare(*panels).verdict
+    assert [each.about for each in verdict.lines][:1] == ["classes"]
+    assert "retrieval" not in str(verdict)
+
+
 def test_a_column_of_pairs_makes_them_class_data() -> None:
     pairs = load_pairs(Source("emoji", split="val"))
     made = of_column(pairs, "group")
