@@ -295,10 +295,6 @@ def finetune(**options: Any) -> None:
     asked, label_column = options.pop("evaluate"), options.pop("label_column")
     if label_column and not asked:
         raise InputError("--label-column is of tasks: name one with --evaluate")
-    if asked:
-        from geomclip.evaluations.of_runs import tasks_and_data
-
-        tasks_and_data(asked)  # before the long work, since names can be mistyped
     options["also"], options["between"] = options["also"] or None, options["between"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
@@ -309,12 +305,22 @@ def finetune(**options: Any) -> None:
     from geomclip.training.processes import is_follower
 
     elsewhere = is_follower()
+    if asked and not elsewhere:
+        from geomclip.evaluations.of_runs import check_tasks
+
+        check_tasks(asked, options, label_column=label_column)  # before the long work, since names can be mistyped
     with progress_bar(quiet=quiet or elsewhere, log_every=log_every) as progress:
         result = finetuning(**options, progress=progress)
     if elsewhere:
         return
+    if quiet and not as_json:
+        listings.print_verdict(result.comparison, stdout_console())
+    elif not as_json:
+        listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
+        for note in result.notes:
+            say(note)
     evaluations = {}
-    if asked:
+    if asked:  # after the rest has been printed: a task may still find that it cannot be asked
         from geomclip.evaluations.of_runs import evaluate_run
 
         how = {name: options[name] for name in ("cache_dir", "bootstrap", "device") if options[name] is not None}
@@ -324,12 +330,6 @@ def finetune(**options: Any) -> None:
             )
     if as_json:
         say_json(tables.comparison_json(result.comparison.replace(evaluations=evaluations)))
-    elif quiet:
-        listings.print_verdict(result.comparison, stdout_console())
-    else:
-        listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
-        for note in result.notes:
-            say(note)
     for task, comparison in evaluations.items() if not as_json else ():
         say(f"\n{task}")
         show = listings.print_verdict if quiet else listings.print_comparison

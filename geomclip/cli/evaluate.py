@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geomclip.cli.arguments import logit_scale, own_encoder, picked, refuse_beside_embeddings, typed
+from geomclip.cli.arguments import flags, logit_scale, own_encoder, picked, refuse_beside_embeddings, typed
 from geomclip.cli.commands import examples
 from geomclip.cli.gates import OF_VALUES, conclude, conditions, gates
 from geomclip.cli.options import (
@@ -144,7 +144,22 @@ def _of_tasks(context: click.Context, options: Mapping[str, Any]) -> dict[str, A
             if name not in own:
                 having = [task for task, kind in ASKED.items() if name in [each.name for each in fields(kind)]]
                 raise InputError(f"{option(name)} is of --task {' and '.join(having)}: leave it out")
+        _refuse_idle(context, options)
     return on_the_line
+
+
+def _refuse_idle(context: click.Context, options: Mapping[str, Any]) -> None:
+    """InputError for a model, data or vectors that have no part in what the task is asked."""
+    column = [each for each in EVALUATE if each.name == "label_column"]
+    data, space = [*DATA, *column], [EMBEDDINGS, COLUMNS, *MODEL, *OWN, *SCALE]
+    for its_own, idle, reason in (
+        (options["task"] == "missing-modality", [*space, *data], "--task missing-modality has views of its own"),
+        (options["task"] == "simat", data, "--simat names the data of --task simat"),
+        (options["tree"], [*space, *data], "--tree generates its rows"),
+        (options["captions"], [*MODEL, *OWN, *SCALE], "--captions are those of another model"),
+    ):
+        if its_own and (clash := [name for name in typed(context, idle) if name != "device"]):
+            raise InputError(f"{reason}: leave out {flags(clash)}")
 
 
 def _print(panel: Panel, options: Mapping[str, Any]) -> None:

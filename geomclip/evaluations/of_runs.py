@@ -11,13 +11,16 @@ from geomclip.machine.errors import InputError, naming
 from geomclip.machine.files import make_folder
 from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import option
+from geomclip.pairs import Source
 from geomclip.panels import compare
 from geomclip.panels.comparison import Comparison
 from geomclip.panels.stored import FOLDER
-from geomclip.training.folder import call_of, read_config
+from geomclip.training.finetune import DEFAULTS
+from geomclip.training.folder import RunFolder, call_of, completed, folder_for, read_config
+from geomclip.training.splits import load_splits
 
 OF_BASE = ("model", "pretrained", "arch")
-OF_DATA = ("data_root", "image_column", "text_column", "image_id_column", "image_root")
+OF_DATA = ("split", "data_root", "image_column", "text_column", "image_id_column", "image_root")
 
 
 def tasks_and_data(words: Sequence[str]) -> dict[str, str | None]:
@@ -42,7 +45,8 @@ def evaluate_run(
     run : path
         A finished run folder; before.json, after.json and comparison.json go to RUN/evaluations/TASK.
     tasks : sequence of str
-        TASK, on the data of the run, or TASK=DATA.
+        TASK, on what the run reports on (of data that it parted by `holdout`, on the part it did not learn from), or
+        TASK=DATA.
     **options
         As of `evaluate`, for all tasks: label_column, seed, bootstrap, ...
 
@@ -63,22 +67,46 @@ def evaluate_run(
     if config.get("between"):
         raise InputError(f"{folder} mixes several models, of which none is before: compare evaluations of two yourself")
     call = call_of(config, cache_dir)
-    base = {name: call[name] for name in OF_BASE if call.get(name) is not None}
-    own = {name: call[name] for name in OF_DATA if call.get(name) is not None}
     common: dict[str, Any] = {**options, "cache_dir": cache_dir}
-    for name, data in wanted.items():  # all before the first, which takes long
-        check(name, **base, **_data(data, call, own), **common)
-    return {
-        name: _changed(folder, name, base, _data(data, call, own), common, Named(progress, name))
-        for name, data in wanted.items()
-    }
+    base, of_task = _checked(wanted, call, common)  # all before the first, which takes long
+    return {name: _changed(folder, name, base, of_task[name], common, Named(progress, name)) for name in wanted}
 
 
-def _data(data: str | None, call: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of a task: those named for it, else those of the run as the run reads them."""
-    if data is not None:
-        return {"data": data, **{name: own[name] for name in ("data_root",) if name in own}}
-    return {"data": call["data"], **own} if call.get("data") else dict(own)
+def check_tasks(tasks: Sequence[str], named: Mapping[str, Any], **options: Any) -> None:
+    """InputError for a task that the run of `finetune(**named)` could not be asked as it ends, as far as names tell."""
+    wanted = tasks_and_data(tasks)
+    where = (named["out"], named["method"] or DEFAULTS["method"], named["data"] or DEFAULTS["data"])
+    place = RunFolder(folder_for(*where, resume=named["resume"]), named["resume"], cache_dir=named["cache_dir"])
+    began = place.began_with()
+    place.refuse_forgotten(named, began)
+    call = completed(
+        {name: named[name] for name in ("between", "data", "holdout", *OF_BASE, *OF_DATA)}, began, DEFAULTS
+    )
+    if call["between"]:
+        raise InputError(f"{option('between')} mixes several models, of which none is before: leave out --evaluate")
+    _checked(wanted, call, {**options, "cache_dir": named["cache_dir"]})
+
+
+def _checked(
+    wanted: Mapping[str, str | None], call: Mapping[str, Any], common: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The base of a run and the data of each task; InputError for a task that does not apply."""
+    base = {name: call[name] for name in OF_BASE if call.get(name) is not None}
+    own = _own(call, common["cache_dir"]) if None in wanted.values() else {}
+    root = {"data_root": call["data_root"]} if call.get("data_root") else {}
+    of_task = {name: own if data is None else {"data": data, **root} for name, data in wanted.items()}
+    for name, data in of_task.items():
+        check(name, **base, **data, **common)
+    return base, of_task
+
+
+def _own(call: Mapping[str, Any], cache_dir: Path | None) -> dict[str, Any]:
+    """The data of a run as the run reads them: where it holds some of them out, what it reports on and learns from."""
+    named = {name: call[name] for name in ("data", *OF_DATA) if call.get(name) is not None}
+    if not call.get("holdout"):
+        return named
+    named.setdefault("data", Source.data)
+    return {"data": load_splits(Source(**named), holdout=call["holdout"], cache_dir=cache_dir)}
 
 
 def _changed(
