@@ -35,7 +35,7 @@ from geomclip.cli.arguments import (
 )
 from geomclip.cli.cache_commands import cache
 from geomclip.cli.commands import Commands, Spread, examples
-from geomclip.cli.evaluate import evaluate
+from geomclip.cli.evaluate import evaluate, tasks_of_words
 from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
@@ -292,7 +292,8 @@ def finetune(**options: Any) -> None:
     as_json, quiet, full, cite = (options.pop(name) for name in ("as_json", "quiet", "full", "cite"))
     log_every = options.pop("log_every")
     del options["debug"]
-    asked, label_column = options.pop("evaluate"), options.pop("label_column")
+    asked, of_task = tasks_of_words(options.pop("evaluate"))
+    label_column = options.pop("label_column")
     if label_column and not asked:
         raise InputError("--label-column is of tasks: name one with --evaluate")
     options["also"], options["between"] = options["also"] or None, options["between"] or None
@@ -308,7 +309,9 @@ def finetune(**options: Any) -> None:
     if asked and not elsewhere:
         from geomclip.evaluations.of_runs import check_tasks
 
-        check_tasks(asked, options, label_column=label_column)  # before the long work, since names can be mistyped
+        check_tasks(
+            asked, options, of_task, label_column=label_column
+        )  # before the long work, since names can be mistyped
     with progress_bar(quiet=quiet or elsewhere, log_every=log_every) as progress:
         result = finetuning(**options, progress=progress)
     if elsewhere:
@@ -326,7 +329,13 @@ def finetune(**options: Any) -> None:
         how = {name: options[name] for name in ("cache_dir", "bootstrap", "device") if options[name] is not None}
         with progress_bar(quiet=quiet, log_every=log_every) as progress:
             evaluations = evaluate_run(
-                result.folder, asked, label_column=label_column, seed=options["seed"] or 0, **how, progress=progress
+                result.folder,
+                asked,
+                of_task,
+                label_column=label_column,
+                seed=options["seed"] or 0,
+                **how,
+                progress=progress,
             )
     if as_json:
         say_json(tables.comparison_json(result.comparison.replace(evaluations=evaluations)))

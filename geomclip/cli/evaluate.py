@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from geomclip.cli.options import (
 from geomclip.cli.outs import check_outs, others, outs, pages
 from geomclip.cli.terminal import progress_bar, say, say_json, stdout_console
 from geomclip.evaluations.asked import ASKED
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import InputError, naming
 from geomclip.machine.outputs import check_appending
 from geomclip.machine.words import option
 
@@ -61,13 +62,14 @@ def _options_of_tasks() -> dict[str, click.Option]:
 
 OF_TASKS = _options_of_tasks()
 """The options of all tasks; one that several have stands once."""
+LABEL_COLUMN = text("--label-column", "NAME", "Of pairs: the column whose values are classes, as `group` of emoji.")
 EVALUATE = [
     choice("--task", TASKS, "What to ask; `geomclip evaluate --list` says what each answers."),
     switch("--all", "Every task that applies; --out is then a folder.", "all_tasks"),
     switch("--list", "Say what each task answers.", "listed"),
     EMBEDDINGS,
     COLUMNS,
-    text("--label-column", "NAME", "Of pairs: the column whose values are classes, as `group` of emoji."),
+    LABEL_COLUMN,
     *SCALE,
     BOOTSTRAP,
     *gates(OF_VALUES),
@@ -120,6 +122,35 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
     from geomclip.panels import summary
 
     conclude(options, panel.failure, partial(summary.of_panel, panel, f"geomclip evaluate --task {options['task']}"))
+
+
+def tasks_of_words(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """`TASK[=DATA] --option ...` words: the tasks with their data, and the options that each has, by its name.
+
+    Raises
+    ------
+    InputError
+        If a task is unknown, or an option is none of its own.
+    """
+    tasks, options = [], {}
+    for word in words:
+        try:
+            first, *rest = shlex.split(word) or [""]
+        except ValueError as problem:
+            raise InputError(f"{option('evaluate', word)}: {problem}") from problem
+        tasks.append(first)
+        name = first.partition("=")[0]
+        if not rest or name not in ASKED:  # an unknown one is refused with the nearest
+            continue
+        own = [OF_TASKS[each.name] for each in fields(ASKED[name]) if each.name in OF_TASKS]
+        command = click.Command(name, params=[*own, LABEL_COLUMN])
+        with naming(option("evaluate", first)):
+            try:
+                context = command.make_context(name, rest)
+            except click.UsageError as problem:
+                raise InputError(problem.format_message()) from problem
+            options[name] = typed(context, own, [LABEL_COLUMN])
+    return tasks, options
 
 
 def _subject(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -358,7 +358,8 @@ RUN = [
         ["--evaluate"],
         metavar="TASK[=DATA]",
         multiple=True,
-        help="Then ask the base and the run a task of `geomclip evaluate`; may be given again.",
+        help="Then ask the base and the run a task of `geomclip evaluate`, its options behind it in quotes: "
+        "'shift --corrupt noise'; may be given again.",
     ),
     text("--label-column", "NAME", "With --evaluate, of pairs: the column whose values are classes."),
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),

@@ -36,7 +36,13 @@ def tasks_and_data(words: Sequence[str]) -> dict[str, str | None]:
 
 
 def evaluate_run(
-    run: str | Path, tasks: Sequence[str], *, cache_dir: Path | None = None, progress: Progress = SILENT, **options: Any
+    run: str | Path,
+    tasks: Sequence[str],
+    of_task: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
 ) -> dict[str, Comparison]:
     """What a finished run changed in what the space is good for: each task before and after, and their comparison.
 
@@ -47,6 +53,8 @@ def evaluate_run(
     tasks : sequence of str
         TASK, on what the run reports on (of data that it parted by `holdout`, on the part it did not learn from), or
         TASK=DATA.
+    of_task : mapping of task to options, optional
+        Options that it alone has, or has otherwise than the others.
     **options
         As of `evaluate`, for all tasks: label_column, seed, bootstrap, ...
 
@@ -68,11 +76,16 @@ def evaluate_run(
         raise InputError(f"{folder} mixes several models, of which none is before: compare evaluations of two yourself")
     call = call_of(config, cache_dir)
     common: dict[str, Any] = {**options, "cache_dir": cache_dir}
-    base, of_task = _checked(wanted, call, common)  # all before the first, which takes long
-    return {name: _changed(folder, name, base, of_task[name], common, Named(progress, name)) for name in wanted}
+    base, how = _checked(wanted, call, common, of_task or {})  # all before the first, which takes long
+    return {name: _changed(folder, name, base, how[name], Named(progress, name)) for name in wanted}
 
 
-def check_tasks(tasks: Sequence[str], named: Mapping[str, Any], **options: Any) -> None:
+def check_tasks(
+    tasks: Sequence[str],
+    named: Mapping[str, Any],
+    of_task: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> None:
     """InputError for a task that the run of `finetune(**named)` could not be asked as it ends, as far as names tell."""
     wanted = tasks_and_data(tasks)
     where = (named["out"], named["method"] or DEFAULTS["method"], named["data"] or DEFAULTS["data"])
@@ -84,20 +97,26 @@ def check_tasks(tasks: Sequence[str], named: Mapping[str, Any], **options: Any) 
     )
     if call["between"]:
         raise InputError(f"{option('between')} mixes several models, of which none is before: leave out --evaluate")
-    _checked(wanted, call, {**options, "cache_dir": named["cache_dir"]})
+    _checked(wanted, call, {**options, "cache_dir": named["cache_dir"]}, of_task or {})
 
 
 def _checked(
-    wanted: Mapping[str, str | None], call: Mapping[str, Any], common: Mapping[str, Any]
+    wanted: Mapping[str, str | None],
+    call: Mapping[str, Any],
+    common: Mapping[str, Any],
+    of_task: Mapping[str, Mapping[str, Any]],
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The base of a run and the data of each task; InputError for a task that does not apply."""
+    """The base of a run, and data and options of each task; InputError for a task that does not apply."""
     base = {name: call[name] for name in OF_BASE if call.get(name) is not None}
     own = _own(call, common["cache_dir"]) if None in wanted.values() else {}
     root = {"data_root": call["data_root"]} if call.get("data_root") else {}
-    of_task = {name: own if data is None else {"data": data, **root} for name, data in wanted.items()}
-    for name, data in of_task.items():
-        check(name, **base, **data, **common)
-    return base, of_task
+    how = {
+        name: {**(own if data is None else {"data": data, **root}), **common, **of_task.get(name, {})}
+        for name, data in wanted.items()
+    }
+    for name, each in how.items():
+        check(name, **base, **each)
+    return base, how
 
 
 def _own(call: Mapping[str, Any], cache_dir: Path | None) -> dict[str, Any]:
@@ -109,14 +128,12 @@ def _own(call: Mapping[str, Any], cache_dir: Path | None) -> dict[str, Any]:
     return {"data": load_splits(Source(**named), holdout=call["holdout"], cache_dir=cache_dir)}
 
 
-def _changed(
-    folder: Path, name: str, base: Mapping[str, Any], data: Mapping[str, Any], common: Mapping[str, Any], progress: Any
-) -> Comparison:
+def _changed(folder: Path, name: str, base: Mapping[str, Any], how: Mapping[str, Any], progress: Any) -> Comparison:
     place = make_folder(folder / FOLDER / name)
     panels = []
     for side, model in (("before", base), ("after", {"model": str(folder)})):
         with naming(name):
-            panel = evaluate(name, **model, **data, **common, progress=Named(progress, side))
+            panel = evaluate(name, **model, **how, progress=Named(progress, side))
         panel.save(place / f"{side}.json")
         panels.append(panel)
     found = compare(*panels)

@@ -48,8 +48,10 @@ def test_a_run_asks_its_base_and_itself_and_keeps_what_changed(
 ) -> None:
     out, cache = tmp_path / "run", tmp_path / "cache"
     common = ("--model", model, "--data", data, "--out", out, "--cache-dir", cache)
-    done = run_cli(capsys, "finetune", *common, *QUICK, "--evaluate", "zeroshot", "--label-column", "shape")
+    shift = ("--evaluate", "shift --corrupt noise --severities 2 --label-column shape")
+    done = run_cli(capsys, "finetune", *common, *QUICK, "--evaluate", "zeroshot", "--label-column", "shape", *shift)
     assert done.code == 0, done.err
+    assert "noise-2" in json.loads((out / "evaluations/shift/after.json").read_text())["groups"]
     assert "\nzeroshot\n" in done.out
     place = out / "evaluations" / "zeroshot"
     assert {each.name for each in place.iterdir()} >= {"before.json", "after.json", "comparison.json"}
@@ -136,6 +138,9 @@ def test_the_report_of_a_run_has_a_card_of_its_tasks(model: str, data: str, tmp_
     [
         (["--evaluate", "zeroshots"], "no task 'zeroshots'; did you mean zeroshot"),
         (["--evaluate", "zeroshot", "--evaluate", "zeroshot=emoji"], "is named twice"),
+        (["--evaluate", "shift --corrupt nois"], "--corrupt nois: use"),
+        (["--evaluate", "zeroshot --corrupt noise"], "--evaluate zeroshot: No such option '--corrupt'"),
+        (["--evaluate", "shift '--corrupt"], "No closing quotation"),
         (["--label-column", "group"], "--label-column is of tasks: name one with --evaluate"),
         (["--evaluate", "shift"], "shift: no other set"),
         (["--evaluate", "zeroshot", "--label-column", "groups"], "--label-column groups: no such column"),
