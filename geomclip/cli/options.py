@@ -295,7 +295,7 @@ STORE = [
     switch("--raw", "Keep the lengths of the rows."),
 ]
 ENGINE = [
-    choice("--engine", list(ENGINES), "Make the shards in other processes: the same bytes."),
+    choice("--engine", list(ENGINES), "Make the shards in other processes, ray: of a cluster; the same bytes."),
     whole("--processes", "Of --engine, 2 if left out; --workers is then the threads of each.", at_least=1),
 ]
 EXTRACT = [

@@ -22,9 +22,13 @@ def crew_of(engine: str, payload: bytes, count: int, *, gpus: int = 0) -> Crew:
     Raises
     ------
     InputError
-        If there is no such engine.
+        If there is no such engine, or a cluster cannot be used; a NotAvailableError if it is not installed.
     """
     if engine == "process":
         return Processes(payload, count, gpus=gpus)
+    if engine == "ray":
+        from geomclip.machine.on_ray import Actors
+
+        return Actors(payload, count, gpus=gpus)
     close = nearest(engine, ENGINES) or f": use {' or '.join(ENGINES)}"
     raise InputError(f"{option('engine')} {engine!r} is not known{close}")

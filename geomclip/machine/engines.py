@@ -18,12 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.words import one_line, option, speak_of_flags, speaks_of_flags
 
-ENGINES = ("process",)
+ENGINES = ("process", "ray")
 """Names of engines; the work of a caller who names none is done by the process that calls."""
 
 MOST_DEATHS = 5
@@ -34,6 +34,9 @@ AHEAD = 2
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
+
+
+Lighter: TypeAlias = Callable[[Item, bool], Item | None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class _Job(Generic[Item]):
 
 
 def map_in_order(
-    crew: Crew, items: Iterable[Item], *, lighter: Callable[[Item], Item | None] = lambda item: None
+    crew: Crew, items: Iterable[Item], *, lighter: Lighter[Item] = lambda item, memory: None
 ) -> Iterator[Any]:
     """Results of the items, in their order, made by the workers of a crew, which is ended with the iterator.
 
@@ -85,8 +88,8 @@ def map_in_order(
     items : iterable
         What each `str` calls it is in messages.
     lighter : callable, optional
-        Of an item whose worker died or ran out of memory: the same item so that it takes less memory, None where
-        it cannot take less. It must have the same result.
+        Of an item whose worker died (False) or surely ran out of memory (True): the same item so that it takes less
+        memory, None where it cannot take less. It must have the same result.
 
     Raises
     ------
@@ -137,11 +140,11 @@ def map_in_order(
         crew.end()
 
 
-def _judged(job: _Job[Item], reply: Reply, lighter: Callable[[Item], Item | None]) -> tuple[_Job[Item], Reply]:
+def _judged(job: _Job[Item], reply: Reply, lighter: Lighter[Item]) -> tuple[_Job[Item], Reply]:
     """The job as it is to be given again, where it is; else the reply that stands."""
     if not reply.death and not reply.memory:
         return job, reply
-    less = lighter(job.item)
+    less = lighter(job.item, reply.memory)
     if reply.memory:
         return (job, reply) if less is None else (_Job(job.place, less, job.deaths), Reply(reply.worker, memory=True))
     job = _Job(job.place, job.item if less is None else less, job.deaths + 1)

@@ -17,7 +17,8 @@ from geomclip.embeddings.store import load
 from geomclip.encoders.custom import FunctionEncoder
 from geomclip.encoders.extraction import elsewhere
 from geomclip.encoders.extraction.calls import extract
-from geomclip.encoders.extraction.elsewhere import Order
+from geomclip.encoders.extraction.elsewhere import Elsewhere, Order
+from geomclip.encoders.extraction.plan import Extraction
 from geomclip.encoders.extraction.writing import Task
 from geomclip.machine.engines import Processes
 from geomclip.machine.errors import GeomclipError, InputError
@@ -98,13 +99,15 @@ def watched(give, given):
     return watching
 
 
-def test_processes_that_die_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_path):
-    pairs = pairs_of(tmp_path, 60)
+def test_processes_that_die_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_path, monkeypatch):
+    pairs, given = pairs_of(tmp_path, 60), []
+    monkeypatch.setattr(Processes, "give", watched(Processes.give, given))
     (tmp_path / "deaths").mkdir()
     encoder = Mortal(tmp_path / "deaths", 4, driver=os.getpid())
     expected = here(tmp_path, pairs)
     assert by_processes(tmp_path, pairs, encoder) == expected
     assert len(list((tmp_path / "deaths").iterdir())) in (4, 5)  # two may die at one moment
+    assert {order.batch for order in given} == {4}  # of what they died is not known
 
 
 def test_a_shard_of_which_all_processes_die_is_one_line_and_what_is_finished_stays(tmp_path, monkeypatch):
@@ -148,6 +151,18 @@ def finished_shards(out):
         return len(json.loads((out / "manifest.json").read_text())["shards"])
     except FileNotFoundError:
         return -1
+
+
+def test_a_death_takes_threads_and_no_part_of_the_batch(tmp_path):
+    run = Extraction(TinyEncoder(), pairs_of(tmp_path, 24, bad=()), **SIZES)
+    run.into(tmp_path / "there")
+    work = Elsewhere(run, "process", processes=2, workers=4, load=None)
+    order = next(work._orders([2], tmp_path, {}))
+    fewer = work._lighter(tmp_path / "there", order, False)
+    assert (fewer.workers, fewer.batch, fewer.proof) == (2, 4, None)
+    alone = replace(order, workers=1)
+    assert work._lighter(tmp_path / "there", alone, False) is None
+    assert work._lighter(tmp_path / "there", alone, True).batch == 2
 
 
 def test_what_takes_too_much_memory_is_made_with_fewer_threads(tmp_path, monkeypatch):

@@ -68,8 +68,10 @@ def test_an_item_whose_worker_died_is_given_again_and_no_result_comes_twice():
             return Reply(worker, death="by signal 9")
         return doubled(worker, item)
 
-    crew = Scripted(act)
-    assert list(map_in_order(crew, range(8))) == [2 * i for i in range(8)]
+    crew, causes = Scripted(act), []
+    results = map_in_order(crew, range(8), lighter=lambda item, memory: causes.append(memory))
+    assert list(results) == [2 * i for i in range(8)]
+    assert causes == [False] * (2 + MOST_DEATHS - 1)
     assert crew.given.count(3) == 3
     assert crew.given.count(4) == MOST_DEATHS
     assert crew.given.count(5) == 1
@@ -105,7 +107,10 @@ def test_what_runs_out_of_memory_is_made_lighter_until_it_fits():
             return Reply(worker, error=GeomclipError("memory ran out"), memory=True)
         return Reply(worker, value=(number, size))
 
-    lighter = lambda item: (item[0], item[1] // 2) if item[1] > 1 else None  # noqa: E731
+    def lighter(item, memory):
+        assert memory
+        return (item[0], item[1] // 2) if item[1] > 1 else None
+
     assert list(map_in_order(Scripted(act), [(0, 1), (1, 16), (2, 2)], lighter=lighter)) == [(0, 1), (1, 2), (2, 2)]
 
 

@@ -14,13 +14,13 @@ from tiny import TinyEncoder, tiny_pairs
 class Mortal(TinyEncoder):
     """Kills the process that it is in, at a moment drawn anew in each, until so many have died of it."""
 
-    def __init__(self, folder, deaths, *, driver, seconds=0.0):
-        super().__init__(seconds=seconds)
-        self.folder, self.deaths, self.driver = Path(folder), deaths, driver
+    def __init__(self, folder, deaths, *, driver, within=12):
+        super().__init__()
+        self.folder, self.deaths, self.driver, self.within = Path(folder), deaths, driver, within
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self.left = random.Random(os.getpid()).randrange(1, 12)  # calls; a shard takes about six
+        self.left = random.Random(os.getpid()).randrange(1, self.within)  # calls; a shard takes about six
 
     def encode_image(self, pixels):
         self._live_on()

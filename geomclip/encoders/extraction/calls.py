@@ -209,8 +209,8 @@ def extract(
     logit_scale : float, optional
         What the store says in place of the model's own.
     engine : str, optional
-        "process": shards are made by other processes of this machine, each with the encoder, and are the same to the
-        byte. Left out: by this process. docs/scale.md says more.
+        "process" or "ray": shards are made by other processes, of this machine or of a cluster, each with the encoder,
+        and are the same to the byte. Left out: by this process. docs/scale.md says more.
     processes : int, optional
         Of an engine; 2 if left out. `workers` is then the number of threads of each, left out those of this process
         shared out.
@@ -233,6 +233,8 @@ def extract(
     InputError
         If the folder holds something else, another extraction, or is being written; if more than a tenth
         of the images cannot be read.
+    NotAvailableError
+        If the engine is not installed.
     GeomclipError
         If the disk is full, or workers of an engine die of a shard. What is finished stays, and the same call goes
         on from there.

@@ -229,11 +229,11 @@ class Elsewhere:
             skipped = sum(entry["input"] < task.start for entry in self.run.skipped_images())
             yield Order(task, task.start - skipped, place, self.run.batch, self.workers)
 
-    def _lighter(self, folder: Path, order: Order) -> Order | None:
+    def _lighter(self, folder: Path, order: Order, memory: bool) -> Order | None:
         """The same shard with fewer threads, which changes no bit; then with half the batch, if that changes none."""
         if order.workers is None or order.workers > 1:
             return replace(order, workers=1 if order.workers is None else order.workers // 2)
-        if order.batch == 1:
+        if not memory or order.batch == 1:  # a death has many causes, and none of them may end in a refusal
             return None
         made = [record for record in self.run.manifest["shards"] if record["image_rows"]]
         if not made:
