@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,9 @@ from geomclip.machine.words import one_line, option
 
 OBJECTS = 200 * 2**20
 """Bytes of shared memory of a cluster that is begun here: orders and records of shards are small."""
+
+ANSWER_SECONDS = 10
+"""In which the address of a cluster must answer."""
 
 INHERITED = ("GEOMCLIP_", "HF_")
 """Variables of these names go to every worker, as they do to the processes that a process begins."""
@@ -66,6 +70,7 @@ class Actors:
         here: dict[str, Any] = {"num_cpus": max(self.count, processors()), "include_dashboard": False}
         here["object_store_memory"] = max(OBJECTS, 4 * payload)
         try:
+            _see_that_it_answers(address or "")
             self._ray.init(log_to_driver=False, logging_level="ERROR", **({} if address else here))
         except (OSError, RuntimeError) as problem:  # ConnectionError is an OSError
             where = f"no Ray cluster answers at {address}" if address else "Ray cannot be started here"
@@ -110,6 +115,13 @@ class Actors:
     def _kill(self, actor: Any) -> None:
         with suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(actor, no_restart=True)
+
+
+def _see_that_it_answers(address: str) -> None:
+    """OSError if nothing listens at HOST:PORT, which Ray would try again and again for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():  # else it is "auto" or "local"
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
 
 
 class _Worker:

@@ -120,6 +120,14 @@ def test_more_processes_than_the_cluster_has_processors_for_are_refused(tmp_path
         by_ray(tmp_path, tiny_pairs(tmp_path / "images", 40), processes=5)
 
 
+def test_a_cluster_that_does_not_answer_is_one_line_at_once(tmp_path, cluster, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "is_initialized", lambda: False)
+        patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+        with pytest.raises(InputError, match=r"^no Ray cluster answers at 127.0.0.1:1 \(Connection refused\): see"):
+            by_ray(tmp_path, tiny_pairs(tmp_path / "images", 16))
+
+
 def test_ray_that_is_not_installed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(NotAvailableError, match=r"^engine='ray' needs ray: pip install 'geomclip\[ray\]'$"):
