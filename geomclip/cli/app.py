@@ -47,6 +47,7 @@ from geomclip.cli.options import (
     DATA,
     DEBUG,
     DOWNLOAD,
+    ENGINE,
     ESTIMATOR,
     EXPORT,
     EXTRACT,
@@ -225,6 +226,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
         "geomclip extract --out store",
         "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
         "geomclip extract --data folder:photos --out store --workers 4 --batch-size 256",
+        "geomclip extract --data folder:photos --out store --engine process --processes 4",
     ),
 )
 @click.pass_context
@@ -238,9 +240,13 @@ def extract(context: click.Context, /, **options: Any) -> None:
     from geomclip.pairs import Source, load_pairs
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
-    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE)), logit_scale=scale)
+    made = own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE))
+    load = partial(any_encoder, **made, logit_scale=scale)
+    encoder = load()
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        how = picked(options, WORK, STORE, CACHE) | {"logit_scale": scale}
+        how = picked(options, WORK, STORE, CACHE, ENGINE) | {"logit_scale": scale}
+        if options["engine"] is not None:
+            how["load"] = load
         store = extracting.extract(encoder, pairs, out, progress=progress, **how)
     say(store)
 
