@@ -96,7 +96,8 @@ def check_tasks(
         {name: named[name] for name in ("between", "data", "holdout", *OF_BASE, *OF_DATA)}, began, DEFAULTS
     )
     if call["between"]:
-        raise InputError(f"{option('between')} mixes several models, of which none is before: leave out --evaluate")
+        way_out = f"leave out {option('evaluate')}"
+        raise InputError(f"{option('between')} mixes several models, of which none is before: {way_out}")
     _checked(wanted, call, {**options, "cache_dir": named["cache_dir"]}, of_task or {})
 
 
