@@ -315,9 +315,8 @@ def finetune(**options: Any) -> None:
     if asked and not elsewhere:
         from geomclip.evaluations.of_runs import check_tasks
 
-        check_tasks(
-            asked, options, of_task, label_column=label_column
-        )  # before the long work, since names can be mistyped
+        # before the long work, since names can be mistyped
+        check_tasks(asked, options, of_task, label_column=label_column)
     with progress_bar(quiet=quiet or elsewhere, log_every=log_every) as progress:
         result = finetuning(**options, progress=progress)
     if elsewhere:

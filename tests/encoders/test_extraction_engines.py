@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 from helpers import ROOT
 from recorder import Recorder
 from tiny import TinyEncoder, tiny_pairs, tree
-from troubled import Dependent, Mortal, Narrow, another
+from troubled import Dependent, Mortal, Narrow, another, kill_amid_shards
 
 from geomclip.embeddings.store import load
 from geomclip.encoders.custom import FunctionEncoder
@@ -134,23 +133,9 @@ def test_a_driver_that_is_killed_and_started_again_goes_on_to_the_same_bytes(tmp
     command = [sys.executable, tmp_path / "script.py", tmp_path / "images", out]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])}
     driver = subprocess.Popen(command, env=environment)
-    deadline = time.monotonic() + 100
-    while finished_shards(out) < 2:
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    driver.kill()
-    driver.wait()
-    assert 2 <= finished_shards(out) < 8
+    kill_amid_shards(driver, out, seconds=100)
     pairs = tiny_pairs(tmp_path / "images", 60, bad=(3, 17))
     assert by_processes(tmp_path, pairs) == expected
-
-
-def finished_shards(out):
-    try:
-        return len(json.loads((out / "manifest.json").read_text())["shards"])
-    except FileNotFoundError:
-        return -1
 
 
 def test_a_death_takes_threads_and_no_part_of_the_batch(tmp_path):

@@ -1,16 +1,14 @@
 """Extraction by Ray, in one cluster a test run: the bytes of one process, whatever dies."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 
 import pytest
 from helpers import ROOT
 from tiny import TinyEncoder, tiny_pairs, tree
-from troubled import Mortal, another
+from troubled import Mortal, another, kill_amid_shards
 
 from geomclip.encoders.extraction.calls import extract
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
@@ -91,22 +89,8 @@ def test_a_driver_that_is_killed_and_started_again_goes_on_to_the_same_bytes(tmp
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])}
     environment["RAY_ADDRESS"] = cluster.get_runtime_context().gcs_address
     driver = subprocess.Popen([sys.executable, "-c", code, tmp_path / "images", out], env=environment)
-    deadline = time.monotonic() + 120
-    while finished_shards(out) < 2:
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    driver.kill()
-    driver.wait()
-    assert 2 <= finished_shards(out) < 8
+    kill_amid_shards(driver, out, seconds=120)
     assert by_ray(tmp_path, pairs) == expected
-
-
-def finished_shards(out):
-    try:
-        return len(json.loads((out / "manifest.json").read_text())["shards"])
-    except FileNotFoundError:
-        return -1
 
 
 def test_an_actor_with_another_model_is_refused(tmp_path):

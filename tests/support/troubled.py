@@ -1,11 +1,14 @@
-"""Encoders that die, run out of memory or are others in the processes that they are sent to."""
+"""Encoders that die, run out of memory or are others where they are sent to, and the death of a driver."""
 
+import json
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from tiny import TinyEncoder, tiny_pairs
@@ -92,3 +95,23 @@ def extract_by_an_engine(images, out, engine, seconds):
     pairs = tiny_pairs(images, 60, bad=(3, 17))
     encoder = TinyEncoder(seconds=seconds)
     extract(encoder, pairs, out, batch_size=4, shard_rows=8, engine=engine, processes=2)
+
+
+def kill_amid_shards(driver: subprocess.Popen[Any], out: Path, *, seconds: float) -> None:
+    """Kill a process that extracts eight shards to `out` as soon as two of them are finished."""
+    deadline = time.monotonic() + seconds
+    while finished_shards(out) < 2:
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    driver.kill()
+    driver.wait()
+    assert 2 <= finished_shards(out) < 8
+
+
+def finished_shards(out: Path) -> int:
+    """How many shards the manifest of a store vouches for; -1 if there is none yet."""
+    try:
+        return len(json.loads((out / "manifest.json").read_text())["shards"])
+    except FileNotFoundError:
+        return -1
