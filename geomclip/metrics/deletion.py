@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.metrics.spectrum import Spectrum
 
 NODES = 32
 """Of the quadrature over log u, which reaches `REACH` beyond the logarithms of the singular values."""
@@ -107,10 +108,10 @@ class Decomposed:
     centered: bool
 
     @classmethod
-    def of(cls, x: Tensor, *, centered: bool) -> Decomposed:
-        """The rows of x (n, d) as they are, or less their mean."""
+    def of(cls, x: Tensor, *, centered: bool, spectrum: Spectrum | None = None) -> Decomposed:
+        """The rows of x (n, d) as they are, or less their mean; `spectrum`, if there is one already, is that of x."""
         n, d = x.shape
-        mean = exact.total(x) / n
+        mean = exact.total(x) / n if spectrum is None else spectrum.mean
         if n <= d:
             rows = x.double() - mean if centered else x.double()
             values, vectors = torch.linalg.eigh(rows @ rows.T)
@@ -118,7 +119,8 @@ class Decomposed:
             values, vectors = values[kept], vectors[:, kept]
             along = vectors * values.sqrt()
             return cls(along, values, rows.T @ vectors / values.sqrt(), mean, centered)
-        values, vectors = torch.linalg.eigh(exact.gram(x, mean) if centered else exact.gram(x))
+        gram = exact.gram(x, mean if centered else None) if spectrum is None else spectrum.gram(centered=centered)
+        values, vectors = torch.linalg.eigh(gram)
         kept = values > EMPTY * values[-1]
         values, vectors = values[kept], vectors[:, kept]
         dtype = torch.float64 if n <= FEW_ROWS * d else x.dtype

@@ -69,6 +69,14 @@ class Effects:
         effect.chance += self.scale**2 * float(together.square().sum())
         effect.single.append((pair, self.scale * together))
 
+    def merge(self, more: Effects) -> None:
+        """Add those of other images that ask."""
+        for name, other in more.found.items():
+            effect = self._of(name)
+            effect.total += other.total
+            effect.chance += other.chance
+            effect.single += other.single
+
     def settled(self, name: str) -> Tensor:
         """`Effect.settled` of one name: (n,); zeros where nothing was added."""
         return self._of(name).settled()

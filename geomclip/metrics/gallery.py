@@ -8,20 +8,24 @@ the sweeps, exact; the effects come from a second look at some queries, in the p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics.bins import BINS, bin_of
 from geomclip.metrics.calibration import Posterior, log_sums
 from geomclip.metrics.effects import Effects
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.sweep import TIE
 
-CELLS = 2**20
-"""Scores looked at together: 4 MB in float32."""
+CELLS = 2**21
+"""Scores looked at together: 8 MB in float32."""
+
+WIDE = 64
+"""Queries are looked at by a multiple of so many, where there is room: a product of a few more takes a third longer."""
 
 ASKING = 1000
 """Images whose queries are looked at again; of more a random choice, and its effects are scaled up."""
@@ -64,28 +68,29 @@ class _Look:
         return self._by_image(torch.exp(logit_scale * self.scores - total.to(self.scores.dtype)), "sum")
 
 
-def _looks(pairing: Pairing, axis: str, asking: Tensor) -> Iterator[_Look]:
-    """All queries of the images that ask, some at a time."""
+def _parts(pairing: Pairing, axis: str, asking: Tensor) -> Iterable[Tensor]:
+    """The images that ask, as many at a time as their queries have about CELLS scores; at least one."""
     items = pairing.image if axis == "text" else pairing.text
-    lengths = None if axis == "text" else pairing.texts_of_image
     counts = pairing.texts_of_image[asking] if axis == "text" else torch.ones_like(asking)
     together = max(1, CELLS // len(items))
+    together -= together % WIDE if together > WIDE else 0
     block = (counts.cumsum(0) - 1) // together  # of the last query of each image: images are never parted
-    for images in asking.split(block.unique_consecutive(return_counts=True)[1].tolist()):
-        if axis == "text":
-            ranges = [torch.arange(int(pairing.starts[i]), int(pairing.starts[i + 1])) for i in images.tolist()]
-            queries = torch.cat(ranges)
-            rows, own = pairing.text[queries], pairing.own[queries]
-        else:
-            queries = own = images
-            rows = pairing.image[images]
-        scores = items @ rows.T  # (items, q)
-        if axis == "text":
-            scores[own, torch.arange(len(own))] = -torch.inf
-        else:
-            for place, image in enumerate(images.tolist()):
-                scores[int(pairing.starts[image]) : int(pairing.starts[image + 1]), place] = -torch.inf
-        yield _Look(queries, own, scores, lengths)
+    return asking.split(block.unique_consecutive(return_counts=True)[1].tolist())
+
+
+def _look(pairing: Pairing, axis: str, images: Tensor) -> _Look:
+    """All queries of some images."""
+    if axis == "text":
+        ranges = [torch.arange(int(pairing.starts[i]), int(pairing.starts[i + 1])) for i in images.tolist()]
+        queries = torch.cat(ranges)
+        own = pairing.own[queries]
+        scores = (pairing.text[queries] @ pairing.image.T).T  # (items, q), those of a query side by side
+        scores[own, torch.arange(len(own))] = -torch.inf
+        return _Look(queries, own, scores, None)
+    scores = pairing.text @ pairing.image[images].T
+    for place, image in enumerate(images.tolist()):
+        scores[int(pairing.starts[image]) : int(pairing.starts[image + 1]), place] = -torch.inf
+    return _Look(images, images, scores, pairing.texts_of_image)
 
 
 @dataclass(frozen=True)
@@ -145,14 +150,26 @@ def gallery_effects(
     if len(described) > ASKING:
         order = torch.randperm(len(described), generator=torch.Generator().manual_seed(seed))
         asking = described[order[:ASKING]].sort().values
-    effects = Effects(pairing.n, len(described) / max(1, len(asking)))
-    for names in DIRECTIONS:
-        if not columns.isdisjoint(_columns(names)):
+    scale = len(described) / max(1, len(asking))
+
+    def of(names: _Direction, own: Tensor, images: Tensor) -> Effects:
+        effects = Effects(pairing.n, scale)
+        look = _look(pairing, names.axis, images)
+        _of_ranks(effects, pairing, answers[names.axis], names, columns, look)
+        _of_masses(effects, own, answers[names.axis], names, columns, look, logit_scale)
+        return effects
+
+    effects = Effects(pairing.n, scale)
+    with Workers(free_threads(), "gallery") as workers:
+        calls = []
+        for names in DIRECTIONS:
+            if columns.isdisjoint(_columns(names)):
+                continue
             logits = logit_scale * pairing.matched
             own = logits if names.axis == "text" else log_sums(logits, pairing)
-            for look in _looks(pairing, names.axis, asking):
-                _of_ranks(effects, pairing, answers[names.axis], names, columns, look)
-                _of_masses(effects, own, answers[names.axis], names, columns, look, logit_scale)
+            calls += [workers.add(of, names, own, images) for images in _parts(pairing, names.axis, asking)]
+        for call in calls:
+            effects.merge(workers.result(call))  # in one order, for any number of threads
     effects.found = {name: effect for name, effect in effects.found.items() if name in columns}
     return effects
 

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics.deletion import Decomposed
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.spectrum import GramSpectrum, Spectrum
 from geomclip.metrics.squared_length import SquaredLength, squared_length
+
+ROWS = 4096
+"""Rows that one thread takes at a time."""
 
 CANCELLED = 1e-4
 """Of what two equal terms sum to, a difference below this share has lost four digits or more."""
@@ -282,13 +286,21 @@ def shape_distance_influence(x: Decomposed, y: Decomposed) -> tuple[Tensor, Tens
     squared = x.values.sum() / n + y.values.sum() / m - 2 * s.sum()
     if squared <= CANCELLED * (x.values.sum() / n + y.values.sum() / m):
         return torch.zeros(n, dtype=torch.float64), torch.zeros(m, dtype=torch.float64)
-    parts = []
-    for cloud, turn, rows in ((x, u, n), (y, vh.T, m)):
-        along = turn / cloud.values.sqrt()[:, None] * s.sqrt()
-        shared = (cloud.along @ along.to(cloud.along.dtype)).square().sum(1, dtype=torch.float64)
-        part = cloud.along.square().sum(1, dtype=torch.float64) / rows - shared
-        parts.append((part - part.mean()) / (2 * squared.sqrt()))
-    return parts[0], parts[1]
+
+    def of(along: Tensor, directions: Tensor, rows: int) -> Tensor:
+        shared = (along @ directions).square().sum(1, dtype=torch.float64)
+        return along.square().sum(1, dtype=torch.float64) / rows - shared
+
+    moved = []
+    with Workers(free_threads(), "influences") as workers:
+        calls = []
+        for cloud, turn, rows in ((x, u, n), (y, vh.T, m)):
+            directions = (turn / cloud.values.sqrt()[:, None] * s.sqrt()).to(cloud.along.dtype)
+            calls.append([workers.add(of, some, directions, rows) for some in cloud.along.split(ROWS)])
+        for parts in calls:
+            part = torch.cat([workers.result(call) for call in parts])
+            moved.append((part - part.mean()) / (2 * squared.sqrt()))
+    return moved[0], moved[1]
 
 
 def owners(x: Tensor, y: Tensor, image_of_text: Tensor | None) -> Tensor:

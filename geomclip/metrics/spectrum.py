@@ -61,6 +61,14 @@ class Spectrum:
         """A factor (at most d, d) of the scatter: rootᵀ root = XcᵀXc, Xc the rows less their mean."""
         raise NotImplementedError
 
+    def gram(self, *, centered: bool) -> Tensor:
+        """The Gram matrix (d, d) of the rows less their mean, or of the rows as they are."""
+        scatter = self._scatter()
+        return scatter if centered else scatter + self.n * torch.outer(self.mean, self.mean)
+
+    def _scatter(self) -> Tensor:
+        return self.root.T @ self.root
+
     @property
     def singular_values(self) -> Tensor:
         """Of the rows as they are: (min(n, d),), largest first."""
@@ -115,12 +123,15 @@ class GramSpectrum(Spectrum):
     @cached_property
     def singular_values(self) -> Tensor:
         """Of the rows as they are: (min(n, d),), largest first."""
-        return _roots(self.scatter + self.n * torch.outer(self.mean, self.mean))[: min(self.n, self.d)]
+        return _roots(self.gram(centered=False))[: min(self.n, self.d)]
 
     @cached_property
     def singular_values_centered(self) -> Tensor:
         """Of the rows less their mean: (min(n, d),), largest first."""
         return _roots(self.scatter)[: min(self.n, self.d)]
+
+    def _scatter(self) -> Tensor:
+        return self.scatter
 
     def shape_distance(self, other: Spectrum) -> Tensor:
         """`gap_after_centering` of the two in trace form: a factor of one cloud about the scatter of the other."""

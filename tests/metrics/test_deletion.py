@@ -118,3 +118,18 @@ def test_the_jackknife_of_deleted_images_has_the_spread_of_new_samples(n: int, d
         true = torch.stack([each[name] for each in values]).std()
         estimated = torch.stack([each[name] for each in spreads]).mean().sqrt()
         assert 0.8 < float(estimated / true) < 1.3, (name, float(estimated / true))
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 8), (12, 8), (30, 64)])
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_spectrum_that_is_there_already_gives_the_same_decomposition(n: int, d: int, centered: bool) -> None:
+    x, _ = cloud_of([1] * n, d, seed=4)
+    anew, given = Decomposed.of(x, centered=centered), Decomposed.of(x, centered=centered, spectrum=Spectrum.of(x))
+    torch.testing.assert_close(given.values, anew.values, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(given.mean, anew.mean, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        (given.along @ given.vectors.T.to(given.along.dtype)).double(),
+        (anew.along @ anew.vectors.T.to(anew.along.dtype)).double(),
+        rtol=0,
+        atol=1e-5,
+    )

@@ -10,6 +10,7 @@ import torch
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine.threads import free_threads, one_torch_thread
+from geomclip.metrics import gallery, gap
 from geomclip.panels import compare
 from geomclip.panels.measurement import measure
 
@@ -48,8 +49,10 @@ def drawn(n: int, m: int, dim: int, noise: float, classes: bool) -> EmbeddingSet
     ("n", "m", "dim", "classes"), [(701, 1903, 97, False), (33, 41, 70, False), (600, 600, 64, True)]
 )
 def test_panels_and_comparisons_have_the_same_bits_on_any_number_of_threads(
-    tmp_path: Path, n: int, m: int, dim: int, classes: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, m: int, dim: int, classes: bool
 ) -> None:
+    monkeypatch.setattr(gallery, "CELLS", 2**16)  # so that there are parts to share
+    monkeypatch.setattr(gap, "ROWS", 256)
     found = []
     for count in (1, 2, 5):
         torch.set_num_threads(count)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.deletion import CENTERED, Decomposed, without_images
@@ -141,46 +142,77 @@ def shapes(run: Run) -> None:
             run.put("gap_after_centering", lambda: shape_distance(spectra["image"], spectra["text"]))
     if run.intervals:
         with run.timed(intervals.STAGE):
-            owned = {name: (rows, starts) for name, (rows, starts) in clouds.items() if starts is not None}
+            owned = [
+                Cloud(name, rows, starts, spectra[name])
+                for name, (rows, starts) in clouds.items()
+                if starts is not None
+            ]
             shape_influences(
                 run, owned, spectral, centering=centering and run.n >= METRICS["gap_after_centering"].least
             )
 
 
-def shape_influences(
-    run: Run, clouds: Mapping[str, tuple[Tensor, Tensor]], spectral: Sequence[str], *, centering: bool
-) -> None:
-    """What each image moves the spectral numbers of each cloud, and the gap after centring, by."""
-    influence, seed = run.found.influence, run.options.seed
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """The rows of one modality, those of each image side by side."""
+
+    name: str
+    rows: Tensor
+    starts: Tensor  # (n + 1,)
+    spectrum: Spectrum
+
+
+def shape_influences(run: Run, clouds: Sequence[Cloud], spectral: Sequence[str], *, centering: bool) -> None:
+    """What each image moves the spectral numbers of each cloud, and the gap after centring, by.
+
+    Threads share the clouds, as they are and about their mean: each decomposition is of one thread.
+    """
+    centering = centering and run.has("gap_after_centering")
+    jobs = []
+    for about_mean in (True, False):  # the longer ones first
+        for cloud in sorted(clouds, key=lambda each: -len(each.rows)):
+            keys = [key for key in spectral if (key in CENTERED) == about_mean and run.has(f"{key}_{cloud.name}")]
+            if keys or (about_mean and centering):
+                jobs.append((run, cloud, about_mean, keys))
     centered: dict[str, Decomposed] = {}
-    leading = first_of_units(run.units)
-    for name, (rows, starts) in clouds.items():
-        for about_mean in (False, True):
-            wanted = [key for key in spectral if (key in CENTERED) == about_mean and run.has(f"{key}_{name}")]
-            if not wanted and not (about_mean and centering):
-                continue
-            cloud = Decomposed.of(rows, centered=about_mean)
+    with Workers(min(free_threads(), len(jobs)), intervals.STAGE) as workers:
+        calls = [workers.add(_without_each, *job) for job in jobs]
+        for (_, cloud, about_mean, _), call in zip(jobs, calls, strict=True):
+            decomposed, moved = workers.result(call)
             if about_mean:
-                centered[name] = cloud
-            parted, bounds = (cloud, starts) if leading is None else by_units(cloud, starts, run.units)
-            for key, deleted in without_images(parted, bounds, wanted, seed=seed).items():
-                moved = intervals.as_influence(deleted.values, deleted.inflation)
-                if leading is not None:  # what a unit does stands at its first image
-                    moved = torch.zeros(run.n, dtype=torch.float64).index_copy_(0, leading, moved)
-                influence[f"{key}_{name}"] = moved
-    if not centering or not run.has("gap_after_centering"):
-        return
+                centered[cloud.name] = decomposed
+            run.found.influence |= moved
+    if centering:
+        run.found.influence["gap_after_centering"] = _centering_influence(run, centered["image"], centered["text"])
+
+
+def _without_each(
+    run: Run, cloud: Cloud, about_mean: bool, keys: Sequence[str]
+) -> tuple[Decomposed, dict[str, Tensor]]:
+    decomposed = Decomposed.of(cloud.rows, centered=about_mean, spectrum=cloud.spectrum)
+    leading = first_of_units(run.units)
+    parted, starts = decomposed, cloud.starts
+    if leading is not None:
+        parted, starts = by_units(decomposed, starts, run.units)
+    influence = {}
+    for key, deleted in without_images(parted, starts, keys, seed=run.options.seed).items():
+        moved = intervals.as_influence(deleted.values, deleted.inflation)
+        if leading is not None:  # what a unit does stands at its first image
+            moved = torch.zeros(run.n, dtype=torch.float64).index_copy_(0, leading, moved)
+        influence[f"{key}_{cloud.name}"] = moved
+    return decomposed, influence
+
+
+def _centering_influence(run: Run, image: Decomposed, text: Decomposed) -> Tensor:
     pairing = run.pairs()
-    of_image, of_text = shape_distance_influence(centered["image"], centered["text"])
+    of_image, of_text = shape_distance_influence(image, text)
     moved = of_image + pairing.per_image(of_text)
     moved = moved - moved.mean()
-    if run.n < MANY_IMAGES * run.image.shape[1]:
-        spread = HALVED * shape_distance_of_halves(run.image, pairing, seed=seed)
-        size = float(moved.square().sum().sqrt())
-        moved = moved * (min(1.0, spread / size) if size > 0 else 0.0)
-    else:
-        moved = moved * FIRST_ORDER
-    influence["gap_after_centering"] = moved
+    if run.n >= MANY_IMAGES * run.image.shape[1]:
+        return moved * FIRST_ORDER
+    spread = HALVED * shape_distance_of_halves(run.image, pairing, seed=run.options.seed)
+    size = float(moved.square().sum().sqrt())
+    return moved * (min(1.0, spread / size) if size > 0 else 0.0)
 
 
 def first_of_units(units: Units) -> Tensor | None:
