@@ -69,6 +69,7 @@ from geomclip.cli.options import (
     SEED,
     SPHERE,
     STORE,
+    SWEEPERS,
     TRAINING,
     WEIGHTS,
     WORK,
@@ -123,6 +124,7 @@ def app(context: click.Context) -> None:
         "geomclip measure --encoder my_encoder.py:encode --encoder-name v3 --data folder:photos",
         "geomclip measure --data csv:qa.csv --query-column question --text-column answer",
         "geomclip measure --embeddings vectors.npz --fail-if 'image_retrieval_recall@1 < 0.3'",
+        "geomclip measure --embeddings store --engine process --processes 4",
     ),
 )
 @click.pass_context
@@ -134,7 +136,7 @@ def measure(context: click.Context, /, **options: Any) -> None:
     refuse_cite_in_json(options)
     scale = logit_scale(options)
     if options["embeddings"] is not None:
-        refuse_beside_embeddings(context, but="device")
+        refuse_beside_embeddings(context, but={"device"} if options["engine"] is None else {"device", "workers"})
     from geomclip import panels
     from geomclip.cli import listings
     from geomclip.panels import measurement, sources, summary, tables
@@ -142,7 +144,9 @@ def measure(context: click.Context, /, **options: Any) -> None:
 
     measurement.metric_keys(options["metrics"])  # before the long work, since names can be mistyped
     check_values(options)
-    how = {name: options[name] for name in NAMES} | {"logit_scale": scale}
+    how = {name: options[name] for name in NAMES} | {"logit_scale": scale} | picked(options, SWEEPERS)
+    if options["engine"] is not None:
+        how["workers"] = options["workers"]
     with progress_bar(**picked(options, PROGRESS)) as progress:
         how_made = extraction(context, options)
         embeddings = sources.vectors(options["embeddings"], how_made, **of_file(options), progress=progress)

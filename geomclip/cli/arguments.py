@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,9 @@ def flags(options: Sequence[str]) -> str:
     return ", ".join(map(option, options))
 
 
-def refuse_beside_embeddings(context: click.Context, *, but: str = "") -> None:
-    """Options that say how to extract have no meaning where the vectors are at hand, but for one named here."""
-    if clash := [name for name in typed(context, MODEL, OWN, DATA, WORK) if name != but]:
+def refuse_beside_embeddings(context: click.Context, *, but: Collection[str] = ()) -> None:
+    """Options that say how to extract have no meaning where the vectors are at hand, but for those named here."""
+    if clash := [name for name in typed(context, MODEL, OWN, DATA, WORK) if name not in but]:
         raise InputError(f"--embeddings says what to measure: leave out {flags(clash)}")
 
 
@@ -76,7 +76,7 @@ def check_plan(context: click.Context, options: dict[str, Any], result: Path | N
     elif options["bootstrap"] == 0:
         raise InputError("--bootstrap 0 makes no intervals, and a plan is made from them: leave it out")
     elif options["embeddings"] is not None:
-        refuse_beside_embeddings(context, but="device")
+        refuse_beside_embeddings(context, but={"device"})
 
 
 def of_sides(context: click.Context, options: dict[str, Any], *groups: list[click.Option]) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _subject(context: click.Context, options: Mapping[str, Any]) -> dict[str, An
     """What is evaluated, under the names of `Subject`."""
     scale = logit_scale(dict(options))
     if options["embeddings"] is not None:
-        refuse_beside_embeddings(context, but="device")
+        refuse_beside_embeddings(context, but={"device"})
     elif options["columns"] is not None:
         raise InputError("--columns is of files of vectors: name one with --embeddings")
     named = own_encoder(context, picked(dict(options), MODEL, OWN))

@@ -175,6 +175,10 @@ NAMES = [
     )
 ]
 CITE = [switch("--cite", "Then print BibTeX of what all of it comes from.")]
+SWEEPERS = [
+    choice("--engine", list(ENGINES), "Sweep in other processes, ray: of a cluster; the same numbers to the bit."),
+    whole("--processes", "Of --engine, 2 if left out; --workers is then the threads of each.", at_least=1),
+]
 MEASURE = [
     EMBEDDINGS,
     COLUMNS,
@@ -186,6 +190,7 @@ MEASURE = [
     BY,
     BOOTSTRAP,
     DTYPE,
+    *SWEEPERS,
     *gates(OF_VALUES),
     *outs("Write the result: .json (FILE.items.parquet beside it), .csv, .md, .tex, or .html (a page) by its name"),
     text("--name", "NAME", "What tables and pages call it, in place of the model."),

@@ -75,7 +75,11 @@ class _Job(Generic[Item]):
 
 
 def map_in_order(
-    crew: Crew, items: Iterable[Item], *, lighter: Lighter[Item] = lambda item, memory: None
+    crew: Crew,
+    items: Iterable[Item | None],
+    *,
+    lighter: Lighter[Item] = lambda item, memory: None,
+    after: str = "the same command continues",
 ) -> Iterator[Any]:
     """Results of the items, in their order, made by the workers of a crew, which is ended with the iterator.
 
@@ -86,7 +90,7 @@ def map_in_order(
     ----------
     crew : Crew
     items : iterable
-        What each `str` calls it is in messages.
+        What each `str` calls it is in messages. None: the next cannot be said before another result is taken.
     lighter : callable, optional
         Of an item whose worker died (False) or surely ran out of memory (True): the same item so that it takes less
         memory, None where it cannot take less. It must have the same result.
@@ -110,10 +114,13 @@ def map_in_order(
                     job = again.popleft()
                 else:
                     try:
-                        job = _Job(begun, next(source))
+                        item = next(source)
                     except StopIteration:
                         open_ = False
                         break
+                    if item is None:
+                        break
+                    job = _Job(begun, item)
                     begun += 1
                 worker = free.popleft()
                 crew.give(worker, job.item)
@@ -130,7 +137,7 @@ def map_in_order(
             reply = crew.wait()
             job = held.pop(reply.worker)
             free.append(reply.worker)
-            job, reply = _judged(job, reply, lighter)
+            job, reply = _judged(job, reply, lighter, after)
             if reply.death or (reply.memory and reply.error is None):
                 again.append(job)
             else:
@@ -140,7 +147,7 @@ def map_in_order(
         crew.end()
 
 
-def _judged(job: _Job[Item], reply: Reply, lighter: Lighter[Item]) -> tuple[_Job[Item], Reply]:
+def _judged(job: _Job[Item], reply: Reply, lighter: Lighter[Item], after: str) -> tuple[_Job[Item], Reply]:
     """The job as it is to be given again, where it is; else the reply that stands."""
     if not reply.death and not reply.memory:
         return job, reply
@@ -152,7 +159,7 @@ def _judged(job: _Job[Item], reply: Reply, lighter: Lighter[Item]) -> tuple[_Job
         return job, reply
     problem = GeomclipError(
         f"{job.item}: {job.deaths} workers died of it, the last {reply.death}: if memory ran out, use fewer "
-        f"{option('processes')} or a smaller {option('batch_size')}; the same command continues"
+        f"{option('processes')} or a smaller {option('batch_size')}; {after}"
     )
     return job, Reply(reply.worker, error=problem)
 

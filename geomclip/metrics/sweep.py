@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
@@ -42,6 +42,11 @@ KERNELS_FROM = 2**25
 """Scores from which a sweep is worth loading compiled loops, which takes a third of a second."""
 
 
+def block_size(device: str | torch.device) -> tuple[int, int]:
+    """Rows and columns of a block that a device likes."""
+    return CPU_BLOCK if torch.device(device).type == "cpu" else GPU_BLOCK
+
+
 def text_slices(pairing: Pairing, size: int) -> Iterator[tuple[slice, slice]]:
     """Consecutive texts, about `size` of them, that never split the texts of one image; and those images."""
     ends = pairing.starts[1:]
@@ -64,8 +69,21 @@ def blocks(
         yield from _row_of_blocks(pairing, *rows, (text_block, image_block))
 
 
+@dataclass(frozen=True)
+class Window:
+    """Some rows of blocks, by their places, and some images: `image_block` times a whole number, or the end."""
+
+    rows: slice
+    images: slice
+
+    def spans(self, pairing: Pairing, size: tuple[int, int]) -> dict[str, slice]:
+        """Its texts and its images."""
+        rows = list(text_slices(pairing, size[0]))[self.rows]
+        return {"text": slice(rows[0][0].start, rows[-1][0].stop), "image": self.images}
+
+
 def _row_of_blocks(
-    pairing: Pairing, texts: slice, group_images: slice, size: tuple[int, int]
+    pairing: Pairing, texts: slice, group_images: slice, size: tuple[int, int], within: slice | None = None
 ) -> Iterator[Callable[[bool], Block]]:
     text_block, image_block = size
     rows = texts.stop - texts.start
@@ -73,8 +91,9 @@ def _row_of_blocks(
     width = max(1, min(image_block, text_block * image_block // rows)) if rows > text_block else image_block
     buffers = pairing.image.new_empty(2, rows * min(width, pairing.n))
     groups = pairing.own[texts] - group_images.start
-    for first in range(texts.start if pairing.mirrored else 0, pairing.n, width):
-        images = slice(first, min(first + width, pairing.n))
+    within = slice(0, pairing.n) if within is None else within
+    begin = max(within.start, texts.start) if pairing.mirrored else within.start
+    for images in _columns(begin, within.stop, width, image_block):
         s, scratch = (buffer[: rows * (images.stop - images.start)].view(rows, -1) for buffer in buffers)
         torch.mm(pairing.text[texts], pairing.image[images].T, out=s)
         block = Block(pairing, s, scratch, texts, images, groups, group_images)
@@ -85,6 +104,14 @@ def _row_of_blocks(
             return block
 
         yield ready
+
+
+def _columns(begin: int, end: int, width: int, whole: int) -> Iterator[slice]:
+    """Consecutive images, at most `width`; multiples of `whole` always end one, whatever is begun with."""
+    while begin < end:
+        stop = min(begin + width, begin - begin % whole + whole, end)
+        yield slice(begin, stop)
+        begin = stop
 
 
 def _hide_matched(block: Block) -> None:
@@ -119,7 +146,7 @@ def runs_compiled(pairing: Pairing, device: str | torch.device = "cpu") -> bool:
     return pairing.scores >= KERNELS_FROM and pairing.text.dtype == torch.float32 and on_cpu
 
 
-class _Sweep:
+class Swept:
     """Folds with their states, and how blocks come to them.
 
     Threads take rows of blocks side by side, each a block behind the row above it: every text and every image meets
@@ -127,19 +154,27 @@ class _Sweep:
     """
 
     def __init__(
-        self, pairing: Pairing, folds: Sequence[Fold[Any, Any]], size: tuple[int, int], compiled: bool
+        self,
+        pairing: Pairing,
+        folds: Sequence[Fold[Any, Any]],
+        compiled: bool,
+        window: Window | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
-        self.pairing, self.size, self.compiled = pairing, size, compiled
+        self.pairing, self.compiled = pairing, compiled
+        self.size = block_size(pairing.image.device) if size is None else size
         self.states = [fold.start(pairing) for fold in folds]
         pairs = list(zip(folds, self.states, strict=True))
         # those that see all scores come before the matched ones are hidden
         self.phases = [(hidden, [pair for pair in pairs if pair[0].unmatched == hidden]) for hidden in (False, True)]
-        self.rows = list(text_slices(pairing, size[0]))
+        rows = list(text_slices(pairing, self.size[0]))
+        window = Window(slice(0, len(rows)), slice(0, pairing.n)) if window is None else window
+        self.rows, self.images, self.spans = rows[window.rows], window.images, window.spans(pairing, self.size)
         self.done = [0] * len(self.rows)  # of each row of blocks, images that it has met
         self.moved = threading.Condition()
         self.alone = threading.Lock()  # for folds without loops
 
-    def run(self, stage: str, progress: Progress) -> None:
+    def run(self, stage: str = "sweep", progress: Progress = SILENT) -> None:
         """Every row of blocks, in threads where there are loops that let others work meanwhile."""
         threads = free_threads() if self.compiled else 1
         with ExitStack() as stack:
@@ -154,7 +189,7 @@ class _Sweep:
 
     def take(self, place: int, check: Callable[[], None] = lambda: None) -> None:
         """One row of blocks; `check` may raise to end it."""
-        for ready in _row_of_blocks(self.pairing, *self.rows[place], self.size):
+        for ready in _row_of_blocks(self.pairing, *self.rows[place], self.size, self.images):
             block: Block | None = None
             for hidden, members in self.phases:
                 if not members:
@@ -226,9 +261,9 @@ def sweep(
     if compiled is None:
         compiled = runs_compiled(pairing, device) and load_kernels() is None
     home, pairing = pairing.image.device, pairing.to(device)
-    usual = CPU_BLOCK if pairing.image.device.type == "cpu" else GPU_BLOCK
+    usual = block_size(pairing.image.device)
     size = (text_block or usual[0], image_block or usual[1])
-    swept = _Sweep(pairing, folds, size, compiled)
+    swept = Swept(pairing, folds, compiled, size=size)
     swept.run(stage, progress)
     finished = (fold.finish(state, pairing) for fold, state in zip(folds, swept.states, strict=True))
     return [_brought(result, home) for result in finished]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterator, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +15,7 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.wording import worded
 from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
+from geomclip.machine.errors import InputError
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.tally import Read
 from geomclip.machine.threads import free_threads, one_torch_thread
@@ -27,6 +29,9 @@ from geomclip.panels.items import EFFECT, Items
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
+
+if TYPE_CHECKING:
+    from geomclip.metrics.sharing import Shared
 
 LOGARITHMS = (2.25, 4.85)
 """Logarithms of the scales that CLIP and SigLIP begin with and learn: 10 to 120. As factors they are of no model."""
@@ -46,7 +51,14 @@ class Measured:
 
 
 def measure(
-    embeddings: EmbeddingSet, *, null_cache: Nulls | None = None, progress: Progress = SILENT, **options: Any
+    embeddings: EmbeddingSet,
+    *,
+    null_cache: Nulls | None = None,
+    progress: Progress = SILENT,
+    engine: str | None = None,
+    processes: int | None = None,
+    workers: int | None = None,
+    **options: Any,
 ) -> Panel:
     """Every number of one set of embeddings, with intervals and nulls.
 
@@ -58,6 +70,13 @@ def measure(
         Where simulated nulls are looked up and kept.
     progress : Progress
         Gets the sweeps, each a stage.
+    engine : {"process", "ray"}, optional
+        Who sweeps in place of this process: other processes of this machine, or actors of a Ray cluster. The same
+        bits. Groups, nulls and what is not a sweep stay here.
+    processes : int, optional
+        Workers of the engine, 2 if left out.
+    workers : int, optional
+        Threads of each of those; left out: torch's, shared out.
     **options
         Those of `geomclip.panels.options.Measuring`: metrics, bootstrap, seed, curves, captions, paper, by,
         logit_scale, dtype, device.
@@ -71,7 +90,7 @@ def measure(
     ValueError
         For an unknown metric, column, dtype, paper or captions.
     InputError, NotAvailableError
-        For a device that is unknown, or not here.
+        For a device that is unknown, or not here; for an engine likewise.
 
     Examples
     --------
@@ -83,6 +102,8 @@ def measure(
     if how.by is not None and how.by not in embeddings.columns:
         have = ", ".join(embeddings.columns) or "none"
         raise ValueError(f"there is no column {how.by!r} to group by; columns of this set: {have}")
+    if engine is None and processes is not None:
+        raise InputError(f"{option('processes')} is of an engine: name one by {option('engine', 'process')}")
     wanted = metric_keys(how.metrics)
     how = replace(how, device=choose_device(how.device))
     warnings = [worded(embeddings, line) for line in _norm_warnings(embeddings)]
@@ -93,7 +114,7 @@ def measure(
     embeddings = embeddings.in_precision(torch.float64 if how.dtype == "float64" else torch.float32)
     nulls: Nulls = {} if null_cache is None else null_cache
     with one_torch_thread():
-        panel = _panel(embeddings, wanted, how, nulls, progress)
+        panel = _panel(embeddings, wanted, how, nulls, progress, Engine(engine, processes, workers))
         groups = {} if how.by is None else dict(_groups(embeddings, wanted, how, nulls))
     params = how.params() | dict(panel.params)
     panel = panel.replace(params=params, warnings=[*warnings, *panel.warnings], written={"created": utc_now()})
@@ -153,13 +174,40 @@ def _groups(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: N
         yield name, panel.replace(params={"group": {how.by: value}, **panel.params})
 
 
-def _panel(embeddings: EmbeddingSet, wanted: Set[str], how: Measuring, nulls: Nulls, progress: Progress) -> Panel:
+@dataclass(frozen=True)
+class Engine:
+    """Who sweeps, if not this process."""
+
+    name: str | None = None
+    processes: int | None = None
+    workers: int | None = None
+
+    def holding(self, run: Run) -> AbstractContextManager[Shared | None]:
+        """Workers with the rows of a run; nothing where no engine is named."""
+        if self.name is None:
+            return nullcontext()
+        from geomclip.metrics.sharing import Shared
+
+        own = None if run.pairing is None else run.pairing.own
+        how: dict[str, Any] = {"processes": self.processes, "threads": self.workers, "device": run.options.device}
+        return Shared(self.name, run.image, run.text, own, **how)
+
+
+def _panel(
+    embeddings: EmbeddingSet,
+    wanted: Set[str],
+    how: Measuring,
+    nulls: Nulls,
+    progress: Progress,
+    engine: Engine = Engine(),
+) -> Panel:
     """The panel of a set as it stands: all stages, and everything that they found as the record."""
     image, text, classes = embeddings.image, embeddings.text, embeddings.class_text
     pairing = None if text is None else Pairing.of(image, text, embeddings.image_of_text)
     labelled = None if embeddings.labels is None or classes is None else Classes(embeddings.labels, classes)
     run = Run(image, pairing, labelled, float(embeddings.logit_scale), wanted, how, nulls, progress)
-    stages.of_vectors(run)
+    with engine.holding(run) as shared:
+        stages.of_vectors(replace(run, shared=shared))
     _of_texts(run, embeddings)
     stages.conclude(run)
     found = run.found

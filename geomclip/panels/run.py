@@ -7,7 +7,7 @@ from collections.abc import Iterator, MutableMapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from geomclip.metrics.squared_length import SquaredLength
 from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
 from geomclip.panels.intervals import LEAST, Interval, Units
 from geomclip.panels.options import Measuring
+
+if TYPE_CHECKING:
+    from geomclip.metrics.sharing import Shared
 
 NEIGHBORS = 10
 """k of the k-occurrence counts."""
@@ -105,6 +108,7 @@ class Run:
     nulls: Nulls
     progress: Progress
     found: Found = field(default_factory=Found)
+    shared: Shared | None = None  # workers that sweep in place of this process
 
     @property
     def n(self) -> int:
@@ -166,14 +170,19 @@ class Run:
         """Whether a key has a value."""
         return self.found.values.get(key) is not None
 
-    def sweep(self, stage: str, pairing: Pairing, folds: Sequence[Fold[Any, Any]]) -> list[Any]:
-        """`metrics.sweep.sweep`, which reports under the name of its stage; loading compiled loops is timed apart."""
+    def sweep(self, stage: str, cloud: str | None, pairing: Pairing, folds: Sequence[Fold[Any, Any]]) -> list[Any]:
+        """`metrics.sweep.sweep`, which reports under the name of its stage; loading compiled loops is timed apart.
+
+        The cloud is "image", "text" or "cross", whose pairing it is; None of another, which stays in this process.
+        """
         device = self.options.device
         if runs_compiled(pairing, device):
             with self.timed("kernels"):
                 missing = load_kernels()
             if missing:
                 self.found.slower = f"large sweeps ran by torch, slower and with the same numbers: {missing}"
+        if self.shared is not None and cloud is not None:
+            return self.shared.sweep(cloud, pairing, folds, stage=stage, progress=self.progress)
         return sweep(pairing, folds, device=device, stage=stage, progress=self.progress)
 
     def pairs(self) -> Pairing:

@@ -1,4 +1,4 @@
-"""Extraction by Ray, in one cluster a test run: the bytes of one process, whatever dies."""
+"""Extraction and sweeps by Ray, in one cluster a test run: the bytes of one process, whatever dies."""
 
 import os
 import subprocess
@@ -6,12 +6,14 @@ import sys
 import tempfile
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, random_rows
 from tiny import TinyEncoder, tiny_pairs, tree
 from troubled import Mortal, another, kill_amid_shards
 
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders.extraction.calls import extract
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.panels.measurement import measure
 
 SIZES = {"batch_size": 4, "shard_rows": 8}
 
@@ -47,6 +49,13 @@ def test_actors_write_the_bytes_of_one_process(tmp_path):
     pairs = tiny_pairs(tmp_path / "images", 40, bad=(3, 17))
     assert by_ray(tmp_path, pairs) == here(tmp_path, pairs)
     assert not [name for name in os.listdir(tmp_path / "there") if name.startswith(".")]
+
+
+def test_actors_sweep_to_the_bits_of_one_process():
+    rows = random_rows(1400, 16, seed=0)
+    embeddings = EmbeddingSet(rows, rows + random_rows(1400, 16, seed=1), logit_scale=20.0)
+    here, there = (measure(embeddings, bootstrap=20, **how) for how in ({}, {"engine": "ray", "processes": 2}))
+    assert repr((there.values, there.ci, there.null)) == repr((here.values, here.ci, here.null))
 
 
 def test_actors_that_die_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_path):

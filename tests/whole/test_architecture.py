@@ -220,7 +220,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 )
 def test_a_planted_circle_is_seen(back: str) -> None:
     graph = arrows({**FILES, "metrics/spectrum.py": FILES["metrics/spectrum.py"] + back})
-    assert {"metrics/gap.py", "metrics/spectrum.py"} in circles(graph)
+    assert any({"metrics/gap.py", "metrics/spectrum.py"} <= circle for circle in circles(graph))
 
 
 def test_there_are_few_floors_with_the_machine_at_the_bottom_and_the_commands_at_the_top() -> None:

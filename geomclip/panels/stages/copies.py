@@ -44,7 +44,7 @@ def _columns_once(run: Run) -> parts.Columns:
     assert run.found.units is not None
     pairing = run.pairs()
     once = Pairing.of(run.image[rows_once(run.found.units)], pairing.text, run.found.units[pairing.own])
-    (ranks,) = run.sweep("sweep without copies", once, [Ranks()])
+    (ranks,) = run.sweep("sweep without copies", None, once, [Ranks()])
     return parts.text_columns(once) | parts.retrieval_columns(once, ranks)
 
 

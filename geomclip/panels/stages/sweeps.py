@@ -64,7 +64,7 @@ def within(run: Run, cloud: str, rows: Tensor, owner: Tensor | None) -> None:
         folds = needed(run, cloud, kernel=GaussianSums, nearest=lambda: Nearest(count, unmatched=True))
         if not count:
             folds.pop("nearest", None)
-        results = run.sweep(f"{cloud} sweep", Pairing.within(rows), list(folds.values())) if folds else []
+        results = run.sweep(f"{cloud} sweep", cloud, Pairing.within(rows), list(folds.values())) if folds else []
         found = dict(zip(folds, results, strict=True))
         cosines = exact.dots(rows, exact.total(rows)) - 1
         sums = found["kernel"]["text"] if "kernel" in found else None
@@ -116,7 +116,7 @@ def across(run: Run) -> None:
     )
     of_image, of_text = run.found.image_items, run.found.text_items
     with run.timed("image-text sweep"):
-        results = run.sweep("image-text sweep", pairing, list(folds.values()))
+        results = run.sweep("image-text sweep", "cross", pairing, list(folds.values()))
         found = dict(zip(folds, results, strict=True))
         run.found.columns |= parts.cross_columns(pairing, found.get("kernel"))
         if "hardest" in found:
