@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomclip.encoders import towers
+from geomclip.encoders import short_texts, towers
 from geomclip.encoders.hf.tokens import sha256 as tokenizer_sha256
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.places import shown_in
@@ -114,8 +115,20 @@ class Encoder:
         return self._rows(self.module.encode_image, pixels, -0.5)  # type: ignore[arg-type]
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Rows (m, dim), float32 on the CPU, not normalised, of tokens (m, context_length)."""
-        return self._rows(self.module.encode_text, tokens.to(self.device), 0.5)  # type: ignore[arg-type]
+        """Rows (m, dim), float32 on the CPU, not normalised, of tokens (m, context_length), or of fewer: `lengths`."""
+        short = tokens.shape[1] < self.context_length
+        if short and not self._reads_to_the_end:
+            raise ValueError(f"tokens must be (m, {self.context_length}), got {tuple(tokens.shape)}")
+        encode: Any = partial(short_texts.encode_text, self.module) if short else self.module.encode_text
+        return self._rows(encode, tokens.to(self.device), 0.5)
+
+    def lengths(self, tokens: Tensor) -> Tensor | None:
+        """Of each text (m,) how many of its tokens decide its row, or a few more; None where that is not known."""
+        return short_texts.lengths(self.module, tokens) if self._reads_to_the_end else None
+
+    @cached_property
+    def _reads_to_the_end(self) -> bool:
+        return short_texts.reads_to_the_end(self.module)
 
     def _rows(self, encode: Callable[..., Any], batch: Tensor, share: float) -> Tensor:
         with torch.inference_mode():

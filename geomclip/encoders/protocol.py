@@ -48,7 +48,11 @@ class Encodes(Protocol):
         """Rows (b, d) on the CPU."""
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Rows (m, d) on the CPU."""
+        """Rows (m, d) on the CPU.
+
+        If there is a method `lengths` from tokens to how many of each text decide its row (m,), texts are sorted by
+        these, and encoded as tokens of so many places: they must give the same rows. None stands for all.
+        """
 
     def made_from(self) -> Mapping[str, Any]:
         """Everything about the encoder that its rows depend on, and its names."""

@@ -79,6 +79,10 @@ class RememberedEncoder:
         """As `Encoder.encode_text`."""
         return self._loaded().encode_text(tokens)
 
+    def lengths(self, tokens: Tensor) -> Tensor | None:
+        """As `Encoder.lengths`."""
+        return self._loaded().lengths(tokens)
+
     def _loaded(self) -> Encoder:
         with self._loading:
             if self._encoder is None:

@@ -2,7 +2,7 @@
 
 A batch is a fixed range of inputs at fixed places, encoded by one thread: an image that cannot be read leaves its
 place empty. So the rows of the others depend neither on it, nor on the number of workers or processors, nor on
-where a run was stopped.
+where a run was stopped. Of texts such a range is several batches, which are filled by the lengths of the texts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MOST_SKIPPED = 0.10
 """Share of the images, and of the texts, that may be lost before extraction or training fails."""
+
+SORTED = 8
+"""Batches of texts that are sorted by their lengths together, by one thread."""
 
 ON_A_GPU = 2
 """Batches on a GPU at a time: one is copied while the other is computed."""
@@ -92,6 +95,7 @@ class Encoding:
         if workers is None:
             workers = processors() if self._on_gpu else torch.get_num_threads()
         self.workers = workers
+        self.texts_at_once = SORTED * batch if hasattr(encoder, "lengths") else batch
         self.prepare: Callable[[Image], Any] = self._preparation()
         self._calls = Workers(workers, "encode")
         self._tokenizing = threading.Lock()  # tokenizers are not all safe to share between threads
@@ -115,12 +119,13 @@ class Encoding:
 
     def images(self, pairs: Sequence[Pair]) -> Coming:
         """Begin to encode images, or the texts in their place; `finished` waits for them."""
-        encode = self._query_batch if self.of_texts else self._image_batch
-        return [self._calls.add(encode, some) for some in batches(pairs, self.batch)]
+        if self.of_texts:
+            return [self._calls.add(self._query_batch, some) for some in batches(pairs, self.texts_at_once)]
+        return [self._calls.add(self._image_batch, some) for some in batches(pairs, self.batch)]
 
     def texts(self, texts: Sequence[str]) -> Coming:
         """Begin to encode texts; `finished` waits for them."""
-        return [self._calls.add(self._text_batch, some) for some in batches(texts, self.batch)]
+        return [self._calls.add(self._some_texts, some) for some in batches(texts, self.texts_at_once)]
 
     def finished(self, coming: Coming, tick: Callable[[int, dict[int, str]], None]) -> Encoded:
         """The rows of what was begun; `tick(number done, reasons so far)` after each batch may raise to stop."""
@@ -183,18 +188,31 @@ class Encoding:
         encoded.twelve_bits = twelve_bits
         return encoded
 
-    def _text_batch(self, texts: Sequence[str]) -> Encoded:
+    def _some_texts(self, texts: Sequence[str]) -> Encoded:
+        """Texts of one length together, as many as a batch has: most are far shorter than a model allows."""
         with self._tokenizing:
             tokens, truncated = self.encoder.tokenize(texts)
-        batch = tokens.new_zeros(self.batch, *tokens.shape[1:])
-        batch[: len(tokens)] = tokens
-        encoded = self._encoded(self.encoder.encode_text, batch, range(len(texts)), len(texts))
-        encoded.truncated = set(truncated.nonzero()[:, 0].tolist())
-        return encoded
+        found: Callable[[Tensor], Tensor | None] = getattr(self.encoder, "lengths", lambda tokens: None)
+        lengths = found(tokens)
+        if lengths is None:
+            lengths = torch.full((len(tokens),), tokens.shape[1])
+        whole = Encoded(torch.zeros(len(tokens), self.encoder.dim), len(texts))
+        for length in lengths.unique().tolist():
+            for some in (lengths == length).nonzero()[:, 0].split(self.batch):
+                self._calls.check()
+                batch = tokens.new_zeros(self.batch, length)
+                batch[: len(some)] = tokens[some, :length]
+                part = self._encoded(self.encoder.encode_text, batch, range(len(some)), len(some))
+                whole.rows[some[part.kept]] = part.rows
+                whole.reasons |= {int(some[place]): reason for place, reason in part.reasons.items()}
+        whole.kept = [place for place in range(len(texts)) if place not in whole.reasons]
+        whole.rows = whole.rows[whole.kept]
+        whole.truncated = set(truncated.nonzero()[:, 0].tolist())
+        return whole
 
     def _query_batch(self, pairs: Sequence[Pair]) -> Encoded:
         texts = texts_in_place(pairs)
-        encoded = self._text_batch(texts)
+        encoded = self._some_texts(texts)
         encoded.sha256 = digests_of(texts)
         return encoded
 
