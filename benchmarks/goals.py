@@ -41,6 +41,7 @@ class Script:
 
 
 SMALL = ("--images", "60", "--dim", "16")
+ON_CPU = ("--device", "cpu", "--model", "demo", "--pairs", "64", "--pictures", "12", "--batch-size", "8")
 SCRIPTS = {
     "panel": Script("The panel, as a multiple of the bare matrix products", toy=(*SMALL, "--turns", "1")),
     "peers": Script(
@@ -52,7 +53,8 @@ SCRIPTS = {
         toy=("--texts", "200", "400", "--dim", "16", "--fit-from", "200", "--turns", "1"),
     ),
     "gpu": Script(
-        "The sweeps on a GPU, as a multiple of the bare products", toy=(*SMALL, "--device", "cpu", "--turns", "1")
+        "Sweeps, losses, extraction and a step on a GPU, as multiples of what is bare",
+        toy=(*SMALL, *ON_CPU, "--turns", "1"),
     ),
     "extraction": Script(
         "Images a second, as a share of the bare forward pass",
