@@ -80,7 +80,7 @@ def _store(at: Address, folder: str | Path | None, progress: Progress) -> Path:
                     found = replace(found, size=record["bytes"])
                     remote.write(one, found, store / name, "remote-bytes", progress=progress, before=done, total=total)
             done += record["bytes"]
-        if not (store / MANIFEST).is_file():
+        if not (store / MANIFEST).is_file() or (store / MANIFEST).read_bytes() != content:
             atomic_bytes(store / MANIFEST, content)
             remote.note(place, at, files=len(files) + 1)
     return store

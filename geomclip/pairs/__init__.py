@@ -10,11 +10,12 @@ from pathlib import Path
 from geomclip.machine.addresses import is_address, plain
 from geomclip.machine.blame import unreadable
 from geomclip.machine.collector import collector_paused
-from geomclip.machine.errors import InputError, naming
+from geomclip.machine.errors import InputError
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import near, one_line, option
 from geomclip.pairs import table
 from geomclip.pairs.datasets import DATASETS, Dataset, find_folder, folder_or_explain, folders_searched
+from geomclip.pairs.parsing import NoSuchSplit
 from geomclip.pairs.record import ImageFile, ImageSource, Pair, Pairs
 from geomclip.pairs.source import Source, expanded
 from geomclip.pairs.tables import fetched
@@ -99,8 +100,14 @@ def _at_address(source: Source, dataset: Dataset, cache_dir: Path | None, progre
             f"{dataset.follows} on this machine"
         )
     here = fetched.brought(source, cache_dir=cache_dir, progress=progress)
-    with naming(plain(address)):
+    try:
         pairs = load_pairs(here, cache_dir=cache_dir)
+    except NoSuchSplit as error:  # which some callers know a way out of
+        raise NoSuchSplit(error.reason.replace(here.place, plain(address)), error.way_out) from error
+    except InputError as error:
+        message = str(error)
+        named = message.replace(here.place, plain(address))
+        raise InputError(named if named != message else f"{plain(address)}: {message}") from error
     fetched.check_images(pairs, address, here)
     return pairs
 

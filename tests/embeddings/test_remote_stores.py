@@ -231,6 +231,7 @@ def test_what_is_damaged_in_the_cache_says_what_to_delete(web: Web, tmp_path: Pa
     with pytest.raises(InputError, match=r"^http.*/mine: .*is damaged or changed.*: delete it to have it fetched"):
         load(f"{web.url}/mine", cache_dir=cache)
     shard.unlink()
+    next(cache.rglob("manifest.json")).write_bytes(b"{")  # which comes each time
     assert torch.equal(load(f"{web.url}/mine", cache_dir=cache).image, load(tmp_path / "store0").image)
 
 

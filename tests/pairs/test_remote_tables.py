@@ -16,6 +16,7 @@ from web import Web, serving
 
 from geomclip.machine.errors import InputError, NotAvailableError
 from geomclip.pairs import Source, load_pairs
+from geomclip.pairs.parsing import NoSuchSplit
 
 SECRET = "c0ffee-secret"
 TABLE = "filepath,title\na.jpg,a cat\nb.jpg,two dogs\na.jpg,one cat\n"
@@ -98,9 +99,16 @@ def test_what_is_no_table_at_an_address_is_refused(tmp_path: Path, data: str, ex
 def test_what_may_not_be_read_and_what_is_malformed_is_one_line(web: Web, tmp_path: Path) -> None:
     web.files["/bad.csv"] = b"\xff\xfe\x00\n"
     message = refused(tmp_path, f"csv:{web.url}/bad.csv?sig={SECRET}")
-    assert message.startswith(f"{web.url}/bad.csv: ")
+    assert f"{web.url}/bad.csv" in message
+    assert str(tmp_path) not in message
     web.status["/sets/pairs.csv"] = 403
     assert "may not be read (403" in refused(tmp_path, f"csv:{web.url}/sets/pairs.csv?sig={SECRET}", NotAvailableError)
+
+
+def test_a_split_that_is_not_there_is_told_from_other_errors(web: Web, tmp_path: Path) -> None:
+    message = refused(tmp_path, f"csv:{web.url}/sets/pairs.csv?sig={SECRET}", NoSuchSplit, split="train")
+    expected = f"csv:{web.url}/sets/pairs.csv has no splits, so there is no split 'train'; leave split out"
+    assert message == expected
 
 
 def test_a_table_too_large_is_refused_before_a_byte_of_it(
