@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from urllib.error import HTTPError, URLError
+from ssl import SSLCertVerificationError
+from urllib.error import HTTPError
 
 from geomclip.machine.addresses import plain_in
 from geomclip.machine.blame import causes
@@ -30,12 +31,17 @@ def refusal(shown: str, problem: BaseException) -> NotAvailableError | InputErro
     >>> refusal("https://h/a.npz", TimeoutError("timed out"))
     NotAvailableError('https://h/a.npz cannot be reached (timed out): run the same command again when it can')
     """
+    within = getattr(problem, "reason", None)  # of an URLError
+    problem = within if isinstance(within, OSError) else problem
     chain = list(causes(problem))
     status = next((code for each in chain if (code := _status(each)) is not None), None)
     reason = _reason(problem, status)
     for each in chain:
         if isinstance(each, HTTPError):
             each.close()
+    if any(isinstance(each, SSLCertVerificationError) for each in chain):
+        way = "SSL_CERT_FILE names a file with that of its authority, if you trust it"
+        return NotAvailableError(f"{shown} cannot be reached: this machine does not trust its certificate; {way}")
     if status in NO_RIGHTS or any(map(_lacks_rights, chain)):
         if shown.startswith("http"):
             way = "name an address that is signed and has not expired, or fetch the file by hand"
@@ -68,8 +74,6 @@ def _lacks_rights(problem: BaseException) -> bool:
 
 
 def _reason(problem: BaseException, status: int | None) -> str:
-    if isinstance(problem, URLError) and not isinstance(problem, HTTPError) and isinstance(problem.reason, OSError):
-        problem = problem.reason
     text = plain_in(one_line(problem, 300))
     if isinstance(problem, HTTPError):
         return f"{problem.code} {one_line(problem.reason, 100)}"

@@ -7,7 +7,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import Any
+from urllib.error import URLError
 
 import fsspec
 import pytest
@@ -18,6 +20,7 @@ from web import Web, serving
 from geomclip.machine import addresses, remote
 from geomclip.machine.addresses import plain, plain_in
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
+from geomclip.machine.refusals import refusal
 from geomclip.machine.remote import Address, fetched
 
 CONTENT = bytes(range(256)) * 9000
@@ -165,6 +168,13 @@ def test_a_server_that_is_away_is_one_line(web: Web, tmp_path: Path) -> None:
     assert port not in away
     message = refused(f"{away}/a.bin?sig={SECRET}", tmp_path, NotAvailableError)
     assert message == f"{away}/a.bin cannot be reached (Connection refused): run the same command again when it can"
+
+
+def test_a_certificate_that_is_not_trusted_is_said() -> None:
+    problem = URLError(SSLCertVerificationError(1, "self-signed certificate"))
+    assert "this machine does not trust its certificate; SSL_CERT_FILE names" in str(
+        refusal("https://h/a.npz", problem)
+    )
 
 
 def test_what_leads_on_to_http_is_refused(web: Web, tmp_path: Path) -> None:
