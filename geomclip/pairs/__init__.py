@@ -96,8 +96,8 @@ def _at_address(source: Source, dataset: Dataset, cache_dir: Path | None, progre
     address = source.place
     if dataset.read is not table.read:
         raise InputError(
-            f"{plain(source.data)}: at an address a table is read ({_tables()}); fetch what it names, and name the "
-            f"{dataset.follows} on this machine"
+            f"{plain(source.data)}: {source.format} is read from disk only, and at an address a table is "
+            f"({_tables()}): fetch what it names, and name the {dataset.follows} on this machine"
         )
     here = fetched.brought(source, cache_dir=cache_dir, progress=progress)
     try:

@@ -84,8 +84,8 @@ def test_images_beside_a_table_must_be_on_this_machine(web: Web, tmp_path: Path)
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ("folder:s3://bucket/photos", "at an address a table is read (csv:, tsv:, jsonl:, json:, parquet:)"),
-        (f"wds:https://h/000.tar?sig={SECRET}", "at an address a table is read"),
+        ("folder:s3://bucket/photos", "and at an address a table is (csv:, tsv:, jsonl:, json:, parquet:)"),
+        (f"wds:https://h/000.tar?sig={SECRET}", "wds is read from disk only, and at an address a table is"),
         (f"csv:https://h/part-*.csv?sig={SECRET}", "https://h/part-*.csv: at an address one file is read, and no pat"),
         (f"https://h/pairs.csv?sig={SECRET}", "did you mean csv:https://h/pairs.csv?"),
         (f"https://h/pairs?sig={SECRET}", "did you mean csv:https://h/pairs or parquet:https://h/pairs?"),
