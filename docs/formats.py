@@ -20,8 +20,8 @@ Written by `docs/formats.py` from the `RULES` of each reader (`make readme`). Wh
 result (`made_from`, `read`) has what was seen, used and left out and why, with up to five names; from 10 of a kind, or
 1 % of it, a warning says so too. What was found out rather than said (a separator, the name of a column) stands under
 the head of the panel, after `read:`. What cannot be read is refused in one line that names the file, the row or column
-and the way out. Nothing is fetched, nothing is unpickled, and no path leaves the folder that was named, but those of
-tables, which may be absolute.
+and the way out. Nothing is fetched but what is named by its address ([remote](remote.md)), nothing is unpickled, and
+no path leaves the folder that was named, but those of tables, which may be absolute.
 """
 
 
@@ -51,6 +51,7 @@ SECTIONS = (
                     "arrow",
                     "labels",
                     "queries",
+                    "fetched",
                 )
             ),
         ),

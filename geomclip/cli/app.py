@@ -77,6 +77,7 @@ from geomclip.cli.options import (
 from geomclip.cli.outs import check_outs, others, pages
 from geomclip.cli.terminal import explain, progress_bar, say, say_json, stdout_console
 from geomclip.machine import signals
+from geomclip.machine.addresses import plain_in
 from geomclip.machine.errors import GateError, InputError
 from geomclip.machine.outputs import check_output_folder
 from geomclip.machine.version import __version__
@@ -120,6 +121,7 @@ def app(context: click.Context) -> None:
         "geomclip measure",
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
         "geomclip measure --embeddings vectors.npz --metrics all --json",
+        "geomclip measure --embeddings s3://bucket/store",
         "geomclip measure --data csv:pairs.csv --text-column caption --by source",
         "geomclip measure --encoder my_encoder.py:encode --encoder-name v3 --data folder:photos",
         "geomclip measure --data csv:qa.csv --query-column question --text-column answer",
@@ -243,7 +245,8 @@ def extract(context: click.Context, /, **options: Any) -> None:
     from geomclip.encoders.extraction import calls as extracting
     from geomclip.pairs import Source, load_pairs
 
-    pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
+    with progress_bar(**picked(options, PROGRESS)) as progress:
+        pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE), progress=progress)
     made = own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE))
     load = partial(any_encoder, **made, logit_scale=scale)
     encoder = load()
@@ -720,10 +723,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, code = usage_message(error), error.exit_code
     except Exception as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            sys.stderr.write(plain_in(traceback.format_exc()))
         message, code = explain(error)
     finally:
         speak_of_flags(False)
     with suppress(OSError):
-        sys.stderr.write(f"geomclip: error: {harmless(message)}\n")
+        sys.stderr.write(f"geomclip: error: {harmless(plain_in(message))}\n")
     return code

@@ -18,10 +18,12 @@ from geomclip.machine import json_files
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import LOCK_NAME, is_ours
 from geomclip.machine.lock import Lock, holder_of
+from geomclip.machine.remote import NOTE
 from geomclip.machine.words import one_line
 
 MANIFEST = "manifest.json"
 _KEY = re.compile(r"[0-9a-f]{32}(?:-\d+)?")
+_VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 _STORE = re.compile(r"manifest\.json|(?:img|text|class)_emb/\w+\.npy|(?:text_|class_)?metadata/\w+\.parquet")
 _HUB = re.compile(r"(?:blobs|refs|snapshots|\.no_exist)/.+|CACHEDIR\.TAG")
 NOTES = {
@@ -39,7 +41,7 @@ UNFINISHED_STAYS = "it may be being written: younger than a day"
 class Entry:
     """One thing in the cache, which goes or stays as a whole."""
 
-    kind: str  # embeddings, weights, encoders, nulls, digests, places, data or unfinished
+    kind: str  # embeddings, weights, remote, encoders, nulls, digests, places, data or unfinished
     name: str
     path: Path
     about: str
@@ -139,6 +141,26 @@ def _weights(folder: Path) -> Iterator[Entry | Path]:
             yield place
 
 
+def _remote(folder: Path) -> Iterator[Entry | Path]:
+    """A version of what lies at an address an entry."""
+    for place in _listed(folder):
+        if _VERSION.fullmatch(place.name) and place.is_dir() and not place.is_symlink():
+            entry = _measured("remote", place, _of_address(place), re.compile(".*"))
+            held = holder_of(place)
+            yield replace(entry, kept=f"in use by {held}") if held else entry
+        else:
+            yield _unfinished(place)
+
+
+def _of_address(place: Path) -> str:
+    """The address that something was fetched from, as the note beside it says."""
+    try:
+        address = json_files.read_json(place / NOTE).get("address")
+    except (InputError, ValueError):
+        return "of an address, unfinished"
+    return str(address)
+
+
 def _notes(folder: Path) -> Iterator[Entry | Path]:
     """All small files of a folder as one entry."""
     known = _known_notes(folder)
@@ -168,6 +190,7 @@ def _data(folder: Path) -> Iterator[Entry | Path]:
 READERS: dict[str, Callable[[Path], Iterator[Entry | Path]]] = {
     "embeddings": _embeddings,
     "weights": _weights,
+    "remote": _remote,
     "encoders": _notes,
     "nulls": _notes,
     "digests": _notes,
@@ -274,7 +297,7 @@ def _remove(entry: Entry) -> str:
             for note in _known_notes(entry.path):
                 note.unlink(missing_ok=True)
             return ""
-        if entry.kind == "embeddings":
+        if entry.kind in ("embeddings", "remote"):
             with Lock(entry.path):
                 aside = _aside(entry.path)
         else:

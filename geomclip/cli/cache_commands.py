@@ -54,7 +54,9 @@ def cache(context: click.Context, /, as_json: bool, cache_dir: Path | None, **_:
     ),
 )
 def prune(older_than: str | None, max_size: str | None, *, as_json: bool, dry_run: bool, **options: Any) -> None:
-    """Remove embeddings, weights, nulls and what was left unfinished, which are made or fetched again when needed.
+    """Remove embeddings, weights, nulls, what came from addresses and what was left unfinished.
+
+    It is made or fetched again when it is needed.
 
     Data sets stay, as does what is in use, and what holds files that are not geomclip's.
     """

@@ -151,7 +151,7 @@ EMBEDDINGS = text(
     "--embeddings",
     "PATH",
     "A store, a file, pattern or folder of vectors (.npz, .npy, .parquet, .safetensors, .pt, .h5, ...), or "
-    "image=FILE,text=FILE, in place of a model and data.",
+    "image=FILE,text=FILE, in place of a model and data; also at addresses (https://, s3://, ...).",
 )
 COLUMNS = text("--columns", "ROLES", "What is what in such a file: image=NAME,text=NAME,caption=NAME,...")
 SCALE = [

@@ -21,7 +21,7 @@ from geomclip.machine.sums import check_sum, unsealed, write_sealed
 from geomclip.machine.words import one_line
 
 SCHEMA = "geomclip.store/1"
-MANIFEST = "manifest.json"
+MANIFEST, LIMIT = "manifest.json", "annotation-bytes"
 KINDS = {"img": "metadata", "text": "text_metadata", "class": "class_metadata"}
 """What is embedded -> the folder of its table; the vectors of `img` lie in img_emb/."""
 _KIND_OF_COLUMN = {"image_row": "int64", "class_index": "int64", "truncated": "bool"}
@@ -59,10 +59,7 @@ def _written(folder: Path, name: str, chunks: Iterable[bytes | memoryview], rows
 
 def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
     """The file that a manifest names; InputError if it is outside or not as recorded (size, sha256)."""
-    pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name or not pure.parts:
-        raise InputError(f"{folder / MANIFEST}: entry {name[:80]!r} leaves the folder; refused")
-    path = folder / pure
+    path = folder / inside(name, folder / MANIFEST)
     try:
         with regular.binary(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -73,6 +70,14 @@ def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
     except OSError as problem:
         raise unreadable(path, problem) from problem
     return path
+
+
+def inside(name: str, manifest: object) -> PurePosixPath:
+    """The path of a file that a manifest names, below its folder; InputError if it is none."""
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name or not pure.parts:
+        raise InputError(f"{manifest}: entry {name[:80]!r} leaves the folder; refused")
+    return pure
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -90,11 +95,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(regular.read(path, "annotation-bytes"))
-    except InputError:
-        raise
+        content = regular.read(path, LIMIT)
     except OSError as problem:
         raise unreadable(path, problem) from problem
+    return parsed_manifest(content, path)
+
+
+def parsed_manifest(content: bytes, path: object) -> dict[str, Any]:
+    """The manifest in these bytes, without its sum; raises as `read_manifest`, `path` begins the message."""
+    try:
+        manifest = json.loads(content)
     except (ValueError, RecursionError) as problem:
         raise DamagedError(
             f"{path} is no whole JSON ({one_line(problem, 200)}): the store must be made again"

@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geomclip.embeddings.fetched import brought
 from geomclip.embeddings.files.gather import columns_of, gathered, texts_of
 from geomclip.embeddings.files.settle import check_logit_scale, settled
 from geomclip.embeddings.layouts import UNKNOWN, fields_of_clip_retrieval, fields_of_store, write_store
 from geomclip.embeddings.record import STRINGS, EmbeddingSet
 from geomclip.embeddings.shards import MANIFEST, read_manifest
+from geomclip.machine.addresses import plain
 from geomclip.machine.array_files import check_rows, npy_chunks, npz_headers, read_npz
-from geomclip.machine.errors import DamagedError, InputError
+from geomclip.machine.errors import DamagedError, InputError, naming
 from geomclip.machine.files import atomic_folder, atomic_write
+from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.sums import check_sum, sealed
 from geomclip.machine.tally import Tally
 from geomclip.machine.words import one_line
@@ -36,6 +39,8 @@ def load(
     dtype: torch.dtype | None = None,
     columns: Mapping[str, str] | str | None = None,
     logit_scale: float | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Progress = SILENT,
 ) -> EmbeddingSet:
     """Embeddings from a store, clip-retrieval's output, or files of arrays: .npz, .npy, .parquet, .pt, HDF5, ...
 
@@ -47,13 +52,18 @@ def load(
         `image` and `text`, or other names that say the same (docs/formats.md), perhaps `image_of_text` (or
         `text_image_index`) and `logit_scale`, or `image`, `labels`, `class_text` and `classes`; rows (n, d) alone,
         which are one cloud; an array of shape (2, n, d), images first; "image=A,text=B", a file each; a glob, or a
-        folder, of shards.
+        folder, of shards. A store or file may lie at an address too (https://, s3://, ...; docs/remote.md): it is
+        fetched into the cache.
     dtype : torch.float32 or torch.float64, optional
         Precision to compute in. Left out: that of the file, at least float32.
     columns : mapping of role to name, or "ROLE=NAME,ROLE=NAME", optional
         Which array or column is `image`, which `text`, `caption`, `labels`, ..., where names do not say it.
     logit_scale : float, optional
         In place of what the file holds.
+    cache_dir : path, optional
+        Where what lies at an address is kept. Left out: see `geomclip.machine.files.cache_dir`.
+    progress : Progress, optional
+        Is told how much of it has come.
 
     Raises
     ------
@@ -63,6 +73,12 @@ def load(
     """
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+    if (text := str(path)) != (here := brought(text, folder=cache_dir, progress=progress)):
+        with naming(plain(text)):
+            try:
+                return load(here, dtype=dtype, columns=columns, logit_scale=logit_scale)
+            except DamagedError as problem:
+                raise DamagedError(f"{problem}: delete it to have it fetched again") from problem
     fields = _fields_at(path, columns_of(columns))
     if logit_scale is not None:
         fields |= {"logit_scale": logit_scale, "logit_scale_source": "given"}

@@ -128,7 +128,8 @@ class Subject:
         """The vectors of a file, read as those of `embeddings`."""
         if str(path) not in self._read:
             how: dict[str, Any] = {"columns": self.columns, "logit_scale": self.logit_scale}
-            self._read[str(path)] = vectors(path, {}, **how, progress=progress)
+            how |= {"cache_dir": self.cache_dir, "progress": progress}
+            self._read[str(path)] = vectors(path, {}, **how)
         return self._read[str(path)]
 
     def embedded(self, progress: Progress = SILENT, *, pairs: Pairs | None = None) -> EmbeddingSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 from http.client import HTTPMessage, HTTPResponse
@@ -10,6 +11,42 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from geomclip.machine.errors import InputError
+
+_START = re.compile(r"[A-Za-z][\w+.-]+://", re.ASCII)
+_NEXT = r",\w+=[A-Za-z][\w+.-]+://"
+# scheme, user and password, path, query, a sum, what else stands behind '#'; up to the next of image=A,text=B
+_PARTS = re.compile(
+    rf"([A-Za-z][\w+.-]+://)(?:[^/?#]*@)?((?:(?!{_NEXT})[^?#])*)(?:\?(?:(?!{_NEXT})[^#])*)?"
+    rf"(#sha256=[0-9a-fA-F]{{64}})?(?:#(?:(?!{_NEXT}).)*)?",
+    re.DOTALL | re.ASCII,
+)
+
+
+def is_address(name: object) -> bool:
+    """Whether a name is an address, as https://HOST/FILE or s3://BUCKET/KEY, and no path.
+
+    Examples
+    --------
+    >>> is_address("s3://bucket/store"), is_address("csv:s3://bucket/a.csv"), is_address("C:/store")
+    (True, False, False)
+    """
+    return isinstance(name, str) and _START.match(name) is not None
+
+
+def plain(name: str) -> str:
+    """A name that is an address, or holds some, without what gives access: user, password and query.
+
+    Examples
+    --------
+    >>> plain("https://me:secret@example.org/a.npz?signature=1"), plain("image=s3://b/a?x=1,text=s3://b/c?y=2")
+    ('https://example.org/a.npz', 'image=s3://b/a,text=s3://b/c')
+    """
+    return _PARTS.sub(r"\1\2\3", name) if "://" in name else name
+
+
+def plain_in(text: str) -> str:
+    """A sentence with `plain` of every word in it."""
+    return re.sub(r"\S+://\S+", lambda word: plain(word[0]), text)
 
 
 def check_address(address: str, *, has_sum: bool = False) -> None:
@@ -27,10 +64,10 @@ and its sha256 is not known: name an https address
     """
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{address} is not an http or https address")
+        raise InputError(f"{plain(address)} is not an http or https address")
     if parts.scheme == "http" and not has_sum and not _is_this_machine(parts.hostname):
         raise InputError(
-            f"{address}: by http anybody on the way can send another file, and its sha256 is not known: "
+            f"{plain(address)}: by http anybody on the way can send another file, and its sha256 is not known: "
             "name an https address"
         )
 
@@ -57,9 +94,15 @@ class _Careful(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise InputError(f"{req.full_url} leads from https to {newurl}: refused, fetch the file by hand")
-        check_address(newurl, has_sum=self.has_sum)
+        try:
+            if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+                raise InputError(
+                    f"{plain(req.full_url)} leads from https to {plain(newurl)}: refused, fetch the file by hand"
+                )
+            check_address(newurl, has_sum=self.has_sum)
+        except ValueError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -73,7 +73,7 @@ def fault_behind(problem: BaseException) -> OSError | None:
     """
     if isinstance(problem, OSError) and problem.errno not in {None, errno.EINVAL, errno.EOVERFLOW, *NO_SUCH_FILE}:
         return problem
-    return next((fault for each in _chain(problem) if (fault := _fault(each)) is not None), None)
+    return next((fault for each in causes(problem) if (fault := _fault(each)) is not None), None)
 
 
 def _reason(problem: Exception) -> str:
@@ -83,7 +83,8 @@ def _reason(problem: Exception) -> str:
     return one_line(problem, 200)
 
 
-def _chain(problem: BaseException) -> Iterator[BaseException]:
+def causes(problem: BaseException) -> Iterator[BaseException]:
+    """An exception, what it was raised from, what that was raised from, ..."""
     seen: set[int] = set()
     at: BaseException | None = problem
     while at is not None and id(at) not in seen:

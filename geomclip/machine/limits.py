@@ -49,6 +49,7 @@ LIMITS = {
     "group-bytes": Limit(1 << 32, "bytes of the images in one group of rows of a table"),
     "feature-bytes": Limit(1 << 31, "bytes of the features of one video, or of a chunk of them"),
     "vector-bytes": Limit(1 << 36, "bytes of one column of a table of vectors"),
+    "remote-bytes": Limit(1 << 36, "bytes of a file or store that is fetched from an address"),
     "arrays": Limit(10_000, "arrays in a file of embeddings"),
     "unfold": Limit(200, "times its size that a file unfolds to; up to 64 MiB it may always"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Sequence
@@ -102,8 +103,10 @@ def check_output_folder(folder: Path) -> None:
     Raises
     ------
     InputError
-        With the reason the system gives.
+        With the reason the system gives; of an address that nothing is written to it.
     """
+    if found := re.match(r"([A-Za-z][\w+.-]+):(/|$)", str(folder), re.ASCII):  # a path has one slash of them left
+        raise InputError(f"the folder {found[1]}://... is an address, and nothing is written there: name one here")
     if not folder.is_dir():
         what = "is not a folder" if os.path.lexists(folder) else "does not exist: make it first"
         raise InputError(f"the folder {folder} {what}")

@@ -18,12 +18,14 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine.addresses import plain
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.files import atomic_json, cache_dir, make_folder
 
 FOLDER = "places"
 """In the cache: the whole paths of what was written in short."""
 _FORM = re.compile(r"(?:[A-Za-z][\w-]*:)?(?=[/~.])(?!//)")
+_ADDRESS = re.compile(r"(?:[A-Za-z][\w-]*[:=])?[A-Za-z][\w+.-]+://", re.ASCII)
 _OUTSIDE = re.compile(r"/|~|\.\.(?:/|$)")
 _ROLE = re.compile(r"(--?[\w-]+=)?([A-Za-z_]\w*=)?(.*)", re.ASCII | re.DOTALL)
 _kept: ContextVar[bool] = ContextVar("keep_paths", default=False)
@@ -66,8 +68,15 @@ def shown(name: str | Path) -> str:
     --------
     >>> shown("/home/me/runs/a"), shown("csv:~/pairs.csv"), shown("local-dir:../b/"), shown("runs/a"), shown("ViT-B/32")
     ('a', 'csv:pairs.csv', 'local-dir:b', 'runs/a', 'ViT-B/32')
+
+    Of an address all but what gives access, also where paths are to be kept.
+
+    >>> shown("csv:https://me:secret@example.org/pairs.csv?signature=1")
+    'csv:https://example.org/pairs.csv'
     """
     text = str(name)
+    if _ADDRESS.match(text):
+        return plain(text)
     form = _FORM.match(text)
     if are_kept() or form is None or "\n" in text:
         return text
@@ -102,6 +111,7 @@ def shown_command(words: Sequence[str]) -> str:
 
 
 def _shown_word(word: str) -> str:
+    word = plain(word)
     parts = [match.groups(default="") for part in word.split(",") if (match := _ROLE.fullmatch(part))]
     if len(parts) > 1 and not all(role for _, role, _ in parts):  # a comma within a name
         parts = [match.groups(default="") for match in [_ROLE.fullmatch(word)] if match]
@@ -112,7 +122,10 @@ def _shown_word(word: str) -> str:
 
 
 def remember(key: Any, values: Mapping[str, Any], folder: str | Path | None = None) -> None:
-    """Keep in the cache the whole of each value that is written in short (texts and lists of them), by key and name."""
+    """Keep in the cache the whole of each value that is written in short (texts and lists of them), by key and name.
+
+    Not of addresses: what is left out of them gives access, and is nowhere kept.
+    """
     with keep_paths(False):
         whole = {name: _whole(value) for name, value in values.items() if shown_in(value) != value}
     if whole:
@@ -138,8 +151,8 @@ def _whole(value: Any) -> Any:
 
 
 def _absolute(name: str) -> str:
-    if shown(name) == name:  # demo, or a path in the working folder
-        return name
+    if shown(name) == name or _ADDRESS.match(name):  # demo, or a path in the working folder
+        return shown(name)
     form = _FORM.match(name)
     start = form[0] if form else ""
     return start + str(Path(name[len(start) :]).expanduser().absolute())

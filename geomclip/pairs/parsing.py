@@ -29,7 +29,7 @@ class NoSuchSplit(InputError):
 
     def __init__(self, reason: str, way_out: str = "") -> None:
         super().__init__(f"{reason}; {way_out}" if way_out else reason)
-        self.reason = reason
+        self.reason, self.way_out = reason, way_out
 
 
 def choose_split(requested: str | None, splits: Sequence[str], *, name: str) -> str:

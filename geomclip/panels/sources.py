@@ -12,8 +12,10 @@ import torch
 from geomclip.embeddings.files.gather import are_vectors
 from geomclip.embeddings.matching import cut
 from geomclip.embeddings.record import EmbeddingSet
+from geomclip.machine.addresses import is_address, plain
 from geomclip.machine.errors import InputError, naming
-from geomclip.machine.progress import SILENT, Named, Progress
+from geomclip.machine.progress import Named, Progress
+from geomclip.machine.remote import Address
 from geomclip.machine.words import nearest, option
 from geomclip.pairs import Source, load_pairs
 from geomclip.panels import peers
@@ -53,6 +55,8 @@ def kind(side: Side) -> str:
         return "model"
     if is_custom(side):
         return "model"
+    if is_address(side):
+        return _kind_of_address(str(side))
     path = Path(side).expanduser()
     if (path.suffix == ".json" and not is_weights(path.name)) or peers.is_table(side):
         return "result"
@@ -63,6 +67,14 @@ def kind(side: Side) -> str:
     if are_vectors(side):
         return "vectors"
     return "file" if is_weights(path.name) or _holds_bare_weights(path) else "model"
+
+
+def _kind_of_address(address: str) -> str:
+    """'vectors', as what lies at an address is not looked at; InputError for what is read from this machine alone."""
+    name = Path(Address.of(address).name)
+    if name.suffix in (".json", ".csv"):
+        raise InputError(f"{plain(address)}: results are read from this machine: fetch it by hand, and name the file")
+    return "vectors"
 
 
 def _holds_a_model(folder: Path) -> bool:
@@ -143,8 +155,9 @@ def names_of(sides: Sequence[Side]) -> list[str]:
 def _parts_of(side: Side) -> list[str]:
     """The parts of a path; what else a side is called, in one."""
     if isinstance(side, str | Path):
-        name = str(side).rstrip("/")
-        return name.split("/") if kind(side) != "model" or Path(name).expanduser().exists() else [name]
+        name = plain(str(side)).rstrip("/")
+        is_path = is_address(side) or kind(side) != "model" or Path(name).expanduser().exists()
+        return name.split("/") if is_path else [name]
     made = getattr(side, "made_from", {})
     made = made() if callable(made) else made
     return [str(made.get("model") or "unnamed")]
@@ -166,8 +179,9 @@ def loaded(
     """
     kinds = [kind(side) for side in sides]
     check_options(options, kinds, pictures=pictures)
-    own = (options.get("dtype"), options.get("logit_scale"))
-    found: list[Any] = [_at_hand(side, what, *own) for side, what in zip(sides, kinds, strict=True)]
+    own: dict[str, Any] = {name: options.get(name) for name in ("dtype", "logit_scale")}
+    own |= {"cache_dir": cache_dir, "progress": progress}
+    found: list[Any] = [_at_hand(side, what, **own) for side, what in zip(sides, kinds, strict=True)]
     if any(what in ("model", "file") for what in kinds):
         of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress}
         found = _embedded(found, kinds, names, options, **of_data)
@@ -181,9 +195,10 @@ def vectors(
     dtype: str = "float32",
     columns: str | None = None,
     logit_scale: float | None = None,
+    cache_dir: str | Path | None = None,
     progress: Progress,
 ) -> EmbeddingSet:
-    """The embeddings that lie at a path; without one those that `embed` makes of these options."""
+    """The embeddings that lie at a path or address; without one those that `embed` makes of these options."""
     if path is None:
         if columns:
             raise InputError(f"{option('columns')} is of files of vectors: name one with {option('embeddings')}")
@@ -193,7 +208,8 @@ def vectors(
     from geomclip.embeddings.store import load
 
     # float64 rows are unit to 1e-16, which float32 rows made unit and then widened are not
-    return load(path, dtype=getattr(torch, dtype), columns=columns, logit_scale=logit_scale)
+    how: dict[str, Any] = {"columns": columns, "logit_scale": logit_scale, "progress": progress}
+    return load(path, dtype=getattr(torch, dtype), cache_dir=cache_dir or extraction.get("cache_dir"), **how)
 
 
 def measured(
@@ -249,7 +265,15 @@ def check_options(options: Mapping[str, Any], kinds: Sequence[str], *, pictures:
         metric_keys(options["metrics"])  # names can be mistyped
 
 
-def _at_hand(side: Side, what: str, dtype: str | None, logit_scale: float | None) -> Any:
+def _at_hand(
+    side: Side,
+    what: str,
+    *,
+    dtype: str | None,
+    logit_scale: float | None,
+    cache_dir: Path | None,
+    progress: Progress,
+) -> Any:
     """The side, loaded if it is a result or vectors; a model stays as it is named."""
     if isinstance(side, str | Path):
         if what == "result":
@@ -257,7 +281,8 @@ def _at_hand(side: Side, what: str, dtype: str | None, logit_scale: float | None
 
             return load(side)
         if what == "vectors":
-            return vectors(side, {}, dtype=dtype or "float32", logit_scale=logit_scale, progress=SILENT)
+            how: dict[str, Any] = {"logit_scale": logit_scale, "cache_dir": cache_dir, "progress": progress}
+            return vectors(side, {}, dtype=dtype or "float32", **how)
     return side
 
 
@@ -286,7 +311,7 @@ def _embedded(
             _refuse_unknown_folder(side)
             resolve(str(side), **of_model[what])  # a name that means nothing is refused before the first is encoded
     source = Source(**{name: options[name] for name in OF_DATA if options.get(name) is not None})
-    pairs = load_pairs(source, cache_dir=cache_dir)
+    pairs = load_pairs(source, cache_dir=cache_dir, progress=progress)
     of_work = (*OF_WORK, "logit_scale")
     work = {name: options[name] for name in of_work if options.get(name) is not None}
     embedded = []

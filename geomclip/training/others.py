@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from geomclip.machine.addresses import plain
 from geomclip.machine.errors import InputError
 from geomclip.machine.places import shown
 from geomclip.machine.words import option
@@ -44,13 +45,13 @@ def load_others(
         try:
             found[called] = load_pairs(replace(source, data=name, split=None), cache_dir=cache_dir)
         except InputError as error:
-            raise InputError(f"{option('also', name)}: {error}") from error
+            raise InputError(f"{option('also', plain(name))}: {error}") from error
         _refuse_unfit(name, found[called])
     kept = {fingerprint: part for part, fingerprint in splits.fingerprints().items()}
     for name, pairs in zip(names, found.values(), strict=True):
         if (part := kept.get(pairs.fingerprint())) is not None:
             use = {"train": "trained on", "val": "chosen by", "report": "reported on"}[part]
-            raise InputError(f"{option('also', name)}: {pairs.title} is what is {use}: name other data")
+            raise InputError(f"{option('also', plain(name))}: {pairs.title} is what is {use}: name other data")
     return found
 
 
@@ -58,11 +59,13 @@ def _refuse_unfit(name: str, pairs: Pairs) -> None:
     usable = pairs if pairs.classes is not None else pairs.described()
     if len(usable) < 2:
         what = "images" if pairs.classes is not None else "images with captions"
-        raise InputError(f"{option('also', name)}: {pairs.title} has {len(usable)} {what}, and measuring needs 2")
+        raise InputError(
+            f"{option('also', plain(name))}: {pairs.title} has {len(usable)} {what}, and measuring needs 2"
+        )
     absent = [pair.image.path for pair in usable.pairs if pair.image.identity() == "absent"]
     if len(usable) - len(absent) < 2:
         raise InputError(
-            f"{option('also', name)}: of {pairs.title} {len(absent)} of {len(usable)} images are not there "
+            f"{option('also', plain(name))}: of {pairs.title} {len(absent)} of {len(usable)} images are not there "
             f"({absent[0]}), and measuring needs 2"
         )
 
@@ -73,7 +76,7 @@ def refuse_changed(folder: Path, began: Mapping[str, Any] | None, others: Mappin
     for name, pairs in others.items():
         if name in known and known[name].get("fingerprint") != pairs.fingerprint():
             raise InputError(
-                f"{folder} began with other data ({option('also', name)} differs): name another {option('out')}"
+                f"{folder} began with other data ({option('also', plain(name))} differs): name another {option('out')}"
             )
 
 

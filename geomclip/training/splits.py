@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import InputError, NotAvailableError
+from geomclip.machine.places import shown
 from geomclip.machine.words import option
 from geomclip.pairs import Source, load_pairs
 from geomclip.pairs.parsing import ALL, NoSuchSplit
@@ -80,10 +81,13 @@ def load_splits(source: Source, *, holdout: float, cache_dir: Path | None = None
     if source.split is None:
         try:
             report = load_pairs(replace(source, split="test"), cache_dir=cache_dir)
+        except NotAvailableError:  # what cannot be reached now may be there
+            raise
         except InputError:
             report = val
             notes = (
-                f"{source.data} has no test split: before and after are measured on val, by which the best was chosen",
+                f"{shown(source.data)} has no test split: "
+                "before and after are measured on val, by which the best was chosen",
             )
     else:
         report = load_pairs(source, cache_dir=cache_dir)

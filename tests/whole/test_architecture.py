@@ -66,6 +66,7 @@ HEAVY = (
     "av",
     "h5py",
     "ray",
+    "fsspec",
 )
 
 FILES = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}

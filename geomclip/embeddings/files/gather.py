@@ -29,6 +29,7 @@ RULES = (
     "Columns of texts or whole numbers beside the rows are kept as ids, captions, labels and columns.",
     "Equal rows of one image id, or path, are one image with several texts. A file that `save` or `extract` of "
     "geomclip wrote, and a folder of clip-retrieval, say themselves what they hold.",
+    "A file or store may lie at an address (https://, s3://, ...): it is kept in the cache (docs/remote.md).",
     "Refused: rows of uint8 (packed bits or quantised numbers have no cosines), pickles, half of a set (image.npy with "
     "text.npy beside it), weights of a model, rows of which two could be meant.",
 )

@@ -120,7 +120,7 @@ def embed(
     encoder = _encoder(model, encode_image, encode_text, own, weights, seed=seed, progress=progress)
     if isinstance(data, str):
         columns = (image_column, text_column, image_id_column, image_root, query_column)
-        data = load_pairs(Source(data, split, data_root, limit, *columns), cache_dir=cache_dir)
+        data = load_pairs(Source(data, split, data_root, limit, *columns), cache_dir=cache_dir, progress=progress)
     run = Extraction(encoder, data.limited(limit), batch_size=batch_size, cache=cache_dir, progress=progress)
     if out is not None:
         found = load(run.into(Path(out).expanduser(), workers=workers))
