@@ -20,7 +20,6 @@ from geomclip.cli.options import (
     BOOTSTRAP,
     CACHE,
     COLUMNS,
-    COMMON,
     DATA,
     EMBEDDINGS,
     FULL,
@@ -29,6 +28,7 @@ from geomclip.cli.options import (
     PROGRESS,
     SCALE,
     SEED,
+    STANDOUTS,
     WORK,
     choice,
     setting,
@@ -81,7 +81,7 @@ EVALUATE = [
 
 
 @click.command(
-    params=[*EVALUATE, *OF_TASKS.values(), *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*EVALUATE, *OF_TASKS.values(), *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *STANDOUTS],
     epilog=examples(
         "geomclip evaluate --task zeroshot --label-column group",
         "geomclip evaluate --task zeroshot --model ViT-B/32 --data imagenet-folder:pets --out before.json",

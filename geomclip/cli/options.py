@@ -143,9 +143,16 @@ KEEP_PATHS = [
         help="Write paths as they are named, and this machine's name; else the last part of those outside this folder.",
     )
 ]
-QUIET = [switch("--quiet", "No progress on stderr.")]
-PROGRESS = [
-    *QUIET,
+
+
+def quiet(printed: str = "") -> click.Option:
+    """The option that hides progress; `printed` is what is then left of the table of a command that has one."""
+    return switch("--quiet", f"No progress on stderr; {printed} in place of the table." if printed else NO_PROGRESS)
+
+
+NO_PROGRESS = "No progress on stderr."
+QUIET = [quiet()]
+LOGGED = [
     click.Option(
         ["--log-every"],
         type=click.IntRange(min=0),
@@ -154,7 +161,11 @@ PROGRESS = [
         help="Where stderr is no terminal: a line of progress as often; 0: none.",
     ),
 ]
+PROGRESS = [*QUIET, *LOGGED]
 COMMON = [*PROGRESS, *DEBUG]
+STANDOUTS = [quiet("what stands out"), *LOGGED, *DEBUG]
+VERDICT = [quiet("the verdict"), *LOGGED, *DEBUG]
+"""Those of commands that print a table of a set, and one of a change."""
 EMBEDDINGS = text(
     "--embeddings",
     "PATH",

@@ -154,6 +154,21 @@ def test_the_command_prints_a_table_and_writes_a_result_and_a_gate_trips(
     assert json.loads(out.read_text())["task"] == "classification"
 
 
+def test_quiet_leaves_of_a_task_what_it_leaves_of_a_measurement_as_both_say(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    vectors = gc.save(classes(), tmp_path / "v.npz")
+    how = ("--embeddings", vectors, "--bootstrap", "50")
+    commands = {name: (*words, *how) for name, words in {"measure": (), "evaluate": ("--task", "zeroshot")}.items()}
+    for name, words in commands.items():
+        done, whole = (run_cli(capsys, name, *words, *more) for more in (("--quiet",), ()))
+        assert (done.code, done.err) == (0, "")
+        assert "Accuracy@1" not in done.out
+        assert whole.out.endswith(done.out)
+        said = " ".join(run_cli(capsys, name, "--help").out.split())
+        assert "--quiet No progress on stderr; what stands out in place of the table." in said
+
+
 def test_a_file_of_vectors_is_read_once_for_all_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, seen = gc.save(classes(), tmp_path / "v.npz"), []
     read = subject.vectors
