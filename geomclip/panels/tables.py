@@ -22,7 +22,10 @@ from geomclip.panels.shown import Shown
 from geomclip.panels.standouts import standout_lines
 
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
-HONEST = "p: how often answers that are right as often as they say err as much."
+HONEST = (
+    "p: how often honest confidences (whose answers are right as often as they say) have by chance a calibration error "
+    "at least this large; the null of ECE and MCE is their mean one."
+)
 SKIPS_SHOWN = 3
 KEYS_SHOWN = 4
 OTHER = "other"
