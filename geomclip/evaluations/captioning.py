@@ -33,6 +33,9 @@ from geomclip.training.pictures import Pictures
 ROUNDS = 5
 """Of the captions of an image each of the first so many is the one of a person that is scored against the others."""
 
+COPIES = 0.5
+"""From this share on captions that are references of their images were copied, as no captioner hits so many."""
+
 Words = list[str]
 
 
@@ -42,6 +45,10 @@ class Scored:
 
     captions: list[Words]
     references: list[list[Words]]
+
+    def copied(self) -> int:
+        """How many captions are, as words, a reference of their own image."""
+        return sum(own in of_image for own, of_image in zip(self.captions, self.references, strict=True))
 
     def means(self) -> dict[str, Tensor]:
         """ROUGE-L and CIDEr-D of each caption."""
@@ -82,6 +89,8 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
             raise InputError(f"all {len(empty)} captions are empty, so there is nothing to score")
         score = "scores" if len(empty) == 1 else "score"
         warnings.append(f"{amount(len(empty), 'caption')} {are(len(empty))} empty and {score} 0: {some(empty)}")
+    copied = found.copied()
+    warnings += _copies(copied, len(captions))
     numbers = Numbers.of(found)
     panel = panel_of(
         "captioning",
@@ -89,7 +98,12 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
         numbers.values,
         means=numbers.means | more,
         influences=numbers.influences,
-        params={**how, "tokenizer": TOKENIZER, "frequent": " ".join(most_frequent(found.references))},
+        params={
+            **how,
+            "tokenizer": TOKENIZER,
+            "frequent": " ".join(most_frequent(found.references)),
+            "copied": copied / len(captions),
+        },
         warnings=warnings,
         notes=numbers.notes,
         no_interval=numbers.without,
@@ -101,6 +115,14 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
     return panel.replace(
         n_texts=sum(map(len, found.references)), features_sha256=digest, dim=0 if asked.captions else panel.dim
     )
+
+
+def _copies(count: int, of: int) -> list[str]:
+    """A line where captions are references of their images; that this says nothing where many are."""
+    if not count:
+        return []
+    told = f"{count} of {amount(of, 'caption')} {are(of)} word for word a reference of the image"
+    return [f"{told}: copies score as such, and say nothing of a captioner" if count >= COPIES * of else told]
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,6 +107,24 @@ def test_the_same_caption_for_all_images_is_seen(tmp_path: Path, pairs: Any) -> 
     assert panel["caption_most_common"] == 1
 
 
+def test_captions_that_are_copies_of_references_are_counted_and_many_are_warned_of(tmp_path: Path, pairs: Any) -> None:
+    path = tmp_path / "copied.json"
+    own = {pair.image_id: pair.captions[-1].upper() + " ." for pair in pairs.pairs}  # the same words
+    other = {pair.image_id: before.captions[0] for before, pair in zip(pairs.pairs, pairs.pairs[1:], strict=False)}
+    few = {**own, **dict(list(other.items())[: LIMIT - 5])}
+    for captions, warned in ((own, True), (few, False)):
+        path.write_text(json.dumps(captions))
+        panel = scored(path)
+        count = round(panel.params["copied"] * LIMIT)
+        line = f"{count} of {LIMIT} captions are word for word a reference of the image"
+        told = f"{line}: copies score as such, and say nothing of a captioner" if warned else line
+        assert panel.warnings == [told]
+    assert 5 <= count < LIMIT / 2
+    assert scored(tmp_path / "copied.json").params["copied"] < 1
+    path.write_text(json.dumps(dict.fromkeys(own, "none of them")))
+    assert (scored(path).params["copied"], scored(path).warnings) == (0, [])
+
+
 def test_better_captions_are_told_from_worse_ones(file: Path, tmp_path: Path, pairs: Any) -> None:
     path = tmp_path / "good.json"
     path.write_text(json.dumps({pair.image.path: pair.captions[-1] for pair in pairs.pairs}))
