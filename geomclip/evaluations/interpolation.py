@@ -19,7 +19,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.words import amount, option
 from geomclip.metrics.evaluated import KNOWN
-from geomclip.panels.intervals import student, variance_of_mean, within_range
+from geomclip.panels.intervals import LEVEL, student, variance_of_mean, within_range
 from geomclip.panels.record import Panel
 from geomclip.training.seeds import derived
 
@@ -164,7 +164,8 @@ def _panel(found: Floats, data: Continuum, gaps: Sequence[LeftOut], subject: Sub
     panel = replace(panel, n_texts=len(gaps), draws=drawn)
     if not subject.bootstrap:
         return panel
-    return replace(panel, ci={key: interval(key, each) for key, each in draws.items()}, no_interval={})
+    params = {**panel.params, "intervals": {"level": LEVEL, "unit": "fold"}}
+    return replace(panel, ci={key: interval(key, each) for key, each in draws.items()}, no_interval={}, params=params)
 
 
 def ratio(over: Floats, under: Floats) -> Floats:

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import assert_one_line, run_cli
+from jsonschema import Draft202012Validator
 from scipy.spatial.distance import cdist
 from scipy.stats import t as student_t
 from scipy.stats import wasserstein_distance
 
 import geomclip as gc
+from geomclip.cli import schemas
 from geomclip.evaluations import continuum, interpolation, spaces, transport
 from geomclip.evaluations.asked import Interpolation
 from geomclip.machine.errors import InputError
@@ -243,6 +245,15 @@ def test_the_command_prints_every_space_and_compare_takes_two_results(
     compared = run_cli(capsys, "compare", *map(str, outs), "--primary", "interpolation_w2_over_nearer")
     assert compared.code == 0, compared.err
     assert "W2" in compared.out
+    assert "160 rows · unpaired intervals, over folds of the rows of each side" in compared.out
+    assert "gallery" not in compared.out
+    assert "images" not in compared.out
+    found = gc.compare(*outs)
+    assert (found.paired, found.resample) == (False, "folds")
+    described = json.loads(schemas.schema("compare"))
+    assert not list(Draft202012Validator(described).iter_errors(json.loads(json.dumps(found.to_dict()))))
+    assert not any(row.paired for row in found.rows.values())
+    assert not [note for note in found.notes if "unpaired" in note]
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def transfer_lines(comparison: Changes, width: int) -> Iterator[Line]:
         if name in comparison.evaluations:
             each = comparison.evaluations[name]
             yield Line()
-            yield Line(f"{_short(name)} ({each.n_images:,} images)" if each.n_images else _short(name))
+            yield Line(f"{_short(name)} ({each.n_images:,} {short.units_of(each)})" if each.n_images else _short(name))
             yield from short.rows(each, width, [row.key for row in card.rows if row.task == name])
     yield Line()
     yield from (Line(note, "dim") for note in card.notes)
