@@ -17,9 +17,9 @@ from geomclip.machine.words import option
 from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.comparison import draws, influences, notes, verdicts
 from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_images, unpaired_interval
-from geomclip.panels.comparison.estimates import Estimate, by_normal
+from geomclip.panels.comparison.estimates import FOLDS, Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
-from geomclip.panels.comparison.record import FOLDS, RESAMPLED, Comparison, Row
+from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
 from geomclip.panels.comparison.rules import answered
 from geomclip.panels.intervals import LEAST
 from geomclip.panels.lines import some

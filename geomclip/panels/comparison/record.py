@@ -21,8 +21,6 @@ SCHEMA = "geomclip.compare/1"
 VERDICTS = ("better", "worse", "unclear", "same", "lower")
 RESAMPLED = ("gallery", "queries")
 """What intervals of differences are over: other images as queries and gallery, or as queries alone."""
-FOLDS = "folds"
-"""What they are over where nothing is paired: parts of each side that share no row."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Comparison:
     n_images: int = 0  # that the differences are of
     bootstrap: int = 0
     seed: int = 0
-    resample: str = ""  # of RESAMPLED: what paired intervals are over; FOLDS; "" where there are none
+    resample: str = ""  # of RESAMPLED, or FOLDS: what intervals are over; "" where there are none
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
     others: Mapping[str, Comparison] = field(default_factory=dict)  # of the same sides on other data, by name

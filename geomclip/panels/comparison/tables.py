@@ -19,7 +19,7 @@ from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.chosen import label
 from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison import short
-from geomclip.panels.comparison.record import FOLDS
+from geomclip.panels.comparison.estimates import FOLDS
 from geomclip.panels.comparison.short import STYLES
 from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.comparison.transfer import transfer_lines, transfer_markdown
