@@ -68,9 +68,11 @@ from geomclip.cli.options import (
     SCALE,
     SEED,
     SPHERE,
+    STANDOUTS,
     STORE,
     SWEEPERS,
     TRAINING,
+    VERDICT,
     WEIGHTS,
     WORK,
 )
@@ -116,7 +118,7 @@ def app(context: click.Context) -> None:
 
 
 @app.command(
-    params=[*MODEL, *OWN, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *KEEP_PATHS, *COMMON],
+    params=[*MODEL, *OWN, *DATA, *MEASURE, *WORK, *SEED, *CACHE, *KEEP_PATHS, *STANDOUTS],
     epilog=examples(
         "geomclip measure",
         "geomclip measure --model ViT-B-32:laion2b_s34b_b79k --data coco --out r.json",
@@ -281,7 +283,7 @@ def check(path: Path, *, as_json: bool, **_: Any) -> None:
 
 @app.command(
     cls=Spread,
-    params=[*RUN, *FINETUNE_DATA, *TRAINING, *CACHE, *KEEP_PATHS, *COMMON],
+    params=[*RUN, *FINETUNE_DATA, *TRAINING, *CACHE, *KEEP_PATHS, *VERDICT],
     epilog=examples(
         "geomclip finetune",
         "geomclip finetune --method ft --epochs 4 --out runs/ft",
@@ -294,10 +296,7 @@ def check(path: Path, *, as_json: bool, **_: Any) -> None:
     ),
 )
 def finetune(**options: Any) -> None:
-    """Fine-tune a model; measure the held-out split before and after.
-
-    With --quiet the verdict alone is printed.
-    """
+    """Fine-tune a model; measure the held-out split before and after."""
     options["weights"], options["preserve"] = term_weights(options["weights"]), options["preserve"] or None
     refuse_cite_in_json(options)
     check_changes(options, measured_keys(options["metrics"], pairs=True), primary=None, nameable=False)
@@ -410,7 +409,7 @@ def card(run: str, *, quiet: bool, log_every: int, debug: bool, **options: Any) 
         *SEED,
         *CACHE,
         *KEEP_PATHS,
-        *COMMON,
+        *VERDICT,
     ],
     epilog=examples(
         "geomclip compare before.json after.json",
@@ -430,7 +429,7 @@ def compare(context: click.Context, /, **options: Any) -> None:
     Each is a result (.json; of CLIP_benchmark or MTEB too), a row of CLIP_benchmark's table (FILE.csv:ROW), a store,
     .npz or .npy, or what --model takes: a name, a checkpoint, a run folder.
     Models are extracted on --data, vectors measured; images are paired by their ids. Of MORE, each is compared with
-    BEFORE too: all stand side by side, and verdicts are corrected over all. With --quiet the verdict alone is printed.
+    BEFORE too: all stand side by side, and verdicts are corrected over all.
     Of two runs the tasks that both were asked (finetune --evaluate) are compared; RUN RUN is that run before and after.
     """
     from geomclip import panels

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,6 @@ from geomclip.cli.options import (
     BOOTSTRAP,
     CACHE,
     COLUMNS,
-    COMMON,
     DATA,
     EMBEDDINGS,
     FULL,
@@ -28,6 +28,7 @@ from geomclip.cli.options import (
     PROGRESS,
     SCALE,
     SEED,
+    STANDOUTS,
     WORK,
     choice,
     setting,
@@ -35,7 +36,7 @@ from geomclip.cli.options import (
     text,
 )
 from geomclip.cli.outs import check_outs, others, outs, pages
-from geomclip.cli.terminal import progress_bar, say, say_json, stdout_console
+from geomclip.cli.terminal import WIDTH, progress_bar, say, say_json, stdout_console
 from geomclip.evaluations.asked import ASKED
 from geomclip.machine.errors import InputError, naming
 from geomclip.machine.outputs import check_appending
@@ -80,7 +81,7 @@ EVALUATE = [
 
 
 @click.command(
-    params=[*EVALUATE, *OF_TASKS.values(), *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *COMMON],
+    params=[*EVALUATE, *OF_TASKS.values(), *MODEL, *OWN, *DATA, *WORK, *SEED, *CACHE, *STANDOUTS],
     epilog=examples(
         "geomclip evaluate --task zeroshot --label-column group",
         "geomclip evaluate --task zeroshot --model ViT-B/32 --data imagenet-folder:pets --out before.json",
@@ -99,7 +100,9 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
         for task in calls.list_tasks():
             say(f"{task.name:<17} {task.answers}")
         return
-    if options["all_tasks"] == (options["task"] is not None):
+    if options["all_tasks"] and options["task"] is not None:
+        raise InputError(f"--task {options['task']} and --all both say what to ask: leave out one of them")
+    if not options["all_tasks"] and options["task"] is None:
         raise InputError(f"name one --task ({', '.join(TASKS)}), or --all")
     how = _subject(context, options) | _of_tasks(context, options)
     if options["all_tasks"]:
@@ -218,8 +221,12 @@ def _all(options: Mapping[str, Any], how: dict[str, Any]) -> None:
     folder = Path(options["out"][0]) if options["out"] else None
     if folder is not None:
         check_output_folder(folder if folder.is_dir() else folder.parent)
-    with progress_bar(**picked(dict(options), PROGRESS)) as progress:
-        found = calls.evaluate_all(**how, progress=progress)
+    try:
+        with progress_bar(**picked(dict(options), PROGRESS)) as progress:
+            found = calls.evaluate_all(**how, progress=progress)
+    except calls.NoTaskError as problem:
+        _say_left_out(problem.reasons)
+        raise InputError("no task applies, for the reasons above") from problem
     for place, (name, panel) in enumerate(found.panels.items()):
         if not options["as_json"]:
             say(f"{'' if place == 0 else chr(10)}{name}")
@@ -228,7 +235,14 @@ def _all(options: Mapping[str, Any], how: dict[str, Any]) -> None:
         import json
 
         say_json(json.dumps({name: panel.to_dict() for name, panel in found.panels.items()}, indent=2))
-    for name, reason in found.reasons.items():
-        say(f"geomclip: {name} left out: {reason}", err=True)
+    _say_left_out(found.reasons)
     if folder is not None:
         found.save(folder)
+
+
+def _say_left_out(reasons: Mapping[str, str]) -> None:
+    """Why tasks are left out, on stderr: a line each, broken where it is longer than a terminal is wide."""
+    shape = TextWrapper(WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)  # no option
+    for name, reason in reasons.items():
+        for line in shape.wrap(f"geomclip: {name} left out: {reason}"):
+            say(line, err=True)

@@ -17,7 +17,7 @@ from geomclip.machine.engines import ENGINES
 from geomclip.machine.places import keep_paths
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
-from geomclip.training.settings import Settings
+from geomclip.training.settings import COUNT, Settings
 
 
 def text(flag: str, metavar: str, help: str, default: str | None = None) -> click.Option:
@@ -33,6 +33,14 @@ def path(flag: str, metavar: str, help: str, **more: Any) -> click.Option:
 def whole(flag: str, help: str, *, at_least: int, default: int | None = None) -> click.Option:
     """An option that takes a whole number."""
     return click.Option([flag], type=click.IntRange(min=at_least), metavar="N", default=default, help=help)
+
+
+class Within(click.IntRange):
+    """A whole number, with its bounds in `--help`; its settings refuse another, as they refuse it in Python."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, whatever it is."""
+        return click.INT.convert(value, param, ctx)
 
 
 def positive(flag: str, metavar: str, help: str) -> click.Option:
@@ -135,9 +143,16 @@ KEEP_PATHS = [
         help="Write paths as they are named, and this machine's name; else the last part of those outside this folder.",
     )
 ]
-QUIET = [switch("--quiet", "No progress on stderr.")]
-PROGRESS = [
-    *QUIET,
+
+
+def quiet(printed: str = "") -> click.Option:
+    """The option that hides progress; `printed` is what is then left of the table of a command that has one."""
+    return switch("--quiet", f"No progress on stderr; {printed} in place of the table." if printed else NO_PROGRESS)
+
+
+NO_PROGRESS = "No progress on stderr."
+QUIET = [quiet()]
+LOGGED = [
     click.Option(
         ["--log-every"],
         type=click.IntRange(min=0),
@@ -146,7 +161,11 @@ PROGRESS = [
         help="Where stderr is no terminal: a line of progress as often; 0: none.",
     ),
 ]
+PROGRESS = [*QUIET, *LOGGED]
 COMMON = [*PROGRESS, *DEBUG]
+STANDOUTS = [quiet("what stands out"), *LOGGED, *DEBUG]
+VERDICT = [quiet("the verdict"), *LOGGED, *DEBUG]
+"""Those of commands that print a table of a set, and one of a change."""
 EMBEDDINGS = text(
     "--embeddings",
     "PATH",
@@ -428,7 +447,9 @@ def setting(of: Field[Any], defaults: Any = DEFAULTS) -> click.Option:
     if choices:
         return choice(flag, [each for each in choices if each], help)
     if kind == "int":
-        return whole(flag, help, at_least=min(1, of.metadata["within"][0]))  # counts from 0 or 1; Settings knows more
+        low, high = of.metadata["within"]
+        within = Within(low, high if high < COUNT[1] else None)  # what nobody reaches is no bound to read
+        return click.Option([flag], type=within, metavar="N", help=help)
     return number(flag, metavar, help) if kind == "float" else text(flag, metavar, help)
 
 

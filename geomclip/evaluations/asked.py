@@ -186,7 +186,7 @@ class Captioning:
 
     captions: str = setting("", "JSON of image id to caption, of any model, in place of a CoCa's own.", metavar="FILE")
     beams: int = setting(4, "Beginnings of a caption that are followed; 1: greedy.", within=(1, 64))
-    max_tokens: int = setting(30, "Of a caption, its end included.", within=(2, 10**4))
+    max_tokens: int = setting(30, "Of a caption, its end included; no more than the model reads.", within=(2, 10**4))
 
     def __post_init__(self) -> None:
         check_settings(self)

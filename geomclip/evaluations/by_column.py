@@ -24,7 +24,7 @@ def of_column(pairs: Pairs, column: str, template: str = DEFAULT_TEMPLATE) -> Pa
     if any(pair.label for pair in pairs.pairs):
         known.insert(0, "label")
     if column not in known:
-        have = f"; its columns are {', '.join(known[:10])}" if known else ", which has none"
+        have = f"; its columns: {', '.join(known[:10])}" if known else ", which has none"
         raise InputError(
             f"{option('label_column', column)}: no such column in {pairs.title}{nearest(column, known)}{have}"
         )

@@ -101,6 +101,14 @@ class Evaluated:
         return folder
 
 
+class NoTaskError(InputError):
+    """No task applies to what is at hand; `reasons` has why, by the name of the task."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(f"no task applies: {'; '.join(f'{name}: {reason}' for name, reason in reasons.items())}")
+        self.reasons = dict(reasons)
+
+
 def evaluate_all(
     model: Any = "demo", data: str | Pairs = Source.data, *, progress: Progress = SILENT, **options: Any
 ) -> Evaluated:
@@ -115,18 +123,18 @@ def evaluate_all(
     _refuse_unknown(options, [name for task in tasks for name in task.options()])
     panels, reasons = {}, {}
     subject = _subject({"model": model, "data": data, **options})
+    asked = {task.name: _asked(options, task) for task in tasks}  # a value that is refused, before the first runs
     for task in tasks:
-        asked = _asked(options, task)
-        reason = task.applies(subject, asked)
+        reason = task.applies(subject, asked[task.name])
         if not reason:
             try:
-                panels[task.name] = task.run(subject, asked, Named(progress, task.name))
+                panels[task.name] = task.run(subject, asked[task.name], Named(progress, task.name))
                 continue
             except InputError as problem:  # another task may be able to use what this one cannot
                 reason = one_line(problem)
         reasons[task.name] = reason
     if not panels:
-        raise InputError(f"no task applies: {'; '.join(f'{name}: {reason}' for name, reason in reasons.items())}")
+        raise NoTaskError(reasons)
     return Evaluated(panels, reasons)
 
 

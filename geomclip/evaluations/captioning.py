@@ -23,7 +23,7 @@ from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
-from geomclip.machine.words import option
+from geomclip.machine.words import amount, are, option
 from geomclip.pairs.record import Pair, Pairs
 from geomclip.panels.lines import some
 from geomclip.panels.record import Panel
@@ -32,6 +32,9 @@ from geomclip.training.pictures import Pictures
 
 ROUNDS = 5
 """Of the captions of an image each of the first so many is the one of a person that is scored against the others."""
+
+COPIES = 0.5
+"""From this share on captions that are references of their images were copied, as no captioner hits so many."""
 
 Words = list[str]
 
@@ -42,6 +45,10 @@ class Scored:
 
     captions: list[Words]
     references: list[list[Words]]
+
+    def copied(self) -> int:
+        """How many captions are, as words, a reference of their own image."""
+        return sum(own in of_image for own, of_image in zip(self.captions, self.references, strict=True))
 
     def means(self) -> dict[str, Tensor]:
         """ROUGE-L and CIDEr-D of each caption."""
@@ -61,7 +68,8 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
     if asked.captions:
         file = Path(asked.captions).expanduser()
         captions, other = files.matched(files.read(file), described.pairs, file, pairs.title)
-        warnings += [f"{other} captions of {file.name} are of other images"] if other else []
+        if other:
+            warnings.append(f"{amount(other, 'caption')} of {file.name} {are(other)} of other images")
         embeddings, how = _no_vectors(described, file), {"captions_file": file.name}
     else:
         encoder = writer(subject)
@@ -69,14 +77,20 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
         place = {name: row for row, name in enumerate(embeddings.image_id)}
         described = replace(described, pairs=[pair for pair in described.pairs if pair.image_id in place])
         embeddings = embeddings.select_images(torch.tensor([place[pair.image_id] for pair in described.pairs]))
-        captions = written(encoder, described, asked, subject.batch_size, progress)
+        most = min(asked.max_tokens, encoder.context_length - 1)  # its start takes one
+        if most < asked.max_tokens:
+            warnings.append(f"captions have at most {most} tokens, as many as the model reads, not {asked.max_tokens}")
+        captions = written(encoder, described, asked.beams, most, subject.batch_size, progress)
         more["caption_retrieval_recall@1"] = retrieved(encoder, captions, embeddings)
-        how = {"beams": asked.beams, "max_tokens": asked.max_tokens}
+        how = {"beams": asked.beams, "max_tokens": most}
     found = Scored([tokens(each) for each in captions], [references_of(pair) for pair in described.pairs])
     if empty := [pair.image_id for pair, words in zip(described.pairs, found.captions, strict=True) if not words]:
         if len(empty) == len(found.captions):
             raise InputError(f"all {len(empty)} captions are empty, so there is nothing to score")
-        warnings.append(f"{len(empty)} captions are empty and score 0: {some(empty)}")
+        score = "scores" if len(empty) == 1 else "score"
+        warnings.append(f"{amount(len(empty), 'caption')} {are(len(empty))} empty and {score} 0: {some(empty)}")
+    copied = found.copied()
+    warnings += _copies(copied, len(captions))
     numbers = Numbers.of(found)
     panel = panel_of(
         "captioning",
@@ -84,7 +98,12 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
         numbers.values,
         means=numbers.means | more,
         influences=numbers.influences,
-        params={**how, "tokenizer": TOKENIZER, "frequent": " ".join(most_frequent(found.references))},
+        params={
+            **how,
+            "tokenizer": TOKENIZER,
+            "frequent": " ".join(most_frequent(found.references)),
+            "copied": copied / len(captions),
+        },
         warnings=warnings,
         notes=numbers.notes,
         no_interval=numbers.without,
@@ -96,6 +115,14 @@ def run(subject: Subject, asked: Captioning, progress: Progress) -> Panel:
     return panel.replace(
         n_texts=sum(map(len, found.references)), features_sha256=digest, dim=0 if asked.captions else panel.dim
     )
+
+
+def _copies(count: int, of: int) -> list[str]:
+    """A line where captions are references of their images; that this says nothing where many are."""
+    if not count:
+        return []
+    told = f"{count} of {amount(of, 'caption')} {are(of)} word for word a reference of the image"
+    return [f"{told}: copies score as such, and say nothing of a captioner" if count >= COPIES * of else told]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +164,7 @@ class Numbers:
             if all(bleu.matched[:size]):
                 self.influences[key] = torch.from_numpy(bleu.influences[size - 1])
             else:
-                self.without[key] = f"no {size} words in a row are right"
+                self.without[key] = "no word is right" if size == 1 else f"no {size} words in a row are right"
 
 
 def most_frequent(references: Sequence[Sequence[Words]]) -> Words:
@@ -203,7 +230,7 @@ def with_references(pairs: Pairs) -> tuple[Pairs, list[str]]:
     if len(kept) == 1:
         raise InputError(f"{pairs.title}: one image with captions: CIDEr-D is undefined of fewer than two")
     others = [pair.image_id for pair in pairs.pairs if not references_of(pair)]
-    line = f"left out, as they have no captions to compare with: {len(others)} images ({some(others)})"
+    line = f"left out, as they have no captions to compare with: {amount(len(others), 'image')} ({some(others)})"
     return replace(pairs, pairs=kept), [line] if others else []
 
 
@@ -216,7 +243,9 @@ def writer(subject: Subject) -> Encoder:
     return encoder
 
 
-def written(encoder: Encoder, described: Pairs, asked: Captioning, batch_size: int, progress: Progress) -> list[str]:
+def written(
+    encoder: Encoder, described: Pairs, beams: int, most: int, batch_size: int, progress: Progress
+) -> list[str]:
     """The caption of each image; InputError if one can no longer be read."""
     pictures = Pictures(described.pairs, encoder.preprocess(), name=described.title, kept_bytes=0)
     captions: list[str] = []
@@ -229,8 +258,8 @@ def written(encoder: Encoder, described: Pairs, asked: Captioning, batch_size: i
         captions += writing.write(
             encoder,
             torch.stack([each for each in pixels if each is not None]),
-            beams=asked.beams,
-            most=asked.max_tokens,
+            beams=beams,
+            most=most,
         )
     progress.stage("captions", len(described), len(described))
     return captions

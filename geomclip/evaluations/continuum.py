@@ -15,7 +15,7 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.evaluations.subject import Subject
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
-from geomclip.machine.words import nearest, option
+from geomclip.machine.words import amount, are, nearest, option
 
 Floats = NDArray[np.float64]
 
@@ -120,14 +120,15 @@ def times_of(subject: Subject, embeddings: EmbeddingSet, column: str) -> Floats:
 
 def without(column: str, known: Sequence[str]) -> str:
     """That there is no such column, in a line, and which there are."""
-    have = f"; there are {', '.join(known[:10])}" if known else ""
+    have = f"; there {are(len(known))} {', '.join(known[:10])}" if known else ""
     named = f"{option('time_column', column)}: no such column{nearest(column, list(known))}{have}"
     return f"{named}; {option('tree', True)} generates rows with times"
 
 
 def _numbers(values: Sequence[object], column: str, count: int) -> Floats:
     if len(values) != count:
-        raise InputError(f"{option('time_column', column)}: {len(values)} entries for {count} rows")
+        own = amount(len(values), "entry", "entries")
+        raise InputError(f"{option('time_column', column)}: {own} for {amount(count, 'row')}")
     time = np.empty(count)
     for row, value in enumerate(values):
         try:

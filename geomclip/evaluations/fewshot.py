@@ -23,7 +23,7 @@ from geomclip.evaluations.tuned import Tuning
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.threads import one_torch_thread
-from geomclip.machine.words import option
+from geomclip.machine.words import amount, option
 from geomclip.metrics.calibration_scores import ece
 from geomclip.metrics.zeroshot import zeroshot_queries
 from geomclip.panels.lines import some
@@ -83,8 +83,8 @@ def run(subject: Subject, asked: FewShot, progress: Progress) -> Panel:
         tuning = Tuning.of(subject, asked, pool, test, how.get("train_split"))
         how["train"] = _fine_tuned(tuning, pool, subject.seed, progress, means, values, drawn)
         notes["fine-tuned"] = (
-            f"{asked.train_steps} steps each, in batches of at most one image a class, {how['train']['draws']} of "
-            f"{asked.draws} draws"
+            f"{amount(asked.train_steps, 'step')} each, in batches of at most one image a class, "
+            f"{how['train']['draws']} of {amount(asked.draws, 'draw')}"
         )
     return panel_of(
         "fewshot",

@@ -17,9 +17,9 @@ from geomclip.evaluations.task import Task
 from geomclip.evaluations.transport import interpolated, median_distance, mmd_linear, mmd_rbf, wasserstein
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
-from geomclip.machine.words import option
+from geomclip.machine.words import amount, option
 from geomclip.metrics.evaluated import KNOWN
-from geomclip.panels.intervals import student, variance_of_mean, within_range
+from geomclip.panels.intervals import LEVEL, student, variance_of_mean, within_range
 from geomclip.panels.record import Panel
 from geomclip.training.seeds import derived
 
@@ -84,8 +84,7 @@ def left_out(time: Floats, folds: int, seed: int) -> list[LeftOut]:
     """
     known = np.unique(time)
     if len(known) < SHORTEST:
-        word = "time" if len(known) == 1 else "times"
-        raise InputError(f"{len(known)} {word} ({_listed(known)}): three are needed to leave one out")
+        raise InputError(f"{amount(len(known), 'time')} ({_listed(known)}): three are needed to leave one out")
     parts = []
     for place, each in enumerate(known):
         own = np.random.default_rng([seed, 3, place]).permutation(np.flatnonzero(time == each))
@@ -93,9 +92,8 @@ def left_out(time: Floats, folds: int, seed: int) -> list[LeftOut]:
         inner = 0 < place < len(known) - 1
         needed = folds * FEWEST * (2 if inner else 1)
         if len(own) < needed:
-            count = "1 row" if len(own) == 1 else f"{len(own)} rows"
             raise InputError(
-                f"time {each:g} has {count}, {needed} are needed with {option('folds', folds)}: "
+                f"time {each:g} has {amount(len(own), 'row')}, {needed} are needed with {option('folds', folds)}: "
                 f"fewer folds, or times rounded so that more rows share one"
             )
         parts.append(own[: folds * size].reshape(folds, size))
@@ -166,7 +164,8 @@ def _panel(found: Floats, data: Continuum, gaps: Sequence[LeftOut], subject: Sub
     panel = replace(panel, n_texts=len(gaps), draws=drawn)
     if not subject.bootstrap:
         return panel
-    return replace(panel, ci={key: interval(key, each) for key, each in draws.items()}, no_interval={})
+    params = {**panel.params, "intervals": {"level": LEVEL, "unit": "fold"}}
+    return replace(panel, ci={key: interval(key, each) for key, each in draws.items()}, no_interval={}, params=params)
 
 
 def ratio(over: Floats, under: Floats) -> Floats:

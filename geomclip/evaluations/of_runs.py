@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from geomclip.machine.words import option
 from geomclip.pairs import Source
 from geomclip.panels import compare
 from geomclip.panels.comparison import Comparison
-from geomclip.panels.stored import FOLDER
+from geomclip.panels.loading import load
+from geomclip.panels.record import Panel
+from geomclip.panels.stored import AFTER, BEFORE, FOLDER
 from geomclip.training.finetune import DEFAULTS
 from geomclip.training.folder import RunFolder, call_of, completed, folder_for, read_config
+from geomclip.training.others import as_file
 from geomclip.training.splits import load_splits
 
 OF_BASE = ("model", "pretrained", "arch")
@@ -49,7 +53,8 @@ def evaluate_run(
     Parameters
     ----------
     run : path
-        A finished run folder; before.json, after.json and comparison.json go to RUN/evaluations/TASK.
+        A finished run folder; before.json, after.json and comparison.json go to RUN/evaluations/TASK, or, where that
+        has been asked of other data, to a folder beside it that has their name (a line says which).
     tasks : sequence of str
         TASK, on what the run reports on (of data that it parted by `holdout`, on the part it did not learn from), or
         TASK=DATA.
@@ -129,15 +134,47 @@ def _own(call: Mapping[str, Any], cache_dir: Path | None) -> dict[str, Any]:
     return {"data": load_splits(Source(**named), holdout=call["holdout"], cache_dir=cache_dir)}
 
 
-def _changed(folder: Path, name: str, base: Mapping[str, Any], how: Mapping[str, Any], progress: Any) -> Comparison:
-    place = make_folder(folder / FOLDER / name)
+def _changed(
+    folder: Path, name: str, base: Mapping[str, Any], how: Mapping[str, Any], progress: Progress
+) -> Comparison:
     panels = []
     for side, model in (("before", base), ("after", {"model": str(folder)})):
         with naming(name):
-            panel = evaluate(name, **model, **how, progress=Named(progress, side))
-        panel.save(place / f"{side}.json")
-        panels.append(panel)
+            panels.append(evaluate(name, **model, **how, progress=Named(progress, side)))
+    place = make_folder(_place(folder / FOLDER, name, panels[0], progress))
+    for file, panel in zip((BEFORE, AFTER), panels, strict=True):
+        panel.save(place / file)
     found = compare(*panels)
     assert isinstance(found, Comparison)
     found.save(place / "comparison.json")
     return found
+
+
+def _place(folder: Path, name: str, panel: Panel, progress: Progress) -> Path:
+    """Where a task is kept: in place of what it told of the same data, beside what it told of others."""
+    own = f"{name}-{as_file('-'.join(_data(panel)))}"
+    for place in (folder / each for each in chain((name, own), (f"{own}-{number}" for number in count(2)))):
+        kept = _kept_data(place)
+        if kept is None or kept == _identity(panel):
+            break
+    if place.name != name:
+        progress.log(f"{place} has {name} of {' '.join(_data(panel))}: {folder / name} is of other data")
+    return place
+
+
+def _kept_data(place: Path) -> tuple[Any, ...] | None:
+    """Which data a task was asked on that is kept there; None where none is, or it is damaged."""
+    try:
+        return _identity(load(place / BEFORE)) if (place / BEFORE).is_file() else None
+    except InputError:
+        return None
+
+
+def _identity(panel: Panel) -> tuple[Any, ...]:
+    made = panel.made_from
+    return (*(made.get(name) for name in ("dataset", "split", "data_sha256")), panel.n_images, panel.n_texts)
+
+
+def _data(panel: Panel) -> list[str]:
+    """The data of a result and the split, as far as they have names."""
+    return [str(panel.made_from[name]) for name in ("dataset", "split") if panel.made_from.get(name)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import option
+from geomclip.machine.words import amount, option
 from geomclip.pairs.parsing import read_text, shorten
 from geomclip.pairs.source import expanded
 
@@ -83,7 +83,8 @@ def _line(path: Path, rows: Sequence[tuple[int, dict[str, str]]], name: str) -> 
         if row.get(IN) and row.get(name)
     ]
     if len({x for x, _ in points}) < LEAST:
-        raise InputError(f"{path}: {len(points)} models have {IN} and {name}; a line needs {LEAST} that differ")
+        have = f"{amount(len(points), 'model')} {'has' if len(points) == 1 else 'have'} {IN} and {name}"
+        raise InputError(f"{path}: {have}; a line needs {LEAST} that differ")
     x, y = np.array(points).T
     slope, intercept = np.polyfit(x, y, 1)
     return Line(float(intercept), float(slope), len(points))

@@ -22,7 +22,7 @@ from geomclip.evaluations.zeroshot import applies as has_classes
 from geomclip.evaluations.zeroshot import classified
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Named, Progress
-from geomclip.machine.words import option
+from geomclip.machine.words import amount, option
 from geomclip.pairs import Pairs
 from geomclip.pairs.corrupted import corrupted
 from geomclip.panels.lines import some
@@ -190,7 +190,8 @@ def _beside(found: EmbeddingSet, source: Prompted, keys: Sequence[str] | None, w
         raise InputError(f"{what} has no classes")
     if found.classes is None or keys is None:
         if len(found.class_text) != len(source.class_text):
-            raise InputError(f"{what} has {len(found.class_text)} classes, the data have {len(source.class_text)}")
+            own = amount(len(found.class_text), "class", "classes")
+            raise InputError(f"{what} has {own}, the data have {len(source.class_text)}")
         rows = torch.arange(len(source.class_text))
     else:
         place = {name: number for number, name in enumerate(keys)}

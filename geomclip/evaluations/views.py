@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geomclip.machine.array_files import npz_headers, read_npz
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import one_line
+from geomclip.machine.words import amount, are, one_line
 
 VIEWS = 3
 LABEL, SPLIT = "label", "split"
@@ -119,8 +119,9 @@ def read_views(path: str | Path) -> Views:
         raise InputError(f"{path}: split is to be a text (train, test) for each sample")
     parts = [split == (kind if split.dtype.kind == "U" else kind.encode()) for kind in ("train", "test")]
     for kind, rows in zip(("train", "test"), parts, strict=True):
-        if rows.sum() < FEWEST:
-            raise InputError(f"{path}: {rows.sum()} samples are of split {kind}, at least {FEWEST} are needed")
+        if (count := int(rows.sum())) < FEWEST:
+            own = f"{amount(count, 'sample')} {are(count)} of split {kind}"
+            raise InputError(f"{path}: {own}, at least {FEWEST} are needed")
         if kind == "train" and len(np.unique(label[rows])) < FEWEST:
             raise InputError(f"{path}: every label of split train is {label[rows][0]:g}: nothing can be learned")
         if not label[rows].any():
@@ -132,7 +133,8 @@ def read_views(path: str | Path) -> Views:
 
 def _check_view(path: Path, name: str, rows: NDArray[np.generic], count: int) -> None:
     if rows.ndim != 2 or len(rows) != count or rows.dtype.kind not in "fiu":
-        raise InputError(f"{path}: view {name} is {rows.shape}, {count} rows of numbers are meant, as there are labels")
+        meant = f"{amount(count, 'row')} of numbers {are(count)} meant, as there are labels"
+        raise InputError(f"{path}: view {name} is {rows.shape}, {meant}")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         raise InputError(f"{path}: row {int((~finite).argmax())} of view {name} holds a number that is not finite")

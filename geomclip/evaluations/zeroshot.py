@@ -20,7 +20,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.json_files import read_json
 from geomclip.machine.progress import Progress
 from geomclip.machine.threads import one_torch_thread
-from geomclip.machine.words import option
+from geomclip.machine.words import amount, option
 from geomclip.metrics import METRICS
 from geomclip.metrics.calibration_scores import ece, fit_logit_scale
 from geomclip.metrics.zeroshot import zeroshot_queries
@@ -70,7 +70,10 @@ def run(subject: Subject, asked: ZeroShot, progress: Progress) -> Panel:
         _of_temperature(elsewhere, found, val, asking.class_text, values, means, notes, how)
         warning = permuted(label, each["prediction"], names, subject.seed)
     if pairs:
-        shown = (f"{own['right']} → {own['called']} ({100 * own['share']:.0f} %)" for own in pairs[:NAMED])
+        shown = (
+            f"{own['right']} → {own['called']} ({amount(own['count'], 'image')}, {100 * own['share']:.0f} %)"
+            for own in pairs[:NAMED]
+        )
         notes["confused"] = f"most often {', '.join(shown)}"
     more = panel_of(
         "classification",

@@ -154,6 +154,28 @@ def typed(command: str, call: str) -> str:
     return command if _on_the_command_line else call
 
 
+def amount(count: int, noun: str, plural: str = "") -> str:
+    """So many of something; `plural` where that is more than an s at the end.
+
+    Examples
+    --------
+    >>> amount(1, "image"), amount(2000, "image"), amount(0, "class", "classes")
+    ('1 image', '2,000 images', '0 classes')
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def are(count: int) -> str:
+    """The verb of so many: 'is' of one.
+
+    Examples
+    --------
+    >>> are(1), are(0)
+    ('is', 'are')
+    """
+    return "is" if count == 1 else "are"
+
+
 def near(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> list[str]:
     """Up to three of the known names that are most like this word, upper and lower case alike; the best first.
 

@@ -10,6 +10,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.files import atomic_bytes
 from geomclip.machine.words import markdown, spreadsheet_cell
 from geomclip.panels.lines import coded, markdown_row
+from geomclip.panels.sentences import read
 from geomclip.panels.short import ARROW
 from geomclip.panels.shown import Shown
 from geomclip.panels.tables import footnotes, grouped, header, heading, legend, row
@@ -40,7 +41,7 @@ def panel_csv(panel: Shown) -> str:
 
 
 def panel_markdown(panel: Shown) -> str:
-    """A table for each group of numbers in Markdown, then the notes; panels of groups below.
+    """A table for each group of numbers in Markdown and what they say, then the notes; panels of groups below.
 
     Examples
     --------
@@ -57,6 +58,7 @@ def panel_markdown(panel: Shown) -> str:
         for key in keys:
             _, value, between, arrow, null = row(panel, key)
             lines.append(markdown_row((coded(key), arrow, value, between, null)))
+        lines += ["", markdown(reading)] if (reading := read(group, panel)) else []
     lines += ["", " ".join(legend(panel)), "", *(f"- {markdown(note)}" for note in footnotes(panel))]
     for name, one in panel.groups.items():
         title = f"{panel.params.get('by', 'group')}: {name}"

@@ -33,11 +33,16 @@ GROUPS_LEGEND = (
 )
 ALL = "all"
 COUNTED = {
-    "simat": ("target words", "words"),
-    "missing-modality": ("test samples", "views"),
-    "interpolation": ("rows", "times left out"),
+    "simat": (("target word", "target words"), ("word", "words")),
+    "missing-modality": (("test sample", "test samples"), ("view", "views")),
+    "interpolation": (("row", "rows"), ("time left out", "times left out")),
 }
-"""What the units of a task are called, and its texts, where they are neither images nor pairs."""
+"""What one and several units of a task are called, and its texts, where they are neither images nor pairs."""
+
+
+def units(panel: object, task: str) -> str:
+    """What the units of a panel or comparison of a task are called, several of them."""
+    return COUNTED[task][0][1] if task in COUNTED else worded(panel, "images")
 
 
 def keys_of(panel: Shown) -> list[str]:
@@ -124,7 +129,7 @@ def by_group(panel: Shown, width: int) -> Iterator[Line]:
         yield Line(aligned(by, [whole["name"], *(shown[name] for name in some)], GROUP), "bold")
         panels = [panel, *(panel.groups[name] for name in some)]
         counts = [whole["n_images"], *(one.n_images for one in panels[1:])]
-        counted = worded(panel, COUNTED.get(panel.task, ("images",))[0])
+        counted = units(panel, panel.task)
         yield Line(aligned(counted, [f"{count:,}" for count in counts], GROUP))
         for key in keys:
             if "whole" in panel.params and all(one.values.get(key) is None for one in panels[1:]):

@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from geomclip.embeddings.wording import worded
+from geomclip.machine.words import amount
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, GROUPS
 from geomclip.metrics.evaluated import KNOWN, TASKS
 from geomclip.panels import short
@@ -21,7 +22,10 @@ from geomclip.panels.shown import Shown
 from geomclip.panels.standouts import standout_lines
 
 LEGEND = "↓ lower is better, ↑ higher is better; null: what random rows or guesses give."
-HONEST = "p: how often answers that are right as often as they say err as much."
+HONEST = (
+    "p: how often honest confidences (whose answers are right as often as they say) have by chance a calibration error "
+    "at least this large; the null of ECE and MCE is their mean one."
+)
 SKIPS_SHOWN = 3
 KEYS_SHOWN = 4
 OTHER = "other"
@@ -146,7 +150,7 @@ def header(panel: Shown) -> Iterator[str]:
     counts = [f"{panel.n_images:,} {worded(panel, 'images')}"]
     if panel.task in COUNTED:
         of = zip((panel.n_images, panel.n_texts), COUNTED[panel.task], strict=True)
-        counts = [f"{count:,} {what}" for count, what in of if count]
+        counts = [amount(count, *what) for count, what in of if count]
     elif panel.task != "cloud":
         counts.append(f"{panel.n_texts:,} {'classes' if panel.task in OF_CLASSES else worded(panel, 'texts')}")
     if panel.dim or panel.task != "captioning":  # of captions alone there are no vectors

@@ -21,6 +21,7 @@ from geomclip.panels.nulls import NullCache
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.sentences import number
+from geomclip.panels.short import units
 from geomclip.panels.sources import Side
 from geomclip.plots.coloring import check_column
 from geomclip.reports import commands, numbers, two
@@ -187,6 +188,6 @@ def _by(panel: Panel) -> Table | None:
     if not panel.groups:
         return None
     some = {"all": panel, **panel.groups}
-    rows = [["images", *(f"{one.n_images:,}" for one in some.values())]]
+    rows = [[units(panel, panel.task), *(f"{one.n_images:,}" for one in some.values())]]
     rows += [[key, *(number(one.values.get(key)) for one in some.values())] for key in panel.values]
     return Table(str(panel.params.get("by") or "group"), list(some), rows)

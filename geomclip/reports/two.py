@@ -13,6 +13,7 @@ from geomclip.machine.words import option
 from geomclip.panels.comparison import tables
 from geomclip.panels.comparison.blocks import HEADS
 from geomclip.panels.comparison.record import Comparison
+from geomclip.panels.comparison.short import units_of
 from geomclip.panels.comparison.transfer import transfer_of
 from geomclip.panels.naming import side_of
 from geomclip.panels.sources import SIDES
@@ -102,7 +103,7 @@ def _by(comparison: Comparison) -> Table | None:
     if not comparison.groups:
         return None
     some = {"all": comparison, **comparison.groups}
-    rows = [["images", *(f"{one.n_images:,}" for one in some.values())]]
+    rows = [[units_of(comparison), *(f"{one.n_images:,}" for one in some.values())]]
     rows += [[key, *(tables.starred(one.rows.get(key)) for one in some.values())] for key in comparison.rows]
     return Table(comparison.by or "group", list(some), rows)
 

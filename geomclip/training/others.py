@@ -114,7 +114,18 @@ def after_of(name: str) -> str:
 def _beside(file: str, name: str) -> str:
     """The file with the name in it, as far as files can be named so; a part of its hash where they cannot."""
     stem, _, suffix = file.partition(".")
+    return f"{stem}-{as_file(name)}.{suffix}"
+
+
+def as_file(name: str) -> str:
+    """A name as a part of that of a file, and a part of its hash where files cannot be named so.
+
+    Examples
+    --------
+    >>> as_file("emoji"), as_file("csv:pairs.csv")
+    ('emoji', 'csv-pairs.csv-f542fa18')
+    """
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
-    if safe != name or len(safe) > LONGEST:
-        safe = f"{safe[-LONGEST:].strip('-.')}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-    return f"{stem}-{safe}.{suffix}"
+    if safe == name and len(safe) <= LONGEST:
+        return safe
+    return f"{safe[-LONGEST:].strip('-.')}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

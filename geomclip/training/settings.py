@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Any
 
 from geomclip.machine.errors import InputError
-from geomclip.machine.words import nearest, one_line, option
+from geomclip.machine.words import nearest, one_line, option, speaks_of_flags
 
 MAX_LOGIT_SCALE = 100.0
 """CLIP clamps its learned scale here (Radford et al. 2021, section 2.5)."""
@@ -214,6 +214,8 @@ def preserve_weights(kinds: Mapping[str, float] | Sequence[str] | str) -> dict[s
     elif isinstance(kinds, str) or (isinstance(kinds, Sequence) and all(isinstance(each, str) for each in kinds)):
         words = (kinds if isinstance(kinds, str) else ",".join(kinds)).split(",")
         named = [_kind_and_weight(word.strip()) for word in words if word.strip()]
+        if not named and (kinds == "" or len(kinds)):
+            raise InputError(f"{option('preserve')} '' names nothing: use {', '.join(PRESERVE)}, or leave it out")
     else:
         raise InputError(f"{option('preserve')} {one_line(kinds, SHOWN)}: write KIND or KIND=X, as cosine=2")
     found: dict[str, float] = {}
@@ -324,7 +326,21 @@ def differences(there: Any, here: Any, *, ignore: tuple[str, ...] = ()) -> list[
     ['lr 1e-05 there, 0.001 here']
     """
     return [
-        f"{option(each.name)} {getattr(there, each.name)} there, {getattr(here, each.name)} here"
+        f"{_named(each.name, getattr(there, each.name))} there, {_value(each.name, getattr(here, each.name))} here"
         for each in fields(there)
         if each.name not in ignore and getattr(there, each.name) != getattr(here, each.name)
     ]
+
+
+def _named(name: str, value: Any) -> str:
+    """A setting with its value, as who called types it."""
+    shown = _value(name, value)
+    return shown if shown.startswith("--") else f"{option(name)} {shown}"
+
+
+def _value(name: str, value: Any) -> str:
+    """The value alone; of a mapping on the command line its words, each after the flag that takes one."""
+    if not isinstance(value, Mapping) or not speaks_of_flags():
+        return str(value)
+    flag = option(name.removesuffix("s"))
+    return " ".join(f"{flag} {key}={_shown(each)}" for key, each in value.items()) or "none"

@@ -15,17 +15,21 @@ import click
 import pytest
 
 from geomclip.cli import app, options
-from geomclip.cli.ground import PREDICT
+from geomclip.cli.evaluate import OF_TASKS
+from geomclip.cli.ground import LEARNING, PREDICT
 from geomclip.encoders import load_encoder
 from geomclip.encoders.extraction.calls import embed, extract
+from geomclip.evaluations.asked import ASKED, OF_TRAINING
 from geomclip.evaluations.calls import list_tasks
 from geomclip.grounding.predict import predict
-from geomclip.machine.errors import GeomclipError
+from geomclip.grounding.settings import GroundingSettings
+from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.panels import compare
 from geomclip.panels.options import Measuring
 from geomclip.plots.drawing import draw
 from geomclip.plots.globe import plot_sphere
 from geomclip.reports import report
+from geomclip.training.settings import Settings
 
 CALLED = (
     "cli.options.keep_paths",
@@ -164,6 +168,38 @@ def test_every_option_is_read(words: list[str], each: click.Option) -> None:
     without = outcome(*words, *needed)
     assert without[1] == ""
     assert outcome(*words, *needed, *typed(each, each.default)) != without
+
+
+OF_SETTINGS = [
+    *((Settings, each) for each in options.TRAINING),
+    *((GroundingSettings, each) for each in LEARNING),
+    *((kind, each) for kind in ASKED.values() for name, each in OF_TASKS.items() if name in kind.__dataclass_fields__),
+]
+"""The options whose values are checked by settings, with these."""
+COUNTS = [(kind, each) for kind, each in OF_SETTINGS if isinstance(each.type, click.IntRange)]
+
+
+@pytest.mark.parametrize(("kind", "each"), COUNTS, ids=[f"{kind.__name__} {each.opts[0]}" for kind, each in COUNTS])
+def test_the_bounds_in_the_help_of_a_count_are_those_beyond_which_it_is_refused(kind: type, each: click.Option) -> None:
+    bounds, name = each.type, each.name
+    assert isinstance(bounds, click.IntRange)
+    assert name is not None
+    low, high = bounds.min, bounds.max
+    assert low is not None
+    more = {"train": True} if name in OF_TRAINING else {}
+    assert getattr(kind(**{name: low}, **more), name) == low
+    with pytest.raises(InputError, match=name):
+        kind(**{name: low - 1}, **more)
+    with click.Context(click.Command("x")) as context:
+        help = (each.get_help_record(context) or ("", ""))[1]
+    if high is None:
+        high = 10**9
+        assert help.endswith(f"x>={low}]")
+    else:
+        assert help.endswith(f"{low}<=x<={high}]")
+        with pytest.raises(InputError, match=name):
+            kind(**{name: high + 1}, **more)
+    kind(**{name: high}, **more)
 
 
 @pytest.mark.parametrize("flag", ["--data-root", "--cache-dir"])

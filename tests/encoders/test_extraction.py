@@ -431,8 +431,10 @@ def test_embed_takes_from_the_cache_what_was_made_before(tmp_path):
     pairs = tiny_pairs(tmp_path / "images", 20)
     first = embed(TinyEncoder(), pairs, cache_dir=tmp_path / "cache")
     unused = TinyEncoder(spoil=lambda rows: pytest.fail("encoded again"))
-    second = embed(unused, pairs, cache_dir=tmp_path / "cache")
+    recorder = Recorder()
+    second = embed(unused, pairs, cache_dir=tmp_path / "cache", progress=recorder)
     assert torch.equal(first.image, second.image)
+    assert recorder.lines == []  # nobody asked for a folder of the cache
     assert second.made_from == first.made_from
     embed(TinyEncoder(name="other"), pairs, cache_dir=tmp_path / "cache")
     embed(TinyEncoder(), pairs, limit=10, cache_dir=tmp_path / "cache")

@@ -107,6 +107,24 @@ def test_the_same_caption_for_all_images_is_seen(tmp_path: Path, pairs: Any) -> 
     assert panel["caption_most_common"] == 1
 
 
+def test_captions_that_are_copies_of_references_are_counted_and_many_are_warned_of(tmp_path: Path, pairs: Any) -> None:
+    path = tmp_path / "copied.json"
+    own = {pair.image_id: pair.captions[-1].upper() + " ." for pair in pairs.pairs}  # the same words
+    other = {pair.image_id: before.captions[0] for before, pair in zip(pairs.pairs, pairs.pairs[1:], strict=False)}
+    few = {**own, **dict(list(other.items())[: LIMIT - 5])}
+    for captions, warned in ((own, True), (few, False)):
+        path.write_text(json.dumps(captions))
+        panel = scored(path)
+        count = round(panel.params["copied"] * LIMIT)
+        line = f"{count} of {LIMIT} captions are word for word a reference of the image"
+        told = f"{line}: copies score as such, and say nothing of a captioner" if warned else line
+        assert panel.warnings == [told]
+    assert 5 <= count < LIMIT / 2
+    assert scored(tmp_path / "copied.json").params["copied"] < 1
+    path.write_text(json.dumps(dict.fromkeys(own, "none of them")))
+    assert (scored(path).params["copied"], scored(path).warnings) == (0, [])
+
+
 def test_better_captions_are_told_from_worse_ones(file: Path, tmp_path: Path, pairs: Any) -> None:
     path = tmp_path / "good.json"
     path.write_text(json.dumps({pair.image.path: pair.captions[-1] for pair in pairs.pairs}))
@@ -149,11 +167,18 @@ def test_a_coca_is_scored_by_what_it_writes(coca: str, tmp_path: Path, pairs: An
     assert panel.dim == 16
 
 
+def test_more_tokens_than_a_model_reads_are_told_and_not_counted(coca: str) -> None:
+    most = load_encoder(coca).context_length - 1
+    panel = gc.evaluate("captioning", coca, split="val", limit=3, beams=1, max_tokens=most + 3, bootstrap=0)
+    assert panel.params["max_tokens"] == most
+    assert f"captions have at most {most} tokens, as many as the model reads, not {most + 3}" in panel.warnings
+
+
 def test_empty_captions_score_nothing_and_are_named(tmp_path: Path, pairs: Any) -> None:
     path = tmp_path / "empty.json"
     names = [pair.image_id for pair in pairs.pairs]
     path.write_text(json.dumps({name: "" if place == 2 else "a face" for place, name in enumerate(names)}))
-    assert f"1 captions are empty and score 0: {names[2]}" in scored(path).warnings
+    assert f"1 caption is empty and scores 0: {names[2]}" in scored(path).warnings
     path.write_text(json.dumps(dict.fromkeys(names, " . ")))
     with pytest.raises(InputError, match="all 24 captions are empty"):
         scored(path)
@@ -174,6 +199,10 @@ def test_images_without_a_caption_are_left_out_and_named(tmp_path: Path, pairs: 
     assert panel.n_images == LIMIT - 2
     assert panel.warnings[0].startswith("left out, as they have no captions to compare with: 2 images")
     assert panel.warnings[1] == "2 captions of all.json are of other images"
+    one = gc.evaluate("captioning", data=replace(pairs, pairs=some[1:]), captions=str(path))
+    assert one.warnings[0].startswith("left out, as they have no captions to compare with: 1 image (")
+    one = gc.evaluate("captioning", data=replace(pairs, pairs=pairs.pairs[1:]), captions=str(path))
+    assert one.warnings == ["1 caption of all.json is of other images"]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +232,7 @@ def test_a_file_that_is_no_captions_is_refused(
     [
         ([], "demo writes no captions: name a CoCa, or captions of any model with --captions"),
         (["--label-column", "group", "--captions", "FILE"], "to compare with: name pairs, or leave out --label-column"),
-        (["--beams", "0"], "'--beams': 0 is not in the range"),
+        (["--beams", "0"], "--beams 0: must be finite, at least 1 and at most 64"),
         (["--captions", "absent.json"], "absent.json"),
     ],
 )

@@ -122,6 +122,8 @@ def test_a_result_is_read_back_from_its_file(tmp_path: Path) -> None:
         (["--task", "zeroshot"], "emoji (test) has no classes: name class data, or with --label-column"),
         (["--task", "zeroshot", "--label-column", "grup"], "no such column in emoji (test); did you mean group"),
         ([], "name one --task (zeroshot"),
+        (["--task", "zeroshot", "--all"], "--task zeroshot and --all both say what to ask: leave out one"),
+        (["--all", "--folds", "1"], "--folds 1: must be finite, at least 2 and at most 100"),
         (["--all", "--out", "a.json"], "--all writes one folder: --out FOLDER"),
         (["--all", "--fail-if", "zeroshot_acc1<1"], "of one --task"),
         (["--task", "zeroshot", "--embeddings", "x.npz", "--limit", "3"], "leave out --limit"),
@@ -152,6 +154,21 @@ def test_the_command_prints_a_table_and_writes_a_result_and_a_gate_trips(
     assert json.loads(out.read_text())["task"] == "classification"
 
 
+def test_quiet_leaves_of_a_task_what_it_leaves_of_a_measurement_as_both_say(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    vectors = gc.save(classes(), tmp_path / "v.npz")
+    how = ("--embeddings", vectors, "--bootstrap", "50")
+    commands = {name: (*words, *how) for name, words in {"measure": (), "evaluate": ("--task", "zeroshot")}.items()}
+    for name, words in commands.items():
+        done, whole = (run_cli(capsys, name, *words, *more) for more in (("--quiet",), ()))
+        assert (done.code, done.err) == (0, "")
+        assert "Accuracy@1" not in done.out
+        assert whole.out.endswith(done.out)
+        said = " ".join(run_cli(capsys, name, "--help").out.split())
+        assert "--quiet No progress on stderr; what stands out in place of the table." in said
+
+
 def test_a_file_of_vectors_is_read_once_for_all_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, seen = gc.save(classes(), tmp_path / "v.npz"), []
     read = subject.vectors
@@ -168,7 +185,13 @@ def test_all_tasks_are_asked_and_those_left_out_are_named(capsys: pytest.Capture
     pairs = gc.save(EmbeddingSet(np.eye(5), np.eye(5)), tmp_path / "p.npz")
     done = run_cli(capsys, "evaluate", "--all", "--embeddings", pairs)
     assert done.code == 2
-    assert "no task applies: zeroshot: the vectors have no classes, or one only" in done.err
+    lines = done.err.splitlines()
+    assert [line.split()[1] for line in lines if "left out: " in line] == list(ASKED)
+    assert "zeroshot left out: the vectors have no classes, or one only" in done.err
+    assert lines[-1] == "geomclip: error: no task applies, for the reasons above"
+    assert max(map(len, lines)) <= 80
+    with pytest.raises(InputError, match="no task applies: zeroshot: the vectors have no classes, or one only"):
+        calls.evaluate_all(embeddings=pairs)
 
 
 @pytest.mark.parametrize(

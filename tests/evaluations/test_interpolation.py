@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import assert_one_line, run_cli
+from jsonschema import Draft202012Validator
 from scipy.spatial.distance import cdist
 from scipy.stats import t as student_t
 from scipy.stats import wasserstein_distance
 
 import geomclip as gc
+from geomclip.cli import schemas
 from geomclip.evaluations import continuum, interpolation, spaces, transport
 from geomclip.evaluations.asked import Interpolation
 from geomclip.machine.errors import InputError
+from geomclip.panels.loading import load
 
 pytestmark = pytest.mark.numeric
 
@@ -234,18 +238,30 @@ def test_the_command_prints_every_space_and_compare_takes_two_results(
     assert "by space" in done.out
     assert "160 rows" in done.out
     assert "2 times left out" in done.out
+    assert "160 rows · 1 time left out" in str(replace(load(outs[0]), n_texts=1))
     record = json.loads(outs[0].read_text())
     assert record["task"] == "interpolation"
     assert record["params"]["times"] == [0, 0.5, 1, 1.5]
     compared = run_cli(capsys, "compare", *map(str, outs), "--primary", "interpolation_w2_over_nearer")
     assert compared.code == 0, compared.err
     assert "W2" in compared.out
+    assert "160 rows · unpaired intervals, over folds of the rows of each side" in compared.out
+    assert "gallery" not in compared.out
+    assert "images" not in compared.out
+    found = gc.compare(*outs)
+    assert (found.paired, found.resample) == (False, "folds")
+    described = json.loads(schemas.schema("compare"))
+    assert not list(Draft202012Validator(described).iter_errors(json.loads(json.dumps(found.to_dict()))))
+    assert not any(row.paired for row in found.rows.values())
+    assert not [note for note in found.notes if "unpaired" in note]
 
 
 @pytest.mark.parametrize(
     ("changed", "options", "expected"),
     [
-        ({"time": None, "times": np.arange(160)}, {}, "--time-column time: no such column; did you mean times?"),
+        ({"time": None, "times": np.arange(160)}, {}, "column; did you mean times?; there is times; --tree"),
+        ({"time": None, "a": np.arange(160), "b": np.arange(160)}, {}, "no such column; there are a, b; --tree"),
+        ({"time": np.zeros(160)}, {}, "1 time (0): three are needed to leave one out"),
         ({"time": np.array(["day one"] * 160)}, {}, "row 0 has 'day one', a number is meant"),
         ({"time": np.where(np.arange(160) == 7, np.nan, 1.0)}, {}, "row 7 has 'nan', a number is meant"),
         ({"time": np.repeat([0, 1], 80)}, {}, "2 times (0, 1): three are needed to leave one out"),

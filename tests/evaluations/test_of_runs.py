@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import assert_one_line, run_cli
+from recorder import Recorder
 from tiny_models import tiny_model
 from toy_pairs import SHAPES, toy_csv
 
@@ -17,6 +19,8 @@ import geomclip as gc
 from geomclip.encoders.clip import Encoder
 from geomclip.evaluations.of_runs import evaluate_run
 from geomclip.machine.errors import InputError
+from geomclip.panels import stored
+from geomclip.panels.comparison.transfer import transfer_of
 
 QUICK = ("--epochs=1", "--batch-size=8", "--workers=0", "--metrics=modality_gap", "--bootstrap=20", "--method=ft")
 
@@ -87,6 +91,35 @@ def test_tasks_on_the_same_images_share_one_pass_before_and_one_after(
     assert set(seen.values()) == {32 + 32}  # of test, and of train
     evaluate_run(run, ["fewshot", "zeroshot"], **asked)
     assert seen == once
+
+
+def test_a_task_of_other_data_is_kept_beside_the_first_and_of_the_same_data_in_its_place(
+    model: str, data: str, tmp_path: Path
+) -> None:
+    how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0}
+    run = gc.finetune("ft", model, data, out=tmp_path / "run", cache_dir=tmp_path / "cache", **how).folder
+    asked = {"label_column": "shape", "bootstrap": 0, "cache_dir": tmp_path / "cache"}
+    evaluate_run(run, ["zeroshot"], **asked)
+    kept = {each: (run / "evaluations/zeroshot" / each).read_bytes() for each in ("before.json", "after.json")}
+    other = tmp_path / "other"
+    shutil.copytree(Path(data.removeprefix("csv:")).parent, other)
+    lines, told = (other / Path(data.removeprefix("csv:")).name).read_text().splitlines(), Recorder()
+    (other / "pictures.csv").write_text("\n".join([lines[0], *lines[-32:]]))
+    evaluate_run(run, [f"zeroshot=csv:{other / 'pictures.csv'}"], **asked, progress=told)
+    names = sorted(each.name for each in (run / "evaluations").iterdir())
+    assert names == ["zeroshot", "zeroshot-csv-pictures.csv-test-437cad04"]
+    assert {each: (run / "evaluations/zeroshot" / each).read_bytes() for each in kept} == kept
+    first, second = (run / "evaluations" / each for each in names)
+    line = f"{second} has zeroshot of csv:pictures.csv test: {first} is of other data"
+    assert [each for each in told.lines if " is of other data" in each] == [line]
+    again = Recorder()
+    evaluate_run(run, ["zeroshot"], **asked, progress=again)
+    evaluate_run(run, [f"zeroshot=csv:{other / 'pictures.csv'}"], **asked)
+    assert sorted(each.name for each in (run / "evaluations").iterdir()) == names
+    assert not [each for each in again.lines if " is of other data" in each]
+    card = transfer_of(stored.changed(run, bootstrap=0))
+    assert card is not None
+    assert {each.task for each in card.rows} >= set(names)
 
 
 def test_a_task_that_does_not_apply_is_named_before_any_is_asked(model: str, data: str, tmp_path: Path) -> None:

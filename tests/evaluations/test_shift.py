@@ -162,7 +162,7 @@ def test_effective_robustness_is_accuracy_beyond_the_line_of_others(
     [
         ("model,inside,near\nm,0.5,0.4\n", "has the columns model, inside, near; needed: in, and one of near"),
         ("in,far\n0.5,0.4\n", "needed: in, and one of near"),
-        ("in,near\n0.5,0.4\n", "1 models have in and near; a line needs 2 that differ"),
+        ("in,near\n0.5,0.4\n", "1 model has in and near; a line needs 2 that differ"),
         ("in,near\n0.5,0.4\n0.5,0.6\n", "2 models have in and near; a line needs 2 that differ"),
         ("in,near\n55,40\n60,50\n", "line 2, column 'in': '55' is no share between 0 and 1"),
         ("in,near\n0.5,x\n", "line 2, column 'near': 'x' is no share"),

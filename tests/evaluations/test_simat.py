@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import assert_one_line, run_cli
+from helpers import ROOT, assert_one_line, run_cli, shared
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -388,3 +388,12 @@ def test_python_objects_are_not_unpickled(capsys: pytest.CaptureFixture[str], fo
 def test_without_a_folder_the_task_does_not_apply(capsys: pytest.CaptureFixture[str]) -> None:
     done = run_cli(capsys, "evaluate", "--task", "simat")
     assert_one_line(done, 2, "simat: it needs SIMAT's files: name their folder with --simat")
+
+
+def test_the_page_prints_what_the_command_prints_of_the_real_files(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run_cli(capsys, "evaluate", "--task", "simat", "--simat", shared("data/simat"))
+    page = (ROOT / "docs" / "evaluations.md").read_text(encoding="utf-8")
+    block = page.partition("$ geomclip evaluate --task simat --simat simat\n")[2].partition("```")[0]
+    rows = [line for line in block.splitlines() if line.endswith(("captions", "words")) or " to " in line]
+    assert len(rows) == 6
+    assert set(rows) <= set(done.out.splitlines())

@@ -136,6 +136,13 @@ def test_more_shots_help_and_the_same_draws_and_budget_serve_all_methods(
     assert json.loads(panel.save(tmp_path / "r.json").read_text())["params"]["train"]["methods"] == ["ft", "lp-ft"]
 
 
+def test_one_step_and_one_draw_are_one(toy: tuple[str, str, Path]) -> None:
+    how = {"label_column": "shape", "shots": "1", "draws": 1, "train": True, "train_methods": "ft", "bootstrap": 0}
+    panel = gc.evaluate("fewshot", *toy[:2], **how, train_steps=1, train_draws=1, cache_dir=toy[2])
+    said = "1 step each, in batches of at most one image a class, 1 of 1 draw"
+    assert panel.notes["fine-tuned"] == said
+
+
 def test_without_train_no_model_is_loaded_to_be_trained(
     toy: tuple[str, str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

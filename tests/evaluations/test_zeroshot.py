@@ -165,8 +165,15 @@ def test_confusions_are_counted_and_the_most_frequent_named_first() -> None:
     assert counts.trace() == pytest.approx(100 * (1 - wrong))
     names = panel.params["confusion"]["classes"]
     assert static.heat_map(counts / 25, rows=names, columns=names, x="called", y="is", of="share").axes
-    first = panel.params["confusions"][0]
-    assert panel.notes["confused"].startswith(f"most often {first['right']} → {first['called']} ")
+    shown = [
+        f"{each['right']} → {each['called']} ({each['count']} image{'s' * (each['count'] != 1)}, "
+        f"{100 * each['share']:.0f} %)"  # in the order of the count, which is shown
+        for each in panel.params["confusions"][:3]
+    ]
+    assert panel.notes["confused"] == f"most often {', '.join(shown)}"
+    assert [each["count"] for each in panel.params["confusions"]] == sorted(
+        (each["count"] for each in panel.params["confusions"]), reverse=True
+    )
 
 
 def test_names_in_another_order_are_warned_of_and_chance_is_not() -> None:

@@ -208,6 +208,44 @@ def test_primary_keys_of_the_caller_have_a_line_and_a_say() -> None:
     assert found.sentence == "worse: retrieval level, primary worse"
 
 
+@pytest.mark.parametrize(
+    ("rows", "line", "sentence"),
+    [
+        (
+            {"interpolation_w2_over_nearer": Row(0.805, 0.816, 0.011, (-0.03, 0.06), "unclear", primary=True)},
+            Finding("interpolation", "level", "level: W2, of the nearer time's within -0.03 to +0.06"),
+            "no difference that can be told: interpolation level",
+        ),
+        (
+            {"interpolation_w2_over_nearer": Row(0.805, 0.805, 0.0, (0.0, 0.0), "same", primary=True)},
+            Finding("interpolation", "same", "same: W2, of the nearer time's 0.8050 on both sides"),
+            "no difference that can be told: interpolation same",
+        ),
+        (
+            {"missing_modality_m2mix_mae": Row(0.776, 0.724, -0.052, (-0.1, -0.01), "better", primary=True)},
+            Finding("missing-modality", "better", "better: MAE, GMC + m²-mix 0.776 → 0.724 (-0.10 to -0.01)"),
+            "better: missing-modality better",
+        ),
+        (
+            {
+                "zeroshot_acc1": Row(0.3, 0.298, -0.002, (-0.0123, 0.0091), "unclear", primary=True),
+                "fewshot_probe_acc1@16": Row(0.36, 0.31, -0.05, (-0.08, -0.02), "worse", primary=True),
+            },
+            Finding("fewshot", "worse", "worse: linear probe, 16 a class 36.0 → 31.0 % (-8.0 to -2.0 points)"),
+            "worse: accuracy level, fewshot worse",
+        ),
+    ],
+)
+def test_a_task_has_a_line_of_its_name_told_as_accuracy_is(rows: dict[str, Row], line: Finding, sentence: str) -> None:
+    found = answer(rows)
+    assert line in found.lines
+    assert not found.word("primary")
+    assert found.sentence == sentence
+    texts = [each for each in found.block() if not each.startswith(" ")]
+    room = max(13, len(line.about) + 1)
+    assert all(each[room - 1] == " " != each[room] for each in texts)  # sentences begin in one column
+
+
 def test_without_retrieval_all_that_is_judged_decides() -> None:
     assert answer({"alignment": moved(1.2, 1.1, "better")}).sentence == "better: the numbers that are judged better"
     unclear = answer({"alignment": moved(1.2, 1.1, "unclear")})

@@ -11,7 +11,7 @@ from helpers import small_set
 from rich.console import Console
 
 from geomclip.metrics import METRICS
-from geomclip.panels import chosen, short, tables
+from geomclip.panels import chosen, documents, short, tables
 from geomclip.panels.lines import show
 from geomclip.panels.measurement import measure
 from geomclip.panels.record import Panel
@@ -62,10 +62,14 @@ def test_a_simulated_null_shows_the_digits_that_its_error_leaves() -> None:
 
 
 def test_p_is_explained_where_there_is_one() -> None:
-    assert tables.HONEST not in shown(full_panel())
+    assert tables.HONEST not in " ".join(shown(full_panel()).split())
     panel = full_panel(p={"image_retrieval_ece": 0.25})
-    assert tables.HONEST in shown(panel)
+    assert tables.HONEST in " ".join(shown(panel).split())
     assert tables.HONEST in tables.panel_html(panel, full=True)
+    page = documents.panel_markdown(panel)
+    assert tables.HONEST in page
+    assert "is not told apart from that of honest confidences (p = 0.25)." in page  # the p that is explained
+    assert tables.HONEST not in documents.panel_markdown(full_panel())
 
 
 def test_no_line_breaks_inside_a_row() -> None:

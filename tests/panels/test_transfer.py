@@ -91,10 +91,68 @@ def test_what_got_worse_stands_first_and_the_most_of_it_before_all() -> None:
         ("retrieval", "text_retrieval_recall@1", "better"),
         ("zeroshot", "zeroshot_ece", "better"),
     ]
-    assert card.summary == "worse: zeroshot; mixed: retrieval; no difference: shift"
+    said = "worse in what counts first, other numbers better: zeroshot; mixed: retrieval; no difference: shift"
+    assert card.summary == said
     first = card.rows[0]
     assert (first.before, first.after, first.change, first.interval) == ("50.0 %", "42.0 %", "-8.0 pp", "-9.0 to -7.0")
     assert first.data == "cifar10"
+
+
+@pytest.mark.parametrize(
+    ("headline", "verdicts", "said"),
+    [
+        ("no difference", ("unclear", "unclear"), "no difference"),
+        ("no difference", ("unclear", "better"), "no difference in what counts first, other numbers better"),
+        ("unclear", ("better", "worse"), "unclear in what counts first, other numbers worse and better"),
+        ("better", ("better", "unclear"), "better"),
+        ("better", ("better", "worse"), "better in what counts first, other numbers worse"),
+        ("worse", ("worse", "better"), "worse in what counts first, other numbers better"),
+        ("mixed", ("worse", "better"), "mixed"),
+        ("narrowed", ("unclear", "better"), "narrowed, other numbers better"),
+        ("at chance", ("better", "unclear"), "at chance, other numbers better"),
+        ("", ("", ""), "nothing compared"),
+    ],
+)
+def test_what_a_task_comes_to_agrees_with_its_rows(headline: str, verdicts: tuple[str, str], said: str) -> None:
+    rows = {"zeroshot_acc1": row(0.01, verdicts[0], primary=True), "zeroshot_nll": row(-0.1, verdicts[1])}
+    card = transfer.transfer_of(RETRIEVAL.replace(evaluations={"zeroshot": task(rows, headline)}))
+    assert card is not None
+    parts = [each.split(": ") for each in card.summary.split("; ")]
+    told = {name: word for word, names in parts for name in names.split(", ")}
+    assert told["zeroshot"] == said
+    marked = {each.verdict for each in card.rows if each.task == "zeroshot"} & {"better", "worse"}
+    assert all(word in said or said == "mixed" for word in marked)
+
+
+def test_a_task_whose_other_numbers_are_worse_is_not_among_the_last_of_the_headline() -> None:
+    rows = {"zeroshot_acc1": row(0.01, "unclear", primary=True), "zeroshot_nll": row(0.1, "worse")}
+    tasks = {"zeroshot": task(rows, "no difference"), "shift": SHIFT, "fewshot": task({}, "better")}
+    card = transfer.transfer_of(RETRIEVAL.replace(evaluations=tasks))
+    assert card is not None
+    assert card.summary == (
+        "mixed: retrieval; no difference in what counts first, other numbers worse: zeroshot; no difference: shift; "
+        "better: fewshot"
+    )
+
+
+def test_a_number_that_several_tasks_have_stands_once_and_names_them() -> None:
+    accuracy = {"zeroshot_acc1": row(-0.08, "worse", primary=True)}
+    zeroshot = task(accuracy | {"zeroshot_nll": row(0.01, "unclear")}, "worse", dataset="cifar10")
+    fewshot = task(accuracy | {"fewshot_probe_acc1@16": row(0.3, "better", primary=True)}, dataset="cifar10")
+    elsewhere = task(accuracy, "worse", dataset="pets")
+    some = {"fewshot": fewshot, "shift": elsewhere, "zeroshot": zeroshot}
+    card = transfer.transfer_of(RETRIEVAL.replace(evaluations=some))
+    assert card is not None
+    there = [(each.task, each.also, each.shown, each.data) for each in card.rows if each.key == "zeroshot_acc1"]
+    assert there == [("zeroshot", ("fewshot",), "zeroshot, fewshot", "cifar10"), ("shift", (), "shift", "pets")]
+    text = comparison_text(RETRIEVAL.replace(evaluations=some), 80)
+    block = text[text.index("fewshot (9 images)") :].partition("\n\n")[0]
+    assert "linear probe, 16 a class" in block
+    assert "Accuracy@1: as of zeroshot" in block
+    unlike = fewshot.replace(rows={**fewshot.rows, "zeroshot_acc1": row(-0.07, "worse", primary=True)})
+    card = transfer.transfer_of(RETRIEVAL.replace(evaluations={**some, "fewshot": unlike}))
+    assert card is not None
+    assert [each.task for each in card.rows if each.key == "zeroshot_acc1"] == ["zeroshot", "shift", "fewshot"]
 
 
 def test_tasks_that_were_not_asked_are_named_and_nothing_is_said_of_them() -> None:
@@ -124,7 +182,9 @@ def test_a_table_for_a_pull_request_has_the_card_and_escapes_what_is_from_outsid
 
 
 def test_a_card_has_at_most_so_many_rows_and_says_how_many_are_left_out() -> None:
-    many = RETRIEVAL.replace(evaluations={f"t{i}": ZEROSHOT for i in range(20)})
+    many = RETRIEVAL.replace(
+        evaluations={f"t{i}": task(dict(ZEROSHOT.rows), "worse", dataset=f"d{i}") for i in range(20)}
+    )
     card = transfer.transfer_of(many)
     assert card is not None
     assert len(card.rows) == transfer.LINES

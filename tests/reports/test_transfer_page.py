@@ -80,7 +80,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_full_card_is_one_sheet_of_a4_and_opens_without_errors(chromium: Any, scheme: str, tmp_path: Path) -> None:
-    tasks = {f"task-of-a-rather-long-name-{i}": changes("data-of-a-rather-long-name") for i in range(12)}
+    tasks = {f"task-of-a-rather-long-name-{i}": changes(f"data-of-a-rather-long-name-{i}") for i in range(12)}
     comparison = changes(**tasks)
     card = transfer.transfer_of(comparison)
     assert card is not None

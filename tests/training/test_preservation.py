@@ -15,8 +15,9 @@ from toy_pairs import toy_csv
 import geomclip as gc
 from geomclip import losses
 from geomclip.machine.errors import InputError
+from geomclip.machine.words import speak_of_flags
 from geomclip.training.methods import METHODS
-from geomclip.training.settings import PRESERVE, Settings, preserve_weights
+from geomclip.training.settings import PRESERVE, Settings, differences, preserve_weights
 from geomclip.training.watching.journal import read_log
 
 pytestmark = pytest.mark.numeric
@@ -185,6 +186,9 @@ def test_kinds_and_weights_are_read_as_they_are_written(written, meant):
         ("cosine,cosine=2", "preserve='cosine' is given twice"),
         ({"cosine": "2"}, "a weight is positive and finite"),
         (3, "preserve 3: write KIND or KIND=X"),
+        ("", "preserve '' names nothing: use embedding, cosine, similarity, or leave it out"),
+        ([""], "preserve '' names nothing"),
+        (" , ", "preserve '' names nothing"),
         ([3], "write KIND or KIND=X"),
     ],
 )
@@ -226,3 +230,25 @@ def test_a_mistyped_kind_is_said_before_anything_is_made(run, tmp_path, own_cach
     asked = ("finetune", "--preserve", "cosine", "--preserve", "similarty=2", "--out", tmp_path / "run")
     assert_one_line(run(*asked), 2, "--preserve similarty is none of what can be preserved; did you mean similarity?")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_kind_is_refused_before_anything_is_made(run, tmp_path, own_cache):
+    asked = ("finetune", "--preserve", "", "--out", tmp_path / "run")
+    assert_one_line(run(*asked), 2, "--preserve '' names nothing: use embedding, cosine, similarity, or leave it out")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_run_began_with_is_told_as_one_types_it():
+    held, other = Settings(preserve="cosine,similarity=2"), Settings(preserve="embedding=0.5")
+    assert differences(held, other) == ["preserve {'cosine': 10.0, 'similarity': 2.0} there, {'embedding': 0.5} here"]
+    speak_of_flags()
+    try:
+        assert differences(held, other) == [
+            "--preserve cosine=10 --preserve similarity=2 there, --preserve embedding=0.5 here"
+        ]
+        assert differences(Settings(), other) == ["--preserve none there, --preserve embedding=0.5 here"]
+        assert differences(held, Settings()) == ["--preserve cosine=10 --preserve similarity=2 there, none here"]
+        mixed = Settings(weights={"m2_mix": 0.5})
+        assert differences(mixed, Settings())[0].startswith("--weight m2_mix=0.5 there, --weight m2_mix=")
+    finally:
+        speak_of_flags(False)

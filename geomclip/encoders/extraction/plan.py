@@ -137,7 +137,8 @@ class Extraction:
                 clear_unusable(folder, self.head, self.pairs, self.texts_sha256, self.progress)
             self._begin(folder)
             if self.manifest["done"]:
-                self.progress.log(f"{folder} is finished: nothing to do")
+                if not in_cache:  # who asks for numbers named no folder
+                    self.progress.log(f"{folder} is finished: nothing to do")
                 return folder
             try:
                 how: dict[str, Any] = {"batch": self.batch, "workers": workers, "raw": self.raw}

@@ -148,7 +148,7 @@ class CiderD:
 
     def __init__(self, references: Sequence[Sequence[Words]]) -> None:
         if len(references) < 2:
-            raise ValueError(f"CIDEr-D is undefined for {len(references)} image: every n-gram would weigh nothing")
+            raise ValueError("CIDEr-D is undefined of fewer than two images: every n-gram would weigh nothing")
         self._log_n = math.log(len(references))
         counted = [[ngrams(each) for each in of_image] for of_image in references]
         self.frequency: Counter[NGram] = Counter()

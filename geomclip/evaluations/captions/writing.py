@@ -47,7 +47,6 @@ def marks_of(encoder: Encoder) -> Marks:
 def write(encoder: Encoder, pixels: Tensor, *, beams: int, most: int) -> list[str]:
     """A caption of each image of pixels (b, 3, h, w): at most so many tokens, the likeliest that so many beams find."""
     module, marks = encoder.module, marks_of(encoder)
-    most = min(most, encoder.context_length - 1)
     with torch.inference_mode():
         image = module(pixels.to(encoder.device, PRECISIONS[encoder.precision]))
 

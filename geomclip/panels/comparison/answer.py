@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from geomclip.metrics.evaluated import TASKS
+
 LABEL = 13
-"""Characters of the subject before the sentence of a line."""
+"""Characters of the subject before the sentence of a line; more where one is longer."""
 MOST = 8
 """Lines of a block."""
 NARROW = 70
 """Columns of a terminal that are too few for lines of one finding."""
-AT_MOST = {"verdict": 2, "retrieval": 2, "classes": 2, "other data": 2}
+EVALUATIONS = tuple(name.replace("_", "-") for name in TASKS)
+"""Tasks that a comparison may be of, each a subject."""
+AT_MOST = {"verdict": 2, "retrieval": 2, "classes": 2, "other data": 2, **dict.fromkeys(EVALUATIONS, 2)}
 """Lines of a subject that may take more than one."""
 SPARED = ("gap", "numbers", "other data")
 """Subjects that a block which is too long leaves out, or cuts to one line; the first of them first."""
@@ -23,7 +27,7 @@ SPARED = ("gap", "numbers", "other data")
 class Finding:
     """What is said of one subject: a word, and the sentence that begins with it."""
 
-    about: str  # retrieval, classes, primary, space, gap, calibration, other data, numbers
+    about: str  # retrieval, classes, primary or the name of a task, space, gap, calibration, other data, numbers
     word: str
     sentence: str
 
@@ -60,12 +64,13 @@ class Answer:
     def block(self, width: int = 80) -> list[str]:
         """The block: a line or two on each subject; the first begins with the word `verdict`."""
         sentences = dict(self.paragraphs())
+        room = max(LABEL, *(len(about) + 1 for about in sentences), 0)
         if width < NARROW:  # nothing is cut where lines are short
-            return [line for about, each in sentences.items() for line in _wrapped(about, each, width, len(each))]
-        found = {about: _wrapped(about, each, width, AT_MOST.get(about, 1)) for about, each in sentences.items()}
+            return [line for about, each in sentences.items() for line in _wrapped(about, each, room, width, len(each))]
+        found = {about: _wrapped(about, each, room, width, AT_MOST.get(about, 1)) for about, each in sentences.items()}
         for about in SPARED:
             if about in found and sum(map(len, found.values())) > MOST:
-                found[about] = [] if about not in AT_MOST else _wrapped(about, sentences[about], width, 1)
+                found[about] = [] if about not in AT_MOST else _wrapped(about, sentences[about], room, width, 1)
         return [line for lines in found.values() for line in lines]
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,13 +85,13 @@ class Answer:
         return "\n".join(self.block())
 
 
-def _wrapped(about: str, sentence: str, width: int, most: int) -> list[str]:
+def _wrapped(about: str, sentence: str, room: int, width: int, most: int) -> list[str]:
     """A labelled paragraph in at most so many lines; what is cut ends in dots."""
     return wrap(
         sentence,
         width,
-        initial_indent=f"{about:<{LABEL}}",
-        subsequent_indent=" " * LABEL,
+        initial_indent=f"{about:<{room}}",
+        subsequent_indent=" " * room,
         max_lines=most,
         placeholder=" ...",
         break_on_hyphens=False,

@@ -17,7 +17,7 @@ from geomclip.machine.words import option
 from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.comparison import draws, influences, notes, verdicts
 from geomclip.panels.comparison.draws import FIXED, at_fixed_size, defined, of_images, unpaired_interval
-from geomclip.panels.comparison.estimates import Estimate, by_normal
+from geomclip.panels.comparison.estimates import FOLDS, Estimate, by_normal
 from geomclip.panels.comparison.matching import matched_images
 from geomclip.panels.comparison.record import RESAMPLED, Comparison, Row
 from geomclip.panels.comparison.rules import answered
@@ -120,7 +120,7 @@ class _Draft:
     whole: bool  # all images of both are compared
     n: int  # units
     primary: tuple[str, ...]
-    used: str  # of RESAMPLED
+    used: str  # of RESAMPLED, or FOLDS
     rows: dict[str, Row]
     alike: list[str]  # keys that moved alike with every image
 
@@ -168,9 +168,10 @@ def _judged(
     withheld = verdicts.withheld(draft.rows, before, after)
     rows = verdicts.judged(draft.rows, draft.primary, withheld=withheld, alike=draft.alike, q=q)
     groups, unlike = _groups(before, after, how, resample, draft.primary) if whole else ({}, [])
+    paired = images is not None and draft.used != FOLDS
     return Comparison(
         rows,
-        paired=images is not None,
+        paired=paired,
         notes=[
             *notes.of_sets(before, after, images, whole=whole),
             *notes.of_settings(before, after),
@@ -178,7 +179,7 @@ def _judged(
                 before, after, draft.n, how.bootstrap > 0, wanted=resample if whole else "", used=draft.used
             ),
             *notes.of_sizes(rows, before, after),
-            *notes.of_rows(rows, *draft.sides, paired=images is not None),
+            *notes.of_rows(rows, *draft.sides, paired=paired),
             *notes.of_verdicts(rows, withheld, draft.alike),
             *notes.of_groups(groups),
             *unlike,
@@ -215,7 +216,9 @@ def _estimates(
 ) -> tuple[str, dict[str, Estimate]]:
     """What was resampled, and the estimate of each key that has one."""
     used, found = "", dict[str, Estimate]()
-    if images is not None and units is not None:
+    if any(_unit(panel) == "fold" for panel in (before, after)):
+        used = FOLDS
+    elif images is not None and units is not None:
         used = resample if influences.known(before) and influences.known(after) else "queries"
         if used == "gallery":
             found = influences.estimates(before, after, images, units)
@@ -233,6 +236,11 @@ def _estimates(
         if ends[0] is not None and ends[1] is not None:
             found[key] = by_normal(other - one, unpaired_interval(one, ends[0], other, ends[1]))
     return used, found
+
+
+def _unit(panel: Panel) -> str:
+    """What the intervals of a panel are over."""
+    return str((panel.params.get("intervals") or {}).get("unit", "image"))
 
 
 def _may_have_an_interval(key: str) -> bool:

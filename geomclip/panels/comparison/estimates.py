@@ -9,6 +9,8 @@ from geomclip.metrics.bins import Z95
 from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.intervals import LEAST, Interval, student
 
+FOLDS = "folds"
+"""What intervals are over where nothing is paired: parts of each side that share no row."""
 ROUNDING = 1e-12
 """A standard error below this part of what it comes from is rounding."""
 

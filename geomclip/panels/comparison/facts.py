@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from geomclip.metrics.bins import Z95
-from geomclip.panels.chosen import is_share
+from geomclip.metrics.evaluated import KNOWN, TASKS
+from geomclip.panels.chosen import change as signed
+from geomclip.panels.chosen import digits, is_share, label, written
 from geomclip.panels.comparison.record import Comparison, Row
 from geomclip.panels.comparison.verdicts import HITS, holm, verdict
 from geomclip.panels.directions import direction_of
@@ -56,6 +58,12 @@ class Facts:
     def primary(self) -> dict[str, Row]:
         """Primary keys other than those shares: the caller named them."""
         return self._defined(key for key, row in self.rows.items() if row.primary and key not in HITS.values())
+
+    @property
+    def task(self) -> str:
+        """The evaluation that all those keys are of, as `evaluate --task` has it; "" where they are of none."""
+        groups = {KNOWN[key].group for key in self.primary if key in KNOWN}
+        return groups.pop().replace("_", "-") if len(groups) == 1 and groups <= TASKS.keys() else ""
 
     @cached_property
     def errors(self) -> dict[str, Row]:
@@ -243,6 +251,33 @@ def numbers(rows: Mapping[str, Row], what: str = "") -> str:
     names = {key: direction_of(key) or ("" if what else key) for key in rows}
     parts = [f"{names[key]} {_moved(key, row)}".strip() for key, row in rows.items()]
     return f"{what}{', '.join(parts)}"
+
+
+def told(rows: Mapping[str, Row]) -> str:
+    """Numbers of a task by their titles, as shares of right answers are told: what moved, or how much may be hidden.
+
+    Examples
+    --------
+    >>> told({"caption_cider_d": Row(0.138, 0.119, -0.019, (-0.035, -0.003), "worse")})
+    'CIDEr-D 0.138 → 0.119 (-0.035 to -0.003)'
+    >>> told({"fewshot_probe_acc1@16": Row(0.36, 0.35, -0.01, (-0.031, 0.011), "unclear")})
+    'linear probe, 16 a class within -3.1 to +1.1 points'
+    >>> told({"interpolation_w2": Row(0.81, 0.81, 0.0, (0.0, 0.0), "same")})
+    'W2, interpolated 0.8100 on both sides'
+    """
+    return "; ".join(f"{label(key)} {_told(key, row)}" for key, row in rows.items())
+
+
+def _told(key: str, row: Row) -> str:
+    if row.verdict == "same":
+        return f"{written(key, row.before)} on both sides"
+    if is_share(key):
+        return change(row)
+    moved = _moved(key, row)
+    if row.ci is None:
+        return moved
+    between = " to ".join(signed(key, end, digits(key, row.ci)) for end in row.ci)
+    return f"{moved} ({between})" if row.verdict in ("better", "worse") else f"within {between}"
 
 
 def pairs(rows: Mapping[str, Row]) -> str:

@@ -61,7 +61,7 @@ class Comparison:
     n_images: int = 0  # that the differences are of
     bootstrap: int = 0
     seed: int = 0
-    resample: str = ""  # of RESAMPLED: what paired intervals are over; "" where there are none
+    resample: str = ""  # of RESAMPLED, or FOLDS: what intervals are over; "" where there are none
     by: str = ""  # the column that the groups are values of
     groups: Mapping[str, Comparison] = field(default_factory=dict)
     others: Mapping[str, Comparison] = field(default_factory=dict)  # of the same sides on other data, by name

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from geomclip.embeddings.wording import worded
 from geomclip.panels.comparison import facts as wording
-from geomclip.panels.comparison.answer import Answer, Finding
+from geomclip.panels.comparison.answer import EVALUATIONS, Answer, Finding
 from geomclip.panels.comparison.facts import (
     NARROW,
     ONE_DIRECTION,
@@ -30,6 +30,8 @@ GOOD = {"retrieval": ("up",), "primary": ("better",), "calibration": ("better",)
 BAD = {"retrieval": ("down",), "primary": ("worse",), "calibration": ("worse",), "other data": ("forgot",)}
 """Words of a subject that count for better, and those that count for worse; `mixed` counts for both."""
 UNDECIDED = ("unclear", "not judged")
+KINDS = {"classes": "retrieval", **dict.fromkeys(EVALUATIONS, "primary")}
+"""Subjects that the rules of another are for: classes are answers as texts are, a task has its primary numbers."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ RETRIEVAL = (
 PRIMARY = (
     Rule("primary", "muted", "retrieval is at chance",
          "muted: guesses are not judged", lambda s: s.facts.is_muted),
-    Rule("primary", "mixed", "of the keys that the caller named, one is better and one worse",
+    Rule("primary", "mixed", "of the keys that the caller, or a task, counts first one is better and one worse",
          "mixed: {numbers}",
          lambda s: has_verdict(s.facts.primary, "better") and has_verdict(s.facts.primary, "worse")),
     Rule("primary", "better", "one is better", "better: {numbers}", lambda s: has_verdict(s.facts.primary, "better")),
@@ -248,7 +250,7 @@ def answered(
     lines = list(_findings(facts))
     found: dict[str, list[str]] = {}
     for line in lines:
-        found.setdefault("retrieval" if line.about == "classes" else line.about, []).append(line.word)
+        found.setdefault(KINDS.get(line.about, line.about), []).append(line.word)
     if not (facts.hits or facts.primary or facts.errors):  # keys of the caller's choice: all that are judged decide
         found["primary"] = _of_any(facts)
     state = State(facts, found)
@@ -271,7 +273,8 @@ def _findings(facts: Facts) -> list[Finding]:
         about = "classes" if all(key.startswith("zeroshot_") for key in facts.hits) else "retrieval"
         lines.append(_finding(RETRIEVAL, state, texts, about))
     if facts.primary:
-        lines.append(_finding(PRIMARY, state, {"numbers": wording.numbers(facts.primary)}))
+        numbers = wording.told(facts.primary) if facts.task else wording.numbers(facts.primary)
+        lines.append(_finding(PRIMARY, state, {"numbers": numbers}, facts.task))
     if facts.cosines:
         texts = {"angles": wording.angles(facts.cosines), "ranks": wording.of_ranks(facts.ranks)}
         lines.append(_finding(SPACE, state, texts))
@@ -318,7 +321,7 @@ def _summary(lines: list[Finding], found: Mapping[str, list[str]]) -> str:
     """A few words on each subject of which something can be told, other data next to last and the space last."""
     parts = {}
     for line in lines:
-        if line.about in ("retrieval", "classes", "primary", "calibration"):
+        if KINDS.get(line.about, line.about) in ("retrieval", "primary", "calibration"):
             name = "accuracy" if line.about == "classes" else line.about
             parts[line.about] = "" if line.word in UNDECIDED else f"{name} {line.sentence.partition(':')[0]}"
     if words := found.get("other data", []):

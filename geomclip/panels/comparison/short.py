@@ -10,7 +10,7 @@ from geomclip.panels.chosen import change, chosen, digits, label, short_label, w
 from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.lines import Line, in_blocks, shortened, told_apart
 from geomclip.panels.sentences import number
-from geomclip.panels.short import ALL, GROUP, NARROW, PERCENT, SHORT, aligned, left_out, with_unit
+from geomclip.panels.short import ALL, GROUP, NARROW, PERCENT, SHORT, aligned, left_out, units, with_unit
 
 LABEL, VALUE, CHANGE, INTERVAL = 24, 8, 9, 18
 """Columns, the first at most; with gaps and the word at the end they make 80."""
@@ -28,6 +28,11 @@ def keys_of(comparison: Changes) -> list[str]:
     """The keys of a short table: the primary ones, the chosen ones, and those that the table of metrics has not."""
     rows = comparison.rows
     return chosen(rows, [key for key, row in rows.items() if row.primary], [key for key in rows if key not in KNOWN])
+
+
+def units_of(comparison: Changes) -> str:
+    """What is counted of both sides: images, queries, rows, ..."""
+    return units(comparison, str(comparison.before.get("task") or ""))
 
 
 def more(comparison: Changes) -> str:
@@ -108,7 +113,7 @@ def by_group(comparison: Changes, width: int) -> Iterator[Line]:
         yield Line()
         yield Line(aligned(by, [ALL, *(shown[name] for name in some)], GROUP), "bold")
         each = [comparison, *(comparison.groups[name] for name in some)]
-        yield Line(aligned("images", [f"{one.n_images:,}" for one in each], GROUP))
+        yield Line(aligned(units_of(comparison), [f"{one.n_images:,}" for one in each], GROUP))
         for key in keys_of(comparison):
             yield Line(aligned(with_unit(key), [marked(key, one.rows.get(key)) for one in each], GROUP))
     if names:

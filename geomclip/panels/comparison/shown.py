@@ -74,7 +74,7 @@ class Changes(Protocol):
 
     @property
     def resample(self) -> str:
-        """What paired intervals are over: "gallery" or "queries"; "" where there are none."""
+        """What paired intervals are over: "gallery" or "queries"; "folds": unpaired ones; "" where there are none."""
 
     @property
     def n_images(self) -> int:

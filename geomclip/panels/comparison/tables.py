@@ -19,6 +19,7 @@ from geomclip.metrics.evaluated import KNOWN
 from geomclip.panels.chosen import label
 from geomclip.panels.comparison import blocks as forms
 from geomclip.panels.comparison import short
+from geomclip.panels.comparison.estimates import FOLDS
 from geomclip.panels.comparison.short import STYLES
 from geomclip.panels.comparison.shown import Change, Changes
 from geomclip.panels.comparison.transfer import transfer_lines, transfer_markdown
@@ -112,14 +113,15 @@ def header(comparison: Changes) -> Iterator[str]:
     """The two sides, and how they were compared."""
     for name, side in (("before", comparison.before), ("after ", comparison.after)):
         yield f"{name}  {described(side)}"
+    what = short.units_of(comparison)
     how = {
-        "gallery": "paired intervals, for other images of their kind",
+        "gallery": f"paired intervals, for other {what} of their kind",
         "queries": f"paired intervals of {comparison.bootstrap:,} resamples, for this gallery",
+        FOLDS: f"unpaired intervals, over folds of the {what} of each side",
     }.get(comparison.resample, "unpaired intervals")
     some = any(row.ci is not None for row in comparison.rows.values())
-    images = worded(comparison, "images")
-    counted = f"{comparison.n_images:,} {images}" if comparison.n_images else f"{images} not counted"
-    yield f"{counted} · {worded(comparison, how if some else 'no intervals')}"
+    counted = f"{comparison.n_images:,} {what}" if comparison.n_images else f"{what} not counted"
+    yield f"{counted} · {how if some else 'no intervals'}"
 
 
 def blocks(comparison: Changes) -> Iterator[tuple[str, list[str]]]:
@@ -226,7 +228,7 @@ def by_group(comparison: Changes, width: int) -> Iterator[str]:
         some = {"all": comparison} | {name: comparison.groups[name] for name in names[start : start + fit]}
         yield ""
         yield side_by_side(f"by {comparison.by or 'group'}", some)
-        yield side_by_side(worded(comparison, "images"), (f"{one.n_images:,}" for one in some.values()))
+        yield side_by_side(short.units_of(comparison), (f"{one.n_images:,}" for one in some.values()))
         for key in comparison.rows:
             yield side_by_side(key, (starred(one.rows.get(key)) for one in some.values()))
     if names:

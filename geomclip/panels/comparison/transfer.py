@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from geomclip.embeddings.wording import worded
 from geomclip.machine.words import markdown, one_line
@@ -26,6 +27,8 @@ WORDS = {
 """Word of a verdict and what a card says of it, in the order of the card."""
 HEADLINES = ("worse", "mixed", "collapsed", "narrowed", "widened", "no difference", "unclear", "at chance", "better")
 """Words of what a task comes to, in the order of the card."""
+OF_FIRST = ("worse", "no difference", "unclear", "better")
+"""Those of them that a verdict has from the numbers that count first."""
 WIDTH = 24
 """Characters of the names of a task and of data, which a folder and a file may have made long."""
 MOST, LINES = 5, 40
@@ -45,7 +48,7 @@ class Told:
     """A number of a task, as a card has it."""
 
     task: str
-    shown: str  # the name of the task, as long as there is room
+    shown: str  # the names of the tasks that have it, as long as there is room
     data: str
     key: str
     title: str
@@ -56,6 +59,8 @@ class Told:
     verdict: str  # of VERDICTS
     word: str
     order: tuple[int, float]  # by its word, then by how far it moved towards worse, in half widths of its interval
+    number: tuple[Any, ...]  # which it is: of two tasks alike where both have it of the same data
+    also: tuple[str, ...] = ()  # the other tasks that have it
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,10 @@ def transfer_of(comparison: Changes) -> Transfer | None:
     """The card of a comparison and the evaluations in it; None where there are none, of which nothing is said."""
     if not comparison.evaluations:
         return None
-    parts = {_own(comparison): comparison, **comparison.evaluations}
-    rows = sorted((row for name, each in parts.items() for row in _rows(name, each)), key=lambda row: row.order)
+    places = {name: place for place, name in enumerate(NAMES)}
+    tasks = sorted(comparison.evaluations.items(), key=lambda item: places.get(item[0], len(places)))
+    parts = {_own(comparison): comparison, **dict(tasks)}
+    rows = _once(sorted((row for name, each in parts.items() for row in _rows(name, each)), key=lambda row: row.order))
     left = sum(_worse(each) - sum(row.verdict == "worse" for row in _rows(name, each)) for name, each in parts.items())
     notes = [LEGEND]
     if left:
@@ -89,16 +96,41 @@ def _own(comparison: Changes) -> str:
     return "classes" if comparison.after.get("task") == "classification" else "retrieval"
 
 
+def _once(rows: Sequence[Told]) -> list[Told]:
+    """Each number once, where its word is worst: accuracy, say, which several tasks have beside their own."""
+    found: dict[tuple[Any, ...], Told] = {}
+    for row in rows:
+        first = found.setdefault(row.number, row)
+        if first is not row:
+            also = (*first.also, row.task)
+            found[row.number] = replace(first, also=also, shown=_short(", ".join((first.task, *also))))
+    return list(found.values())
+
+
 def _rows(name: str, comparison: Changes) -> Iterator[Told]:
-    data = " ".join(filter(None, (str(comparison.after.get(key) or "") for key in ("dataset", "split"))))
-    shown, data = _short(name), _short(data)
+    of = " ".join(filter(None, (str(comparison.after.get(key) or "") for key in ("dataset", "split"))))
+    shown, data = _short(name), _short(of)
     for key in _keys(comparison):
         row = comparison.rows[key]
         before, after, change, interval = short.cells(key, row)
         title = worded(comparison, label(key))
         places = (list(WORDS).index(row.verdict), _moved(key, row))
+        ends = (None if value is None else round(value, 9) for value in (row.before, row.after))
+        number = (key, of, comparison.n_images, *ends)
         yield Told(
-            name, shown, data, key, title, before, after, change, interval, row.verdict, WORDS[row.verdict], places
+            name,
+            shown,
+            data,
+            key,
+            title,
+            before,
+            after,
+            change,
+            interval,
+            row.verdict,
+            WORDS[row.verdict],
+            places,
+            number,
         )
 
 
@@ -132,11 +164,23 @@ def _moved(key: str, row: Change) -> float:
 
 def _summary(parts: Mapping[str, Changes]) -> str:
     """The tasks by what each comes to, what is worse first."""
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[int, str], list[str]] = {}
     for name, each in parts.items():
-        found.setdefault(each.verdict.headline, []).append(_short(name))
-    order = sorted(found, key=lambda word: HEADLINES.index(word) if word in HEADLINES else len(HEADLINES))
-    return "; ".join(f"{word or 'nothing compared'}: {', '.join(found[word])}" for word in order)
+        found.setdefault(_comes_to(each), []).append(_short(name))
+    return "; ".join(f"{told}: {', '.join(found[place, told])}" for place, told in sorted(found))
+
+
+def _comes_to(comparison: Changes) -> tuple[int, str]:
+    """What a task comes to, and its place: by its verdict, and by the numbers that this does not go by."""
+    word = comparison.verdict.headline
+    place = HEADLINES.index(word) if word in HEADLINES else len(HEADLINES)
+    said = {"mixed": ("better", "worse")}.get(word, (word,))
+    known = {row.verdict for row in comparison.rows.values()}
+    others = [each for each in ("worse", "better") if each in known and each not in said]
+    if not others:
+        return place, word or "nothing compared"
+    first = f"{word} in what counts first" if word in OF_FIRST else word or "nothing compared"
+    return min(place, 1) if "worse" in others else place, f"{first}, other numbers {' and '.join(others)}"
 
 
 def transfer_lines(comparison: Changes, width: int) -> Iterator[Line]:
@@ -146,12 +190,16 @@ def transfer_lines(comparison: Changes, width: int) -> Iterator[Line]:
         return
     yield Line(TITLE, "bold")
     yield Line(card.summary)
-    for name in dict.fromkeys(row.task for row in card.rows):
+    for name in dict.fromkeys(name for row in card.rows for name in (row.task, *row.also)):
         if name in comparison.evaluations:
             each = comparison.evaluations[name]
             yield Line()
-            yield Line(f"{_short(name)} ({each.n_images:,} images)" if each.n_images else _short(name))
-            yield from short.rows(each, width, [row.key for row in card.rows if row.task == name])
+            yield Line(f"{_short(name)} ({each.n_images:,} {short.units_of(each)})" if each.n_images else _short(name))
+            if keys := [row.key for row in card.rows if row.task == name]:
+                yield from short.rows(each, width, keys)
+            for row in card.rows:
+                if name in row.also:
+                    yield Line(f"{row.title}: as of {_short(row.task)}", "dim")
     yield Line()
     yield from (Line(note, "dim") for note in card.notes)
     yield Line()
