@@ -42,9 +42,10 @@ def moved_by_loop(
     u: Floats, velocity: Floats, gains: Floats, gradient: Floats, rate: float, longest: float, radius: float
 ) -> tuple[Floats, Floats, Floats]:
     """As `moved`, but for rounding, in one pass over the points."""
-    out = np.empty_like(u), np.empty_like(velocity), np.empty_like(gains)
-    _move(u, velocity, gains, gradient, *(np.float32(number) for number in (rate, longest, radius)), *out)
-    return out
+    step, limit, size = np.float32(rate), np.float32(longest), np.float32(radius)
+    new_u, new_velocity, new_gains = np.empty_like(u), np.empty_like(velocity), np.empty_like(gains)
+    _move(u, velocity, gains, gradient, step, limit, size, new_u, new_velocity, new_gains)
+    return new_u, new_velocity, new_gains
 
 
 def tangent(vectors: Floats, u: Floats) -> Floats:
