@@ -116,6 +116,10 @@ SCRIPTS = {
     "heat_geodesic": Script(
         "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False
     ),
+    "large": Script(
+        "Maps of very many points, beside an earlier commit",
+        toy=("--points", "300", "--heat-points", "400", "--dim", "16", "--turns", "1", "--before", str(FOLDER.parent)),
+    ),
 }
 
 Record = Mapping[str, Any]

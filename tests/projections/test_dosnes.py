@@ -15,8 +15,10 @@ from geomclip.machine.errors import NotAvailableError
 from geomclip.metrics import trustworthiness
 from geomclip.projections import DOSNES
 from geomclip.projections.dosnes import affinities as aff
-from geomclip.projections.dosnes.dosnes import Descent
+from geomclip.projections.dosnes import dosnes
+from geomclip.projections.dosnes.dosnes import PATIENT, QUICK, Descent
 from geomclip.projections.dosnes.forces import Cells, Edges, exact
+from geomclip.projections.dosnes.moves import moved, moved_by_loop
 from geomclip.projections.neighbors import nearest
 
 pytestmark = pytest.mark.numeric
@@ -145,13 +147,46 @@ def test_cells_of_older_points_still_serve() -> None:
     assert np.linalg.norm(cells(moved)[0] - exact(moved)[0]) < 0.01 * np.linalg.norm(exact(moved)[0])
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e4])
+def test_copied_neighbours_pull_as_gathered_ones_do(scale: float) -> None:
+    graph = weights(two_cones(900), 8) * 900
+    y = np.float32(scale) * on_sphere(900)
+    y[40:60] = y[40]
+    pulls = [Edges(graph, copies=copies).attraction(y) for copies in (False, True)]
+    for plain, copied in zip(*pulls, strict=True):
+        assert np.abs(plain - copied).max() <= 2e-6 * np.abs(plain).max()
+
+
+def test_points_without_edges_are_pulled_nowhere() -> None:
+    nothing = sparse.csr_array((70, 70))
+    assert not any(part.any() for part in Edges(nothing, copies=True).attraction(on_sphere(70)))
+
+
+@pytest.mark.parametrize(("radius", "push"), [(1.0, 1.0), (300.0, 1e5), (300.0, 1e-9), (0.3, 0.0)])
+def test_a_loop_moves_points_as_arrays_do(radius: float, push: float) -> None:
+    u, draw = on_sphere(500), np.random.default_rng(1)
+    velocity = (0.1 * draw.normal(size=(500, 3))).astype(np.float32)
+    gradient = (push * draw.normal(size=(500, 3))).astype(np.float32)
+    gains = draw.uniform(0.01, 3, size=(500, 1)).astype(np.float32)
+    u[7], velocity[7], gradient[7] = u[3], velocity[3], gradient[3]
+    ends = [move(u, velocity, gains, gradient, 0.7, min(5.0, radius / 2), radius) for move in (moved, moved_by_loop)]
+    for plain, looped in zip(*ends, strict=True):
+        assert plain.dtype == looped.dtype == np.float32
+        assert np.abs(plain - looped).max() <= 1e-5 * np.abs(plain).max()
+    assert np.linalg.norm(ends[1][0], axis=1) == pytest.approx(np.ones(500), abs=1e-6)
+
+
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="numba has one thread")
 def test_threads_change_nothing() -> None:
     y = 30 * on_sphere(3500)
-    cells, edges = Cells(y), Edges(weights(two_cones(3500), 5))
+    graph = weights(two_cones(3500), 5)
+    cells, edges, copied = Cells(y), Edges(graph), Edges(graph, copies=True)
+    u, push, ones = y / 30, cells(y)[0], np.ones((3500, 1), np.float32)
 
     def all_forces() -> list[bytes]:
-        return [part.tobytes() for part in (*exact(y), *cells(y), *edges.attraction(y), edges.stretch(y))]
+        moves = moved_by_loop(u, 0 * u, ones, push, 1.0, 5.0, 30.0)
+        found = (*exact(y), *cells(y), *edges.attraction(y), edges.stretch(y), *copied.attraction(y), *moves)
+        return [part.tobytes() for part in found]
 
     before = numba.get_num_threads()
     try:
@@ -199,6 +234,19 @@ def test_it_ends_when_little_changes() -> None:
     short, long = (DOSNES(10, n_iter=300, tol=tol).fit(x) for tol in (0.02, 0))
     assert 100 < short.n_iter_ < long.n_iter_ == 300
     assert short.kl_divergence_ - long.kl_divergence_ < 0.1
+
+
+def test_very_many_points_take_the_quick_schedule_and_come_nearly_as_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = two_cones(3200)
+    patient = DOSNES(15, tol=0).fit(x)
+    monkeypatch.setattr(dosnes, "QUICK_FROM", 3000)
+    quick, again = (DOSNES(15, tol=0).fit(x) for _ in range(2))
+    assert (patient.n_iter_, quick.n_iter_) == (PATIENT.iterations, QUICK.iterations)
+    assert quick.embedding_.tobytes() == again.embedding_.tobytes()
+    assert quick.kl_divergence_ < 1.04 * patient.kl_divergence_
+    kept = [trustworthiness(x, end.embedding_, k=15) for end in (patient, quick)]
+    assert kept[1] > kept[0] - 0.002
+    assert DOSNES(15, n_iter=110, tol=0).fit(x).n_iter_ == 110
 
 
 def test_a_turned_start_gives_a_turned_map() -> None:
@@ -276,6 +324,7 @@ def test_the_authors_bandwidth_draws_two_caps_of_real_embeddings() -> None:
         ({"early_exaggeration": 0.5}, "early_exaggeration must be 1 or more"),
         ({"tol": -1}, "tol must be 0 or more"),
         ({"n_iter": 0}, "n_iter must be a whole number from 1 on"),
+        ({"n_iter": "many"}, "n_iter must be 'auto' or a whole number from 1 on, got 'many'"),
         ({"learning_rate": "fast"}, "learning_rate must be 'auto' or above 0, got 'fast'"),
         ({"learning_rate": 0}, "learning_rate must be 'auto' or above 0, got 0"),
         ({"repulsion": "tree"}, "repulsion must be auto, exact or cells, got 'tree'"),

@@ -69,7 +69,6 @@ def test_near_duplicates_keep_their_distance_in_float32() -> None:
     assert distances[:, 0].tolist() == pytest.approx([1e-5, 1e-5, 3e-5, np.pi / 2 - 1e-5], rel=1e-4)
 
 
-@pytest.mark.slow  # pynndescent compiles itself
 def test_the_approximate_search_finds_nearly_all_of_the_exact() -> None:
     x = clumps(400, seed=3)
     x[5:25] = x[4]  # more duplicates than neighbours are asked for

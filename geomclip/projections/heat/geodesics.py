@@ -33,8 +33,11 @@ JUMPS = 20.0
 NEIGHBORS = 16
 """With landmarks the time is doubled until the median landmark sees so many others."""
 
-NEAR_TOL = 1e-7
-"""Of the Chebyshev sum where only the near entries are used, of which none is below 1e-3 of the largest."""
+NEAR_TOL = 1e-6
+"""Of the Chebyshev sum where only the near entries are used, of which none is below 1e-3 of the largest.
+
+So 1e-3 nats, and sums in float32: half the time.
+"""
 
 ANCHORS = 256
 """Points that the shortest paths go through which stand for heat that a method does not know."""

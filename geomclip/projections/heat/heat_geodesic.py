@@ -128,7 +128,7 @@ class HeatGeodesic(PlacesNewPoints):
         Points to which distances are taken, and between which the map is made; the others are placed by their
         distances to them. "auto": all up to 5,000 points, else 1,000. None: all.
     tol : float
-        What the Chebyshev sum may leave out; with landmarks and n_trusted no less than 1e-7, since only near
+        What the Chebyshev sum may leave out; with landmarks and n_trusted no less than 1e-6, since only near
         entries are used.
     order : int, optional
         Terms of Chebyshev or steps of Euler instead.
