@@ -75,7 +75,8 @@ class DOSNES(Projection):
     n_iter : int or "auto"
         Iterations at most. The first 100 are under early exaggeration. After them it ends where KL has fallen by less
         than `tol` in 25. "auto": 500; of more than 30,000 points 300, whose radius grows three times as fast, which is
-        as good for embeddings in clusters, while noise without any (a Gaussian in 20 dimensions) is kept less truly.
+        as good for embeddings in clusters, while noise without any (a Gaussian in 20 dimensions) is kept less truly
+        (trustworthiness 0.86 for 0.88). A number, such as 500, has the slower radius for any number of points.
     early_exaggeration : float
         What attraction is multiplied by at first, at least 1. No more than all points have more pairs than edges: a
         nearly full graph would be drawn together into one place.
@@ -194,7 +195,7 @@ class DOSNES(Projection):
         n = len(x)
         exact = self.repulsion == "exact" or (self.repulsion == "auto" and n <= EXACT_UP_TO)
         self.method_ = "exact" if exact else "cells"
-        schedule = QUICK if n > QUICK_FROM else PATIENT
+        schedule = QUICK if n > QUICK_FROM and isinstance(self.n_iter, str) else PATIENT
         edges = forces.Edges(graph * n, copies=n > QUICK_FROM)
         descent = Descent(directions, edges, None if exact else forces.Cells(directions), schedule)
         entropy = float((graph.data * np.log(np.maximum(graph.data, 1e-300))).sum())  # Σ p log p
