@@ -128,6 +128,7 @@ def _is_record(record: Record) -> bool:
 
 def read_table(path: Path) -> dict[str, list[Any]]:
     """The columns of a parquet file; nested ones are left out."""
+    parquet_files.keep_within_limits()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

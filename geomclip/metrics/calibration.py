@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 from geomclip.metrics.bins import BINS
 from geomclip.metrics.calibration_scores import ece, fit_logit_scale
 from geomclip.metrics.folds import Block
@@ -175,11 +177,14 @@ def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> 
     rough = _rough(posterior, scale)
     others = pairing.n if axis == "text" else pairing.m
     step = max(1, 2**21 // others)  # 16 MB of float64 scores
-    for some in ((unsure & ~rough) | tie).nonzero()[:, 0].split(step):
+    close = (unsure & ~rough) | tie
+    lengths = _lengths(pairing) if rough.any() else None
+    if axis == "text" and bool((close | rough).any()):
+        pairing = replace(pairing, image=scratch.to(pairing.image, torch.float64))  # once for all of them
+    for some in close.nonzero()[:, 0].split(step):
         own, best, squares = _exact_posterior(some, pairing, axis, scale)
         posterior.own[some], posterior.best[some] = own, best
         posterior.squares[some] = squares
-    lengths = _lengths(pairing) if rough.any() else None
     for some in rough.nonzero()[:, 0].split(step):
         exacter = Posterior(*_exact_posterior(some, pairing, axis, scale, lengths))
         # a tie stays decided by the rows as they are, as ranks are
@@ -202,7 +207,8 @@ def _rough(posterior: Posterior, scale: float) -> Tensor:
 def _lengths(pairing: Pairing) -> dict[str, Tensor]:
     """Lengths of the rows of both sides, float64: float32 rows are unit to 1e-7 only."""
     sides = {"image": pairing.image, "text": pairing.text}
-    return {side: torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64) for side, rows in sides.items()}
+    norm = partial(torch.linalg.vector_norm, dim=1, dtype=torch.float64)
+    return {side: scratch.each(norm, rows) for side, rows in sides.items()}
 
 
 def _exact_posterior(
@@ -211,7 +217,7 @@ def _exact_posterior(
     """Own, best wrong and squared masses of some queries from all their float64 scores, or cosines if given lengths."""
     image, text = pairing.image, pairing.text
     if axis == "text":
-        logits = scale * (text[queries].double() @ image.double().T)  # (q, n)
+        logits = (text[queries].double() @ image.double().T).mul_(scale)  # (q, n)
         if lengths is not None:
             logits /= lengths["text"][queries, None] * lengths["image"]
         right = pairing.own[queries]
@@ -221,10 +227,10 @@ def _exact_posterior(
             scores /= lengths["text"][:, None] * lengths["image"][queries]
         logits = log_sums(scores, pairing).T  # (q, n), −inf for an image without text
         right = queries
-    logits = logits - logits.logsumexp(1, keepdim=True)
+    logits -= logits.logsumexp(1, keepdim=True)
     own = logits.gather(1, right[:, None])[:, 0]
-    squares = (2 * logits).exp().sum(1)
-    best = logits.scatter(1, right[:, None], -torch.inf).amax(1)
+    squares = (2 * logits).exp_().sum(1)
+    best = logits.scatter_(1, right[:, None], -torch.inf).amax(1)
     return own, best, squares
 
 

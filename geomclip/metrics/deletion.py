@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 
 NODES = 32
 """Of the quadrature over log u, which reaches `REACH` beyond the logarithms of the singular values."""
@@ -122,7 +123,8 @@ class Decomposed:
         kept = values > EMPTY * values[-1]
         values, vectors = values[kept], vectors[:, kept]
         dtype = torch.float64 if n <= FEW_ROWS * d else x.dtype
-        along = x.to(dtype) @ vectors.to(dtype)
+        along = scratch.empty(n, len(values), dtype=dtype)
+        torch.mm(scratch.to(x, dtype), vectors.to(dtype), out=along)
         if centered:
             along -= (mean @ vectors).to(dtype)
         return cls(along, values, vectors, mean, centered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,35 @@ KINDS = ("image", "text", "pair")
 EFFECT = "effect."
 """Start of the columns of pairs: what a candidate does to the queries of the image that asks."""
 STRINGS = ["kind", "image_id", "image_path", "caption_id"]
+
+
+class Columns(Mapping[str, Sequence[Any]]):
+    """The columns of one kind, numbers held as tensors and given as lists, which would take four times the room.
+
+    Examples
+    --------
+    >>> import torch
+    >>> columns = Columns({"image_id": ["a", "b"], "rank": torch.tensor([1, 3])})
+    >>> columns["rank"], columns == {"image_id": ["a", "b"], "rank": [1, 3]}
+    ([1, 3], True)
+    """
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self._columns = dict(columns)
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        column = self._columns[name]
+        found: Sequence[Any] = column.tolist() if hasattr(column, "tolist") else column
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 class Counted(Protocol):
