@@ -35,7 +35,7 @@ from geomclip.cli.arguments import (
 )
 from geomclip.cli.cache_commands import cache
 from geomclip.cli.commands import Commands, Spread, examples
-from geomclip.cli.evaluate import evaluate
+from geomclip.cli.evaluate import evaluate, tasks_of_words
 from geomclip.cli.gates import check_changes, check_values, conclude, measured_keys
 from geomclip.cli.ground import ground
 from geomclip.cli.options import (
@@ -47,6 +47,7 @@ from geomclip.cli.options import (
     DATA,
     DEBUG,
     DOWNLOAD,
+    ENGINE,
     ESTIMATOR,
     EXPORT,
     EXTRACT,
@@ -225,6 +226,7 @@ def plan(context: click.Context, /, result: Path | None, **options: Any) -> None
         "geomclip extract --out store",
         "geomclip extract --model ViT-B/32 --data coco --data-root datasets --out coco-store",
         "geomclip extract --data folder:photos --out store --workers 4 --batch-size 256",
+        "geomclip extract --data folder:photos --out store --engine process --processes 4",
     ),
 )
 @click.pass_context
@@ -238,9 +240,13 @@ def extract(context: click.Context, /, **options: Any) -> None:
     from geomclip.pairs import Source, load_pairs
 
     pairs = load_pairs(Source(**picked(options, DATA)), **picked(options, CACHE))
-    encoder = any_encoder(**own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE)), logit_scale=scale)
+    made = own_encoder(context, picked(options, MODEL, OWN, SEED, CACHE))
+    load = partial(any_encoder, **made, logit_scale=scale)
+    encoder = load()
     with progress_bar(**picked(options, PROGRESS)) as progress:
-        how = picked(options, WORK, STORE, CACHE) | {"logit_scale": scale}
+        how = picked(options, WORK, STORE, CACHE, ENGINE) | {"logit_scale": scale}
+        if options["engine"] is not None:
+            how["load"] = load
         store = extracting.extract(encoder, pairs, out, progress=progress, **how)
     say(store)
 
@@ -292,13 +298,10 @@ def finetune(**options: Any) -> None:
     as_json, quiet, full, cite = (options.pop(name) for name in ("as_json", "quiet", "full", "cite"))
     log_every = options.pop("log_every")
     del options["debug"]
-    asked, label_column = options.pop("evaluate"), options.pop("label_column")
+    asked, of_task = tasks_of_words(options.pop("evaluate"))
+    label_column = options.pop("label_column")
     if label_column and not asked:
         raise InputError("--label-column is of tasks: name one with --evaluate")
-    if asked:
-        from geomclip.evaluations.of_runs import tasks_and_data
-
-        tasks_and_data(asked)  # before the long work, since names can be mistyped
     options["also"], options["between"] = options["also"] or None, options["between"] or None
     for name in ("per_sample", "compile", "grad_checkpointing"):
         options[name] = options[name] or None  # a switch that is left out leaves the default, or the preset's
@@ -309,27 +312,38 @@ def finetune(**options: Any) -> None:
     from geomclip.training.processes import is_follower
 
     elsewhere = is_follower()
+    if asked and not elsewhere:
+        from geomclip.evaluations.of_runs import check_tasks
+
+        # before the long work, since names can be mistyped
+        check_tasks(asked, options, of_task, label_column=label_column)
     with progress_bar(quiet=quiet or elsewhere, log_every=log_every) as progress:
         result = finetuning(**options, progress=progress)
     if elsewhere:
         return
+    if quiet and not as_json:
+        listings.print_verdict(result.comparison, stdout_console())
+    elif not as_json:
+        listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
+        for note in result.notes:
+            say(note)
     evaluations = {}
-    if asked:
+    if asked:  # after the rest has been printed: a task may still find that it cannot be asked
         from geomclip.evaluations.of_runs import evaluate_run
 
         how = {name: options[name] for name in ("cache_dir", "bootstrap", "device") if options[name] is not None}
         with progress_bar(quiet=quiet, log_every=log_every) as progress:
             evaluations = evaluate_run(
-                result.folder, asked, label_column=label_column, seed=options["seed"] or 0, **how, progress=progress
+                result.folder,
+                asked,
+                of_task,
+                label_column=label_column,
+                seed=options["seed"] or 0,
+                **how,
+                progress=progress,
             )
     if as_json:
         say_json(tables.comparison_json(result.comparison.replace(evaluations=evaluations)))
-    elif quiet:
-        listings.print_verdict(result.comparison, stdout_console())
-    else:
-        listings.print_comparison(result.comparison, stdout_console(full=full), full=full)
-        for note in result.notes:
-            say(note)
     for task, comparison in evaluations.items() if not as_json else ():
         say(f"\n{task}")
         show = listings.print_verdict if quiet else listings.print_comparison

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geomclip.cli.arguments import logit_scale, own_encoder, picked, refuse_beside_embeddings, typed
+from geomclip.cli.arguments import flags, logit_scale, own_encoder, picked, refuse_beside_embeddings, typed
 from geomclip.cli.commands import examples
 from geomclip.cli.gates import OF_VALUES, conclude, conditions, gates
 from geomclip.cli.options import (
@@ -36,7 +37,7 @@ from geomclip.cli.options import (
 from geomclip.cli.outs import check_outs, others, outs, pages
 from geomclip.cli.terminal import progress_bar, say, say_json, stdout_console
 from geomclip.evaluations.asked import ASKED
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import InputError, naming
 from geomclip.machine.outputs import check_appending
 from geomclip.machine.words import option
 
@@ -61,13 +62,14 @@ def _options_of_tasks() -> dict[str, click.Option]:
 
 OF_TASKS = _options_of_tasks()
 """The options of all tasks; one that several have stands once."""
+LABEL_COLUMN = text("--label-column", "NAME", "Of pairs: the column whose values are classes, as `group` of emoji.")
 EVALUATE = [
     choice("--task", TASKS, "What to ask; `geomclip evaluate --list` says what each answers."),
     switch("--all", "Every task that applies; --out is then a folder.", "all_tasks"),
     switch("--list", "Say what each task answers.", "listed"),
     EMBEDDINGS,
     COLUMNS,
-    text("--label-column", "NAME", "Of pairs: the column whose values are classes, as `group` of emoji."),
+    LABEL_COLUMN,
     *SCALE,
     BOOTSTRAP,
     *gates(OF_VALUES),
@@ -122,6 +124,35 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
     conclude(options, panel.failure, partial(summary.of_panel, panel, f"geomclip evaluate --task {options['task']}"))
 
 
+def tasks_of_words(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """`TASK[=DATA] --option ...` words: the tasks with their data, and the options that each has, by its name.
+
+    Raises
+    ------
+    InputError
+        If a task is unknown, or an option is none of its own.
+    """
+    tasks, options = [], {}
+    for word in words:
+        try:
+            first, *rest = shlex.split(word) or [""]
+        except ValueError as problem:
+            raise InputError(f"{option('evaluate', word)}: {problem}") from problem
+        tasks.append(first)
+        name = first.partition("=")[0]
+        if not rest or name not in ASKED:  # an unknown one is refused with the nearest
+            continue
+        own = [OF_TASKS[each.name] for each in fields(ASKED[name]) if each.name in OF_TASKS]
+        command = click.Command(name, params=[*own, LABEL_COLUMN])
+        with naming(option("evaluate", first)):
+            try:
+                context = command.make_context(name, rest)
+            except click.UsageError as problem:
+                raise InputError(problem.format_message()) from problem
+            options[name] = typed(context, own, [LABEL_COLUMN])
+    return tasks, options
+
+
 def _subject(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
     """What is evaluated, under the names of `Subject`."""
     scale = logit_scale(dict(options))
@@ -144,7 +175,22 @@ def _of_tasks(context: click.Context, options: Mapping[str, Any]) -> dict[str, A
             if name not in own:
                 having = [task for task, kind in ASKED.items() if name in [each.name for each in fields(kind)]]
                 raise InputError(f"{option(name)} is of --task {' and '.join(having)}: leave it out")
+        _refuse_idle(context, options)
     return on_the_line
+
+
+def _refuse_idle(context: click.Context, options: Mapping[str, Any]) -> None:
+    """InputError for a model, data or vectors that have no part in what the task is asked."""
+    column = [each for each in EVALUATE if each.name == "label_column"]
+    data, space = [*DATA, *column], [EMBEDDINGS, COLUMNS, *MODEL, *OWN, *SCALE]
+    for its_own, idle, reason in (
+        (options["task"] == "missing-modality", [*space, *data], "--task missing-modality has views of its own"),
+        (options["task"] == "simat", data, "--simat names the data of --task simat"),
+        (options["tree"], [*space, *data], "--tree generates its rows"),
+        (options["captions"], [*MODEL, *OWN, *SCALE], "--captions are those of another model"),
+    ):
+        if its_own and (clash := [name for name in typed(context, idle) if name != "device"]):
+            raise InputError(f"{reason}: leave out {flags(clash)}")
 
 
 def _print(panel: Panel, options: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from geomclip.cli.gates import OF_CHANGES, OF_RUNS, OF_VALUES, gates
 from geomclip.cli.line_progress import LOG_EVERY
 from geomclip.cli.outs import outs
 from geomclip.machine import limits
+from geomclip.machine.engines import ENGINES
 from geomclip.machine.places import keep_paths
 from geomclip.pairs.source import Source
 from geomclip.panels.options import Measuring
@@ -293,7 +294,15 @@ STORE = [
     whole("--shard-rows", "Images a shard.", at_least=1, default=1024),
     switch("--raw", "Keep the lengths of the rows."),
 ]
-EXTRACT = [path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True), *STORE]
+ENGINE = [
+    choice("--engine", list(ENGINES), "Make the shards in other processes, ray: of a cluster; the same bytes."),
+    whole("--processes", "Of --engine, 2 if left out; --workers is then the threads of each.", at_least=1),
+]
+EXTRACT = [
+    path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True),
+    *STORE,
+    *ENGINE,
+]
 EXPORT = [
     click.Option(
         ["--to"],
@@ -358,7 +367,8 @@ RUN = [
         ["--evaluate"],
         metavar="TASK[=DATA]",
         multiple=True,
-        help="Then ask the base and the run a task of `geomclip evaluate`; may be given again.",
+        help="Then ask the base and the run a task of `geomclip evaluate`, its options behind it in quotes: "
+        "'shift --corrupt noise'; may be given again.",
     ),
     text("--label-column", "NAME", "With --evaluate, of pairs: the column whose values are classes."),
     switch("--tensorboard", "Log to FOLDER/tensorboard too."),

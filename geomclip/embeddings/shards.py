@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,22 +33,28 @@ Record = dict[str, Any]
 
 def write_part(folder: Path, kind: str, number: str, rows: NDArray[Any], table: Table) -> dict[str, Record]:
     """Write the vectors of one kind of one shard and the table beside them; returns file -> its record."""
-    records = {}
+    name = f"{kind}_emb/{kind}_emb_{number}.npy"
+    return {name: _written(folder, name, npy_chunks(rows), len(rows))} | write_table(folder, kind, number, table)
+
+
+def write_table(folder: Path, kind: str, number: str, table: Table) -> dict[str, Record]:
+    """Write the table alone, as `write_part` does."""
+    name = f"{KINDS[kind]}/{KINDS[kind]}_{number}.parquet"
     buffer = io.BytesIO()
     _write_table(table, buffer)
-    for name, chunks in (
-        (f"{kind}_emb/{kind}_emb_{number}.npy", npy_chunks(rows)),
-        (f"{KINDS[kind]}/{KINDS[kind]}_{number}.parquet", [buffer.getbuffer()]),
-    ):
-        digest, size = hashlib.sha256(), 0
-        refuse_links(folder, str(PurePosixPath(name).parent))
-        with atomic_write(folder / name) as file:
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
-                size += len(chunk)
-        records[name] = {"rows": len(rows), "bytes": size, "sha256": digest.hexdigest()}
-    return records
+    rows = len(next(iter(table.values()), ()))
+    return {name: _written(folder, name, [buffer.getbuffer()], rows)}
+
+
+def _written(folder: Path, name: str, chunks: Iterable[bytes | memoryview], rows: int) -> Record:
+    digest, size = hashlib.sha256(), 0
+    refuse_links(folder, str(PurePosixPath(name).parent))
+    with atomic_write(folder / name) as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            file.write(chunk)
+            size += len(chunk)
+    return {"rows": rows, "bytes": size, "sha256": digest.hexdigest()}
 
 
 def verify(folder: Path, name: str, record: Mapping[str, Any]) -> Path:

@@ -215,11 +215,18 @@ def _fetched(choice: names.Choice, folder: Path, weights: bool, cache_dir: Path 
     return folder
 
 
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except (OSError, ValueError):  # too long, a null byte
+        return False
+
+
 def _base_choice(base: str, adapter: Path, cache_dir: Path | None) -> names.Choice:
     """What the base of an adapter means: a place here, a repository that is on this machine, or a name."""
     marks = (CONFIG_FILE, adapters.FILE, hf_config.FILE, "best.safetensors", "model.safetensors")
     for place in (Path(base).expanduser(), adapter / base):
-        if place.is_file() or any((place / mark).is_file() for mark in marks):
+        if any(map(_is_file, (place, *(place / mark for mark in marks)))):
             return names.resolve(str(place.resolve()))
     if base.count("/") == 1 and hub.cached(base, hf_folder.WEIGHTS, cache_dir) is not None:
         return names.resolve(f"hf-hub:{base}")  # what it was trained on is here, in the layout of transformers

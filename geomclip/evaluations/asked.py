@@ -13,6 +13,8 @@ from geomclip.training.settings import check_settings, setting
 
 SHOTS = (1, 2, 4, 8, 16)
 """Images a class that few-shot classification may learn from."""
+SOURCE = "in"
+"""What the data themselves are called beside the sets of a shift."""
 TRAIN = "Train what a task needs; left out, nothing is trained."
 OF_TRAINING = ("train_methods", "train_steps", "train_lr", "train_draws")
 """Options of fine-tuning on shots."""
@@ -140,7 +142,11 @@ class Shift:
                 raise InputError(
                     f"{option('family_split')}: {option('family')} names no set {name!r}{nearest(name, self.family)}"
                 )
-        self.corruptions()
+        others = {SOURCE, *(f"{kind}-{level}" for kind, level in self.corruptions())}
+        for name in self.family:
+            if name in others:
+                held = "the data themselves are" if name == SOURCE else "a corruption is"
+                raise InputError(f"{option('family', name)}: {held} called that in the table: give it another name")
 
     def corruptions(self) -> list[tuple[str, int]]:
         """Each kind with each severity; InputError for one that is unknown."""

@@ -16,6 +16,7 @@ from geomclip.machine.progress import SILENT, Named, Progress
 from geomclip.machine.words import nearest, one_line, option
 from geomclip.pairs import Pairs, Source
 from geomclip.panels.record import Panel
+from geomclip.training.splits import Splits
 
 OF_SUBJECT = tuple(each.name for each in fields(Subject) if each.init)
 
@@ -28,7 +29,7 @@ def list_tasks() -> list[Task]:
 def evaluate(
     task: str,
     model: Any = "demo",
-    data: str | Pairs = Source.data,
+    data: str | Pairs | Splits = Source.data,
     *,
     progress: Progress = SILENT,
     **options: Any,

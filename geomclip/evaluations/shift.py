@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
-from geomclip.evaluations.asked import Shift, ZeroShot
+from geomclip.evaluations.asked import SOURCE, Shift, ZeroShot
 from geomclip.evaluations.between import between
 from geomclip.evaluations.prompted import Prompted, of_pairs, prompted
 from geomclip.evaluations.reference import Line, lines_of
@@ -27,9 +27,6 @@ from geomclip.pairs import Pairs
 from geomclip.pairs.corrupted import corrupted
 from geomclip.panels.lines import some
 from geomclip.panels.record import Panel
-
-SOURCE = "in"
-"""What the data themselves are called beside the sets."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from geomclip.pairs import Pairs, Source, load_pairs
 from geomclip.pairs.source import Unnamed
 from geomclip.panels.options import Measuring
 from geomclip.panels.sources import vectors
+from geomclip.training.splits import Splits
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Subject:
     ----------
     model : str or encoder
         As `embed` takes it.
-    data : str or Pairs
-        As `embed` takes it; with `split`, `data_root`, `limit` and the columns of tables.
+    data : str, Pairs or Splits
+        As `embed` takes it, or the parts that a run made of its data; with `split`, `data_root`, `limit` and the
+        columns of tables.
     embeddings : path or EmbeddingSet, optional
         Vectors in place of a model and data.
     label_column : str, optional
@@ -42,7 +44,7 @@ class Subject:
     """
 
     model: Any = "demo"
-    data: str | Pairs = Source.data
+    data: str | Pairs | Splits = Source.data
     split: str | None = None
     data_root: str | Path | None = None
     limit: int | None = None
@@ -68,7 +70,7 @@ class Subject:
     _read: dict[Any, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
     """What was read of it: a task looks at it to see whether it applies, and several tasks are asked in turn."""
 
-    def on(self, data: str | Pairs | None = None, split: str | None = None) -> Subject:
+    def on(self, data: str | Pairs | Splits | None = None, split: str | None = None) -> Subject:
         """The same encoder on other data, or on another split."""
         return replace(self, data=self.data if data is None else data, split=self.split if split is None else split)
 
@@ -116,7 +118,8 @@ class Subject:
             else None
         )
         if named not in self._read:
-            pairs = self.data if source is None else load_pairs(source, cache_dir=self.cache_dir)
+            parts = self.data.part(self.split) if isinstance(self.data, Splits) else self.data
+            pairs = parts if source is None else load_pairs(source, cache_dir=self.cache_dir)
             assert isinstance(pairs, Pairs)
             self._read[named] = pairs if self.label_column is None else of_column(pairs, self.label_column)
         return self._read[named]

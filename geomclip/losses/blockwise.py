@@ -10,6 +10,7 @@ entropy of a pair is log(1 + e^(r − l)), r the logarithm of its other exponent
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -112,22 +113,16 @@ class _Contrastive(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, own, rows, columns = (each.detach() for each in ctx.saved_tensors)
         with torch.autocast(x.device.type, enabled=False):
-            scaled = x * scale
-            of_x, of_y = torch.zeros_like(x), torch.zeros_like(y)
             of_own = -(torch.sigmoid(rows - own) + torch.sigmoid(columns - own)).to(x.dtype)
             rows, columns = (torch.logaddexp(each, own).to(x.dtype) for each in (rows, columns))
 
-            def strip(place: int, row: slice, turns: Turns) -> None:
-                for column in turns:
-                    weight = _both_weights(scaled[row] @ y[column].T, rows[row], columns[column])
-                    if column == row:
-                        weight.diagonal().copy_(of_own[row])
-                    of_x[row].addmm_(weight, y[column])
-                    with turns.of(place, column):
-                        of_y[column].addmm_(weight.T, scaled[row])
+            def weights(logits: Tensor, row: slice, column: slice) -> Tensor:
+                weight = _both_weights(logits, rows[row], columns[column])
+                if column == row:
+                    weight.diagonal().copy_(of_own[row])
+                return weight
 
-            walk(len(x), x.device, strip)
-            return _gradients(of_x, of_y, x, scale, gradient / (2 * len(x)))
+            return _gradients(x, y, scale, gradient / (2 * len(x)), weights)
 
 
 def _matched(scaled: Tensor, y: Tensor) -> Tensor:
@@ -205,23 +200,17 @@ class _OwnEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, z, matched, scale, own, rows = (each.detach() for each in ctx.saved_tensors)
         with torch.autocast(x.device.type, enabled=False):
-            scaled = x * scale
-            of_x, of_z = torch.zeros_like(x), torch.zeros_like(z)
             of_own = -torch.sigmoid(rows - own).to(x.dtype)
             rows = torch.logaddexp(rows, own).to(x.dtype)
 
-            def strip(place: int, row: slice, turns: Turns) -> None:
-                for column in turns:
-                    weight = (scaled[row] @ z[column].T).sub_(rows[row, None]).exp_()
-                    if column == row:
-                        weight.diagonal().zero_()
-                    of_x[row].addmm_(weight, z[column])
-                    with turns.of(place, column):
-                        of_z[column].addmm_(weight.T, scaled[row])
+            def weights(logits: Tensor, row: slice, column: slice) -> Tensor:
+                weight = logits.sub_(rows[row, None]).exp_()
+                if column == row:
+                    weight.diagonal().zero_()
+                return weight
 
-            walk(len(x), x.device, strip)
             share = gradient / len(x)
-            into_x, into_z, into_scale = _gradients(of_x, of_z, x, scale, share)
+            into_x, into_z, into_scale = _gradients(x, z, scale, share, weights)
             into_scale += share * (of_own * matched).sum(dtype=torch.float64).to(x.dtype)
             return into_x, into_z, of_own * (scale * share), into_scale
 
@@ -254,26 +243,20 @@ class _Sigmoid(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, bias = (each.detach() for each in ctx.saved_tensors)
         with torch.autocast(x.device.type, enabled=False):
-            scaled = x * scale
-            of_x, of_y = torch.zeros_like(x), torch.zeros_like(y)
             total = x.new_zeros(len(x), dtype=torch.float64)
 
-            def strip(place: int, row: slice, turns: Turns) -> None:
-                for column in turns:
-                    weight = (scaled[row] @ y[column].T).add_(bias)
-                    if column == row:
-                        weight.diagonal().neg_()
-                    weight.sigmoid_()
-                    if column == row:
-                        weight.diagonal().neg_()
-                    total[row] += weight.sum(1, dtype=torch.float64)
-                    of_x[row].addmm_(weight, y[column])
-                    with turns.of(place, column):
-                        of_y[column].addmm_(weight.T, scaled[row])
+            def weights(logits: Tensor, row: slice, column: slice) -> Tensor:
+                weight = logits.add_(bias)
+                if column == row:
+                    weight.diagonal().neg_()
+                weight.sigmoid_()
+                if column == row:
+                    weight.diagonal().neg_()
+                total[row] += weight.sum(1, dtype=torch.float64)
+                return weight
 
-            walk(len(x), x.device, strip)
             share = gradient / len(x)
-            return *_gradients(of_x, of_y, x, scale, share), (share * total.sum()).to(x.dtype)
+            return *_gradients(x, y, scale, share, weights), (share * total.sum()).to(x.dtype)
 
 
 def _sums_of_sigmoid(scaled: Tensor, y: Tensor, bias: float) -> tuple[float, float]:
@@ -297,7 +280,25 @@ def _of_all(scaled: Tensor, y: Tensor) -> Tensor:
     return torch.logaddexp(rows, _matched(scaled, y))
 
 
-def _gradients(of_x: Tensor, of_y: Tensor, x: Tensor, scale: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, y and 1/τ from Σ_j W_ij y_j and Σ_i W_ij x̂_i, W the weights of the logits; both are used up."""
+def _gradients(
+    x: Tensor, y: Tensor, scale: Tensor, share: Tensor, weights: Callable[[Tensor, slice, slice], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, y and 1/τ of a loss whose gradient by the logits x̂ yᵀ is `share` times W, each tile made once.
+
+    Parameters
+    ----------
+    weights : callable
+        Makes W of a tile of logits, which it may use up, and of the rows and columns that the tile has.
+    """
+    scaled, of_x, of_y = x * scale, torch.zeros_like(x), torch.zeros_like(y)
+
+    def strip(place: int, row: slice, turns: Turns) -> None:
+        for column in turns:
+            weight = weights(scaled[row] @ y[column].T, row, column)
+            of_x[row].addmm_(weight, y[column])
+            with turns.of(place, column):
+                of_y[column].addmm_(weight.T, scaled[row])
+
+    walk(len(x), x.device, strip)
     of_scale = share * (of_x * x).sum(dtype=torch.float64).to(x.dtype)
     return of_x.mul_(scale * share), of_y.mul_(share), of_scale

@@ -199,7 +199,7 @@ def refuse_links(folder: str | Path, *names: str) -> None:
 
 
 def clear_leftovers(folder: Path, *parts: str) -> None:
-    """Delete the unfinished files of a writer that was killed, in a folder and these of its subfolders.
+    """Delete the unfinished files and folders of a writer that was killed, in a folder and these of its subfolders.
 
     The caller holds the folder's lock.
 
@@ -211,7 +211,10 @@ def clear_leftovers(folder: Path, *parts: str) -> None:
     refuse_links(folder, *parts)
     for place in (folder, *(folder / part for part in parts)):
         for leftover in place.glob(_LEFTOVER):
-            leftover.unlink(missing_ok=True)
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def is_ours(name: str) -> bool:

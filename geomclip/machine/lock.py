@@ -101,12 +101,29 @@ class Lock:
             # removed while still held: whoever opened the old file sees that it is gone and starts over; one that
             # another made in its place meanwhile is that process's own
             path = self.folder / LOCK_NAME
-            with suppress(OSError):
-                if os.path.samestat(os.fstat(self._descriptor), os.lstat(path)):
-                    path.unlink(missing_ok=True)
-                    sync_folder(self.folder)  # or a power cut brings it back, where no one may lock again
+            for _ in range(2):  # once more where a share did not answer: no later run may come here again
+                with suppress(OSError):
+                    if os.path.samestat(os.fstat(self._descriptor), os.lstat(path)):
+                        path.unlink(missing_ok=True)
+                        sync_folder(self.folder)  # or a power cut brings it back, where no one may lock again
+                    break
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def clear_unheld(folder: Path) -> None:
+    """Remove the lock of a folder that nobody holds: its holder could not, or was killed. Links are left alone."""
+    path = folder / LOCK_NAME
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def holder_of(folder: str | Path) -> str:

@@ -121,6 +121,11 @@ def speak_of_flags(flags: bool = True) -> None:
     _on_the_command_line = flags
 
 
+def speaks_of_flags() -> bool:
+    """Whether messages name options as the command line has them: what another process of the same work is to do."""
+    return _on_the_command_line
+
+
 def option(name: str, value: object = None) -> str:
     """An option as who called writes it: `batch_size` for Python, `--batch-size` for the command line.
 

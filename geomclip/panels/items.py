@@ -19,7 +19,7 @@ KINDS = ("image", "text", "pair")
 """What a row of the items is of; rows of other kinds, which earlier versions wrote, are passed over."""
 EFFECT = "effect."
 """Start of the columns of pairs: what a candidate does to the queries of the image that asks."""
-STRINGS = ["kind", "image_id", "image_path", "caption_id"]
+STRINGS = ["kind", "image_id", "image_path", "caption_id", "caption"]
 
 
 class Columns(Mapping[str, Sequence[Any]]):

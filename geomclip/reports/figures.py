@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from geomclip.machine.errors import NotAvailableError
+from geomclip.machine.errors import GeomclipError, NotAvailableError
 from geomclip.machine.progress import Progress
 from geomclip.panels.directions import DIRECTIONS
 from geomclip.panels.record import Panel
@@ -174,7 +174,7 @@ def _plane_of_losses(sides: Mapping[str, Panel], source: object) -> Iterator[Fig
     text = "Left: nearer to the own partner. Down: more evenly spread. Both are losses (Wang and Isola 2020)."
     try:
         path = path_of(source)
-    except ValueError as problem:
+    except (GeomclipError, ValueError) as problem:
         path, text = [], f"{text} No path of the training: {problem}."
     if path:
         text = f"{text} The line is the way of the training, on its own probe pairs."

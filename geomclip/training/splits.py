@@ -33,6 +33,13 @@ class Splits:
         if trained and len(texts) == 1:
             raise InputError(f"{self.train.title}: every caption is {texts.pop()[:60]!r}: nothing tells images apart")
 
+    def part(self, name: str | None) -> Pairs:
+        """train, val or test by name; left out, what is reported on."""
+        parts = {None: self.report, "train": self.train, "val": self.val, "test": self.report}
+        if name not in parts:
+            raise InputError(f"{self.report.name} has no split {name!r}; {option('holdout')} makes train, val, test")
+        return parts[name]
+
     def fingerprints(self) -> dict[str, str]:
         """What a run is made from."""
         return {"train": self.train.fingerprint(), "val": self.val.fingerprint(), "report": self.report.fingerprint()}

@@ -83,6 +83,7 @@ VALUES = {
     "primary": "alignment",
     "weights": "m2_mix=0.5",
     "preserve": "cosine=0.5",
+    "engine": "process",
     "to": "openclip",
     "method": "ft",
     "suppress": "0.25",

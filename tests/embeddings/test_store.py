@@ -363,6 +363,7 @@ def test_damage_is_found(tmp_path):
         ),
         (lambda manifest: manifest.pop("made_from"), "is malformed"),
         (lambda manifest: manifest.pop("logit_scale"), "is malformed"),
+        (lambda manifest: manifest.update(logit_scale=10**400), "logit_scale must be positive and finite"),
         (lambda manifest: manifest["shards"][0]["files"].pop("text_emb/text_emb_0000.npy"), "set"),
     ],
 )

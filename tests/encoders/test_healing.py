@@ -23,8 +23,11 @@ from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders import remembered
 from geomclip.encoders.extraction import calls
 from geomclip.encoders.extraction.calls import embed
+from geomclip.encoders.extraction.digests import Digests
 from geomclip.machine.errors import InputError
-from geomclip.pairs.record import Pairs
+from geomclip.machine.files import LOCK_NAME
+from geomclip.machine.lock import Lock
+from geomclip.pairs.record import ImageFile, Pairs
 from geomclip.panels.nulls import NullCache
 
 pytestmark = pytest.mark.numeric
@@ -243,3 +246,26 @@ def test_what_is_no_number_never_enters_the_nulls_and_never_comes_out(tmp_path: 
     assert list(cache) == ["twonn-40x8-v2"]
     file.write_text(file.read_text().replace("3.5", "NaN"))
     assert "twonn-40x8-v2" not in cache
+
+
+def test_a_lock_that_nobody_holds_goes_when_the_cache_is_used_again_and_a_held_one_stays(
+    cache: Path, pairs: Pairs
+) -> None:
+    left, held = (cache / "embeddings" / name for name in ("left-0", "held-0"))
+    left.mkdir()
+    (left / LOCK_NAME).write_text("{}")
+    with Lock(held):
+        made(cache, pairs)
+        assert (held / LOCK_NAME).exists()
+    assert not (left / LOCK_NAME).exists()
+
+
+def test_what_a_dead_writer_left_of_digests_goes_when_they_are_used_again(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    path = Digests([ImageFile(tmp_path / "a.png")], cache).path
+    assert path is not None
+    dead = path.with_name(f".{path.name}.0123abcd.geomclip-tmp")
+    dead.parent.mkdir(exist_ok=True)
+    dead.write_bytes(b"half")
+    Digests([ImageFile(tmp_path / "a.png")], cache).sha256([0])
+    assert not dead.exists()

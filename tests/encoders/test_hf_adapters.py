@@ -181,6 +181,9 @@ def test_what_is_not_merged_is_refused_by_name(tmp_path):
     assert "asks to run code" in broken(auto_map={"a": "b.C"})
     assert "which is one itself: merge that first" in broken(base_model_name_or_path=".")
     assert "means no model here: name its base with" in broken(base_model_name_or_path="a model of mine")
+    assert "means no model here: name its base with" in broken(base_model_name_or_path="a" * 999)
+    for odd in (["a"], "a" * 1001, 5):
+        assert "its base_model_name_or_path is no name" in broken(base_model_name_or_path=odd)
     file.write_text(json.dumps(settings | {"base_model_name_or_path": "openai/clip-vit-base-patch32"}))
     message = hf_refusal(tmp_path / "adapter", NotAvailableError, cache_dir=tmp_path / "empty")
     assert "its base openai/clip-vit-base-patch32 is not here" in message

@@ -426,3 +426,31 @@ def test_an_export_to_open_clip_asks_for_no_cleaning_that_it_has_not(tmp_path):
     export(str(hf_folder(tmp_path / "letters")[0]), "openclip", tmp_path / "own-words")
     text = json.loads((tmp_path / "own-words" / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
     assert "tokenizer_kwargs" not in text
+
+
+ODD_VALUES = {
+    "a list for a kind": ("config.json", {"model_type": ["clip"]}, "says no 'model_type'"),
+    "a list of a thousand channels": (
+        "config.json",
+        {"vision_config": {"num_channels": [3] * 1000}},
+        r"its images have \[3",
+    ),
+    "an object for a filter": ("preprocessor_config.json", {"resample": {}}, "resizes with PIL's filter"),
+    "a number for tokens": ("tokenizer.json", {"added_tokens": 5}, "its tokenizer"),
+    "a list for a token": ("tokenizer.json", {"added_tokens": [{"content": [], "id": 1}]}, "its tokenizer"),
+    "numbers for byte pairs": (
+        "tokenizer.json",
+        {"model": {"type": "BPE", "vocab": {}, "merges": [5]}},
+        "its tokenizer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_a_value_of_another_type_is_refused_in_one_line(name, tmp_path):
+    file, change, why = ODD_VALUES[name]
+    folder, _ = hf_folder(tmp_path / "model")
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**content, **change}))
+    assert re.search(why, said := hf_refusal(folder)), said
+    assert len(said) < 400

@@ -18,6 +18,7 @@ from geomclip.evaluations import captioning
 from geomclip.evaluations.captions.tokens import TOKENIZER, tokens
 from geomclip.machine.errors import InputError
 from geomclip.pairs import Source, load_pairs
+from geomclip.panels.loading import load
 
 LIMIT = 24
 SAME = "the same words for all"
@@ -117,6 +118,15 @@ def test_better_captions_are_told_from_worse_ones(file: Path, tmp_path: Path, pa
 @pytest.fixture(scope="module")
 def coca(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_coca(tmp_path_factory.mktemp("models") / "coca"))
+
+
+def test_results_that_were_written_are_compared_pair_by_pair(file: Path, tmp_path: Path) -> None:
+    panel = scored(file, bootstrap=20)
+    for side in ("before", "after"):
+        panel.save(tmp_path / f"{side}.json")
+    row = gc.compare(tmp_path / "before.json", tmp_path / "after.json")["caption_cider_d"]
+    assert (row.paired, row.difference, row.ci) == (True, 0.0, (0.0, 0.0))
+    assert load(tmp_path / "after.json").items["image"]["caption"] == panel.items["image"]["caption"]
 
 
 def test_a_coca_is_scored_by_what_it_writes(coca: str, tmp_path: Path, pairs: Any) -> None:

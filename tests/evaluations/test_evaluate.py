@@ -48,6 +48,13 @@ def test_zeroshot_is_what_measure_makes_of_class_data() -> None:
     assert found.ci["zeroshot_acc1"] == measured.ci["zeroshot_acc1"]
 
 
+def test_a_comparison_of_few_shot_results_speaks_of_accuracy_and_not_of_retrieval() -> None:
+    panels = [gc.evaluate("fewshot", embeddings=classes(seed=seed), shots="1", bootstrap=50) for seed in (0, 1)]
+    verdict = gc.compare(*panels).verdict
+    assert [each.about for each in verdict.lines][:1] == ["classes"]
+    assert "retrieval" not in str(verdict)
+
+
 def test_a_column_of_pairs_makes_them_class_data() -> None:
     pairs = load_pairs(Source("emoji", split="val"))
     made = of_column(pairs, "group")
@@ -162,3 +169,21 @@ def test_all_tasks_are_asked_and_those_left_out_are_named(capsys: pytest.Capture
     done = run_cli(capsys, "evaluate", "--all", "--embeddings", pairs)
     assert done.code == 2
     assert "no task applies: zeroshot: the vectors have no classes, or one only" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["missing-modality", "--train", "--model", "demo", "--limit", "9"],
+            "views of its own: leave out --model, --limit",
+        ),
+        (["simat", "--simat", "simat", "--data", "emoji"], "--simat names the data of --task simat: leave out --data"),
+        (["interpolation", "--tree", "--embeddings", "v.npz"], "--tree generates its rows: leave out --embeddings"),
+        (["captioning", "--captions", "c.json", "--model", "demo"], "another model: leave out --model"),
+    ],
+)
+def test_what_a_task_would_leave_aside_is_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_one_line(run_cli(capsys, "evaluate", "--task", *arguments), 2, said)

@@ -48,8 +48,10 @@ def test_a_run_asks_its_base_and_itself_and_keeps_what_changed(
 ) -> None:
     out, cache = tmp_path / "run", tmp_path / "cache"
     common = ("--model", model, "--data", data, "--out", out, "--cache-dir", cache)
-    done = run_cli(capsys, "finetune", *common, *QUICK, "--evaluate", "zeroshot", "--label-column", "shape")
+    shift = ("--evaluate", "shift --corrupt noise --severities 2 --label-column shape")
+    done = run_cli(capsys, "finetune", *common, *QUICK, "--evaluate", "zeroshot", "--label-column", "shape", *shift)
     assert done.code == 0, done.err
+    assert "noise-2" in json.loads((out / "evaluations/shift/after.json").read_text())["groups"]
     assert "\nzeroshot\n" in done.out
     place = out / "evaluations" / "zeroshot"
     assert {each.name for each in place.iterdir()} >= {"before.json", "after.json", "comparison.json"}
@@ -95,6 +97,30 @@ def test_a_task_that_does_not_apply_is_named_before_any_is_asked(model: str, dat
     assert not (run / "evaluations").exists()
 
 
+def test_a_run_that_held_pairs_out_is_asked_on_these_alone(model: str, data: str, tmp_path: Path) -> None:
+    file = Path(data.removeprefix("csv:"))
+    table = file.with_name("whole.csv")
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    with table.open("w", newline="") as out:
+        writer = csv.DictWriter(out, ["filepath", "title", "shape"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0, "holdout": 0.25}
+    done = gc.finetune("ft", model, f"csv:{table}", out=tmp_path / "run", cache_dir=tmp_path / "cache", **how)
+    evaluate_run(done.folder, ["zeroshot", "fewshot"], label_column="shape", bootstrap=0, cache_dir=tmp_path / "cache")
+    for task in ("zeroshot", "fewshot"):
+        kept = json.loads((done.folder / "evaluations" / task / "after.json").read_text())
+        assert (kept["split"], kept["n_images"]) == ("test", done.after.n_images)
+
+
+def test_a_run_that_reports_on_val_is_asked_on_val(model: str, data: str, tmp_path: Path) -> None:
+    how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0, "split": "val"}
+    run = gc.finetune("ft", model, data, out=tmp_path / "run", cache_dir=tmp_path / "cache", **how).folder
+    evaluate_run(run, ["zeroshot"], label_column="shape", bootstrap=0, cache_dir=tmp_path / "cache")
+    assert json.loads((run / "evaluations" / "zeroshot" / "after.json").read_text())["split"] == "val"
+
+
 def test_the_report_of_a_run_has_a_card_of_its_tasks(model: str, data: str, tmp_path: Path) -> None:
     pytest.importorskip("jinja2", reason="reports need the extra viz")
     how = {"epochs": 1, "batch_size": 8, "workers": 0, "metrics": "modality_gap", "bootstrap": 0}
@@ -104,7 +130,7 @@ def test_the_report_of_a_run_has_a_card_of_its_tasks(model: str, data: str, tmp_
     evaluate_run(run, ["zeroshot"], label_column="shape", bootstrap=20, cache_dir=tmp_path / "cache")
     page = gc.report(run, tmp_path / "r.html", **shown).read_text()
     assert 'id="transfer"' in page
-    assert "Not asked, so nothing is known: fewshot, shift, simat, captioning, missing-modality." in page
+    assert "Not asked, so nothing is known: fewshot, shift, simat, captioning, missing-modality, interpolation." in page
 
 
 @pytest.mark.parametrize(
@@ -112,7 +138,14 @@ def test_the_report_of_a_run_has_a_card_of_its_tasks(model: str, data: str, tmp_
     [
         (["--evaluate", "zeroshots"], "no task 'zeroshots'; did you mean zeroshot"),
         (["--evaluate", "zeroshot", "--evaluate", "zeroshot=emoji"], "is named twice"),
+        (["--evaluate", "shift --corrupt nois"], "--corrupt nois: use"),
+        (["--evaluate", "zeroshot --corrupt noise"], "--evaluate zeroshot: No such option '--corrupt'"),
+        (["--evaluate", "shift '--corrupt"], "No closing quotation"),
         (["--label-column", "group"], "--label-column is of tasks: name one with --evaluate"),
+        (["--evaluate", "shift"], "shift: no other set"),
+        (["--evaluate", "zeroshot", "--label-column", "groups"], "--label-column groups: no such column"),
+        (["--evaluate", "zeroshot"], "zeroshot: emoji (test) has no classes"),
+        (["--method", "soup", "--between", "a", "b", "--evaluate", "zeroshot"], "--between mixes several models"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_training(

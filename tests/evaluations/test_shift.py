@@ -193,6 +193,8 @@ def test_classes_that_disagree_are_named_on_both_sides(tmp_path: Path) -> None:
         ([], "shift: no other set: name some with --family, or corruptions with --corrupt"),
         (["--family", "x"], "--family x: NAME=DATA is meant"),
         (["--family", "x=emoji", "--family", "x=coco"], "two sets are called 'x'"),
+        (["--family", "in=emoji"], "--family in: the data themselves are called that in the table"),
+        (["--family", "noise-1=emoji", "--corrupt", "noise"], "--family noise-1: a corruption is called that"),
         (["--family", "x=emoji", "--family-split", "train"], "--family-split train: NAME=SPLIT is meant"),
         (["--family", "x=emoji", "--family-split", "y=val"], "--family-split: --family names no set 'y'"),
         (["--family", "x=emoji", "--family-split", "x=vall"], "emoji has no split 'vall'; it has train, val, test"),

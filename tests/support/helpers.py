@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,3 +206,14 @@ def with_influences(panel: Panel, *, unit: Sequence[int] | None = None, **influe
     image |= {f"influence.{key}": column.tolist() for key, column in found.items()}
     image["unit"] = list(range(panel.n_images) if unit is None else unit)
     return panel.replace(items={**panel.items, "image": image})
+
+
+def script(name: str, path: str) -> ModuleType:
+    """A script of the repository as a module of this name, by which it is known from then on."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -27,7 +27,7 @@ from typing import Any
 
 import power
 from commands import COMMANDS, call, prepare, serve
-from shim import COUNT, FAULTS, Fault, Operation, arm, read_log
+from shim import COUNT, FAIL, FAULTS, Fault, Operation, arm, read_log
 
 PATIENCE = 60
 """Seconds after which a child hangs."""
@@ -68,7 +68,6 @@ class Ended:
         return lines[-1] if lines and lines[-1].endswith("(--debug shows where)") else ""
 
 
-REMOVING = ("unlink", "rmdir")
 WARM = ("torch", "open_clip", "pyarrow.parquet", "helpers", "geomclip.cli.app", "geomclip.training.finetune")
 """What is imported before the first child, so that it need not be in each; what a command needs besides is seen."""
 
@@ -214,13 +213,13 @@ class Tortured:
         """Disturb once, run the same again, and judge."""
         self.reset()
         first = self.run(k=k, fault=FAULTS[name], reads=reads)
-        removing = not reads and any(point.number == k and point.kind in REMOVING for point in self.points)
-        return {"k": k, "fault": name, **asdict(self.judge(first, removing=removing))}
+        return {"k": k, "fault": name, **asdict(self.judge(first, failed=FAULTS[name].mode == FAIL))}
 
-    def judge(self, first: Ended, *, removing: bool = False) -> Verdict:
+    def judge(self, first: Ended, *, failed: bool = False) -> Verdict:
         """What the first run left, and what the second makes of it.
 
-        What could not be removed may lie there after the first run, whose result it does not change.
+        An operation that failed may have been one of removing: what still lies there is litter if the second run does
+        not remove it, and no other result.
         """
         verdict = Verdict()
         if first.code >= 0:
@@ -228,7 +227,7 @@ class Tortured:
         if first.err.startswith("hangs"):
             verdict.lost.append(f"first run {first.err}")
         after = self.results()
-        beside = {name: content for name, content in after.items() if not removing or name in self.whole}
+        beside = {name: content for name, content in after.items() if not failed or name in self.whole}
         if first.code == 0 and beside != self.whole:
             verdict.lost.append(f"exit 0 with another result: {differing(self.whole, after)}")
         kept = finished(self.root)

@@ -65,6 +65,7 @@ HEAVY = (
     "rich",
     "av",
     "h5py",
+    "ray",
 )
 
 FILES = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}

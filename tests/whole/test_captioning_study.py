@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
+import helpers
 import pytest
 from helpers import ROOT
 
@@ -17,13 +16,7 @@ from geomclip.training.captions import has_decoder
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("study_of_captions", ROOT / "analyses" / "captioning.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return helpers.script("study_of_captions", "analyses/captioning.py")
 
 
 def test_the_start_is_a_coca_that_knows_the_words_of_its_captions(study: ModuleType, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -31,13 +32,7 @@ KEYS = (
 def study() -> ModuleType:
     """The script, under another name than `coverage`, which is a package that numba looks for."""
     sys.path.insert(0, str(ROOT / "analyses"))
-    spec = importlib.util.spec_from_file_location("study_of_coverage", ROOT / "analyses" / "coverage.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return helpers.script("study_of_coverage", "analyses/coverage.py")
 
 
 @pytest.fixture

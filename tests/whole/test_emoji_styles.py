@@ -6,10 +6,8 @@ import base64
 import csv
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
-import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -18,8 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import helpers
 import pytest
-from helpers import ROOT, run_cli
+from helpers import run_cli
 from PIL import Image
 
 from geomclip.pairs.emoji import emoji_pairs
@@ -37,13 +36,7 @@ FILES: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("emoji_styles", ROOT / "analyses" / "fetch_emoji_styles.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return helpers.script("emoji_styles", "analyses/fetch_emoji_styles.py")
 
 
 class Registry(ThreadingHTTPServer):

@@ -149,7 +149,7 @@ def test_constraints_pin_what_pyproject_asks_for_directly() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     # the tests use what `lora` brings, and transformers, which comes with it
-    used = ("bench", "browser", "demo", "dev", "hf", "lightning", "lora", "st", "video", "viz")
+    used = ("bench", "browser", "demo", "dev", "hf", "lightning", "lora", "ray", "st", "video", "viz")
     asked = [*project["dependencies"], *(name for extra in used for name in extras[extra])]
     plain = lambda name: re.split(r"[\[<>=!~; ]", name)[0].lower().replace("_", "-")  # noqa: E731
     pinned = {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
+import helpers
 import pytest
 from helpers import ROOT
 
@@ -18,13 +17,7 @@ OFF = 0.05
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("study_of_spheres", ROOT / "analyses" / "sphere.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return helpers.script("study_of_spheres", "analyses/sphere.py")
 
 
 def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:

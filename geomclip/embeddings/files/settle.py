@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,9 @@ def settled(fields: dict[str, Any], tally: Tally, place: Path) -> dict[str, Any]
 
 def check_logit_scale(value: object, place: Path) -> None:
     """InputError if a logit scale that a file holds is no factor."""
-    if isinstance(value, int | float) and not (math.isfinite(value) and value > 0):
+    if isinstance(value, int | float) and not 0 < value <= sys.float_info.max:
         way = f"{option('logit_scale', 100)} sets another"
-        raise InputError(f"{place}: logit_scale must be positive and finite, got {value}: {way}")
+        raise InputError(f"{place}: logit_scale must be positive and finite, got {value!r:.60}: {way}")
 
 
 def _without_repeats(fields: dict[str, Any], tally: Tally) -> dict[str, Any]:

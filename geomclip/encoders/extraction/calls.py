@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.store import load
+from geomclip.encoders.extraction.elsewhere import Elsewhere, Load
 from geomclip.encoders.extraction.healing import is_lost
 from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
 from geomclip.encoders.extraction.refusals import OtherImagesError
 from geomclip.encoders.names import DEMO
 from geomclip.encoders.protocol import AnyEncoder, Encodes, EncodesInputs, Kind
-from geomclip.machine.errors import InputError
+from geomclip.machine.errors import GeomclipError, InputError
+from geomclip.machine.files import LOCK_NAME
 from geomclip.machine.files import cache_dir as default_cache
+from geomclip.machine.lock import clear_unheld
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
 from geomclip.pairs import Pairs, Source, load_pairs
@@ -178,6 +181,9 @@ def extract(
     shard_rows: int = SHARD_ROWS,
     raw: bool = False,
     logit_scale: float | None = None,
+    engine: str | None = None,
+    processes: int | None = None,
+    load: Load | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Path:
@@ -204,6 +210,15 @@ def extract(
         Keep the lengths of the rows.
     logit_scale : float, optional
         What the store says in place of the model's own.
+    engine : str, optional
+        "process" or "ray": shards are made by other processes, of this machine or of a cluster, each with the encoder,
+        and are the same to the byte. Left out: by this process. docs/scale.md says more.
+    processes : int, optional
+        Of an engine; 2 if left out. `workers` is then the number of threads of each, left out those of this process
+        shared out.
+    load : callable, optional
+        Of an engine: a function, which can be pickled, that gives each process its encoder. Left out: the encoder is
+        pickled.
     cache_dir : path, optional
         Where digests of the images are kept; see `geomclip.machine.files.cache_dir`.
     progress : Progress, optional
@@ -220,13 +235,25 @@ def extract(
     InputError
         If the folder holds something else, another extraction, or is being written; if more than a tenth
         of the images cannot be read.
+    NotAvailableError
+        If the engine is not installed.
     GeomclipError
-        If the disk is full. What is finished stays, and the same call goes on from there.
+        If the disk is full, or workers of an engine die of a shard. What is finished stays, and the same call goes
+        on from there.
     """
     how: dict[str, Any] = {"batch_size": batch_size, "shard_rows": shard_rows, "raw": raw, "cache": cache_dir}
     how["logit_scale"] = logit_scale
     run = Extraction(encoder, pairs, **how, progress=progress)
-    return run.into(Path(out).expanduser(), workers=workers)
+    maker = _maker(run, engine, processes=processes, workers=workers, load=load)
+    return run.into(Path(out).expanduser(), workers=workers, maker=maker)
+
+
+def _maker(run: Extraction, engine: str | None, *, processes: int | None, **how: Any) -> Elsewhere | None:
+    if engine is not None:
+        return Elsewhere(run, engine, processes=processes, **how)
+    if processes is not None:
+        raise InputError(f"{option('processes')} is of an engine: name one by {option('engine', 'process')}")
+    return None
 
 
 def _cached(run: Extraction, cache: Path, *, workers: int | None) -> EmbeddingSet:
@@ -236,13 +263,15 @@ def _cached(run: Extraction, cache: Path, *, workers: int | None) -> EmbeddingSe
     or made; where none is, nothing is read but what is encoded. A folder that is removed meanwhile is begun again once.
     """
     key, number, again = run.key(), 0, False
+    for left in cache.glob(f"*/{LOCK_NAME}"):
+        clear_unheld(left.parent)
     while True:
         folder = cache / f"{key}-{number}"
         try:
             return load(run.into(folder, workers=workers, in_cache=True))
         except OtherImagesError:
             number += 1
-        except (InputError, OSError):
+        except (GeomclipError, OSError):
             if again or not is_lost(folder, run.manifest):
                 raise
             again = True

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import atomic_write, make_folder
+from geomclip.machine.leftovers import clear_dead
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.threads import Workers, default_workers
 from geomclip.machine.words import one_line
@@ -135,6 +136,7 @@ class Digests:
         """What is kept and sound, in the order of the places, of one place the last."""
         found, most = np.empty(0, _RECORD), max(MOST_RECORDS, 2 * len(self.images))
         if self.path is not None:
+            clear_dead(self.path)
             try:
                 found, self._rewrite = _load(self.path, most=4 * most)
             except FileNotFoundError:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from geomclip.embeddings.layouts import column_name, data_sha256
+from geomclip.embeddings.layouts import data_sha256
 from geomclip.embeddings.shards import (
     KINDS,
     MANIFEST,
@@ -26,7 +26,7 @@ from geomclip.embeddings.shards import (
     write_manifest,
     write_part,
 )
-from geomclip.encoders.extraction.batches import Coming, Encoding, unit_rows
+from geomclip.encoders.extraction.batches import Encoding, unit_rows
 from geomclip.encoders.extraction.digests import Digests, Stamp
 from geomclip.encoders.extraction.healing import clear_place, clear_unusable
 from geomclip.encoders.extraction.inputs import encoding_of
@@ -41,6 +41,17 @@ from geomclip.encoders.extraction.refusals import (
     refuse_other_rows,
     refuse_unnamed,
 )
+from geomclip.encoders.extraction.writing import (
+    Begun,
+    Columns,
+    ShardWriter,
+    Task,
+    Tick,
+    Written,
+    moved,
+    skip,
+    tells_truncated,
+)
 from geomclip.encoders.protocol import AnyEncoder, EncodesInputs
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import cache_dir, clear_leftovers
@@ -50,7 +61,7 @@ from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.signals import interruption, number_of
 from geomclip.machine.version import __version__
 from geomclip.machine.words import option
-from geomclip.pairs.record import Pair, Pairs
+from geomclip.pairs.record import Pairs
 
 BATCH_SIZE = 64
 """Images that the model sees at once."""
@@ -58,16 +69,11 @@ SHARD_ROWS = 1024
 """Images a shard."""
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A shard that is being encoded."""
+class Maker(Protocol):
+    """What makes the shards of an extraction in place of the process that asks for them."""
 
-    start: int  # its first input
-    pairs: Sequence[Pair]
-    texts: Sequence[tuple[int, str, str]]  # place of the image, id, caption
-    stamps: Sequence[Stamp | None]  # of the images, before they are read
-    images: Coming
-    coming_texts: Coming
+    def made(self, folder: Path) -> Generator[Written, None, None]:
+        """The missing shards in their order, each with its files in the store."""
 
 
 class Extraction:
@@ -99,24 +105,29 @@ class Extraction:
         self.progress = progress
         self.digests = Digests([pair.image for pair in pairs.pairs], cache_dir(cache), progress=progress)
         self.texts_sha256 = pairs.fingerprint([""] * len(pairs))
-        self.columns = list(dict.fromkeys(name for pair in pairs.pairs for name, _ in pair.columns))
         self.class_index = class_index(pairs)
         self.n_prompts = sum(map(len, pairs.class_prompts or ()))
         self.n_texts = 0 if pairs.classes is not None else sum(len(pair.captions) for pair in pairs.pairs)
+        names = list(dict.fromkeys(name for pair in pairs.pairs for name, _ in pair.columns))
+        self.columns = Columns(names, self.class_index, texts=self.n_texts > 0)
         self.shards = range(-(-len(pairs) // shard_rows))
         self.head = self._head()
         self.manifest: dict[str, Any] = {}
         self.done = 0
+        self.first_row = 0  # of the shard that is made next
 
     def key(self) -> str:
         """Names this extraction in a cache, whatever the images: alike for the same texts, encoder and settings."""
         known = json.dumps([self.head, self.texts_sha256], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:32]
 
-    def into(self, folder: Path, *, workers: int | None = None, in_cache: bool = False) -> Path:
+    def into(
+        self, folder: Path, *, workers: int | None = None, in_cache: bool = False, maker: Maker | None = None
+    ) -> Path:
         """Fill the folder, alone, from wherever it is; see `extract`.
 
-        One `in_cache` is waited for where another fills it now, and emptied where what is in it cannot be used.
+        One `in_cache` is waited for where another fills it now, and emptied where what is in it cannot be used. A
+        `maker` makes the shards in place of this process.
         """
         if workers is not None and workers < 0:
             raise InputError(f"{option('workers')} must be 0 or more, got {workers}")
@@ -131,7 +142,10 @@ class Extraction:
             try:
                 how: dict[str, Any] = {"batch": self.batch, "workers": workers, "raw": self.raw}
                 with encoding_of(self.encoder, of_texts=self.pairs.of_texts, **how) as encoding:
-                    self._fill(folder, encoding)
+                    self._classes(folder, encoding)
+                    made = self._made_here(folder, encoding) if maker is None else maker.made(folder)
+                    with closing(made):
+                        self._fill(folder, made)
             except KeyboardInterrupt as stop:
                 finished = f"{len(self.manifest['shards'])} of {len(self.shards)} shards"
                 message = f"{finished} are in {folder}; the same command continues"
@@ -210,135 +224,107 @@ class Extraction:
             return False
         return True
 
-    def _fill(self, folder: Path, encoding: Encoding) -> None:
-        """Make what is missing, shard after shard, the manifest renewed after each."""
-        if self.class_index:
-            if not self.manifest["class_shards"]:
-                self.manifest["class_shards"] = [{"files": self._class_part(folder, encoding)}]
-            else:
-                self._advance(self.n_prompts)
+    def _classes(self, folder: Path, encoding: Encoding) -> None:
+        """Make the rows of the classes, if there are any and they are missing."""
+        if not self.class_index:
+            return
+        if not self.manifest["class_shards"]:
+            self.manifest["class_shards"] = [{"files": self._class_part(folder, encoding)}]
+        else:
+            self.advance(self.n_prompts)
+
+    def _fill(self, folder: Path, made: Iterator[Written]) -> None:
+        """Take what is missing as it is made, shard after shard, the manifest renewed after each."""
         finished = {record["number"]: record for record in self.manifest["shards"]}
-        missing = [number for number in self.shards if number not in finished]
-        begun: dict[int, Begun] = {}
-        first_row = 0
+        self.first_row = 0
         for number in self.shards:
-            start, stop = number * self.shard_rows, (number + 1) * self.shard_rows
-            pairs = self.pairs.pairs[start:stop]
-            record = finished.get(number)
-            # image rows count over all shards: if one made again has changed its length, the later ones move
-            if record is None or record["first_row"] != first_row:
-                # what an earlier try at this shard skipped is forgotten
-                others = [entry for entry in self.manifest["skipped"] if not start <= entry["input"] < stop]
-                self.manifest["skipped"] = others
-                missing = [other for other in missing if other > number]
-                for wanted in [number, *missing[:1]]:  # the next is begun before this one ends
-                    if wanted not in begun:
-                        begun[wanted] = self._begun(wanted, encoding)
-                record, lost = self._shard(folder, number, first_row, encoding, begun.pop(number))
+            known = finished.get(number)
+            if known is None:
+                written = next(made)
+                record = written.record
+                self._keep_skipped(number, written.lost)
+            else:
+                record = known
+                self.advance(self.inputs_of(self.task(number)))
+            # image rows count over all shards: if one has another length than was known, the later ones move
+            if record["first_row"] != self.first_row:
+                record = moved(folder, record, self._file_number(number), self.first_row)
+            if record is not known:
                 finished[number] = record
-                self.manifest["skipped"] = sorted([*others, *lost], key=lambda entry: entry["input"])
                 self.manifest["shards"] = [finished[key] for key in sorted(finished)]
                 self.manifest["done"] = False
                 write_manifest(folder, self.manifest)
-            else:
-                self._advance(len(pairs) + (sum(len(pair.captions) for pair in pairs) if self.n_texts else 0))
-            first_row += record["image_rows"]
+            self.first_row += record["image_rows"]
         self._finish(folder)
 
-    def _begun(self, number: int, encoding: Encoding) -> Begun:
-        """A shard with its images and texts on their way; of images that will be skipped too, and dropped then."""
+    def _keep_skipped(self, number: int, lost: Sequence[Record]) -> None:
+        """What was skipped in a shard; what an earlier try at it skipped is forgotten."""
+        skipped = [*self._skipped_elsewhere(number), *lost]
+        self.manifest["skipped"] = sorted(skipped, key=lambda entry: entry["input"])
+        of_texts = [entry for entry in self.manifest["skipped"] if "caption_id" in entry]
+        self._refuse_losses(self.skipped_images())
+        refuse_losses(of_texts, "texts", of=self.n_texts, data=self.pairs.name)
+
+    def _skipped_elsewhere(self, number: int) -> list[Record]:
+        start, stop = number * self.shard_rows, (number + 1) * self.shard_rows
+        return [entry for entry in self.manifest["skipped"] if not start <= entry["input"] < stop]
+
+    def _refuse_losses(self, lost: Sequence[Record]) -> None:
+        refuse_losses(lost, self.what, of=len(self.pairs), data=self.pairs.name, root=self.pairs.root)
+
+    def missing(self) -> list[int]:
+        """Numbers of the shards that are not made yet."""
+        there = {record["number"] for record in self.manifest["shards"]}
+        return [number for number in self.shards if number not in there]
+
+    def task(self, number: int) -> Task:
+        """A shard, as what is to be made."""
         start = number * self.shard_rows
-        pairs = self.pairs.pairs[start : start + self.shard_rows]
-        stamps = self.digests.stamps(range(start, start + len(pairs)))
-        texts = (
-            [(place, *text) for place, pair in enumerate(pairs) for text in pair.named_captions()]
-            if self.n_texts
-            else []
-        )
-        captions = [caption for _, _, caption in texts]
-        return Begun(start, pairs, texts, stamps, encoding.images(pairs), encoding.texts(captions))
+        return Task(number, self._file_number(number), start, self.pairs.pairs[start : start + self.shard_rows])
 
-    def _shard(
-        self, folder: Path, number: int, first_row: int, encoding: Encoding, begun: Begun
-    ) -> tuple[Record, list[Record]]:
-        """Encode and write one shard; its record for the manifest, and what was skipped."""
-        start, pairs, name = begun.start, begun.pairs, self._file_number(number)
+    def inputs_of(self, task: Task) -> int:
+        """Images and texts of a shard."""
+        return len(task.pairs) + (sum(len(pair.captions) for pair in task.pairs) if self.n_texts else 0)
 
-        def tick(done: int, reasons: Mapping[int, str]) -> None:
-            now = [_skip(start + i, pairs[i], why) for i, why in reasons.items()]
-            lost = [*self._skipped_images(), *now]
-            refuse_losses(lost, self.what, of=len(self.pairs), data=self.pairs.name, root=self.pairs.root)
-            self._advance(done, len(lost))
+    def stamps(self, task: Task) -> Sequence[Stamp | None]:
+        """What digests of the images of a shard are kept by, if they are read from now on."""
+        return self.digests.stamps(range(task.start, task.start + len(task.pairs)))
 
-        images = encoding.finished(begun.images, tick)
-        lost = [_skip(start + i, pairs[i], why) for i, why in images.reasons.items()]
-        self.digests.keep(begun.stamps, [images.sha256[i] for i in range(len(pairs))])
-        table = self._image_table([pairs[i] for i in images.kept], [images.sha256[i] for i in images.kept])
-        record = {
-            "number": number,
-            "inputs": [start, start + len(pairs)],
-            "first_row": first_row,
-            "image_rows": len(images.kept),
-            "skipped_sha256": {str(start + i): images.sha256[i] for i in sorted(images.reasons)},
-            "files": write_part(folder, "img", name, images.rows.numpy(), table),
-        }
-        if images.twelve_bits:
-            record["twelve_bit_images"] = images.twelve_bits
-        if self.n_texts:
-            row_of = {place: first_row + i for i, place in enumerate(images.kept)}
-            texts, lost_texts = self._text_part(folder, number, row_of, encoding, begun)
-            record |= texts | {"files": record["files"] | texts["files"]}
-            lost += lost_texts
-        return record, lost
+    def _made_here(self, folder: Path, encoding: Encoding) -> Generator[Written, None, None]:
+        """The missing shards, made by this process; the next is begun before one ends."""
+        writer = ShardWriter(encoding, self.columns, tells_truncated=tells_truncated(self.encoder))
+        missing, begun = self.missing(), dict[int, Begun]()
+        stamps: dict[int, Sequence[Stamp | None]] = {}
+        for place, number in enumerate(missing):
+            for wanted in missing[place : place + 2]:
+                if wanted not in begun:
+                    task = self.task(wanted)
+                    stamps[wanted] = self.stamps(task)
+                    begun[wanted] = writer.begin(task)
+            shard = begun.pop(number)
+            written = writer.write(folder, shard, self.first_row, *self._ticks(shard.task))
+            self.digests.keep(stamps.pop(number), written.sha256)
+            yield written
 
-    def _text_part(
-        self, folder: Path, number: int, row_of: Mapping[int, int], encoding: Encoding, begun: Begun
-    ) -> tuple[Record, list[Record]]:
-        """The texts of a shard's images, without those of images that were skipped."""
-        start, pairs, texts = begun.start, begun.pairs, begun.texts
-        skipped = len(self._skipped_images()) + len(pairs) - len(row_of)
-        encoded = encoding.finished(begun.coming_texts, lambda done, _: self._advance(done, skipped))
-        lost = [
-            _skip(start + texts[i][0], pairs[texts[i][0]], why) | {"caption_id": texts[i][1]}
-            for i, why in encoded.reasons.items()
-        ]
-        earlier = [entry for entry in self.manifest["skipped"] if "caption_id" in entry]
-        refuse_losses([*earlier, *lost], "texts", of=self.n_texts, data=self.pairs.name)
-        chosen = [i for i, j in enumerate(encoded.kept) if texts[j][0] in row_of]  # rows of `encoded`
-        kept = [texts[encoded.kept[i]] for i in chosen]
-        table: dict[str, Any] = {
-            "caption": [caption for _, _, caption in kept],
-            "caption_id": [caption_id for _, caption_id, _ in kept],
-            "image_row": [row_of[place] for place, _, _ in kept],
-        }
-        if not isinstance(self.encoder, EncodesInputs):  # which does not say what it cuts
-            table["truncated"] = [encoded.kept[i] in encoded.truncated for i in chosen]
-        record = {
-            "text_rows": len(kept),
-            "truncated_texts": sum(table.get("truncated", ())),
-            "files": write_part(folder, "text", self._file_number(number), encoded.rows[chosen].numpy(), table),
-        }
-        return record, lost
+    def _ticks(self, task: Task) -> tuple[Tick, Tick]:
+        """For the images and the texts of a shard: refuse too many losses, and tell how far it is."""
+        before = [entry for entry in self._skipped_elsewhere(task.number) if "caption_id" not in entry]
+        skipped = len(before)
 
-    def _image_table(self, pairs: Sequence[Pair], sha256: Sequence[str]) -> dict[str, list[Any]]:
-        known = [dict(pair.columns) for pair in pairs]
-        table: dict[str, list[Any]] = {
-            "image_path": [pair.image.path for pair in pairs],
-            "image_id": [pair.image_id for pair in pairs],
-            "label": [pair.label for pair in pairs],
-            "caption": [pair.captions[0] if pair.captions else "" for pair in pairs],
-            **{column_name(name): [columns.get(name, "") for columns in known] for name in self.columns},
-            "image_sha256": list(sha256),
-        }
-        if self.class_index:
-            table["class_index"] = [self.class_index[pair.label] for pair in pairs]
-        return table
+        def images(done: int, reasons: Mapping[int, str]) -> None:
+            nonlocal skipped
+            lost = [*before, *(skip(task.start + i, task.pairs[i], why) for i, why in reasons.items())]
+            self._refuse_losses(lost)
+            skipped = len(lost)
+            self.advance(done, skipped)
+
+        return images, lambda done, _: self.advance(done, skipped)
 
     def _class_part(self, folder: Path, encoding: Encoding) -> Record:
         """One row a class: the mean of the unit rows of its prompts, at length 1 unless raw."""
         prompts = self.pairs.class_prompts or ()
         flat = [prompt for own in prompts for prompt in own]
-        encoded = encoding.finished(encoding.texts(flat), lambda done, _: self._advance(done))
+        encoded = encoding.finished(encoding.texts(flat), lambda done, _: self.advance(done))
         if encoded.reasons:
             place, why = next(iter(encoded.reasons.items()))
             raise InputError(f"the prompt {flat[place]!r} cannot be used: {why}")
@@ -370,22 +356,20 @@ class Extraction:
             )
             self.progress.log(f"{shown} skipped, named in {folder / MANIFEST}; first: {named(skipped[:1])}")
 
-    def _advance(self, done: int, skipped: int | None = None) -> None:
+    def advance(self, done: int, skipped: int | None = None) -> None:
+        """Tell the progress that so many more inputs are done."""
         self.done += done
         total = len(self.pairs) + self.n_texts + self.n_prompts
-        skipped = len(self._skipped_images()) if skipped is None else skipped
+        skipped = len(self.skipped_images()) if skipped is None else skipped
         self.progress.stage("encoding", self.done, total, f"{skipped} skipped" if skipped else "")
 
-    def _skipped_images(self) -> list[Record]:
+    def skipped_images(self) -> list[Record]:
+        """What the manifest says of the images that were skipped so far."""
         return [entry for entry in self.manifest["skipped"] if "caption_id" not in entry]
 
     def _file_number(self, number: int) -> str:
         # zeros in front, because other readers take the files in the order of their names
         return str(number).zfill(max(4, len(str(len(self.shards) - 1))))
-
-
-def _skip(place: int, pair: Pair, reason: str) -> Record:
-    return {"input": place, "image_id": pair.image_id, "path": pair.image.path, "reason": reason}
 
 
 def _now() -> str:

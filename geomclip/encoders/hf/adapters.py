@@ -29,6 +29,7 @@ from geomclip.machine.words import option
 FILE = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 NAMED = 5  # faults that one message names
+LONGEST = 1000  # characters of the name of a base
 _COSTLY = re.compile(r"\)\??[*+{?]|(?:[*+{].*){3}|\(\?", re.DOTALL)
 """Patterns whose search may not end: something repeated that is itself in brackets, or three things repeated."""
 _ABSENT = (  # settings of PEFT's LoRA that change what is added, in ways that are not made here
@@ -113,7 +114,9 @@ def read(folder: Path) -> Adapter:
             re.compile(pattern)
         except re.error as error:
             raise InputError(f"{file}: its alpha_pattern {pattern!r:.60} is no pattern ({error})") from error
-    base = str(found.get("base_model_name_or_path") or "")
+    base = found.get("base_model_name_or_path") or ""
+    if not isinstance(base, str) or len(base) > LONGEST:
+        raise InputError(f"{file}: its base_model_name_or_path is no name: {base!r:.60}")
     alpha, stable = float(found.get("lora_alpha", 8)), bool(found.get("use_rslora"))
     return Adapter(file, base, alpha, stable, alphas, _residual(found, file), _class(found))
 

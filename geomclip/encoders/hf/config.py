@@ -62,7 +62,7 @@ def read(file: Path) -> Description:
     kind = _kind(settings, file)
     vision, text = (_Part(settings, kind, name, file) for name in ("vision_config", "text_config"))
     if vision.get("num_channels", 3) != 3:
-        raise InputError(f"{file}: its images have {vision.get('num_channels', 3)!r} channels, not 3")
+        raise InputError(f"{file}: its images have {vision.get('num_channels', 3)!r:.60} channels, not 3")
     found = _clip(settings, vision, text, file) if kind == "clip" else _siglip(kind, vision, text, file)
     sizes.check(found.model_cfg, str(file))
     return found
@@ -78,7 +78,7 @@ def is_model(file: Path) -> bool:
 
 def _kind(settings: Mapping[str, Any], file: Path) -> str:
     kind = settings.get("model_type")
-    if kind is None:
+    if not isinstance(kind, str):
         raise InputError(f"{file}: says no 'model_type': it is not of transformers, or damaged")
     names = settings.get("architectures")
     name = str(names[0])[:60] if isinstance(names, list) and names else ""

@@ -62,7 +62,7 @@ def _settings(found: Mapping[str, Any], model: Description, file: Path) -> dict[
     if crop:
         _check_size(_edge(found["crop_size"]), side, f"{file}: cuts images to", crop=False)
     resample = found["resample"]
-    if resample not in RESAMPLE:
+    if not isinstance(resample, int) or resample not in RESAMPLE:
         raise InputError(f"{file}: resizes with PIL's filter {resample!r:.20}: open_clip has {_listed(RESAMPLE)}")
     normal = found.get("do_normalize", True)
     return {

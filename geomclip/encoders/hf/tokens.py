@@ -141,10 +141,11 @@ def _words(folder: Path) -> tuple[dict[str, int], list[str]]:
         model = content.get("model")
         model = model if isinstance(model, dict) else {}
         found = _numbered(model.get("vocab"))
-        for token in content.get("added_tokens") or []:
-            if isinstance(token, dict):
-                found |= _numbered({token.get("content"): token.get("id")})
-        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model.get("merges") or []]
+        for token in _listed(content.get("added_tokens")):
+            if isinstance(token, dict) and isinstance(token.get("content"), str):
+                found |= _numbered({token["content"]: token.get("id")})
+        merges = _listed(model.get("merges"))
+        pairs = [pair if isinstance(pair, str) else " ".join(map(str, _listed(pair))) for pair in merges]
         return found, pairs
     if words.is_file() and (folder / FILES[2]).is_file():
         text = regular.read(folder / FILES[2], "tokenizer-bytes").decode(errors="replace").split("\n")
@@ -152,6 +153,10 @@ def _words(folder: Path) -> tuple[dict[str, int], list[str]]:
         more = folder / SETTINGS[2]
         return _numbered(_json(words)) | _numbered(_json(more) if more.is_file() else {}), pairs
     return {}, []
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _numbered(words: Any) -> dict[str, int]:

@@ -245,7 +245,7 @@ def answered(
         What every line says alone, and a headline of them.
     """
     facts = Facts.of(rows, before, after, others or {})
-    lines = list(_findings(facts, before.task))
+    lines = list(_findings(facts))
     found: dict[str, list[str]] = {}
     for line in lines:
         found.setdefault("retrieval" if line.about == "classes" else line.about, []).append(line.word)
@@ -263,12 +263,12 @@ def answered(
     return Answer(headline.word, worded(before, headline.sentence), tuple(shown))
 
 
-def _findings(facts: Facts, task: str) -> list[Finding]:
+def _findings(facts: Facts) -> list[Finding]:
     """A finding on each subject that the rows know of."""
     state, lines = State(facts), list[Finding]()
     if facts.hits:
         texts = {"changes": wording.changes(facts.hits), "guesses": wording.guesses(facts.hits, facts.chance)}
-        about = "classes" if task == "classification" else "retrieval"
+        about = "classes" if all(key.startswith("zeroshot_") for key in facts.hits) else "retrieval"
         lines.append(_finding(RETRIEVAL, state, texts, about))
     if facts.primary:
         lines.append(_finding(PRIMARY, state, {"numbers": wording.numbers(facts.primary)}))
