@@ -7,7 +7,6 @@ few at a time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def read(
     pyarrow.ArrowException, OSError, ValueError
         If the file is damaged.
     """
-    keep_within_limits()
+    memory.keep_within_limits()
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
@@ -76,12 +75,6 @@ def read(
         return _a_few_at_a_time(path, columns, groups, max(chunk.total_uncompressed_size for chunk in texts), most)
     limits.check(most, sum(map(unfolded, table.columns)), str(path))
     return table
-
-
-def keep_within_limits() -> None:
-    """Before the first import of pyarrow where the system limits this process: its usual pool sets a gigabyte aside."""
-    if memory.is_limited():
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def _a_few_at_a_time(path: Path, columns: Sequence[str], groups: list[int], longest: int, most: str) -> Any:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import mmap
 import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from geomclip.machine.errors import InputError
 from geomclip.machine.files import cache_dir
-from geomclip.machine.memory import memory_left
+from geomclip.machine.memory import give_back_what_is_freed, memory_left
 from geomclip.machine.words import one_line
 
 LEAST = 4 << 20
@@ -28,9 +25,6 @@ SHARE = 16
 
 ROWS = 1024
 """Rows of a large table that are worked on at a time."""
-
-_M_MMAP_THRESHOLD = -3
-"""Of mallopt, in malloc.h."""
 
 _lock = threading.Lock()
 _taken = [0, 0]  # bytes that were put into files since the last `note`, and the memory that was left at the first
@@ -116,13 +110,6 @@ def note() -> str:
     )
 
 
-@cache
-def _give_back() -> None:
-    """Have glibc give pieces of a megabyte and more back once they are free; left alone it learns to keep them."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-
-
 def _mapped(size: int, left: int) -> Tensor:
     """So many bytes of a new file, uint8."""
     folder = cache_dir()
@@ -142,5 +129,5 @@ def _mapped(size: int, left: int) -> Tensor:
         ) from problem
     with _lock:
         _taken[:] = _taken[0] + size, _taken[1] or left
-    _give_back()
+    give_back_what_is_freed()
     return torch.frombuffer(pages, dtype=torch.uint8)

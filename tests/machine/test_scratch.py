@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from geomclip.machine import memory, scratch
+from geomclip.machine import scratch
 from geomclip.machine.errors import InputError
 
 
@@ -88,14 +88,3 @@ def test_rows_by_number_and_by_mask_are_those_of_torch(short: Path, dtype: torch
     assert torch.equal(scratch.to(x, torch.float64), x.double())
     assert scratch.to(x, dtype) is x
     assert torch.equal(scratch.each(lambda some: some.double().sum(1), x), x.double().sum(1))
-
-
-def test_the_limits_of_a_control_group_and_of_those_above_it_count(tmp_path: Path) -> None:
-    for place, most, held, cached in (("", "max", 10, 0), ("a", "500", 300, 50), ("a/b", "4000", 200, 0)):
-        folder = tmp_path / place
-        folder.mkdir(exist_ok=True)
-        (folder / "memory.max").write_text(most)
-        (folder / "memory.current").write_text(str(held))
-        (folder / "memory.stat").write_text(f"anon 7\nactive_file {cached}\ninactive_file 2\n")
-    assert sorted(memory._left_of_groups("1:cpu:/x\n0::/a/b\n", tmp_path)) == [252, 3802]
-    assert list(memory._left_of_groups("", tmp_path)) == []
