@@ -160,10 +160,17 @@ class Masses:
 
 def log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
     """(n, ...) logarithm of the sum of exp over the texts of each image, from (m, ...); −inf without text."""
-    lengths = pairing.texts_of_image
-    top = torch.segment_reduce(logits, "max", lengths=lengths, axis=0)
-    finite = torch.where(torch.isneginf(top), 0.0, top)
-    return finite + torch.segment_reduce((logits - finite[pairing.own]).exp(), "sum", lengths=lengths, axis=0).log()
+    found = logits.new_empty(pairing.n, *logits.shape[1:])
+    for images in exact.slices(
+        found.view(pairing.n, -1)
+    ):  # some at a time: four tables of this size are made on the way
+        texts = slice(int(pairing.starts[images.start]), int(pairing.starts[images.stop]))
+        lengths = pairing.texts_of_image[images]
+        top = torch.segment_reduce(logits[texts], "max", lengths=lengths, axis=0)
+        finite = torch.where(torch.isneginf(top), 0.0, top)
+        weights = (logits[texts] - finite[pairing.own[texts] - images.start]).exp()
+        found[images] = finite + torch.segment_reduce(weights, "sum", lengths=lengths, axis=0).log()
+    return found
 
 
 def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> Posterior:
@@ -219,19 +226,29 @@ def _exact_posterior(
     if axis == "text":
         logits = (text[queries].double() @ image.double().T).mul_(scale)  # (q, n)
         if lengths is not None:
-            logits /= lengths["text"][queries, None] * lengths["image"]
+            _divide(logits, lengths["text"][queries], lengths["image"])
         right = pairing.own[queries]
     else:
         scores = exact.dots(text, scale * image[queries].double().T)  # (m, q)
         if lengths is not None:
-            scores /= lengths["text"][:, None] * lengths["image"][queries]
+            _divide(scores, lengths["text"], lengths["image"][queries])
         logits = log_sums(scores, pairing).T  # (q, n), −inf for an image without text
+        del scores
         right = queries
-    logits -= logits.logsumexp(1, keepdim=True)
+    # one table besides, laid out alike, so that sums are taken in one order: `torch.logsumexp` makes its own
+    weights = torch.empty_like(logits)
+    top = logits.amax(1, keepdim=True)
+    logits -= torch.sub(logits, top, out=weights).exp_().sum(1, keepdim=True).log_().add_(top)
     own = logits.gather(1, right[:, None])[:, 0]
-    squares = (2 * logits).exp_().sum(1)
+    squares = torch.mul(logits, 2, out=weights).exp_().sum(1)
     best = logits.scatter_(1, right[:, None], -torch.inf).amax(1)
     return own, best, squares
+
+
+def _divide(scores: Tensor, of_rows: Tensor, of_columns: Tensor) -> None:
+    """Scores (r, c) by the lengths of both their rows, in place."""
+    for some in exact.slices(scores):
+        scores[some] /= of_rows[some, None] * of_columns
 
 
 @on_unit_rows

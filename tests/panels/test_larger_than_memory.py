@@ -16,7 +16,15 @@ from geomclip.machine import scratch
 from geomclip.panels import compare
 from geomclip.panels.measurement import measure
 
-KEYS = ("alignment", "image_retrieval_recall@1", "modality_gap_debiased", "linear_separability")
+KEYS = (
+    "alignment",
+    "image_retrieval_recall@1",
+    "image_retrieval_ece",
+    "text_retrieval_brier",
+    "text_robin_hood",
+    "modality_gap_debiased",
+    "linear_separability",
+)
 IMAGES, TEXTS, DIM = 6000, 18000, 512
 ROOM = 100
 """MB above what the imports take; the rows are 49 MB in float32, and a panel holds several copies of that size."""
