@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -188,17 +189,23 @@ def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> 
     lengths = _lengths(pairing) if rough.any() else None
     if axis == "text" and bool((close | rough).any()):
         pairing = replace(pairing, image=scratch.to(pairing.image, torch.float64))  # once for all of them
-    for some in close.nonzero()[:, 0].split(step):
+    for some in _places(close, step):
         own, best, squares = _exact_posterior(some, pairing, axis, scale)
         posterior.own[some], posterior.best[some] = own, best
         posterior.squares[some] = squares
-    for some in rough.nonzero()[:, 0].split(step):
+    for some in _places(rough, step):
         exacter = Posterior(*_exact_posterior(some, pairing, axis, scale, lengths))
         # a tie stays decided by the rows as they are, as ranks are
         same = exacter.hit(scale) == posterior.hit(scale)[some]
         for name in ("own", "best", "squares"):
             getattr(posterior, name)[some[same]] = getattr(exacter, name)[same]
     return posterior
+
+
+def _places(chosen: Tensor, step: int) -> Sequence[Tensor]:
+    """Where a mask is true, so many places at a time; none where it is nowhere, of which torch makes one empty part."""
+    places = chosen.nonzero()[:, 0]
+    return places.split(step) if len(places) else ()
 
 
 def _rough(posterior: Posterior, scale: float) -> Tensor:

@@ -79,15 +79,20 @@ def parquet(items: Items) -> bytes:
     tables = []
     for kind, columns in items.items():
         if columns:
-            # of no pairs the columns are numbers still: that there are none is known
-            table = pyarrow.table(
-                {name: list(column) or pyarrow.array([], "float64") for name, column in columns.items()}
-            )
+            # one column after another: as lists all of them would take four times the room
+            table = pyarrow.table({name: _cells(column) for name, column in columns.items()})
             tables.append(table.add_column(0, "kind", [[kind] * len(table)]))
     joined = pyarrow.concat_tables(tables, promote_options="permissive")
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(joined, buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def _cells(column: Sequence[Any]) -> Any:
+    """A column for parquet; of no rows it holds numbers still: that there are none is known."""
+    import pyarrow
+
+    return pyarrow.array(list(column), type=None if len(column) else "float64")
 
 
 def read_items(path: Path, panel: Counted) -> dict[str, dict[str, list[Any]]]:

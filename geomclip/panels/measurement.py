@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.wording import worded
@@ -270,4 +271,13 @@ def _items(run: Run, embeddings: EmbeddingSet) -> Items:
             "candidate": found.pairs.candidate,
             **{f"{EFFECT}{name}": effects for name, effects in found.pairs.effects.items()},
         }
-    return {kind: Columns(columns) for kind, columns in items.items()}
+    return {kind: Columns(_in_one_table(columns)) for kind, columns in items.items()}
+
+
+def _in_one_table(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns, those of float64 side by side in one table, for which memory may have no room."""
+    wide = {name: each for name, each in columns.items() if isinstance(each, Tensor) and each.dtype == torch.float64}
+    if not wide:
+        return dict(columns)
+    table = scratch.empty(len(wide), len(next(iter(wide.values()))), dtype=torch.float64)
+    return {**columns, **{name: row.copy_(wide[name]) for name, row in zip(wide, table, strict=True)}}

@@ -167,7 +167,9 @@ def loaded(
     kinds = [kind(side) for side in sides]
     check_options(options, kinds, pictures=pictures)
     own = (options.get("dtype"), options.get("logit_scale"))
-    found: list[Any] = [_at_hand(side, what, *own) for side, what in zip(sides, kinds, strict=True)]
+    found: list[Any] = []
+    for side, what in zip(sides, kinds, strict=True):
+        found.append(_sharing(_at_hand(side, what, *own), found))
     if any(what in ("model", "file") for what in kinds):
         of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress}
         found = _embedded(found, kinds, names, options, **of_data)
@@ -259,6 +261,19 @@ def _at_hand(side: Side, what: str, dtype: str | None, logit_scale: float | None
         if what == "vectors":
             return vectors(side, {}, dtype=dtype or "float32", logit_scale=logit_scale, progress=SILENT)
     return side
+
+
+def _sharing(side: Any, others: Sequence[Any]) -> Any:
+    """The side; a set with the names of an earlier one where they are the same, so that they are held once."""
+    other = next((each for each in others if isinstance(each, EmbeddingSet)), None)
+    if other is None or not isinstance(side, EmbeddingSet):
+        return side
+    names = ("image_id", "image_path", "caption_id", "caption")
+    same = {name: getattr(other, name) for name in names if getattr(side, name) == getattr(other, name)}
+    columns = {
+        name: other.columns[name] if other.columns.get(name) == each else each for name, each in side.columns.items()
+    }
+    return side.replace(**same, columns=columns)
 
 
 def _embedded(

@@ -84,6 +84,13 @@ def test_sums_over_the_texts_of_images_do_not_depend_on_how_many_images_are_take
         assert torch.equal(calibration.log_sums(logits, pairing), expected)
 
 
+def test_where_no_query_is_open_nothing_is_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_exact_posterior", lambda *_: pytest.fail("scored again"))
+    sure = torch.full((5,), 0.5).log().double()
+    posterior = calibration.Posterior(sure, sure - 2, torch.zeros(5, dtype=torch.float64))
+    assert calibration._settle(posterior, made(5, 5, 3, seed=0), "text", 20.0) is posterior
+
+
 LIMITED = """
 import re, resource, sys
 from pathlib import Path

@@ -13,7 +13,7 @@ from helpers import ROOT
 from geomclip.embeddings import store
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine import scratch
-from geomclip.panels import compare
+from geomclip.panels import compare, sources
 from geomclip.panels.measurement import measure
 
 KEYS = (
@@ -29,6 +29,9 @@ IMAGES, TEXTS, DIM = 6000, 18000, 512
 ROOM = 100
 """MB above what the imports take; the rows are 49 MB in float32, and a panel holds several copies of that size."""
 
+OF_OTHER = 20
+"""MB more for the names, norms and numbers of a second side."""
+
 CHILD = """
 import json, re, resource, sys
 from pathlib import Path
@@ -36,6 +39,7 @@ import torch
 from geomclip.embeddings import store
 from geomclip.machine import scratch
 from geomclip.metrics.sweep import load_kernels
+from geomclip.panels import compare
 from geomclip.panels.measurement import measure
 
 load_kernels()
@@ -45,8 +49,13 @@ if sys.argv[2] == "memory":
     scratch.memory_left = lambda: float("inf")
 held = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 resource.setrlimit(resource.RLIMIT_DATA, (held + (int(sys.argv[3]) << 20), resource.RLIM_INFINITY))
-panel = measure(store.load(sys.argv[1]), metrics=sys.argv[4].split(), bootstrap=0)
-print(json.dumps([panel.values, panel.null, panel.features_sha256, scratch.note()]))
+place, keys = sys.argv[1], sys.argv[4].split()
+if sys.argv[2] == "compare":
+    found = compare(place, place + "-after", metrics=keys, bootstrap=0)
+    print(json.dumps([(key, row.before, row.after) for key, row in found.rows.items()]))
+else:
+    panel = measure(store.load(place), metrics=keys, bootstrap=0)
+    print(json.dumps([panel.values, panel.null, panel.features_sha256, scratch.note()]))
 """
 
 
@@ -58,9 +67,9 @@ def made() -> EmbeddingSet:
     return EmbeddingSet(image, text, own, logit_scale=50.0)
 
 
-def run(place: Path, cache: Path, how: str) -> subprocess.CompletedProcess[str]:
+def run(place: Path, cache: Path, how: str, room: int = ROOM) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", CHILD, str(place), how, str(ROOM), " ".join(KEYS)],
+        [sys.executable, "-c", CHILD, str(place), how, str(room), " ".join(KEYS)],
         capture_output=True,
         text=True,
         check=False,
@@ -87,6 +96,36 @@ def test_a_store_that_memory_has_no_room_for_gives_the_same_bits(tmp_path: Path)
     values, null, digest, _ = json.loads(done.stdout)
     assert (values, null, digest) == (expected.values, expected.null, expected.features_sha256)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of data are Linux's")
+def test_two_stores_that_memory_has_no_room_for_are_compared_with_the_same_bits(tmp_path: Path) -> None:
+    before = made()
+    assert before.text is not None
+    place = store.save(before, tmp_path / "store")
+    store.save(before.replace(text=before.text + 0.05), tmp_path / "store-after")
+    done = run(place, tmp_path / "cache", "compare", ROOM + OF_OTHER)
+    assert done.returncode == 0, done.stderr
+    expected = compare(place, tmp_path / "store-after", metrics=KEYS, bootstrap=0)
+    found = [tuple(each) for each in json.loads(done.stdout.splitlines()[-1])]
+    assert found == [(key, row.before, row.after) for key, row in expected.rows.items()]
+    assert any(before != after for _, before, after in found)
+
+
+def test_names_that_both_sides_have_are_held_once() -> None:
+    rows = torch.eye(4)
+    one, other = (
+        EmbeddingSet(
+            rows, rows, caption=[f"text {i}" for i in range(4)], columns={"label": list("abab"), name: list("wxyz")}
+        )
+        for name in ("of one", "of the other")
+    )
+    shared = sources._sharing(other, [one])
+    assert all(mine is theirs for mine, theirs in zip(shared.caption, one.caption, strict=True))
+    assert shared.columns == {"label": tuple("abab"), "of the other": tuple("wxyz")}
+    assert shared.image is other.image
+    different = sources._sharing(other.replace(caption=list("abcd")), [one])
+    assert different.caption == tuple("abcd")
 
 
 class Lines:
