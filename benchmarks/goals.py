@@ -112,6 +112,11 @@ SCRIPTS = {
         "Contrastive losses by tiles, beside the whole matrix",
         toy=("--pairs", "256", "--large", "512", "--dim", "16", "--turns", "1"),
     ),
+    "stores": Script(
+        "A store larger than memory: the most memory above the imports, and the same numbers",
+        toy=("--images", "60", "--dim", "16", "--compared", "50"),
+        turns=False,
+    ),
     "sphere": Script("Maps on the sphere", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(
         "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False

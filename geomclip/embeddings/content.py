@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from geomclip.machine import scratch
+
 
 def first_places(texts: Sequence[str]) -> Tensor:
     """Of each text the place of the first one that is the same, counted among different texts.
@@ -38,7 +40,8 @@ def sha256_of(rows: Iterable[Tensor | None], owner: Tensor | None) -> str:
     digest = hashlib.sha256()
     for each in rows:
         if each is not None:
-            digest.update(each.float().contiguous().numpy().data)
+            for some in scratch.blocks(each):
+                digest.update(each[some].float().contiguous().numpy().data)
     if owner is not None:
         digest.update(owner.contiguous().numpy().data)
     return digest.hexdigest()

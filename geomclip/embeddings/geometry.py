@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geomclip.machine import scratch
+
 
 def normalize(x: Tensor, *, name: str = "x") -> tuple[Tensor, Tensor]:
     """Rows of x at length 1, and the lengths they had.
@@ -39,22 +41,38 @@ def normalize(x: Tensor, *, name: str = "x") -> tuple[Tensor, Tensor]:
         raise ValueError(f"{name} must be (n, d), got shape {tuple(x.shape)}")
     if not x.is_floating_point():
         raise ValueError(f"{name} must hold floating-point numbers, got {x.dtype}")
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()
-    # the largest entry is taken out first, so that the squares neither overflow nor vanish
-    largest = x.abs().amax(dim=1, keepdim=True) if x.shape[1] else x.new_zeros(len(x), 1)
-    bad = ~torch.isfinite(largest[:, 0])
+    whole = len(x) <= scratch.ROWS or x.requires_grad or x.device.type != "cpu"
+    largest = _largest(x) if whole else scratch.each(_largest, x, torch.promote_types(x.dtype, torch.float32))
+    bad = ~torch.isfinite(largest)
     if bad.any():
         raise ValueError(f"{name} row {int(bad.nonzero()[0])} holds NaN or infinity ({int(bad.sum())} such rows)")
-    zero = largest[:, 0] == 0
+    zero = largest == 0
     if zero.any():
         raise ValueError(
             f"{name} row {int(zero.nonzero()[0])} is zero and has no direction ({int(zero.sum())} such rows)"
         )
-    scaled = x / largest
+    if whole:
+        return _unit(x, largest)
+    rows = scratch.empty(*x.shape, dtype=largest.dtype)
+    norms = torch.empty(len(x), dtype=torch.float64)
+    for some in scratch.blocks(x):
+        rows[some], norms[some] = _unit(x[some], largest[some])
+    return rows, norms
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest entry of each row of x (n, d), half types raised to float32: (n,)."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.abs().amax(dim=1) if x.shape[1] else x.new_zeros(len(x))
+
+
+def _unit(x: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of x (n, d) at length 1 and their lengths, the largest entry of each known."""
+    # it is taken out first, so that the squares neither overflow nor vanish
+    scaled = x.to(largest.dtype) / largest[:, None]
     lengths = torch.linalg.vector_norm(scaled, dim=1, keepdim=True, dtype=torch.float64)
-    norms = lengths[:, 0] * largest[:, 0].double()
-    return scaled / lengths.to(x.dtype), norms
+    norms = lengths[:, 0] * largest.double()
+    return scaled / lengths.to(scaled.dtype), norms
 
 
 def geodesic_mixup(a: Tensor, b: Tensor, lam: float | Tensor) -> Tensor:

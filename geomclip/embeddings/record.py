@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geomclip.embeddings import content, exact
 from geomclip.embeddings.unit_rows import UnitRows
+from geomclip.machine import scratch
 
 Array = Tensor | NDArray[Any]
 """What public functions take: torch or numpy."""
@@ -321,7 +322,7 @@ def _unit_rows(value: Array | UnitRows, name: str, dtype: torch.dtype | None) ->
         return value if dtype is None else value.beside(dtype)
     rows = as_tensor(value, name)
     if not rows.is_floating_point() or dtype == torch.float64:
-        rows = rows.double()
+        rows = scratch.to(rows, torch.float64)
     return UnitRows.of(rows, name).beside(dtype or torch.promote_types(rows.dtype, torch.float32))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from geomclip.machine import parquet_files, regular
+from geomclip.machine import memory, parquet_files, regular
 from geomclip.machine.array_files import npy_chunks
 from geomclip.machine.blame import unreadable
 from geomclip.machine.errors import DamagedError, InputError
@@ -144,6 +144,7 @@ def _is_record(record: Record) -> bool:
 
 def read_table(path: Path) -> dict[str, list[Any]]:
     """The columns of a parquet file; nested ones are left out."""
+    memory.keep_within_limits()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geomclip.embeddings.fetched import brought
 from geomclip.embeddings.files.gather import columns_of, gathered, texts_of
@@ -18,6 +19,7 @@ from geomclip.embeddings.files.settle import check_logit_scale, settled
 from geomclip.embeddings.layouts import UNKNOWN, fields_of_clip_retrieval, fields_of_store, write_store
 from geomclip.embeddings.record import STRINGS, EmbeddingSet
 from geomclip.embeddings.shards import MANIFEST, read_manifest
+from geomclip.machine import scratch
 from geomclip.machine.addresses import plain
 from geomclip.machine.array_files import check_rows, npy_chunks, npz_headers, read_npz
 from geomclip.machine.errors import DamagedError, InputError, naming
@@ -85,7 +87,7 @@ def load(
     check_logit_scale(fields.get("logit_scale"), Path(path))
     for name in ("image", "text", "class_text"):
         if fields.get(name) is not None:
-            fields[name] = torch.from_numpy(_joined(fields[name], dtype))
+            fields[name] = _joined(fields[name], dtype)
     return _checked(Path(path), fields)
 
 
@@ -219,20 +221,18 @@ def _save_npz(embeddings: EmbeddingSet, path: Path) -> None:
                     member.write(chunk)
 
 
-def _joined(parts: Sequence[NDArray[Any]], dtype: torch.dtype | None) -> NDArray[Any]:
+def _joined(parts: Sequence[NDArray[Any]], dtype: torch.dtype | None) -> Tensor:
     """The shards under one another, in the precision requested; half precision becomes float32."""
-    if dtype is not None:
-        target = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
-    else:
+    if dtype is None:
         exact = any(part.dtype.kind != "f" or part.dtype.itemsize > 4 for part in parts)
-        target = np.dtype(np.float64 if exact else np.float32)
+        dtype = torch.float64 if exact else torch.float32
     width = {part.shape[1] for part in parts}
     if len(width) > 1:
         raise InputError(f"shards have different dimensions: {', '.join(map(str, sorted(width)))}")
-    joined = np.empty((sum(map(len, parts)), *width), target)
-    start = 0
+    joined = scratch.empty(sum(map(len, parts)), *width, dtype=dtype)
+    rows, start = joined.numpy(), 0
     for part in parts:
-        joined[start : start + len(part)] = part
+        rows[start : start + len(part)] = part
         start += len(part)
     return joined
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.embeddings.geometry import normalize
+from geomclip.machine import scratch
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ class UnitRows:
 
     def __getitem__(self, chosen: Tensor) -> UnitRows:
         """Some of the rows."""
-        origin = self.origin[chosen] if isinstance(self.origin, Tensor) else self.origin
-        return UnitRows(self.rows[chosen], self.norms[chosen], origin)
+        origin = scratch.rows(self.origin, chosen) if isinstance(self.origin, Tensor) else self.origin
+        return UnitRows(scratch.rows(self.rows, chosen), self.norms[chosen], origin)
 
     def in_precision(self, dtype: torch.dtype) -> UnitRows:
         """The same rows at length 1 in float32 or float64; in float64 from the rows as they came."""
@@ -59,21 +60,21 @@ class UnitRows:
             return self
         if dtype == torch.float64:
             return UnitRows(self._exact(), self.norms)
-        return UnitRows(normalize(self.rows.to(dtype))[0], self.norms)
+        return UnitRows(normalize(scratch.to(self.rows, dtype))[0], self.norms)
 
     def beside(self, dtype: torch.dtype) -> UnitRows:
         """The same rows in the type of other rows: float64 rows are rounded to float32 and kept as their origin."""
         if self.rows.dtype == dtype or dtype == torch.float64:
             return self.in_precision(dtype)
-        return UnitRows(self.rows.to(dtype), self.norms, self.rows)
+        return UnitRows(scratch.to(self.rows, dtype), self.norms, self.rows)
 
     def _exact(self) -> Tensor:
         """The rows as they came, at length 1 in float64."""
         if self.origin is None:
-            return normalize(self.rows.double())[0]
+            return normalize(scratch.to(self.rows, torch.float64))[0]
         if isinstance(self.origin, Tensor) and self.origin.dtype == torch.float64:
             return self.origin
-        came = torch.empty(self.rows.shape, dtype=torch.float64)
+        came = scratch.empty(*self.rows.shape, dtype=torch.float64)
         for some in exact.slices(self.rows):
             product = self.rows[some].double() * self.norms[some, None]
             if isinstance(self.origin, Tensor):
@@ -88,7 +89,7 @@ def _steps(rows: Tensor, norms: Tensor, x: Tensor) -> Tensor:
 
     At most four, but for entries 1e-38 of their row's largest or less, which it does not matter to lose.
     """
-    steps = torch.empty(x.shape, dtype=torch.int8)
+    steps = scratch.empty(*x.shape, dtype=torch.int8)
     for some in exact.slices(x):
         product = (rows[some].double() * norms[some, None]).float()
         # floats of one sign are in the order of their bits

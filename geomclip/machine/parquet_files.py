@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomclip.machine import limits, parquet_footer
+from geomclip.machine import limits, memory, parquet_footer
 from geomclip.machine.parquet_footer import Chunk, Group
 
 _SHARED = "DELTA_BYTE_ARRAY"
@@ -49,6 +49,7 @@ def read(
     pyarrow.ArrowException, OSError, ValueError
         If the file is damaged.
     """
+    memory.keep_within_limits()
     import pyarrow
     from pyarrow.parquet import ParquetFile
 

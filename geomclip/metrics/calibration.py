@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 from geomclip.metrics.bins import BINS
 from geomclip.metrics.calibration_scores import ece, fit_logit_scale
 from geomclip.metrics.folds import Block
@@ -158,10 +161,17 @@ class Masses:
 
 def log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
     """(n, ...) logarithm of the sum of exp over the texts of each image, from (m, ...); −inf without text."""
-    lengths = pairing.texts_of_image
-    top = torch.segment_reduce(logits, "max", lengths=lengths, axis=0)
-    finite = torch.where(torch.isneginf(top), 0.0, top)
-    return finite + torch.segment_reduce((logits - finite[pairing.own]).exp(), "sum", lengths=lengths, axis=0).log()
+    found = logits.new_empty(pairing.n, *logits.shape[1:])
+    for images in exact.slices(
+        found.view(pairing.n, -1)
+    ):  # some at a time: four tables of this size are made on the way
+        texts = slice(int(pairing.starts[images.start]), int(pairing.starts[images.stop]))
+        lengths = pairing.texts_of_image[images]
+        top = torch.segment_reduce(logits[texts], "max", lengths=lengths, axis=0)
+        finite = torch.where(torch.isneginf(top), 0.0, top)
+        weights = (logits[texts] - finite[pairing.own[texts] - images.start]).exp()
+        found[images] = finite + torch.segment_reduce(weights, "sum", lengths=lengths, axis=0).log()
+    return found
 
 
 def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> Posterior:
@@ -175,18 +185,27 @@ def _settle(posterior: Posterior, pairing: Pairing, axis: str, scale: float) -> 
     rough = _rough(posterior, scale)
     others = pairing.n if axis == "text" else pairing.m
     step = max(1, 2**21 // others)  # 16 MB of float64 scores
-    for some in ((unsure & ~rough) | tie).nonzero()[:, 0].split(step):
+    close = (unsure & ~rough) | tie
+    lengths = _lengths(pairing) if rough.any() else None
+    if axis == "text" and bool((close | rough).any()):
+        pairing = replace(pairing, image=scratch.to(pairing.image, torch.float64))  # once for all of them
+    for some in _places(close, step):
         own, best, squares = _exact_posterior(some, pairing, axis, scale)
         posterior.own[some], posterior.best[some] = own, best
         posterior.squares[some] = squares
-    lengths = _lengths(pairing) if rough.any() else None
-    for some in rough.nonzero()[:, 0].split(step):
+    for some in _places(rough, step):
         exacter = Posterior(*_exact_posterior(some, pairing, axis, scale, lengths))
         # a tie stays decided by the rows as they are, as ranks are
         same = exacter.hit(scale) == posterior.hit(scale)[some]
         for name in ("own", "best", "squares"):
             getattr(posterior, name)[some[same]] = getattr(exacter, name)[same]
     return posterior
+
+
+def _places(chosen: Tensor, step: int) -> Sequence[Tensor]:
+    """Where a mask is true, so many places at a time; none where it is nowhere, of which torch makes one empty part."""
+    places = chosen.nonzero()[:, 0]
+    return places.split(step) if len(places) else ()
 
 
 def _rough(posterior: Posterior, scale: float) -> Tensor:
@@ -202,7 +221,8 @@ def _rough(posterior: Posterior, scale: float) -> Tensor:
 def _lengths(pairing: Pairing) -> dict[str, Tensor]:
     """Lengths of the rows of both sides, float64: float32 rows are unit to 1e-7 only."""
     sides = {"image": pairing.image, "text": pairing.text}
-    return {side: torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64) for side, rows in sides.items()}
+    norm = partial(torch.linalg.vector_norm, dim=1, dtype=torch.float64)
+    return {side: scratch.each(norm, rows) for side, rows in sides.items()}
 
 
 def _exact_posterior(
@@ -211,21 +231,31 @@ def _exact_posterior(
     """Own, best wrong and squared masses of some queries from all their float64 scores, or cosines if given lengths."""
     image, text = pairing.image, pairing.text
     if axis == "text":
-        logits = scale * (text[queries].double() @ image.double().T)  # (q, n)
+        logits = (text[queries].double() @ image.double().T).mul_(scale)  # (q, n)
         if lengths is not None:
-            logits /= lengths["text"][queries, None] * lengths["image"]
+            _divide(logits, lengths["text"][queries], lengths["image"])
         right = pairing.own[queries]
     else:
         scores = exact.dots(text, scale * image[queries].double().T)  # (m, q)
         if lengths is not None:
-            scores /= lengths["text"][:, None] * lengths["image"][queries]
+            _divide(scores, lengths["text"], lengths["image"][queries])
         logits = log_sums(scores, pairing).T  # (q, n), −inf for an image without text
+        del scores
         right = queries
-    logits = logits - logits.logsumexp(1, keepdim=True)
+    # one table besides, laid out alike, so that sums are taken in one order: `torch.logsumexp` makes its own
+    weights = torch.empty_like(logits)
+    top = logits.amax(1, keepdim=True)
+    logits -= torch.sub(logits, top, out=weights).exp_().sum(1, keepdim=True).log_().add_(top)
     own = logits.gather(1, right[:, None])[:, 0]
-    squares = (2 * logits).exp().sum(1)
-    best = logits.scatter(1, right[:, None], -torch.inf).amax(1)
+    squares = torch.mul(logits, 2, out=weights).exp_().sum(1)
+    best = logits.scatter_(1, right[:, None], -torch.inf).amax(1)
     return own, best, squares
+
+
+def _divide(scores: Tensor, of_rows: Tensor, of_columns: Tensor) -> None:
+    """Scores (r, c) by the lengths of both their rows, in place."""
+    for some in exact.slices(scores):
+        scores[some] /= of_rows[some, None] * of_columns
 
 
 @on_unit_rows

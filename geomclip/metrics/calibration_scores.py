@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -123,8 +123,14 @@ def debiased_square_without(over: Tensor, count: Tensor) -> Tensor:
     return _debiased(*(each.sum(0) - each for each in _moments(over, count)))
 
 
-def _moments(over: Tensor, count: Tensor) -> tuple[Tensor, ...]:
-    return over, count, over.square(), over * count, count.square(), (count > 0).double()
+def _moments(over: Tensor, count: Tensor) -> Iterator[Tensor]:
+    """One after another: each is as large as the table itself."""
+    yield over
+    yield count
+    yield over.square()
+    yield over * count
+    yield count.square()
+    yield (count > 0).double()
 
 
 def _debiased(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.exact import dots, total
+from geomclip.machine import scratch
 from geomclip.metrics.alignment import relative_image_to_text, relative_text_to_image
 from geomclip.metrics.bins import BINS, bin_of
 from geomclip.metrics.pairing import Pairing
@@ -129,7 +130,7 @@ def calibration_columns(
     place = owner * BINS + bin_of(confidence)
 
     def binned(each: Tensor) -> Tensor:
-        return torch.zeros(n * BINS, dtype=torch.float64).index_add_(0, place, each).view(n, BINS)
+        return scratch.zeros(n * BINS, dtype=torch.float64).index_add_(0, place, each).view(n, BINS)
 
     over, count = binned(hit - confidence), binned(torch.ones_like(hit))
     columns = {f"{prefix}_over_{b:02d}": over[:, b] for b in range(BINS)}
@@ -219,7 +220,8 @@ FORMULAS: dict[str, Callable[[Sums], Tensor]] = {
 
 def binned_columns(name: str, columns: Mapping[str, Tensor]) -> Tensor:
     """The columns `name`_00, `name`_01, … side by side: (n, bins)."""
-    return torch.stack([columns[f"{name}_{b:02d}"] for b in range(BINS)], 1)
+    each = [columns[f"{name}_{b:02d}"] for b in range(BINS)]
+    return torch.stack(each, 1, out=scratch.empty(len(each[0]), BINS, dtype=each[0].dtype))
 
 
 COLUMNS: dict[str, tuple[str, ...]] = {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.embeddings.neighbors import rows_at_a_time
+from geomclip.machine import scratch
 from geomclip.metrics.sweep import FLOAT32_DOUBT
 
 SAME = 1e-6
@@ -99,7 +100,7 @@ def _cells(x: Tensor, rows: Tensor, seed: int) -> tuple[Tensor, Tensor, int]:
     directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(d, min(AXES, d))))[0]
     along = torch.from_numpy(directions)
     # most rows are not copied to be looked at
-    points = exact.dots(x, along)[rows] if 2 * len(rows) > len(x) else exact.dots(x[rows], along)
+    points = exact.dots(x, along)[rows] if 2 * len(rows) > len(x) else exact.dots(scratch.rows(x, rows), along)
     width = 2 * REACH * (1 + 1e-6)  # rounding
     cuts = [((points + 2) / width + shift).long() for shift in (0.0, 0.5)]  # below 2^11
     places, numbers, count = [rows[:0]], [rows[:0]], 0

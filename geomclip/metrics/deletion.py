@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 from geomclip.metrics.spectrum import Spectrum
 
 NODES = 32
@@ -124,7 +125,8 @@ class Decomposed:
         kept = values > EMPTY * values[-1]
         values, vectors = values[kept], vectors[:, kept]
         dtype = torch.float64 if n <= FEW_ROWS * d else x.dtype
-        along = x.to(dtype) @ vectors.to(dtype)
+        along = scratch.empty(n, len(values), dtype=dtype)
+        torch.mm(scratch.to(x, dtype), vectors.to(dtype), out=along)
         if centered:
             along -= (mean @ vectors).to(dtype)
         return cls(along, values, vectors, mean, centered)

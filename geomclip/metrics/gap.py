@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics.deletion import Decomposed
 from geomclip.metrics.kinds import on_unit_rows
@@ -269,7 +270,10 @@ def debiased_gap(image: Tensor, text_sums: Tensor, texts: Tensor, unit: Tensor |
     """
     n, m = len(image), texts.sum()
     centre, other = image.mean(0), text_sums.sum(0) / m
-    deviations = (image - centre) / n - (text_sums - texts[:, None] * other) / m
+    deviations = scratch.empty(*image.shape, dtype=torch.float64)
+    for some in scratch.blocks(image):
+        of_texts = (text_sums[some] - texts[some, None] * other) / m
+        deviations[some] = (image[some] - centre) / n - of_texts
     return squared_length(centre - other, deviations, unit)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings.exact import first_equal
+from geomclip.machine import scratch
 from geomclip.metrics.folds import Block
 from geomclip.metrics.intrinsic_dimension import of_rows_once, two_nearest
 from geomclip.metrics.neighborhood import occurrences
@@ -45,8 +46,8 @@ class Nearest:
         for axis in self._axes:
             size, items = (pairing.m, pairing.n) if axis == "text" else (pairing.n, pairing.m)
             k = min(self.k, items)
-            state[f"{axis}_score"] = pairing.text.new_full((size, k), -torch.inf)
-            state[f"{axis}_index"] = pairing.own.new_full((size, k), -1)
+            state[f"{axis}_score"] = scratch.full_like(pairing.text, size, k, value=-torch.inf)
+            state[f"{axis}_index"] = scratch.full_like(pairing.own, size, k, value=-1)
         return state
 
     def update(self, state: dict[str, Tensor], block: Block) -> None:
@@ -120,7 +121,7 @@ def k_occurrence_of_candidates(pairing: Pairing, found: dict[str, Tensor], query
     if k < len(items):
         clear = score[:, k - 1] - score[:, k] > margin
     counts = torch.bincount(index[clear, :k].flatten(), minlength=len(items)).double()
-    return counts + occurrences(rows[~clear], items, k)
+    return counts + occurrences(scratch.rows(rows, ~clear), items, k)
 
 
 def two_nearest_of_candidates(

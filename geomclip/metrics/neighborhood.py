@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geomclip.embeddings.exact import step_of
 from geomclip.embeddings.neighbors import blocks, check_neighbors, products, rows_at_a_time
 from geomclip.metrics.effects import Effects
 from geomclip.metrics.kinds import on_unit_rows
@@ -252,13 +253,13 @@ def shares(scores: Tensor, k: int) -> Tensor:
     above = scores > edge + TIE
     level = (scores >= edge - TIE) & ~above
     left = k - above.sum(dim=1, keepdim=True)
-    return above.double() + level * (left.double() / level.sum(dim=1, keepdim=True))
+    return (level * (left.double() / level.sum(dim=1, keepdim=True))).add_(above)
 
 
 def _decided(rows: Tensor, y: Tensor, rival: Tensor) -> Tensor:
     """Float64 dot products of the pairs that rival (b, m) marks, −∞ for the others: (b, m)."""
     scores = torch.full(rival.shape, -torch.inf, dtype=torch.float64)
-    for pair in rival.nonzero().split(rows_at_a_time(y.shape[1])):
+    for pair in rival.nonzero().split(step_of(y)):
         i, j = pair.T
         scores[i, j] = (rows[i].double() * y[j].double()).sum(dim=1)
     return scores

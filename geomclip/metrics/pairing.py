@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Pairing:
         counts = torch.bincount(own, minlength=len(image))
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         in_place = bool((order[1:] > order[:-1]).all())
-        return cls(image.contiguous(), text.contiguous() if in_place else text[order], own, order, starts)
+        return cls(image.contiguous(), text.contiguous() if in_place else scratch.rows(text, order), own, order, starts)
 
     @classmethod
     def within(cls, x: Tensor) -> Pairing:
@@ -87,7 +88,7 @@ class Pairing:
     def first_texts(self) -> tuple[Tensor, Tensor]:
         """The first text of each image that has any (k, d), and which image that is (k,)."""
         described = (self.texts_of_image > 0).nonzero()[:, 0]
-        return self.text[self.starts[described]], described
+        return scratch.rows(self.text, self.starts[described]), described
 
     @cached_property
     def texts_of_image(self) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 from geomclip.metrics.gap import owners
 from geomclip.metrics.kinds import on_unit_rows
 
@@ -84,8 +85,10 @@ def held_out_answers(x: Tensor, y: Tensor, image_of_text: Tensor | None, *, seed
     p = len(have)
     if p < FOLDS:
         raise ValueError(f"linear separability needs {FOLDS} images with a text, got {p}")
-    z = torch.ones(2 * p, x.shape[1] + 1, dtype=torch.float64)  # images, then their texts; the intercept
-    z[:p, :-1], z[p:, :-1] = x[have], y[first[have]]
+    z = scratch.empty(2 * p, x.shape[1] + 1, dtype=torch.float64)  # images, then their texts
+    z[:, -1] = 1  # the intercept
+    for some in scratch.blocks(have):
+        z[:p][some, :-1], z[p:][some, :-1] = x[have[some]], y[first[have[some]]]
     fold = torch.from_numpy(np.random.default_rng(seed).permutation(p)) % FOLDS
     held = fold == torch.arange(FOLDS)[:, None]  # (fits, p)
     weights = _fit(z, (~held).T.repeat(2, 1))  # (d + 1, fits)
@@ -112,7 +115,7 @@ def _fit(z: Tensor, train: Tensor) -> Tensor:
     drawn from the same rows; any that does not settle is finished with Newton of its own.
     """
     weights = torch.zeros(z.shape[1], train.shape[1], dtype=torch.float64)
-    settled, factor = _newton(z[train[:, 0]], _labels(z)[train[:, 0]])
+    settled, factor = _newton(scratch.rows(z, train[:, 0]), _labels(z)[train[:, 0]])
     weights[:] = settled[:, None]
     if train.shape[1] == 1:
         return weights
@@ -136,7 +139,7 @@ def _fit(z: Tensor, train: Tensor) -> Tensor:
         weights[:, left] -= length[left] * torch.cholesky_solve(gradient[:, going], factor)
     for column in (size[1:] > TOLERANCE).nonzero()[:, 0] + 1:
         chosen = train[:, column]
-        weights[:, column], _ = _newton(z[chosen], _labels(z)[chosen])
+        weights[:, column], _ = _newton(scratch.rows(z, chosen), _labels(z)[chosen])
     return weights
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geomclip.machine import scratch
 from geomclip.metrics.kinds import on_unit_rows
 from geomclip.metrics.neighborhood import NearestBlock, neighbors
 
@@ -194,21 +195,26 @@ def _check_same_items(x: Tensor, y: Tensor, *, least: int) -> None:
 
 
 def _centered(x: Tensor, name: str) -> Tensor:
-    x = x.double()
-    moved = x - x.mean(dim=0)
+    x = scratch.to(x, torch.float64)
+    moved = torch.sub(x, x.mean(dim=0), out=scratch.empty(*x.shape, dtype=torch.float64))
     if _energy(moved) <= 1e-28 * _energy(x):
         raise ValueError(f"all rows of {name} are one point, so there is no shape to compare")
     return moved
 
 
+def _squares(x: Tensor) -> Tensor:
+    """The squared length of each row."""
+    return scratch.each(lambda some: some.square().sum(dim=1), x)
+
+
 def _energy(x: Tensor) -> Tensor:
-    return x.square().sum()
+    return torch.square(x, out=scratch.empty(*x.shape, dtype=x.dtype)).sum()
 
 
 def _hsic_unbiased(x: Tensor, y: Tensor) -> Tensor:
     """Unbiased HSIC of XXᵀ and YYᵀ, both with zeroed diagonals, of centred x (n, d) and y (n, e)."""
     n = len(x)
-    own_x, own_y = x.square().sum(dim=1), y.square().sum(dim=1)  # the diagonals
+    own_x, own_y = _squares(x), _squares(y)  # the diagonals
     both = _energy(x.T @ y) - own_x @ own_y  # tr KL
     # rows of centred x sum to zero, so a row of K without its diagonal sums to -|x_i|²
     sums = own_x.sum() * own_y.sum() / ((n - 1) * (n - 2))  # 1ᵀK1 1ᵀL1

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geomclip.machine import scratch
+
 
 @dataclass(frozen=True, eq=False)
 class SquaredLength:
@@ -78,11 +80,12 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
     """
     together = deviations
     if unit is not None:
-        together = deviations.new_zeros(int(unit.max()) + 1, deviations.shape[1]).index_add_(0, unit, deviations)
+        together = scratch.zeros(int(unit.max()) + 1, deviations.shape[1], dtype=deviations.dtype)
+        together.index_add_(0, unit, deviations)
     n = len(together)
     scale = (n / (n - 1)) ** 0.5 if n > 1 else 1.0
-    r = together * scale
-    lengths = r.square().sum(1)
+    r = torch.mul(together, scale, out=scratch.empty(*together.shape, dtype=together.dtype))
+    lengths = scratch.each(lambda some: some.square().sum(1), r)
     bias = lengths.sum()
     alone = r @ mean - lengths
     alone = alone - alone.mean()
@@ -96,6 +99,9 @@ def squared_length(mean: Tensor, deviations: Tensor, unit: Tensor | None = None)
     lost = (2 * noise / torch.maximum(value, noise).clamp(min=1e-300)).clamp(max=1).square()
     least = 2 * lost * chance / bias if bias > 0 else chance
     along = torch.maximum(along, least).clamp(min=0, max=float(widest))
-    by_image = scale * (deviations @ mean - (deviations * r[slice(None) if unit is None else unit]).sum(1))
+    own = torch.empty_like(deviations[:, 0])
+    for some in scratch.blocks(deviations):
+        own[some] = (deviations[some] * r[some if unit is None else unit[some]]).sum(1)
+    by_image = scale * (deviations @ mean - own)
     influence = 2 * (by_image - by_image.mean())
     return SquaredLength(float(value), float(bias), float(along), 2 * float(chance), influence)

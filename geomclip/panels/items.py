@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,45 @@ KINDS = ("image", "text", "pair")
 """What a row of the items is of; rows of other kinds, which earlier versions wrote, are passed over."""
 EFFECT = "effect."
 """Start of the columns of pairs: what a candidate does to the queries of the image that asks."""
+AT_ONCE = 2**17
+"""Rows of a file that has one group."""
+GROUP = 2**15
+"""Rows of a group of a larger one."""
 STRINGS = ["kind", "image_id", "image_path", "caption_id", "caption"]
+
+
+class Columns(Mapping[str, Sequence[Any]]):
+    """The columns of one kind, numbers held as tensors and given as lists, which would take four times the room.
+
+    Examples
+    --------
+    >>> import torch
+    >>> columns = Columns({"image_id": ["a", "b"], "rank": torch.tensor([1, 3])})
+    >>> columns["rank"], columns == {"image_id": ["a", "b"], "rank": [1, 3]}
+    ([1, 3], True)
+    """
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self._columns = dict(columns)
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        column = self._columns[name]
+        found: Sequence[Any] = column.tolist() if hasattr(column, "tolist") else column
+        return found
+
+    def cells(self, name: str) -> Any:
+        """A column as it is held: an array of numbers, or a list."""
+        column = self._columns[name]
+        return column.numpy() if hasattr(column, "numpy") else column
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 class Counted(Protocol):
@@ -50,15 +88,35 @@ def parquet(items: Items) -> bytes:
     tables = []
     for kind, columns in items.items():
         if columns:
-            # of no pairs the columns are numbers still: that there are none is known
-            table = pyarrow.table(
-                {name: list(column) or pyarrow.array([], "float64") for name, column in columns.items()}
-            )
+            cells = columns.cells if isinstance(columns, Columns) else columns.__getitem__
+            table = pyarrow.table({name: _array(cells(name)) for name in columns})
             tables.append(table.add_column(0, "kind", [[kind] * len(table)]))
-    joined = pyarrow.concat_tables(tables, promote_options="permissive")
+    schema = pyarrow.unify_schemas([table.schema for table in tables], promote_options="permissive")
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(joined, buffer, compression="zstd")
+    with pyarrow.parquet.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        for group in _groups(tables, schema):
+            writer.write_table(group)
     return buffer.getvalue()
+
+
+def _array(cells: Any) -> Any:
+    """A column for parquet; of no rows it holds numbers still: that there are none is known."""
+    import pyarrow
+
+    return pyarrow.array(cells if hasattr(cells, "dtype") else list(cells), type=None if len(cells) else "float64")
+
+
+def _groups(tables: Sequence[Any], schema: Any) -> Iterator[Any]:
+    """The rows of some tables, all at once or, of many, `GROUP` at a time: columns that a kind lacks take room too."""
+    import pyarrow
+
+    if sum(map(len, tables)) <= AT_ONCE:
+        yield pyarrow.concat_tables(tables, promote_options="permissive")
+        return
+    for table in tables:
+        for first in range(0, len(table), GROUP):
+            some = [schema.empty_table(), table.slice(first, GROUP)]
+            yield pyarrow.concat_tables(some, promote_options="permissive")
 
 
 def read_items(path: Path, panel: Counted) -> dict[str, dict[str, list[Any]]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.embeddings.wording import worded
+from geomclip.machine import scratch
 from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
 from geomclip.machine.errors import InputError
@@ -25,7 +27,7 @@ from geomclip.metrics import METRICS
 from geomclip.metrics.bins import BINS
 from geomclip.metrics.pairing import Pairing
 from geomclip.panels import stages
-from geomclip.panels.items import EFFECT, Items
+from geomclip.panels.items import EFFECT, Columns, Items
 from geomclip.panels.options import Measuring
 from geomclip.panels.record import Panel
 from geomclip.panels.run import NEIGHBORS, Classes, Nulls, Run
@@ -116,6 +118,8 @@ def measure(
     with one_torch_thread():
         panel = _panel(embeddings, wanted, how, nulls, progress, Engine(engine, processes, workers))
         groups = {} if how.by is None else dict(_groups(embeddings, wanted, how, nulls))
+    if line := scratch.note():
+        progress.log(line)
     params = how.params() | dict(panel.params)
     panel = panel.replace(params=params, warnings=[*warnings, *panel.warnings], written={"created": utc_now()})
     return panel.replace(groups=groups) if groups else panel
@@ -300,19 +304,28 @@ def _items(run: Run, embeddings: EmbeddingSet) -> Items:
     items: dict[str, dict[str, Any]] = {"image": {"image_id": list(embeddings.image_id)}, "text": {}}
     if embeddings.image_path is not None:
         items["image"]["image_path"] = list(embeddings.image_path)
-    items["image"] |= {name: column.tolist() for name, column in found.image_items.items()}
-    items["image"] |= {f"sum.{name}": column.tolist() for name, column in found.columns.items()}
-    items["image"] |= {f"influence.{key}": column.tolist() for key, column in found.influence.items()}
+    items["image"] |= found.image_items
+    items["image"] |= {f"sum.{name}": column for name, column in found.columns.items()}
+    items["image"] |= {f"influence.{key}": column for key, column in found.influence.items()}
     if embeddings.image_of_text is not None:
         items["text"] = {
             "caption_id": list(embeddings.caption_id),
             "image_id": [embeddings.image_id[i] for i in embeddings.image_of_text.tolist()],
-            **{name: column.tolist() for name, column in found.text_items.items()},
+            **found.text_items,
         }
     if found.pairs is not None:
         items["pair"] = {
-            "asking": found.pairs.asking.tolist(),
-            "candidate": found.pairs.candidate.tolist(),
-            **{f"{EFFECT}{name}": effects.tolist() for name, effects in found.pairs.effects.items()},
+            "asking": found.pairs.asking,
+            "candidate": found.pairs.candidate,
+            **{f"{EFFECT}{name}": effects for name, effects in found.pairs.effects.items()},
         }
-    return items
+    return {kind: Columns(_in_one_table(columns)) for kind, columns in items.items()}
+
+
+def _in_one_table(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns, those of float64 side by side in one table, for which memory may have no room."""
+    wide = {name: each for name, each in columns.items() if isinstance(each, Tensor) and each.dtype == torch.float64}
+    if not wide:
+        return dict(columns)
+    table = scratch.empty(len(wide), len(next(iter(wide.values()))), dtype=torch.float64)
+    return {**columns, **{name: row.copy_(wide[name]) for name, row in zip(wide, table, strict=True)}}

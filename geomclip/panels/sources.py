@@ -181,7 +181,9 @@ def loaded(
     check_options(options, kinds, pictures=pictures)
     own: dict[str, Any] = {name: options.get(name) for name in ("dtype", "logit_scale")}
     own |= {"cache_dir": cache_dir, "progress": progress}
-    found: list[Any] = [_at_hand(side, what, **own) for side, what in zip(sides, kinds, strict=True)]
+    found: list[Any] = []
+    for side, what in zip(sides, kinds, strict=True):
+        found.append(_sharing(_at_hand(side, what, **own), found))
     if any(what in ("model", "file") for what in kinds):
         of_data: dict[str, Any] = {"seed": seed, "cache_dir": cache_dir, "progress": progress}
         found = _embedded(found, kinds, names, options, **of_data)
@@ -284,6 +286,19 @@ def _at_hand(
             how: dict[str, Any] = {"logit_scale": logit_scale, "cache_dir": cache_dir, "progress": progress}
             return vectors(side, {}, dtype=dtype or "float32", **how)
     return side
+
+
+def _sharing(side: Any, others: Sequence[Any]) -> Any:
+    """The side; a set with the names of an earlier one where they are the same, so that they are held once."""
+    other = next((each for each in others if isinstance(each, EmbeddingSet)), None)
+    if other is None or not isinstance(side, EmbeddingSet):
+        return side
+    names = ("image_id", "image_path", "caption_id", "caption")
+    same = {name: getattr(other, name) for name in names if getattr(side, name) == getattr(other, name)}
+    columns = {
+        name: other.columns[name] if other.columns.get(name) == each else each for name, each in side.columns.items()
+    }
+    return side.replace(**same, columns=columns)
 
 
 def _embedded(

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geomclip.machine.errors import DamagedError, InputError
+from geomclip.panels import items
 from geomclip.panels.comparison import compare
 from geomclip.panels.fields import FIELDS
 from geomclip.panels.files import items_path
@@ -180,6 +181,22 @@ def test_images_and_texts_are_kept_and_what_each_image_moves_a_number_by(tmp_pat
     assert {"modality_gap", "text_retrieval_median_rank", "effective_rank_image", "linear_separability"} <= moved
     assert moved <= {key for key, value in panel.values.items() if value is not None}
     assert not any(name.startswith("influence.") for name in kept["text"])
+
+
+def test_many_items_are_written_a_group_of_rows_at_a_time_and_come_back_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = measure(small_set(8, 2), bootstrap=20)
+    one, several = tmp_path / "one.json", tmp_path / "several.json"
+    panel.save(one)
+    monkeypatch.setattr(items, "AT_ONCE", 10)
+    monkeypatch.setattr(items, "GROUP", 5)
+    panel.save(several)
+    expected, found = (pq.ParquetFile(items_path(file)) for file in (one, several))
+    assert (expected.num_row_groups, found.num_row_groups) == (1, 2 + 4)  # of 8 images and of 16 texts
+    assert found.schema_arrow == expected.schema_arrow
+    assert found.read().to_pylist().__repr__() == expected.read().to_pylist().__repr__()
+    assert load(several).items.keys() == load(one).items.keys()
 
 
 def test_without_items_beside_it_a_result_is_a_panel_without_items(file: Path) -> None:

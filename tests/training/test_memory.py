@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
 
 from geomclip.losses.blockwise import DENSE_UP_TO
 from geomclip.machine.errors import InputError
-from geomclip.training.memory import COPIES, check_fits, free_memory
+from geomclip.training import memory
+from geomclip.training.memory import COPIES, check_fits
 from geomclip.training.methods import METHODS
 
 
@@ -42,5 +44,9 @@ def test_a_small_batch_is_not_looked_at() -> None:
     check_fits(METHODS["hcl"].terms, DENSE_UP_TO, free=1)
 
 
-def test_the_free_memory_of_this_machine_is_a_size() -> None:
-    assert free_memory() is None or 10**7 < free_memory() < 10**14  # type: ignore[operator]
+def test_what_is_left_of_this_machine_is_what_a_batch_must_fit_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "memory_left", lambda device: {"cpu": 8e9}[str(device)])
+    with pytest.raises(InputError, match="of which 8 GB are free"):
+        check_fits(METHODS["hcl"].terms, 40_000)
+    monkeypatch.setattr(memory, "memory_left", lambda device: math.inf)
+    check_fits(METHODS["hcl"].terms, 10**7)

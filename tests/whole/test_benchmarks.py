@@ -100,7 +100,7 @@ def test_a_script_runs_at_toy_size_and_reports_its_goals(name: str, tmp_path: Pa
     found = goals.goals_of(record)
     assert [goal.met for goal in found] == [each["met"] for each in record["goals"]] != []
     assert all(f"{goal.name:36}" in printed and MARKS[goal.met] in printed for goal in found)
-    assert (len(limits) > 0) == (name == "peers")
+    assert (len(limits) > 0) == (name in ("peers", "stores"))
 
 
 def test_the_list_has_every_script() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
+from geomclip.machine import scratch
 from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
@@ -48,10 +49,11 @@ def gap(run: Run) -> None:
         pairing, image = run.pairs(), run.image
         centre, other = exact.total(image) / run.n, exact.total(pairing.text) / pairing.m
         run.put("modality_gap", float((centre - other).norm()))
-        text_sums = torch.zeros(run.n, image.shape[1], dtype=torch.float64)
+        text_sums = scratch.zeros(run.n, image.shape[1], dtype=torch.float64)
         for some in exact.slices(pairing.text):
             text_sums.index_add_(0, pairing.own[some], pairing.text[some].double())
-        put_gaps(run, debiased_gap(image.double(), text_sums, pairing.texts_of_image.double(), run.found.units))
+        wide = scratch.to(image, torch.float64)
+        put_gaps(run, debiased_gap(wide, text_sums, pairing.texts_of_image.double(), run.found.units))
 
 
 def put_gaps(run: Run, squared: SquaredLength) -> None:
@@ -229,7 +231,7 @@ def by_units(cloud: Decomposed, starts: Tensor, units: Units) -> tuple[Decompose
     unit = units.of_image.repeat_interleave(starts.diff())
     order = unit.argsort(stable=True)
     counts = torch.bincount(unit, minlength=units.count)
-    return replace(cloud, along=cloud.along[order]), torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return replace(cloud, along=scratch.rows(cloud.along, order)), torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
 def two_spaces(run: Run) -> None:
@@ -239,6 +241,6 @@ def two_spaces(run: Run) -> None:
         return
     with run.timed("two spaces"):
         text, own = run.pairs().first_texts()
-        image = run.image[own]
+        image = scratch.rows(run.image, own)
         for measure in measures:
             run.put(measure.__name__, on_kept_rows(measure), image, text)

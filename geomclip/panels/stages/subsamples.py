@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ LEAST_DRAWS = 20
 """Their mean differs by seed less than by the images of the set; docs/metrics.md says by how much."""
 
 STAGE = "subsamples"
+
+Answers = tuple[dict[str, Any], dict[str, str]]
+"""Values and notes of a draw: its rows need not be held."""
 
 Measure = Callable[[Run], None]
 """Puts what the vectors of a run give."""
@@ -51,11 +55,11 @@ def at_fixed_size(run: Run, measure: Measure) -> None:
         found = list(_measured(run, frozenset(wanted), measure))
     run.found.params["subsamples"] = {"images": FIXED_SIZE, "draws": len(found)}
     for plain, key in wanted.items():
-        reason = next((each.found.notes[plain] for each in found if not each.has(plain)), None)
+        reason = next((notes[plain] for values, notes in found if values.get(plain) is None), None)
         if reason is not None:
             run.undefined(key, f"in a draw of {FIXED_SIZE} images: {reason}")
         else:
-            run.put(key, float(np.mean([each.found.values[plain] for each in found])))
+            run.put(key, float(np.mean([values[plain] for values, _ in found])))
 
 
 def draws(n: int, *, seed: int) -> Iterator[Tensor]:
@@ -95,19 +99,19 @@ def _copy(run: Run, plain: str, key: str) -> None:
         run.undefined(key, run.found.notes.get(plain, "undefined for this set"))
 
 
-def _measured(run: Run, wanted: frozenset[str], measure: Measure) -> Iterator[Run]:
-    """The run of each draw, in their order; threads share them, each draw by one thread."""
+def _measured(run: Run, wanted: frozenset[str], measure: Measure) -> Iterator[Answers]:
+    """What each draw has, in their order; threads share them, each draw by one thread."""
 
-    def of(images: Tensor) -> Run:
+    def of(images: Tensor) -> Answers:
         one = part(run, images, wanted)
         if one.pairing is not None and one.pairing.m < 2:
             for key in wanted:
                 one.undefined(key, f"at least 2 texts are needed, got {one.pairing.m}")
-            return one
+            return one.found.values, one.found.notes
         measure(one)
         one.evaluate()
         one.finish()
-        return one
+        return one.found.values, one.found.notes
 
     chosen = list(draws(run.n, seed=run.options.seed))
     with Workers(min(free_threads(), len(chosen)), STAGE) as workers:
