@@ -43,7 +43,7 @@ def empty(*shape: int, dtype: torch.dtype) -> Tensor:
     """
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST or size * SHARE <= (left := memory_left()):
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     return _mapped(size, int(left)).view(dtype).view(shape)
 
 

@@ -336,7 +336,7 @@ def test_a_damaged_file_of_digests_is_made_anew(tmp_path, settled, reads, damage
     recorder = Recorder()
     embed(refusing(), pairs, cache_dir=tmp_path / "cache", progress=recorder)
     assert not reads
-    assert len(recorder.lines) == 1
+    assert recorder.lines == []
     if again:
         assert sorted(cut(file.read_bytes())) == sorted(cut(whole))
 

@@ -100,7 +100,7 @@ def test_what_each_caption_moves_bleu_by_gives_the_error_of_resampled_sets(words
 
 
 def test_one_image_has_no_cider() -> None:
-    with pytest.raises(ValueError, match="undefined for 1 image"):
+    with pytest.raises(ValueError, match="undefined of fewer than two images"):
         scores.CiderD([[["a", "dog"]]])
 
 
