@@ -113,7 +113,7 @@ def test_a_shard_of_which_all_processes_die_is_one_line_and_what_is_finished_sta
     monkeypatch.setattr("geomclip.machine.engines.MOST_DEATHS", 2)
     pairs = pairs_of(tmp_path, 24)
     (tmp_path / "deaths").mkdir()
-    encoder = Mortal(tmp_path / "deaths", 100, driver=os.getpid())
+    encoder = Mortal(tmp_path / "deaths", 100, driver=os.getpid(), within=4)  # none lives to the end of a shard
     expected = here(tmp_path, pairs)
     with pytest.raises(GeomclipError, match=r"^shard 000\d: 2 workers died of it, the last by signal 9: .* continues$"):
         by_processes(tmp_path, pairs, encoder)

@@ -82,7 +82,7 @@ def test_a_hundred_deaths_change_no_byte(tmp_path):
 def test_a_shard_of_which_all_actors_die_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("geomclip.machine.engines.MOST_DEATHS", 2)
     (tmp_path / "deaths").mkdir()
-    encoder = Mortal(tmp_path / "deaths", 100, driver=os.getpid())
+    encoder = Mortal(tmp_path / "deaths", 100, driver=os.getpid(), within=4)  # none lives to the end of a shard
     reason = r"^shard 000\d: 2 workers died of it, the last by what Ray calls ActorDiedError: .* continues$"
     with pytest.raises(GeomclipError, match=reason):
         by_ray(tmp_path, tiny_pairs(tmp_path / "images", 24), encoder)
