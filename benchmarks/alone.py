@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,16 @@ def measured(run: Callable[[], T]) -> tuple[T, dict[str, float]]:
     given = run()
     seconds, worked = time.perf_counter() - begin, time.process_time() - worked
     return given, {"seconds": seconds, "cpu_seconds": worked, "peak_gb": memory_gb("VmHWM") - before}
+
+
+def recorded(script: Path, *arguments: object, quiet: bool = False) -> tuple[dict[str, Any] | None, str, int]:
+    """What a script writes with --out, None where it wrote nothing; its stderr, if it is quiet; and how it ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        command = [sys.executable, str(script), *map(str, arguments), "--out", str(out)]
+        ended = subprocess.run(command, capture_output=quiet, text=True, check=False)
+        record = json.loads(out.read_text(encoding="utf-8")) if out.exists() else None
+        return record, ended.stderr or "", ended.returncode
 
 
 def alone(script: str, *arguments: object) -> dict[str, Any]:

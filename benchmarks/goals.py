@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alone import recorded
 from goal import MARKS, Goal, goal_lines, shown, suffix
 
 FOLDER = Path(__file__).parent
@@ -132,12 +131,9 @@ Record = Mapping[str, Any]
 
 def run(name: str, arguments: Sequence[str]) -> tuple[Record | None, int]:
     """What a script wrote, None where it wrote nothing, and how it ended; what it prints is passed on."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.json"
-        command = [sys.executable, str(FOLDER / f"{name}.py"), *arguments, "--out", str(out)]
-        print(f"\n== {name}: {SCRIPTS[name].answers}", flush=True)
-        ended = subprocess.run(command, check=False).returncode
-        return (json.loads(out.read_text(encoding="utf-8")) if out.exists() else None), ended
+    print(f"\n== {name}: {SCRIPTS[name].answers}", flush=True)
+    record, _, ended = recorded(FOLDER / f"{name}.py", *arguments)
+    return record, ended
 
 
 def arguments_of(script: Script, options: argparse.Namespace) -> list[str]:

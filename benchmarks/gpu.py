@@ -14,11 +14,8 @@ Without a GPU the goals are told as not measured, and `--device cpu` runs the sa
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from alone import recorded
 from goal import Goal, report
 from made import folds, made, multiply, pairings
 
@@ -103,13 +101,9 @@ def losses(options: argparse.Namespace, device: torch.device) -> Found:
 
 def elsewhere(script: str, kept: Sequence[str], *arguments: object) -> Found:
     """Goals of another script, by the beginning of their names, and its rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "found.json"
-        command = [sys.executable, str(Path(__file__).parent / script), *map(str, arguments), "--out", str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{script} ended with {done.returncode}:\n{done.stderr}")
-        record = json.loads(out.read_text(encoding="utf-8"))
+    record, said, ended = recorded(Path(__file__).parent / script, *arguments, quiet=True)
+    if ended or record is None:
+        sys.exit(f"{script} ended with {ended}:\n{said}")
     measured = {goal["name"]: goal["measured"] for goal in record["goals"]}
     return [next(value for name, value in measured.items() if name.startswith(begin)) for begin in kept], record["rows"]
 

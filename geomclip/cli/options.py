@@ -194,9 +194,10 @@ NAMES = [
     )
 ]
 CITE = [switch("--cite", "Then print BibTeX of what all of it comes from.")]
+PROCESSES = whole("--processes", "Of --engine, 2 if left out; --workers is then the threads of each.", at_least=1)
 SWEEPERS = [
     choice("--engine", list(ENGINES), "Sweep in other processes, ray: of a cluster; the same numbers to the bit."),
-    whole("--processes", "Of --engine, 2 if left out; --workers is then the threads of each.", at_least=1),
+    PROCESSES,
 ]
 MEASURE = [
     EMBEDDINGS,
@@ -320,7 +321,7 @@ STORE = [
 ]
 ENGINE = [
     choice("--engine", list(ENGINES), "Make the shards in other processes, ray: of a cluster; the same bytes."),
-    whole("--processes", "Of --engine, 2 if left out; --workers is then the threads of each.", at_least=1),
+    PROCESSES,
 ]
 EXTRACT = [
     path("--out", "STORE", "Folder of the store; an unfinished one is gone on with.", required=True),

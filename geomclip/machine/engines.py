@@ -26,6 +26,9 @@ from geomclip.machine.words import one_line, option, speak_of_flags, speaks_of_f
 ENGINES = ("process", "ray")
 """Names of engines; the work of a caller who names none is done by the process that calls."""
 
+WORKERS = 2
+"""Of an engine, where their number is left out."""
+
 MOST_DEATHS = 5
 """Of workers with one item in hand, after which it is given to no other."""
 
@@ -34,6 +37,23 @@ AHEAD = 2
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
+
+
+def count_of(engine: str | None, processes: int | None) -> int:
+    """How many workers an engine has, of those asked for; 0 where no engine is named.
+
+    Raises
+    ------
+    InputError
+        If fewer than one are asked for, or some without an engine.
+    """
+    if engine is None:
+        if processes is not None:
+            raise InputError(f"{option('processes')} is of an engine: name one by {option('engine', 'process')}")
+        return 0
+    if processes is not None and processes < 1:
+        raise InputError(f"{option('processes')} must be at least 1, got {processes}")
+    return WORKERS if processes is None else processes
 
 
 Lighter: TypeAlias = Callable[[Item, bool], Item | None]

@@ -162,9 +162,8 @@ class Masses:
 def log_sums(logits: Tensor, pairing: Pairing) -> Tensor:
     """(n, ...) logarithm of the sum of exp over the texts of each image, from (m, ...); −inf without text."""
     found = logits.new_empty(pairing.n, *logits.shape[1:])
-    for images in exact.slices(
-        found.view(pairing.n, -1)
-    ):  # some at a time: four tables of this size are made on the way
+    # some at a time: four tables of this size are made on the way
+    for images in exact.slices(found.view(pairing.n, -1)):
         texts = slice(int(pairing.starts[images.start]), int(pairing.starts[images.stop]))
         lengths = pairing.texts_of_image[images]
         top = torch.segment_reduce(logits[texts], "max", lengths=lengths, axis=0)

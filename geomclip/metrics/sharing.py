@@ -17,20 +17,16 @@ import torch
 from torch import Tensor
 
 from geomclip.machine.crews import crew_of
-from geomclip.machine.engines import Crew, Reply, map_in_order, payload_of
+from geomclip.machine.engines import Crew, Reply, count_of, map_in_order, payload_of
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.threads import free_threads
-from geomclip.machine.words import option
 from geomclip.metrics.folds import Fold
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.sweep import Swept, Window, block_size, load_kernels, runs_compiled, text_slices
 
 TILES = 4
 """A worker, each way: while the first and the last corner are made, others wait."""
-
-PROCESSES = 2
-"""Workers of an engine where their number is left out."""
 
 State = dict[str, Tensor]
 
@@ -73,9 +69,9 @@ class Holding:
                 pairings[tile.cloud] = self.pairing(tile.cloud).to(self.device)
             swept = Swept(pairings[tile.cloud], tile.folds, tile.compiled, tile.window)
             for whole, given in zip(swept.states, tile.states, strict=True):
-                _put(whole, given, swept.spans)
+                _put(whole, given, tile.window)
             swept.run()
-            return [_cut(whole, swept.spans) for whole in swept.states]
+            return [_cut(whole, tile.window) for whole in swept.states]
 
         return made
 
@@ -90,18 +86,18 @@ class Holding:
         return Pairing.of(self.image, self.text, self.own)
 
 
-def _spans_of(key: str, spans: dict[str, slice]) -> slice:
-    return spans[key.partition("_")[0]]
+def _rows_of(key: str, window: Window) -> slice:
+    return window.texts if key.startswith("text") else window.images
 
 
-def _cut(state: State, spans: dict[str, slice]) -> State:
-    """The rows of a state that belong to some texts and images."""
-    return {key: each[_spans_of(key, spans)].clone().cpu() for key, each in state.items()}
+def _cut(state: State, window: Window) -> State:
+    """The rows of a state that belong to the texts and images of a window."""
+    return {key: each[_rows_of(key, window)].clone().cpu() for key, each in state.items()}
 
 
-def _put(state: State, part: State, spans: dict[str, slice]) -> None:
+def _put(state: State, part: State, window: Window) -> None:
     for key, each in part.items():
-        state[key][_spans_of(key, spans)] = each.to(state[key].device)
+        state[key][_rows_of(key, window)] = each.to(state[key].device)
 
 
 class Shared:
@@ -114,7 +110,7 @@ class Shared:
     image, text, own : Tensor
         As the pairings of the sweeps have them: unit rows, texts sorted by their image; texts may be left out.
     processes : int, optional
-        Workers; `PROCESSES` if left out.
+        Workers; left out: see `geomclip.machine.engines.count_of`.
     threads : int, optional
         Of each worker; left out: those that are free here, shared out.
     device : str
@@ -137,9 +133,7 @@ class Shared:
         threads: int | None = None,
         device: str = "cpu",
     ) -> None:
-        if processes is not None and processes < 1:
-            raise InputError(f"{option('processes')} must be at least 1, got {processes}")
-        self.count = PROCESSES if processes is None else processes
+        self.count = count_of(engine, processes)
         self.device = device
         threads = max(1, free_threads() // self.count) if threads is None else threads
         holding = Holding(image, text, own, device, threads)
@@ -165,8 +159,7 @@ class Shared:
             for place, window in windows:
                 while not made.issuperset(before(place)):
                     yield None
-                spans = window.spans(pairing, block_size(self.device))
-                given = [_cut(state, spans) for state in states]
+                given = [_cut(state, window) for state in states]
                 yield Tile(stage, cloud, folds, window, given, compiled)
 
         there = {place for place, _ in windows}
@@ -178,9 +171,8 @@ class Shared:
         results = map_in_order(_Lent(self._crew), tiles(), after="nothing is kept: begin again")
         with closing(cast(Any, results)):
             for (place, window), after in zip(windows, results, strict=True):
-                spans = window.spans(pairing, block_size(self.device))
                 for state, part in zip(states, after, strict=True):
-                    _put(state, part, spans)
+                    _put(state, part, window)
                 made.add(place)
                 progress.stage(stage, pairing.m * len(made) // len(windows), pairing.m)
         return [fold.finish(state, pairing) for fold, state in zip(folds, states, strict=True)]
@@ -191,15 +183,17 @@ def windows_of(pairing: Pairing, size: tuple[int, int], count: int) -> Iterator[
 
     Of a cloud with itself only tiles that reach beyond the diagonal are there.
     """
-    rows = len(list(text_slices(pairing, size[0])))
+    texts = [each for each, _ in text_slices(pairing, size[0])]
+    rows = len(texts)
     columns = -(-pairing.n // size[1])
     tall, wide = -(-rows // min(rows, count)), -(-columns // min(columns, count))
     found = []
     for row, first in enumerate(range(0, rows, tall)):
         for column, left in enumerate(range(0, columns, wide)):
             images = slice(left * size[1], min((left + wide) * size[1], pairing.n))
-            window = Window(slice(first, min(first + tall, rows)), images)
-            if not pairing.mirrored or window.spans(pairing, size)["text"].start < images.stop:
+            last = min(first + tall, rows)
+            window = Window(slice(first, last), slice(texts[first].start, texts[last - 1].stop), images)
+            if not pairing.mirrored or window.texts.start < images.stop:
                 found.append(((row, column), window))
     yield from sorted(found, key=lambda each: (sum(each[0]), each[0]))
 

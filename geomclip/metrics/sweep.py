@@ -66,24 +66,20 @@ def blocks(
     """The blocks of a pairing, each as a function: called with False it holds all scores, then with True
     the matched ones become -inf. Buffers are reused: a block is valid until the next one is made."""
     for rows in text_slices(pairing, text_block):
-        yield from _row_of_blocks(pairing, *rows, (text_block, image_block))
+        yield from _row_of_blocks(pairing, *rows, (text_block, image_block), slice(0, pairing.n))
 
 
 @dataclass(frozen=True)
 class Window:
-    """Some rows of blocks, by their places, and some images: `image_block` times a whole number, or the end."""
+    """Some rows of blocks, by their places, with their texts, and some images: these begin and end where blocks do."""
 
     rows: slice
+    texts: slice
     images: slice
-
-    def spans(self, pairing: Pairing, size: tuple[int, int]) -> dict[str, slice]:
-        """Its texts and its images."""
-        rows = list(text_slices(pairing, size[0]))[self.rows]
-        return {"text": slice(rows[0][0].start, rows[-1][0].stop), "image": self.images}
 
 
 def _row_of_blocks(
-    pairing: Pairing, texts: slice, group_images: slice, size: tuple[int, int], within: slice | None = None
+    pairing: Pairing, texts: slice, group_images: slice, size: tuple[int, int], within: slice
 ) -> Iterator[Callable[[bool], Block]]:
     text_block, image_block = size
     rows = texts.stop - texts.start
@@ -91,7 +87,6 @@ def _row_of_blocks(
     width = max(1, min(image_block, text_block * image_block // rows)) if rows > text_block else image_block
     buffers = pairing.image.new_empty(2, rows * min(width, pairing.n))
     groups = pairing.own[texts] - group_images.start
-    within = slice(0, pairing.n) if within is None else within
     begin = max(within.start, texts.start) if pairing.mirrored else within.start
     for images in _columns(begin, within.stop, width, image_block):
         s, scratch = (buffer[: rows * (images.stop - images.start)].view(rows, -1) for buffer in buffers)
@@ -168,8 +163,8 @@ class Swept:
         # those that see all scores come before the matched ones are hidden
         self.phases = [(hidden, [pair for pair in pairs if pair[0].unmatched == hidden]) for hidden in (False, True)]
         rows = list(text_slices(pairing, self.size[0]))
-        window = Window(slice(0, len(rows)), slice(0, pairing.n)) if window is None else window
-        self.rows, self.images, self.spans = rows[window.rows], window.images, window.spans(pairing, self.size)
+        self.rows = rows if window is None else rows[window.rows]
+        self.images = slice(0, pairing.n) if window is None else window.images
         self.done = [0] * len(self.rows)  # of each row of blocks, images that it has met
         self.moved = threading.Condition()
         self.alone = threading.Lock()  # for folds without loops

@@ -17,7 +17,7 @@ from geomclip.embeddings.wording import worded
 from geomclip.machine import scratch
 from geomclip.machine.clock import utc_now
 from geomclip.machine.devices import choose_device
-from geomclip.machine.errors import InputError
+from geomclip.machine.engines import count_of
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.tally import Read
 from geomclip.machine.threads import free_threads, one_torch_thread
@@ -104,8 +104,7 @@ def measure(
     if how.by is not None and how.by not in embeddings.columns:
         have = ", ".join(embeddings.columns) or "none"
         raise ValueError(f"there is no column {how.by!r} to group by; columns of this set: {have}")
-    if engine is None and processes is not None:
-        raise InputError(f"{option('processes')} is of an engine: name one by {option('engine', 'process')}")
+    count_of(engine, processes)  # refused before the long work
     wanted = metric_keys(how.metrics)
     how = replace(how, device=choose_device(how.device))
     warnings = [worded(embeddings, line) for line in _norm_warnings(embeddings)]

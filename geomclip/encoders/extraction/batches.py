@@ -95,7 +95,8 @@ class Encoding:
         if workers is None:
             workers = processors() if self._on_gpu else torch.get_num_threads()
         self.workers = workers
-        self.texts_at_once = SORTED * batch if hasattr(encoder, "lengths") else batch
+        self._lengths: Callable[[Tensor], Tensor | None] | None = getattr(encoder, "lengths", None)
+        self.texts_at_once = batch if self._lengths is None else SORTED * batch
         self.prepare: Callable[[Image], Any] = self._preparation()
         self._calls = Workers(workers, "encode")
         self._tokenizing = threading.Lock()  # tokenizers are not all safe to share between threads
@@ -192,8 +193,7 @@ class Encoding:
         """Texts of one length together, as many as a batch has: most are far shorter than a model allows."""
         with self._tokenizing:
             tokens, truncated = self.encoder.tokenize(texts)
-        found: Callable[[Tensor], Tensor | None] = getattr(self.encoder, "lengths", lambda tokens: None)
-        lengths = found(tokens)
+        lengths = None if self._lengths is None else self._lengths(tokens)
         if lengths is None:
             lengths = torch.full((len(tokens),), tokens.shape[1])
         whole = Encoded(torch.zeros(len(tokens), self.encoder.dim), len(texts))

@@ -14,6 +14,7 @@ from geomclip.encoders.extraction.plan import BATCH_SIZE, SHARD_ROWS, Extraction
 from geomclip.encoders.extraction.refusals import OtherImagesError
 from geomclip.encoders.names import DEMO
 from geomclip.encoders.protocol import AnyEncoder, Encodes, EncodesInputs, Kind
+from geomclip.machine.engines import count_of
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import LOCK_NAME
 from geomclip.machine.files import cache_dir as default_cache
@@ -249,11 +250,10 @@ def extract(
 
 
 def _maker(run: Extraction, engine: str | None, *, processes: int | None, **how: Any) -> Elsewhere | None:
-    if engine is not None:
-        return Elsewhere(run, engine, processes=processes, **how)
-    if processes is not None:
-        raise InputError(f"{option('processes')} is of an engine: name one by {option('engine', 'process')}")
-    return None
+    if engine is None:
+        count_of(engine, processes)  # which refuses some of none
+        return None
+    return Elsewhere(run, engine, processes=processes, **how)
 
 
 def _cached(run: Extraction, cache: Path, *, workers: int | None) -> EmbeddingSet:

@@ -27,16 +27,13 @@ from geomclip.encoders.extraction.plan import Extraction
 from geomclip.encoders.extraction.writing import Columns, ShardWriter, Task, Written, tells_truncated
 from geomclip.encoders.protocol import AnyEncoder, EncodesInputs
 from geomclip.machine.crews import crew_of
-from geomclip.machine.engines import Crew, map_in_order, payload_of
+from geomclip.machine.engines import Crew, count_of, map_in_order, payload_of
 from geomclip.machine.errors import GeomclipError, InputError
 from geomclip.machine.files import explained, make_folder, refuse_links, sync_folder
 from geomclip.machine.leftovers import begun, clear_dead
 from geomclip.machine.threads import processors
 from geomclip.machine.words import option, typed
 from geomclip.pairs.record import Pairs
-
-PROCESSES = 2
-"""Workers of an engine where their number is left out."""
 
 Load = Callable[[], AnyEncoder]
 
@@ -161,7 +158,7 @@ class Elsewhere:
     engine : str
         One of `geomclip.machine.engines.ENGINES`.
     processes : int, optional
-        Workers; `PROCESSES` if left out.
+        Workers; left out: see `geomclip.machine.engines.count_of`.
     workers : int, optional
         Threads of each; left out: those of this process, shared out.
     load : callable, optional
@@ -171,11 +168,9 @@ class Elsewhere:
     def __init__(
         self, run: Extraction, engine: str, *, processes: int | None, workers: int | None, load: Load | None
     ) -> None:
-        if processes is not None and processes < 1:
-            raise InputError(f"{option('processes')} must be at least 1, got {processes}")
+        self.processes = count_of(engine, processes)
         self.run, self.engine, self.load = run, engine, load
         self.torch_threads = torch.get_num_threads()
-        self.processes = PROCESSES if processes is None else processes
         self.gpus = torch.cuda.device_count() if str(getattr(run.encoder, "device", "cpu")) == "cuda" else 0
         self.workers = self._shared_out() if workers is None else workers
 
