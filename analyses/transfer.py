@@ -13,11 +13,14 @@ the emoji groups again with noise (shift). All rows have one learning rate: a di
 
 Each run leaves one JSON in STUDY/runs; a run that has its JSON is not made again, one that was stopped goes on from
 its checkpoint. Seeds come one after the other, each with all rows, so that what is there can be reported at any time.
+With `--known TABLE`, the csv of an earlier report, the runs in that table are not made again and join the report:
+a study can be given more seeds where its folder is gone.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import shutil
 import sys
 import time
@@ -75,6 +78,7 @@ class Study:
     queries: int = 200  # images of what is tuned on, none of them trained on, with all their texts
     images: int = 300  # of each other set that is asked, at most
     seeds: Mapping[str, int] | None = None  # by temperature
+    known: frozenset[Trial] = frozenset()  # of an earlier report: not made again
 
     def table(self, name: str) -> str:
         """A set of pairs: "tuned" or "emoji"."""
@@ -93,7 +97,15 @@ class Study:
             for temperature, seeds in wanted.items()
             if seed < seeds
             for row in ROWS
+            if Trial(row, temperature, seed) not in self.known
         ]
+
+
+def trials_in(table: Path) -> frozenset[Trial]:
+    """The runs of a table that an earlier report wrote."""
+    with table.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["seed"]]
+    return frozenset(Trial(row["row"], row["temperature"], int(row["seed"])) for row in rows)
 
 
 # ------------------------------------------------------------------------------------------------------------ data
@@ -114,8 +126,6 @@ def prepared(study: Study, data: str, data_root: Path | None, val: int) -> None:
 
 def _shorten(table: Path, most: Mapping[str, int]) -> None:
     """Keep the first images of each split."""
-    import csv
-
     with table.open(encoding="utf-8", newline="") as lines:
         head, *rows = csv.reader(lines)
     seen: dict[str, dict[str, None]] = {split: {} for split in most}
@@ -131,8 +141,6 @@ def _among_first(seen: dict[str, None], image: str, most: int) -> bool:
 
 def _add_groups(table: Path, groups: Sequence[str]) -> None:
     """A column with the group of each emoji; a group of one image is none."""
-    import csv
-
     with table.open(encoding="utf-8", newline="") as lines:
         head, *rows = csv.reader(lines)
     images = list(dict.fromkeys(row[0] for row in rows))
@@ -141,7 +149,6 @@ def _add_groups(table: Path, groups: Sequence[str]) -> None:
 
 
 def _write(table: Path, rows: Sequence[Sequence[str]]) -> None:
-    import csv
     import io
 
     from geomclip.machine.files import atomic_bytes
@@ -293,12 +300,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=usual.images, help="of each other set, at most")
     parser.add_argument("--seeds", type=int, default=5, help="with the temperature learned")
     parser.add_argument("--fixed-seeds", type=int, default=3, help="with it fixed")
+    parser.add_argument("--known", type=Path, metavar="TABLE", help="csv of an earlier report, for what it has")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="only write tables and figures of what is there")
     args = parser.parse_args(argv)
     if args.report:
         from transfer_report import report
 
-        report(args.study, args.report)
+        report(args.study, args.report, args.known)
         return
     if args.cifar is None:
         parser.error("--cifar names the npz of CIFAR-10 that is asked")
@@ -313,6 +321,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.queries,
         args.images,
         {"learned": args.seeds, "fixed": args.fixed_seeds},
+        trials_in(args.known) if args.known else frozenset(),
     )
     prepared(study, args.data, args.data_root, args.val)
     trials = study.trials()

@@ -7,7 +7,7 @@ import io
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,13 @@ class Runs:
     vectors: dict[str, Any] | None = None
 
     @classmethod
-    def read(cls, study: Path) -> Runs:
-        """All JSON files of its folder of runs."""
+    def read(cls, study: Path, known: Path | None = None) -> Runs:
+        """All JSON files of its folder of runs, and those runs of an earlier report's table that have none there."""
         kept = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted((study / "runs").glob("*.json"))}
         base, vectors = kept.pop("base", {}), kept.pop("vectors", None)
-        return cls(tuple(kept.values()), base, vectors)
+        there = [each["trial"] for each in kept.values()]
+        earlier = [each for each in (of_table(known) if known else []) if each["trial"] not in there]
+        return cls((*kept.values(), *earlier), base, vectors)
 
     def of(self, row: str, temperature: str) -> list[dict[str, Any]]:
         """The runs of a row, by seed."""
@@ -106,11 +108,36 @@ def value_of(asked: dict[str, dict[str, float]], column: Column) -> float:
     return 100 * sum(asked[task][key] for key in keys) / len(keys)
 
 
-def report(study: Path, out: Path) -> None:
-    """Write OUT/transfer.md, .csv, .png (the plane) and _curves.png of the runs that are there."""
+def of_table(table: Path) -> list[dict[str, Any]]:
+    """The runs of a table that an earlier report wrote: all but their learning curves."""
+    with table.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["seed"]]
+    return [
+        {
+            "trial": {"row": row["row"], "temperature": row["temperature"], "seed": int(row["seed"])},
+            "logit_scale": float(row["logit_scale"]),
+            "asked": _asked_of_row(row),
+            "seconds": float(row["seconds"]),
+            "val": [],
+            "losses": [],
+        }
+        for row in rows
+    ]
+
+
+def _asked_of_row(row: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """What `value_of` takes; a column that is the mean of several keys is each of them."""
+    asked: dict[str, dict[str, float]] = {}
+    for heading, task, keys, _ in COLUMNS:
+        asked.setdefault(task, {}).update(dict.fromkeys(keys, float(row[heading.replace(" ", "_")]) / 100))
+    return asked
+
+
+def report(study: Path, out: Path, known: Path | None = None) -> None:
+    """Write OUT/transfer.md, .csv and .png (the plane), and _curves.png where the runs that are there have curves."""
     from geomclip.machine.files import atomic_bytes
 
-    runs = Runs.read(study)
+    runs = Runs.read(study, known)
     if not runs.runs:
         raise SystemExit(f"{study}: no run has ended yet")
     stem = out / "transfer"
@@ -120,7 +147,8 @@ def report(study: Path, out: Path) -> None:
     atomic_bytes(stem.with_suffix(".md"), "\n".join(parts).encode())
     atomic_bytes(stem.with_suffix(".csv"), as_csv(runs).encode())
     draw_plane(runs, stem.with_suffix(".png"))
-    draw_curves(runs, stem.with_name("transfer_curves.png"))
+    if any(run["losses"] for run in runs.of("ft", runs.temperatures()[0])):
+        draw_curves(runs, stem.with_name("transfer_curves.png"))
 
 
 # --------------------------------------------------------------------------------------------------------- tables

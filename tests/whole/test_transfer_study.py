@@ -114,6 +114,21 @@ def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.Captu
         25 * sum(run["asked"]["tuned retrieval"][key] for key in keys), abs=1e-4
     )
 
+    known = tmp_path / "report" / "transfer.csv"
+    (place / "runs" / "ft-learned-seed0.json").unlink()  # as if its folder were gone
+    study.main([*arguments, "--known", str(known)])
+    assert capsys.readouterr().out == ""  # nothing is made again
+    study.main([str(place), "--report", str(tmp_path / "again"), "--known", str(known)])
+    for name in ("transfer.md", "transfer.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "report" / name).read_bytes()
+    assert not (tmp_path / "again" / "transfer_curves.png").exists()  # a table has no curves
+
+
+def test_runs_of_an_earlier_table_are_not_made_again() -> None:
+    known = frozenset(study.Trial(row, "fixed", 0) for row in study.ROWS)
+    trials = study.Study(Path(), Path(), seeds={"learned": 0, "fixed": 2}, known=known).trials()
+    assert [(each.row, each.seed) for each in trials] == [(row, 1) for row in study.ROWS]
+
 
 def made_runs(**values: list[float]) -> reporting.Runs:
     """Runs with these recalls on the tuned data by seed, in percent."""
