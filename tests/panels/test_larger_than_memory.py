@@ -37,6 +37,7 @@ import json, re, resource, sys
 from pathlib import Path
 import torch
 from geomclip.embeddings import store
+from geomclip.embeddings.record import EmbeddingSet
 from geomclip.machine import scratch
 from geomclip.metrics.sweep import load_kernels
 from geomclip.panels import compare
@@ -45,11 +46,15 @@ from geomclip.panels.measurement import measure
 load_kernels()
 import pyarrow.parquet
 
+place, keys = sys.argv[1], sys.argv[4].split()
+# what libraries keep from their first work on differs between processors
+draw = torch.Generator().manual_seed(0)
+some = EmbeddingSet(torch.randn(300, 512, generator=draw), torch.randn(900, 512, generator=draw), torch.arange(900) % 300)
+measure(some, metrics=keys, bootstrap=0)
 if sys.argv[2] == "memory":
     scratch.memory_left = lambda: float("inf")
 held = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
 resource.setrlimit(resource.RLIMIT_DATA, (held + (int(sys.argv[3]) << 20), resource.RLIM_INFINITY))
-place, keys = sys.argv[1], sys.argv[4].split()
 if sys.argv[2] == "compare":
     found = compare(place, place + "-after", metrics=keys, bootstrap=0)
     print(json.dumps([(key, row.before, row.after) for key, row in found.rows.items()]))
