@@ -8,7 +8,8 @@ without any further decomposition: from √λ = (1/π) ∫ λ/(λ + s) ds/√s, 
     Σ √λ log λ moves by (2/π) ∫ L(u²) (log u + 1) du
 
 which are sums over `NODES` values of u. Leaving rows out changes the mean as well: the scatter about the mean loses
-Aᵀ (1 + J/(rows left)) A, A less the mean and J all ones.
+Aᵀ (1 + J/(rows left)) A, A less the mean and J all ones. The Gram matrix of the rows as they are is the scatter and
+n times the mean's outer product: one decomposition, that of the scatter, serves both.
 
 For intervals. The first derivative will not do here: where there are fewer rows than some dimensions, every row makes
 a direction of its own, which only taking it away shows.
@@ -16,7 +17,7 @@ a direction of its own, which only taking it away shows.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.machine import scratch
+from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics.spectrum import Spectrum
 
 NODES = 32
@@ -35,6 +37,9 @@ REACH = 9.0
 
 EMPTY = 1e-12
 """Eigenvalues below this share of the largest are those of directions that the cloud does not have."""
+
+ROUNDING = 1e-28
+"""And below this share of n squared lengths of the mean they are what subtracting it rounds."""
 
 PAIRS = 200
 """Pairs of images that are also left out together."""
@@ -97,55 +102,62 @@ CENTERED = frozenset({"effective_rank_centered", "participation_ratio_centered",
 
 @dataclass(frozen=True, eq=False)
 class Decomposed:
-    """A cloud of the rows of n images along its principal directions.
+    """A cloud of the rows of n images along the principal directions about its mean.
 
-    `along` (rows, r) are the rows, `values` (r,) the eigenvalues of their Gram matrix, `vectors` (d, r) the directions.
+    `along` (rows, r) are the rows less their mean, `values` (r,) the eigenvalues of their Gram matrix, `vectors` (d, r)
+    the directions, `middle` (r,) the mean along them and `beside` the squared length of what else there is of it.
     """
 
     along: Tensor
     values: Tensor
     vectors: Tensor
-    mean: Tensor  # (d,) of the rows as they were
-    centered: bool
+    mean: Tensor  # (d,)
+    middle: Tensor
+    beside: float
 
     @classmethod
-    def of(cls, x: Tensor, *, centered: bool, spectrum: Spectrum | None = None) -> Decomposed:
-        """The rows of x (n, d) as they are, or less their mean; `spectrum`, if there is one already, is that of x."""
+    def of(cls, x: Tensor, spectrum: Spectrum | None = None) -> Decomposed:
+        """The rows of x (n, d); `spectrum`, if there is one already, is that of x."""
         n, d = x.shape
         mean = exact.total(x) / n if spectrum is None else spectrum.mean
+        length = float(mean @ mean)
         if n <= d:
-            rows = x.double() - mean if centered else x.double()
-            values, vectors = torch.linalg.eigh(rows @ rows.T)
-            kept = values > EMPTY * values[-1]
-            values, vectors = values[kept], vectors[:, kept]
+            rows = x.double() - mean
+            values, vectors = _directions(rows @ rows.T, n * length)
             along = vectors * values.sqrt()
-            return cls(along, values, rows.T @ vectors / values.sqrt(), mean, centered)
-        gram = exact.gram(x, mean if centered else None) if spectrum is None else spectrum.gram(centered=centered)
-        values, vectors = torch.linalg.eigh(gram)
-        kept = values > EMPTY * values[-1]
-        values, vectors = values[kept], vectors[:, kept]
-        dtype = torch.float64 if n <= FEW_ROWS * d else x.dtype
-        along = scratch.empty(n, len(values), dtype=dtype)
-        torch.mm(scratch.to(x, dtype), vectors.to(dtype), out=along)
-        if centered:
+            vectors = rows.T @ vectors / values.sqrt()
+        else:
+            gram = exact.gram(x, mean) if spectrum is None else spectrum.gram(centered=True)
+            values, vectors = _directions(gram, n * length)
+            dtype = torch.float64 if n <= FEW_ROWS * d else x.dtype
+            along = scratch.empty(n, len(values), dtype=dtype)
+            torch.mm(scratch.to(x, dtype), vectors.to(dtype), out=along)
             along -= (mean @ vectors).to(dtype)
-        return cls(along, values, vectors, mean, centered)
+        middle = mean @ vectors
+        beside = float((mean - vectors @ middle).square().sum())
+        return cls(along, values, vectors, mean, middle, beside if beside > EMPTY * length else 0.0)
 
-    def sums(self) -> _Sums:
-        """Of the whole cloud."""
-        sigma, rows = self.values.sqrt(), torch.tensor(float(len(self.along)), dtype=torch.float64)
-        return _Sums(
-            rows,
-            self.mean @ self.mean,
-            sigma.sum(),
-            (sigma * self.values.log()).sum(),
-            self.values.sum(),
-            self.values.square().sum(),
-        )
+    def eigenvalues(self, *, about_mean: bool) -> Tensor:
+        """Of the Gram matrix of the rows about their mean, or as they are, those that are not 0; rising."""
+        if about_mean:
+            return self.values
+        corner = torch.nn.functional.pad(self.middle, (0, 1), value=self.beside**0.5)
+        gram = torch.diag(torch.nn.functional.pad(self.values, (0, 1)))
+        values = torch.linalg.eigvalsh(gram + len(self.along) * torch.outer(corner, corner))
+        return values[values > EMPTY * values[-1]]
+
+
+def _directions(gram: Tensor, of_mean: float) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and -vectors of the directions that a centred cloud has; `of_mean`: n squared lengths of its mean."""
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > max(EMPTY * float(values[-1]), ROUNDING * of_mean)
+    return values[kept], vectors[:, kept]
 
 
 def without_images(cloud: Decomposed, starts: Tensor, names: Collection[str], *, seed: int) -> dict[str, Deleted]:
     """Measures of a cloud without each of n images.
+
+    Threads share the images, in parts that do not depend on how many threads there are.
 
     Parameters
     ----------
@@ -153,7 +165,7 @@ def without_images(cloud: Decomposed, starts: Tensor, names: Collection[str], *,
     starts : Tensor of shape (n + 1,)
         Rows starts[i]:starts[i + 1] are those of image i; they may be none.
     names : collection of str
-        Of `geomclip.metrics.shape.SPECTRA`, all of the scatter or all of the rows as they are.
+        Of `geomclip.metrics.shape.SPECTRA`.
     seed : int
         Of the pairs that are left out together.
 
@@ -162,47 +174,50 @@ def without_images(cloud: Decomposed, starts: Tensor, names: Collection[str], *,
     dict of name to Deleted
     """
     n, count = len(starts) - 1, starts.diff()
-    whole, d = cloud.sums(), len(cloud.mean)
-    values = {name: torch.full((n,), float(measured(name, whole, d)), dtype=torch.float64) for name in names}
-    if len(cloud.values) == 0:  # all rows are one point, whichever are left out
-        return {name: Deleted(values[name]) for name in names}
-    deeper = any(not name.startswith(("participation_ratio", "isoscore")) for name in names)
-    quadrature = _Quadrature(cloud.values, 0 if not deeper else NODES)
-    for texts in count.unique().tolist():
-        if texts == 0 or texts == len(cloud.along):
-            continue
-        images = (count == texts).nonzero()[:, 0]
-        for some in images.split(max(1, CELLS // (texts * texts * len(cloud.values)))):
-            rows = starts[some, None] + torch.arange(texts)
-            sums = _without(cloud, cloud.along[rows], torch.ones(rows.shape, dtype=torch.float64), whole, quadrature)
-            for name in names:
-                values[name][some] = measured(name, sums, d)
-    pairs = _pairs(count, seed)
+    without = _Without(cloud, names)
+    values = {name: torch.full((n,), value, dtype=torch.float64) for name, value in without.whole.items()}
+    if not without.spectra:  # all rows are one point, whichever are left out
+        return {name: Deleted(each) for name, each in values.items()}
+    pairs, r = _pairs(count, seed), max(1, len(cloud.values))
+    with Workers(free_threads(), "deletion") as workers:
+        single = []
+        for texts in count.unique().tolist():
+            if texts == 0 or texts == len(cloud.along):
+                continue
+            images = (count == texts).nonzero()[:, 0]
+            for some in images.split(max(1, CELLS // (texts * texts * r))):
+                rows = starts[some, None] + torch.arange(texts)
+                mask = torch.ones(rows.shape, dtype=torch.float64)
+                single.append((some, workers.add(without.rows, rows, mask)))
+        double = [workers.add(without.rows, *each) for each in _rows_of_pairs(starts, pairs, r)]
+        for some, call in single:
+            for name, found in workers.result(call).items():
+                values[name][some] = found
+        together = [workers.result(call) for call in double]
     if pairs is None:
-        return {name: Deleted(values[name]) for name in names}
+        return {name: Deleted(each) for name, each in values.items()}
     one, other = pairs
+    result = {}
+    for name, each in values.items():
+        mixed = torch.cat([part.get(name, each[:0]) for part in together])
+        mixed = without.whole[name] - each[one] - each[other] + mixed if len(mixed) else each.new_zeros(1)
+        spread = float((each - each.mean()).square().sum())
+        share = n * (n - 1) / 2 * float(mixed.square().mean()) / spread if spread > 0 else 0.0
+        result[name] = Deleted(each, min(1 + PAIRED * share**3, MOST))
+    return result
+
+
+def _rows_of_pairs(starts: Tensor, pairs: tuple[Tensor, Tensor] | None, r: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows (c, g) of some pairs of images at a time, and which of them (c, g) are real."""
+    if pairs is None:
+        return
+    count = starts.diff()
     size = int(count[torch.cat(pairs)].max())
     places = torch.arange(size)
-    index, there = [], []
-    for images in (one, other):
-        there.append((places < count[images, None]).double())
-        index.append((starts[images, None] + places).clamp(max=len(cloud.along) - 1))
-    together: dict[str, list[Tensor]] = {name: [] for name in names}
-    step = max(1, CELLS // (4 * size * size * len(cloud.values)))
-    for some in torch.arange(len(one)).split(step):
-        rows, mask = (torch.cat([part[some] for part in parts], 1) for parts in (index, there))
-        sums = _without(cloud, cloud.along[rows] * mask[:, :, None].to(cloud.along.dtype), mask, whole, quadrature)
-        for name in names:
-            together[name].append(measured(name, sums, d))
-    result = {}
-    for name in names:
-        both = torch.cat(together[name])
-        value = float(measured(name, whole, d))
-        mixed = value - values[name][one] - values[name][other] + both
-        spread = float((values[name] - values[name].mean()).square().sum())
-        share = n * (n - 1) / 2 * float(mixed.square().mean()) / spread if spread > 0 else 0.0
-        result[name] = Deleted(values[name], min(1 + PAIRED * share**3, MOST))
-    return result
+    index = torch.cat([(starts[images, None] + places).clamp(max=int(starts[-1]) - 1) for images in pairs], 1)
+    there = torch.cat([(places < count[images, None]).double() for images in pairs], 1)
+    step = max(1, CELLS // (4 * size * size * r))
+    yield from zip(index.split(step), there.split(step), strict=True)
 
 
 def _pairs(count: Tensor, seed: int) -> tuple[Tensor, Tensor] | None:
@@ -215,49 +230,103 @@ def _pairs(count: Tensor, seed: int) -> tuple[Tensor, Tensor] | None:
     return images[torch.from_numpy(one)], images[torch.from_numpy(other)]
 
 
-@dataclass(frozen=True, eq=False)
-class _Quadrature:
-    """Weights of the eigen-directions at each node, and what each node adds to the two integrals."""
+class _Without:
+    """A cloud of which some rows are left out."""
 
-    columns: Tensor  # (r, 2 + nodes): 1, λ, and 1/(λ + u²) at each node
-    roots: Tensor  # (nodes,)
+    def __init__(self, cloud: Decomposed, names: Collection[str]) -> None:
+        self.cloud, self.d = cloud, len(cloud.mean)
+        known = {each: cloud.eigenvalues(about_mean=each) for each in {name in CENTERED for name in names}}
+        sums = {about_mean: self._sums(values) for about_mean, values in known.items()}
+        self.whole = {name: float(measured(name, sums[name in CENTERED], self.d)) for name in names}
+        self.spectra = {about_mean: sums[about_mean] for about_mean, values in known.items() if len(values)}
+        self.names = [name for name in names if (name in CENTERED) in self.spectra]
+        if not self.spectra:
+            return
+        logs = torch.cat([values.log() for values in known.values()]) / 2
+        closed = all(name.startswith(("participation_ratio", "isoscore")) for name in self.names)
+        self.nodes = _Nodes.between(float(logs.min()) - REACH, float(logs.max()) + REACH, 0 if closed else NODES)
+        values, inverse = cloud.values[:, None], 1 / (cloud.values[:, None] + self.nodes.squares)
+        self.columns = torch.cat([torch.ones_like(values), values, inverse], 1)  # (r, 2 + nodes)
+        beside = torch.cat([torch.tensor([1.0, 0.0], dtype=torch.float64), 1 / self.nodes.squares])
+        self.of_mean = cloud.middle.square() @ self.columns + cloud.beside * beside  # (2 + nodes,)
+
+    def _sums(self, values: Tensor) -> _Sums:
+        mean, sigma = self.cloud.mean, values.sqrt()
+        rows = torch.tensor(float(len(self.cloud.along)), dtype=torch.float64)
+        entropy = (sigma * values.log()).sum()
+        return _Sums(rows, mean @ mean, sigma.sum(), entropy, values.sum(), values.square().sum())
+
+    def rows(self, rows: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Measures without each of c sets of rows (c, g), of which mask (c, g) says which are real: (c,) each."""
+        taken = self.cloud.along[rows]
+        if not mask.all():
+            taken = taken * mask[:, :, None].to(taken.dtype)
+        products = _products(taken, self.columns.to(taken.dtype))  # (c, g, g, columns)
+        sums = {}
+        if True in self.spectra:
+            sums[True] = self._about_mean(taken, mask, products)
+        if False in self.spectra:
+            sums[False] = self._as_they_are(taken, mask, products)
+        return {name: measured(name, sums[name in CENTERED], self.d) for name in self.names}
+
+    def _about_mean(self, taken: Tensor, mask: Tensor, products: Tensor) -> _Sums:
+        middle, whole = self.cloud.middle, self.spectra[True]
+        left = whole.rows - mask.sum(1)
+        weight = torch.eye(mask.shape[1], dtype=torch.float64)
+        weight = weight + mask[:, :, None] * mask[:, None, :] / left[:, None, None]
+        lost, along = weight @ products[..., 0], weight @ products[..., 1]
+        inner = weight[..., None, :, :] @ products[..., 2:].movedim(-1, 1)
+        shift = taken.sum(1, dtype=torch.float64) / left[:, None]  # the mean of what is left is the mean less this
+        moved = whole.mean_square - 2 * shift @ middle + shift.square().sum(1)
+        return self._less(whole, left, moved, lost, along, inner)
+
+    def _as_they_are(self, taken: Tensor, mask: Tensor, products: Tensor) -> _Sums:
+        """By the rank-one step from the scatter S to the Gram matrix S + n μμᵀ, written so that nothing cancels:
+        a row μ + c has (μ + c)ᵀ (S + nμμᵀ + s)⁻¹ (μ + c') = cᵀRc' + (μᵀRc + μᵀRc' + μᵀRμ − n μᵀRc μᵀRc')/(1 + n μᵀRμ),
+        R = (S + s)⁻¹."""
+        whole, n = self.spectra[False], len(self.cloud.along)
+        there = (mask[:, :, None] * mask[:, None, :])[..., None]
+        columns = (self.cloud.middle[:, None] * self.columns).to(taken.dtype)
+        side = (taken @ columns).double()  # (c, g, columns)
+        one, other, both = side[:, :, None], side[:, None], self.of_mean
+        mixed = there * (one + other + both)
+        scores = there[..., 0] * (one + both)[..., 0] * (other + both)[..., 0]  # of the mean with rows as they are
+        lost, along = products[..., 0] + mixed[..., 0], products[..., 1] + mixed[..., 1] + n * scores
+        less = mixed[..., 2:] - n * one[..., 2:] * other[..., 2:]
+        inner = products[..., 2:] + less / (1 + n * both[2:])
+        left = whole.rows - mask.sum(1)
+        return self._less(whole, left, whole.mean_square, lost, along, inner.movedim(-1, 1))
+
+    def _less(
+        self, whole: _Sums, left: Tensor, mean_square: Tensor, lost: Tensor, along: Tensor, inner: Tensor
+    ) -> _Sums:
+        """Sums with A Aᵀ `lost`, A M Aᵀ `along`, both (c, g, g), and A (M + s)⁻¹ Aᵀ `inner` (c, nodes, g, g) less."""
+        log_det = torch.linalg.slogdet(torch.eye(inner.shape[-1], dtype=torch.float64) - inner)[1]
+        return _Sums(
+            left,
+            mean_square,
+            whole.roots + log_det @ self.nodes.roots,
+            whole.entropy + log_det @ self.nodes.entropy,
+            whole.squares - lost.diagonal(dim1=-2, dim2=-1).sum(-1),
+            whole.fourths - 2 * along.diagonal(dim1=-2, dim2=-1).sum(-1) + (lost * lost.mT).sum((-2, -1)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Nodes:
+    """Of the quadrature over log u: u², and what log det at each adds to the two integrals."""
+
+    squares: Tensor
+    roots: Tensor
     entropy: Tensor
 
-    def __init__(self, values: Tensor, nodes: int) -> None:
-        logs = values.log() / 2
-        x, w = np.polynomial.legendre.leggauss(nodes) if nodes else (np.zeros(0), np.zeros(0))
-        low, high = float(logs.min()) - REACH, float(logs.max()) + REACH
+    @classmethod
+    def between(cls, low: float, high: float, count: int) -> _Nodes:
+        """Gauss and Legendre's."""
+        x, w = np.polynomial.legendre.leggauss(count) if count else (np.zeros(0), np.zeros(0))
         log_u = torch.from_numpy(low + (high - low) * (x + 1) / 2)
         step = torch.from_numpy(w * (high - low) / 2) * log_u.exp() / np.pi
-        inverse = 1 / (values[:, None] + (2 * log_u).exp())
-        object.__setattr__(self, "columns", torch.cat([torch.ones_like(values)[:, None], values[:, None], inverse], 1))
-        object.__setattr__(self, "roots", step)
-        object.__setattr__(self, "entropy", 2 * step * (log_u + 1))
-
-
-def _without(cloud: Decomposed, taken: Tensor, mask: Tensor, whole: _Sums, quadrature: _Quadrature) -> _Sums:
-    """Sums of the cloud without some sets of rows: taken (c, g, r), of which mask (c, g) says which are real."""
-    left = whole.rows - mask.sum(1)
-    products = _products(taken, quadrature.columns.to(taken.dtype))  # (c, g, g, columns)
-    weight = torch.eye(mask.shape[1], dtype=torch.float64)
-    if cloud.centered:
-        weight = weight + mask[:, :, None] * mask[:, None, :] / left[:, None, None]
-    lost, along = weight @ products[..., 0], weight @ products[..., 1]
-    inner = torch.eye(mask.shape[1], dtype=torch.float64) - weight[..., None, :, :] @ products[..., 2:].movedim(-1, 1)
-    log_det = torch.linalg.slogdet(inner)[1] if len(quadrature.roots) else inner.new_zeros(len(mask), 0)
-    moved = whole.mean_square.expand(len(mask))
-    if cloud.centered:  # the mean of what is left is the mean less the rows taken over the number left
-        shift = taken.double().sum(1) @ cloud.vectors.T  # (c, d)
-        moved = (cloud.mean - shift / left[:, None]).square().sum(1)
-    trace = lost.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return _Sums(
-        left,
-        moved,
-        whole.roots + log_det @ quadrature.roots,
-        whole.entropy + log_det @ quadrature.entropy,
-        whole.squares - trace,
-        whole.fourths - 2 * along.diagonal(dim1=-2, dim2=-1).sum(-1) + (lost * lost.mT).sum((-2, -1)),
-    )
+        return cls((2 * log_u).exp(), step, 2 * step * (log_u + 1))
 
 
 def _products(rows: Tensor, columns: Tensor) -> Tensor:
@@ -266,7 +335,7 @@ def _products(rows: Tensor, columns: Tensor) -> Tensor:
     if g == 1:
         return (rows[:, 0].square() @ columns).double()[:, None, None]
     a, b = torch.triu_indices(g, g)
-    upper = ((rows[:, a] * rows[:, b]).view(-1, r) @ columns).double().view(c, len(a), -1)
+    upper = ((rows[:, a] * rows[:, b]).view(c * len(a), r) @ columns).double().view(c, len(a), columns.shape[1])
     full = upper.new_empty(c, g, g, columns.shape[1])
     full[:, a, b] = upper
     full[:, b, a] = upper

@@ -238,10 +238,12 @@ def _of_masses(
         effect = -torch.log1p(-mass)
         effect[q, item[:, 0]] = -left.log().to(mass.dtype)
         effects.add(nll, _together(effect, look.asking))
+    odds = mass / (1 - mass)
     if brier in columns:
         squares = here.squares
-        without = (squares[:, None] - mass.double().square()) / (1 - mass.double()).square()
-        effect = squares[:, None] - without - 2 * right[:, None] * (1 - 1 / (1 - mass.double()))
+        # S − (S − p²)/(1 − p)² − 2r (1 − 1/(1 − p)) of the sum of squares S and the right answer r, by the odds of p
+        flat, steep = (each[:, None].to(mass.dtype) for each in (2 * (right - squares), 1 - squares))
+        effect = torch.addcmul(flat, odds, steep).mul_(odds).double()
         rest = mass.square().sum(1, dtype=torch.float64) + right.square()  # of the squares, without the largest
         first = squares - rest / left.square()
         effect[q, item[:, 0]] = first - 2 * right * (1 - 1 / left)
@@ -252,7 +254,7 @@ def _of_masses(
     confidence = here.confidence
     place = bin_of(confidence)
     wrong = (here.hit(logit_scale) == 0).nonzero()[:, 0]
-    effect = mass / (1 - mass)
+    effect = odds
     effect[q, item[:, 0]] = (top[:, 0].double() / left).to(mass.dtype)
     effect[wrong, item[wrong, 0]] = 0  # the answer itself goes: below
     effect *= confidence[:, None].to(mass.dtype)

@@ -7,7 +7,7 @@ import torch
 from helpers import random_rows
 from torch import Tensor
 
-from geomclip.metrics.deletion import CENTERED, Decomposed, Deleted, without_images
+from geomclip.metrics.deletion import Decomposed, Deleted, without_images
 from geomclip.metrics.shape import SPECTRA, spectral_measures
 from geomclip.metrics.spectrum import Spectrum
 
@@ -34,11 +34,7 @@ def cloud_of(counts: list[int], d: int, *, seed: int = 0) -> tuple[Tensor, Tenso
 
 
 def deleted(x: Tensor, starts: Tensor) -> dict[str, Deleted]:
-    found = {}
-    for centered in (False, True):
-        names = [name for name in SPECTRA if (name in CENTERED) == centered]
-        found |= without_images(Decomposed.of(x, centered=centered), starts, names, seed=0)
-    return found
+    return without_images(Decomposed.of(x), starts, list(SPECTRA), seed=0)
 
 
 def by_deletion(x: Tensor, starts: Tensor) -> dict[str, Tensor]:
@@ -85,7 +81,7 @@ def test_an_image_that_all_rows_are_of_leaves_the_number_as_it_is() -> None:
 
 def test_rows_that_are_one_point_stay_one_whichever_image_is_left_out() -> None:
     x = random_rows(1, 4, seed=0).expand(9, 4)
-    (found,) = without_images(Decomposed.of(x, centered=True), torch.arange(10), ["w2_uniformity"], seed=0).values()
+    (found,) = without_images(Decomposed.of(x), torch.arange(10), ["w2_uniformity"], seed=0).values()
     assert found.values.unique().tolist() == pytest.approx(
         [float(spectral_measures(Spectrum.of(x))[0]["w2_uniformity"])]
     )
@@ -121,10 +117,9 @@ def test_the_jackknife_of_deleted_images_has_the_spread_of_new_samples(n: int, d
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 8), (12, 8), (30, 64)])
-@pytest.mark.parametrize("centered", [False, True])
-def test_a_spectrum_that_is_there_already_gives_the_same_decomposition(n: int, d: int, centered: bool) -> None:
+def test_a_spectrum_that_is_there_already_gives_the_same_decomposition(n: int, d: int) -> None:
     x, _ = cloud_of([1] * n, d, seed=4)
-    anew, given = Decomposed.of(x, centered=centered), Decomposed.of(x, centered=centered, spectrum=Spectrum.of(x))
+    anew, given = Decomposed.of(x), Decomposed.of(x, Spectrum.of(x))
     torch.testing.assert_close(given.values, anew.values, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(given.mean, anew.mean, rtol=0, atol=1e-12)
     torch.testing.assert_close(

@@ -44,7 +44,7 @@ def weighted_shape_distance(x: Tensor, y: Tensor, w: Tensor, v: Tensor) -> float
 @pytest.mark.parametrize(("n", "m", "d"), [(30, 45, 6), (12, 12, 5), (9, 20, 30)])
 def test_what_a_row_moves_the_centred_gap_by_is_the_derivative_by_its_weight(n: int, m: int, d: int) -> None:
     x, y = cone(n, d, seed=0), cone(m, d, seed=1)
-    found = shape_distance_influence(Decomposed.of(x, centered=True), Decomposed.of(y, centered=True))
+    found = shape_distance_influence(Decomposed.of(x), Decomposed.of(y))
     step = 1e-5
     for cloud, size in ((0, n), (1, m)):
         for i in range(size):
@@ -58,7 +58,7 @@ def test_what_a_row_moves_the_centred_gap_by_is_the_derivative_by_its_weight(n: 
 
 
 def test_two_clouds_of_one_shape_are_moved_by_nothing() -> None:
-    cloud = Decomposed.of(cone(20, 4, seed=0), centered=True)
+    cloud = Decomposed.of(cone(20, 4, seed=0))
     assert all(each.count_nonzero() == 0 for each in shape_distance_influence(cloud, cloud))
 
 

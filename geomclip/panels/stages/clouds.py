@@ -13,7 +13,7 @@ from geomclip.machine import scratch
 from geomclip.machine.threads import Workers, free_threads
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
-from geomclip.metrics.deletion import CENTERED, Decomposed, without_images
+from geomclip.metrics.deletion import Decomposed, without_images
 from geomclip.metrics.gap import debiased_gap, shape_distance, shape_distance_influence
 from geomclip.metrics.kinds import on_kept_rows
 from geomclip.metrics.separability import held_out_answers
@@ -165,44 +165,30 @@ class Cloud:
 
 
 def shape_influences(run: Run, clouds: Sequence[Cloud], spectral: Sequence[str], *, centering: bool) -> None:
-    """What each image moves the spectral numbers of each cloud, and the gap after centring, by.
-
-    Threads share the clouds, as they are and about their mean: each decomposition is of one thread.
-    """
+    """What each image moves the spectral numbers of each cloud, and the gap after centring, by."""
     centering = centering and run.has("gap_after_centering")
-    jobs = []
-    for about_mean in (True, False):  # the longer ones first
-        for cloud in sorted(clouds, key=lambda each: -len(each.rows)):
-            keys = [key for key in spectral if (key in CENTERED) == about_mean and run.has(f"{key}_{cloud.name}")]
-            if keys or (about_mean and centering):
-                jobs.append((run, cloud, about_mean, keys))
-    centered: dict[str, Decomposed] = {}
-    with Workers(min(free_threads(), len(jobs)), intervals.STAGE) as workers:
-        calls = [workers.add(_without_each, *job) for job in jobs]
-        for (_, cloud, about_mean, _), call in zip(jobs, calls, strict=True):
-            decomposed, moved = workers.result(call)
-            if about_mean:
-                centered[cloud.name] = decomposed
-            run.found.influence |= moved
+    names = {cloud.name: [key for key in spectral if run.has(f"{key}_{cloud.name}")] for cloud in clouds}
+    clouds = [cloud for cloud in clouds if names[cloud.name] or centering]
+    with Workers(min(free_threads(), len(clouds)), intervals.STAGE) as workers:
+        calls = [workers.add(Decomposed.of, cloud.rows, cloud.spectrum) for cloud in clouds]
+        decomposed = {cloud.name: workers.result(call) for cloud, call in zip(clouds, calls, strict=True)}
+    for cloud in clouds:
+        run.found.influence |= _without_each(run, cloud, decomposed[cloud.name], names[cloud.name])
     if centering:
-        run.found.influence["gap_after_centering"] = _centering_influence(run, centered["image"], centered["text"])
+        run.found.influence["gap_after_centering"] = _centering_influence(run, decomposed["image"], decomposed["text"])
 
 
-def _without_each(
-    run: Run, cloud: Cloud, about_mean: bool, keys: Sequence[str]
-) -> tuple[Decomposed, dict[str, Tensor]]:
-    decomposed = Decomposed.of(cloud.rows, centered=about_mean, spectrum=cloud.spectrum)
-    leading = first_of_units(run.units)
-    parted, starts = decomposed, cloud.starts
+def _without_each(run: Run, cloud: Cloud, decomposed: Decomposed, keys: Sequence[str]) -> dict[str, Tensor]:
+    leading, starts = first_of_units(run.units), cloud.starts
     if leading is not None:
-        parted, starts = by_units(decomposed, starts, run.units)
+        decomposed, starts = by_units(decomposed, starts, run.units)
     influence = {}
-    for key, deleted in without_images(parted, starts, keys, seed=run.options.seed).items():
+    for key, deleted in without_images(decomposed, starts, keys, seed=run.options.seed).items():
         moved = intervals.as_influence(deleted.values, deleted.inflation)
         if leading is not None:  # what a unit does stands at its first image
             moved = torch.zeros(run.n, dtype=torch.float64).index_copy_(0, leading, moved)
         influence[f"{key}_{cloud.name}"] = moved
-    return decomposed, influence
+    return influence
 
 
 def _centering_influence(run: Run, image: Decomposed, text: Decomposed) -> Tensor:
