@@ -299,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=usual.queries, help="images of the tuned data that are asked")
     parser.add_argument("--images", type=int, default=usual.images, help="of each other set, at most")
     parser.add_argument("--seeds", type=int, default=5, help="with the temperature learned")
-    parser.add_argument("--fixed-seeds", type=int, default=3, help="with it fixed")
+    parser.add_argument("--fixed-seeds", type=int, default=5, help="with it fixed")
     parser.add_argument("--known", type=Path, metavar="TABLE", help="csv of an earlier report, for what it has")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="only write tables and figures of what is there")
     args = parser.parse_args(argv)
