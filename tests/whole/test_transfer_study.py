@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers import ROOT, picture
 from tiny_models import tiny_model
+from toy_pairs import toy_cifar
 
 sys.path.insert(0, str(ROOT / "analyses"))
 
@@ -36,19 +36,6 @@ def toy_set(folder: Path) -> Path:
 
 def rows_of(table: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text().splitlines()))
-
-
-def toy_cifar(file: Path) -> Path:
-    """Two classes of noise, eight images each."""
-    draw = np.random.default_rng(0)
-    images, labels = draw.integers(0, 255, (16, 8, 8, 3), dtype=np.uint8), np.arange(16) % 2
-    parts = {
-        f"{split}_{name}": each
-        for split in ("train", "test")
-        for name, each in (("images", images), ("labels", labels))
-    }
-    np.savez(file, classes=np.array(["cat", "dog"]), **parts)
-    return file
 
 
 def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
