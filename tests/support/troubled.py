@@ -163,6 +163,18 @@ def counts_images(subject, asked, progress):
     return Panel({"images": float(len(subject.embedded(progress).image))})
 
 
+def marks(folder, trial):
+    """A trial of a study: NAME, or NAME<OTHER where it needs OTHER; one of name "mortal" kills its first process."""
+    name, _, other = trial.partition("<")
+    if other and not (folder / other).exists():
+        raise AssertionError(f"{other} should have been made before {name}")
+    if name == "mortal" and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    with (folder / name).open("a") as out:
+        out.write("made ")
+
+
 def data_of(subject, asked):
     """The data of the subject."""
     return subject.pairs()
