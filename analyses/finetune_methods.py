@@ -13,7 +13,8 @@ last weights. A set without a test split reports on its val split and chooses by
 its response. WiSE-FT interpolates the runs of ft, ES shifts the base: both choose their amount on val too.
 
 Each run leaves one JSON in STUDY/*/runs; a run that has its JSON is not made again, one that was stopped goes
-on from its checkpoint.
+on from its checkpoint. With `--engine process --processes N` so many are made at a time, by processes that share the
+processors; with `--engine ray` by those of a cluster.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ import argparse
 import csv
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+sys.path.insert(0, str(Path(__file__).parent))
+
+import trials as sharing
+
 VAL_METRIC = ",".join(f"{way}_retrieval_recall@{k}" for way in ("text", "image") for k in (1, 5))
 MIXED = {"m2_mix": 0.02, "v_mix": 0.05, "l_mix": 0.05, "vl_mix": 0.1}  # the defaults
 TENFOLD = {"weights": {term: 10 * weight for term, weight in MIXED.items()}}
@@ -70,6 +73,9 @@ class Trial:
         """Of its files."""
         rate = f"-lr{self.lr:g}" if self.lr else ""
         return f"{self.method.replace(' ', '-')}{rate}-seed{self.seed}"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -295,42 +301,26 @@ def grid(study: Study, method: str) -> list[Trial]:
     return [Trial(method, lr) for lr in sorted(study.lrs)]
 
 
-def run_all(study: Study, methods: Sequence[str], jobs: int) -> None:
+def run_all(study: Study, methods: Sequence[str], workers: sharing.Workers) -> None:
     """The grids, then the other seeds of what they chose, then what is made from these; what is there is kept."""
     trained = [method for method in methods if method in TRAINED]
     seeds = range(study.seeds)
-    run_missing(study, [trial for method in trained for trial in grid(study, method)], jobs, "grid")
+    run_missing(study, [trial for method in trained for trial in grid(study, method)], workers, "grid")
     run_missing(
-        study, [best_trial(study, method, seed=seed) for method in trained for seed in seeds[1:]], jobs, "seeds"
+        study, [best_trial(study, method, seed=seed) for method in trained for seed in seeds[1:]], workers, "seeds"
     )
     last = [Trial("wise-ft", seed=seed) for seed in seeds] if "wise-ft" in methods else []
-    run_missing(study, last + ([Trial("es")] if "es" in methods else []), jobs, "without training")
+    run_missing(study, last + ([Trial("es")] if "es" in methods else []), workers, "without training")
 
 
-def run_missing(study: Study, trials: Sequence[Trial], jobs: int, what: str) -> None:
+def run_missing(study: Study, trials: Sequence[Trial], workers: sharing.Workers, what: str) -> None:
     """Make the runs that have no JSON yet, and say how long it will take."""
     missing = [trial for trial in trials if not study.file(trial).exists()]
     print(f"{what}: {len(missing)} of {len(trials)} runs to make", flush=True)
     began = time.monotonic()
-    for done, trial in enumerate(made(study, missing, jobs), 1):
+    for done, trial in enumerate(sharing.made(missing, partial(run, study), workers), 1):
         left = (time.monotonic() - began) / done * (len(missing) - done)
         print(f"{what}: {done} of {len(missing)}, {trial.name}; {left / 60:.1f} minutes left", flush=True)
-
-
-def made(study: Study, trials: Sequence[Trial], jobs: int) -> Iterator[Trial]:
-    """Each trial once it has run: in this process, or in several."""
-    if jobs == 1:
-        for trial in trials:
-            run(study, trial)
-            yield trial
-    elif trials:
-        # torch reads it when it is loaded, in the new processes
-        os.environ["OMP_NUM_THREADS"] = str(study.threads)
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting = {pool.submit(run, study, trial): trial for trial in trials}
-            for each in as_completed(waiting):
-                each.result()
-                yield waiting[each]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -352,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--val", type=int, default=300, help="images of train to choose by, where there is no test split"
     )
-    parser.add_argument("--jobs", type=int, default=CORES, help="runs at a time")
+    sharing.add_options(parser)
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="only write tables and figures of what is there")
     args = parser.parse_args(argv)
     if args.report:
@@ -360,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         report(args.study, args.report)
         return
+    workers = sharing.workers_of(parser, args)
     folder = args.study / Path(args.data.rpartition(":")[2]).stem
     scratch = args.base == "scratch"
     if not (folder / "pairs.csv").exists():
@@ -375,15 +366,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.batch_size,
         tuple(args.lrs),
         args.seeds,
-        threads=max(1, CORES // args.jobs),
+        threads=workers.threads,
     )
     from geomclip.encoders.extraction.calls import embed
 
     for split in ("test", "train"):  # once, before the runs look for them at the same time
         embed(base, study.table, split=split, cache_dir=folder / "cache")
-    run_all(study, args.methods, args.jobs)
+    run_all(study, args.methods, workers)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    main()
+    import finetune_methods  # by its name, under which workers find it
+
+    finetune_methods.main()

@@ -13,8 +13,9 @@ the emoji groups again with noise (shift). All rows have one learning rate: a di
 
 Each run leaves one JSON in STUDY/runs; a run that has its JSON is not made again, one that was stopped goes on from
 its checkpoint. Seeds come one after the other, each with all rows, so that what is there can be reported at any time.
-With `--known TABLE`, the csv of an earlier report, the runs in that table are not made again and join the report:
-a study can be given more seeds where its folder is gone.
+With `--engine process --processes N` so many runs are made at a time, by processes that share the processors; with
+`--engine ray` by those of a cluster. With `--known TABLE`, the csv of an earlier report, the runs in that table are not
+made again and join the report: a study can be given more seeds where its folder is gone.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import trials as sharing
 from finetune_methods import VAL_METRIC, prepare, write_table
 
 PRESERVED = {"embedding": 10.0, "cosine": 10.0, "similarity": 1000.0}  # the defaults of --preserve
@@ -62,6 +65,14 @@ class Trial:
     def name(self) -> str:
         """Of its files."""
         return f"{self.row.replace(' + ', '+')}-{self.temperature}-seed{self.seed}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def needs(self) -> Trial | None:
+        """The run that must be there before: of wise-ft the one whose weights it takes."""
+        return replace(self, row="ft") if self.row == "wise-ft" else None
 
 
 @dataclass(frozen=True)
@@ -264,8 +275,16 @@ def course(log: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {"val": looks, "losses": losses}
 
 
-def made(study: Study, vectors: Path | None) -> Iterator[str]:
-    """Make what is missing, one after the other: the base, vectors at hand, and all runs."""
+def make(study: Study, trial: Trial) -> None:
+    """Make one run, keep its JSON, and remove the rest."""
+    from geomclip.machine.files import atomic_json
+
+    atomic_json(study.file(trial.name), run(study, trial))
+    tidied(study, trial)
+
+
+def made(study: Study, vectors: Path | None, workers: sharing.Workers) -> Iterator[str]:
+    """Make what is missing: the base, vectors at hand, and all runs."""
     from geomclip.machine.files import atomic_json
 
     if not study.file("base").exists():
@@ -274,11 +293,9 @@ def made(study: Study, vectors: Path | None) -> Iterator[str]:
     if vectors is not None and not study.file("vectors").exists():
         atomic_json(study.file("vectors"), {"asked": asked_of_vectors(vectors)})
         yield "vectors"
-    for trial in study.trials():
-        if not study.file(trial.name).exists():
-            atomic_json(study.file(trial.name), run(study, trial))
-            tidied(study, trial)
-            yield trial.name
+    missing = [trial for trial in study.trials() if not study.file(trial.name).exists()]
+    for trial in sharing.made(missing, partial(make, study), workers, needs=lambda trial: trial.needs):
+        yield trial.name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -301,6 +318,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5, help="with the temperature learned")
     parser.add_argument("--fixed-seeds", type=int, default=5, help="with it fixed")
     parser.add_argument("--known", type=Path, metavar="TABLE", help="csv of an earlier report, for what it has")
+    sharing.add_options(parser)
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="only write tables and figures of what is there")
     args = parser.parse_args(argv)
     if args.report:
@@ -308,6 +326,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         report(args.study, args.report, args.known)
         return
+    workers = sharing.workers_of(parser, args)
     if args.cifar is None:
         parser.error("--cifar names the npz of CIFAR-10 that is asked")
     study = Study(
@@ -326,7 +345,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepared(study, args.data, args.data_root, args.val)
     trials = study.trials()
     began, first = time.monotonic(), sum(study.file(trial.name).exists() for trial in trials)
-    for name in made(study, args.vectors):
+    for name in made(study, args.vectors, workers):
         there = sum(study.file(trial.name).exists() for trial in trials)
         spent = (time.monotonic() - began) / 60
         left = f", {spent / (there - first) * (len(trials) - there):.0f} left" if there > first else ""
@@ -334,4 +353,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import transfer  # by its name, under which workers find it
+
+    transfer.main()

@@ -65,6 +65,7 @@ CHANGES: tuple[Change, ...] = (
 VARIES = (
     r"(^|\.)seconds(\.[^.]+)?$",  # of stages, of a step
     r"(^|\.)images_per_second$",
+    r"(^|\.)peak_memory\.[^.]+$",
     r"(^|\.)written\.(host|started|finished|created)$",
     r"(^|\.)(env|versions|written)\.geomclip$",
     r"(^|\.)content_sha256$",  # of all the other fields, these among them

@@ -25,6 +25,7 @@ from geomclip.cli.options import (
     FULL,
     MODEL,
     OWN,
+    PROCESSES,
     PROGRESS,
     SCALE,
     SEED,
@@ -38,6 +39,7 @@ from geomclip.cli.options import (
 from geomclip.cli.outs import check_outs, others, outs, pages
 from geomclip.cli.terminal import WIDTH, progress_bar, say, say_json, stdout_console
 from geomclip.evaluations.asked import ASKED
+from geomclip.machine.engines import ENGINES
 from geomclip.machine.errors import InputError, naming
 from geomclip.machine.outputs import check_appending
 from geomclip.machine.words import option
@@ -64,6 +66,10 @@ def _options_of_tasks() -> dict[str, click.Option]:
 OF_TASKS = _options_of_tasks()
 """The options of all tasks; one that several have stands once."""
 LABEL_COLUMN = text("--label-column", "NAME", "Of pairs: the column whose values are classes, as `group` of emoji.")
+ASKERS = [
+    choice("--engine", list(ENGINES), "With --all: a task a process, ray: of a cluster; the same numbers."),
+    PROCESSES,
+]
 EVALUATE = [
     choice("--task", TASKS, "What to ask; `geomclip evaluate --list` says what each answers."),
     switch("--all", "Every task that applies; --out is then a folder.", "all_tasks"),
@@ -73,6 +79,7 @@ EVALUATE = [
     LABEL_COLUMN,
     *SCALE,
     BOOTSTRAP,
+    *ASKERS,
     *gates(OF_VALUES),
     *outs("Write the result: .json (FILE.items.parquet beside it), .csv, .md, .tex, or .html (a page) by its name"),
     FULL,
@@ -86,6 +93,7 @@ EVALUATE = [
         "geomclip evaluate --task zeroshot --label-column group",
         "geomclip evaluate --task zeroshot --model ViT-B/32 --data imagenet-folder:pets --out before.json",
         "geomclip evaluate --all --out evaluations",
+        "geomclip evaluate --all --label-column group --engine process --processes 2",
     ),
 )
 @click.pass_context
@@ -104,9 +112,12 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
         raise InputError(f"--task {options['task']} and --all both say what to ask: leave out one of them")
     if not options["all_tasks"] and options["task"] is None:
         raise InputError(f"name one --task ({', '.join(TASKS)}), or --all")
+    sharing = picked(options, ASKERS)
+    if not options["all_tasks"] and (idle := [name for name, value in sharing.items() if value is not None]):
+        raise InputError(f"{flags(idle)}: one --task is asked by this process; they are of --all")
     how = _subject(context, options) | _of_tasks(context, options)
     if options["all_tasks"]:
-        _all(options, how)
+        _all(options, how | sharing)
         return
     from geomclip.panels import documents
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from geomclip.evaluations.asked import ASKED
+from geomclip.evaluations.sharing import Answer, Question, shared_out
 from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
+from geomclip.machine.engines import count_of
 from geomclip.machine.errors import InputError
-from geomclip.machine.progress import SILENT, Named, Progress
-from geomclip.machine.words import nearest, one_line, option
+from geomclip.machine.progress import SILENT, Progress
+from geomclip.machine.words import nearest, option
 from geomclip.pairs import Pairs, Source
 from geomclip.panels.record import Panel
 from geomclip.training.splits import Splits
@@ -110,29 +112,52 @@ class NoTaskError(InputError):
 
 
 def evaluate_all(
-    model: Any = "demo", data: str | Pairs = Source.data, *, progress: Progress = SILENT, **options: Any
+    model: Any = "demo",
+    data: str | Pairs = Source.data,
+    *,
+    engine: str | None = None,
+    processes: int | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
 ) -> Evaluated:
     """Every task that applies to what is at hand; options of one task go to that one.
+
+    Parameters
+    ----------
+    model, data, progress, **options
+        As `evaluate` takes them.
+    engine : {"process", "ray"}, optional
+        Who asks the tasks in place of this process: other processes of this machine, or actors of a Ray cluster, a
+        task each. What they read of the data is encoded here before. The same panels; docs/scale.md says more.
+    processes : int, optional
+        Workers of the engine, 2 if left out.
 
     Raises
     ------
     InputError
-        For an option that no task knows, a value that an option cannot have, or if no task applies.
+        For an option that no task knows, a value that an option cannot have, or if no task applies; if model or data
+        cannot be sent to an engine.
+    NotAvailableError
+        If the engine is not installed.
+    GeomclipError
+        If workers of an engine die of a task.
     """
+    count = count_of(engine, processes)
     tasks = list_tasks()
     _refuse_unknown(options, [name for task in tasks for name in task.options()])
-    panels, reasons = {}, {}
     subject = _subject({"model": model, "data": data, **options})
     asked = {task.name: _asked(options, task) for task in tasks}  # a value that is refused, before the first runs
-    for task in tasks:
-        reason = task.applies(subject, asked[task.name])
-        if not reason:
-            try:
-                panels[task.name] = task.run(subject, asked[task.name], Named(progress, task.name))
-                continue
-            except InputError as problem:  # another task may be able to use what this one cannot
-                reason = one_line(problem)
-        reasons[task.name] = reason
+    answers: dict[str, Answer] = {task.name: task.applies(subject, asked[task.name]) for task in tasks}
+    questions = [Question(task, asked[task.name]) for task in tasks if not answers[task.name]]
+    found: Iterator[Answer]
+    if engine is None or not questions:
+        found = (question.answer(subject, progress) for question in questions)
+    else:
+        found = shared_out(questions, subject, engine=engine, count=count, progress=progress)
+    for question, answer in zip(questions, found, strict=True):
+        answers[question.task.name] = answer
+    panels = {name: answer for name, answer in answers.items() if isinstance(answer, Panel)}
+    reasons = {name: answer for name, answer in answers.items() if not isinstance(answer, Panel)}
     if not panels:
         raise NoTaskError(reasons)
     return Evaluated(panels, reasons)

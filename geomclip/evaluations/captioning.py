@@ -306,10 +306,16 @@ def applies(subject: Subject, asked: Captioning) -> str:
     return ""
 
 
+def reads(subject: Subject, asked: Captioning) -> Pairs | None:
+    """The images that captions are to find again; captions of a file find none."""
+    return None if asked.captions else subject.pairs()
+
+
 TASK = Task(
     "captioning",
     "how near captions are to those of people, of a CoCa or of a file",
     Captioning,
     run,
     applies,
+    reads,
 )

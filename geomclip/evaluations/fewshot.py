@@ -26,6 +26,7 @@ from geomclip.machine.threads import one_torch_thread
 from geomclip.machine.words import amount, option
 from geomclip.metrics.calibration_scores import ece
 from geomclip.metrics.zeroshot import zeroshot_queries
+from geomclip.pairs import Pairs
 from geomclip.panels.lines import some
 from geomclip.panels.record import Panel
 
@@ -281,6 +282,16 @@ def applies(subject: Subject, asked: FewShot) -> str:
     return zeroshot.applies(subject, ZeroShot())
 
 
+def reads(subject: Subject, asked: FewShot) -> Pairs:
+    """The images that all is tested on."""
+    return subject.pairs()
+
+
 TASK = Task(
-    "fewshot", "what a few labelled images a class are worth, beside the class texts alone", FewShot, run, applies
+    "fewshot",
+    "what a few labelled images a class are worth, beside the class texts alone",
+    FewShot,
+    run,
+    applies,
+    reads,
 )

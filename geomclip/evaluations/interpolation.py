@@ -19,6 +19,7 @@ from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
 from geomclip.machine.words import amount, option
 from geomclip.metrics.evaluated import KNOWN
+from geomclip.pairs import Pairs
 from geomclip.panels.intervals import LEVEL, student, variance_of_mean, within_range
 from geomclip.panels.record import Panel
 from geomclip.training.seeds import derived
@@ -201,10 +202,16 @@ def applies(subject: Subject, asked: Interpolation) -> str:
     return ""
 
 
+def reads(subject: Subject, asked: Interpolation) -> Pairs | None:
+    """The rows with their times; a generated tree has rows of its own."""
+    return None if asked.tree else subject.pairs()
+
+
 TASK = Task(
     "interpolation",
     "whether what lies between two times, in vectors and in maps of them, is what was seen there",
     Interpolation,
     run,
     applies,
+    reads,
 )

@@ -305,4 +305,9 @@ def applies(subject: Subject, asked: Shift) -> str:
     return has_classes(subject, ZeroShot(classnames=asked.classnames))
 
 
-TASK = Task("shift", "how right and how honest it stays on other sets of the same classes", Shift, run, applies)
+def reads(subject: Subject, asked: Shift) -> Pairs:
+    """The data themselves; the sets beside them are this task's own."""
+    return subject.pairs(named=not asked.classnames)
+
+
+TASK = Task("shift", "how right and how honest it stays on other sets of the same classes", Shift, run, applies, reads)

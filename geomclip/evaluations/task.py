@@ -8,7 +8,12 @@ from typing import Any
 
 from geomclip.evaluations.subject import Subject
 from geomclip.machine.progress import Progress
+from geomclip.pairs.record import Pairs
 from geomclip.panels.record import Panel
+
+
+def nothing(subject: Subject, asked: Any) -> None:
+    """The data of a task that encodes none of the subject's."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class Task:
     applies : callable
         From the subject and an `asks` to the reason why it cannot be asked, in a line; "" where it can.
         `evaluate --all` leaves out what does not apply, and says the reason.
+    reads : callable, optional
+        From a subject with an encoder and an `asks` to those of the subject's data that it is to encode; None: none.
+        They are encoded before tasks are shared out.
     """
 
     name: str
@@ -36,6 +44,7 @@ class Task:
     asks: type[Any]
     run: Callable[[Subject, Any, Progress], Panel]
     applies: Callable[[Subject, Any], str]
+    reads: Callable[[Subject, Any], Pairs | None] = nothing
 
     def options(self) -> list[str]:
         """The names of its own options."""

@@ -241,10 +241,16 @@ def applies(subject: Subject, asked: ZeroShot) -> str:
     return of_pairs(subject.pairs(named=not asked.classnames))
 
 
+def reads(subject: Subject, asked: ZeroShot) -> Pairs:
+    """The images that are classified."""
+    return subject.pairs(named=not asked.classnames)
+
+
 TASK = Task(
     "zeroshot",
     "how often the nearest class text is the right one, and how honest its confidence is",
     ZeroShot,
     run,
     applies,
+    reads,
 )

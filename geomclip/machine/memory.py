@@ -1,10 +1,11 @@
-"""Memory: how much this process may still take."""
+"""Memory: how much this process may still take, and the most that it has taken."""
 
 from __future__ import annotations
 
 import ctypes
 import math
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -33,7 +34,8 @@ def memory_left(device: str | torch.device = "cpu") -> float:
     import torch
 
     if torch.device(device).type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps what was freed
+        return float(torch.cuda.mem_get_info(device)[0] + unused)
     found = [math.inf]
     with suppress(OSError):
         found.append(_fields(Path("/proc/meminfo"))["MemAvailable"])
@@ -44,6 +46,30 @@ def memory_left(device: str | torch.device = "cpu") -> float:
     with suppress(OSError):
         found += _left_of_groups(Path("/proc/self/cgroup").read_text("utf-8", "replace"), Path("/sys/fs/cgroup"))
     return max(0.0, min(found))
+
+
+def peak_memory(device: str | torch.device = "cpu") -> dict[str, int]:
+    """The most bytes that this process has had at one moment since it began, as far as the system tells.
+
+    Returns
+    -------
+    dict
+        "resident": of memory; "gpu", where the device is one: what torch had given out of it.
+    """
+    import torch
+
+    found = {}
+    with suppress(OSError, KeyError):
+        found["resident"] = _fields(Path("/proc/self/status"))["VmHWM"]
+    if "resident" not in found:
+        with suppress(ImportError):
+            import resource
+
+            unit = 1 if platform.system() == "Darwin" else 1 << 10
+            found["resident"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if torch.device(device).type == "cuda":
+        found["gpu"] = torch.cuda.max_memory_allocated(device)
+    return found
 
 
 def keep_within_limits() -> None:

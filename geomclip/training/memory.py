@@ -1,16 +1,19 @@
-"""What a joint batch needs of memory for its losses, told before the first step."""
+"""What a step needs of memory, for its losses and for its passes, told before the first one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor
 
+from geomclip.encoders.extraction.batches import MOST_SKIPPED
 from geomclip.losses.blockwise import DENSE_UP_TO
 from geomclip.machine.errors import InputError
 from geomclip.machine.memory import memory_left
 from geomclip.machine.words import option
+from geomclip.training.settings import Settings
 
 BY_TILES = frozenset({"contrastive", "m2_mix", "siglip", "alignment", "embedding_preservation", "cosine_preservation"})
 """Terms that need no number for each pair of rows beyond a size."""
@@ -43,3 +46,69 @@ def check_fits(terms: Iterable[str], size: int, *, device: str | torch.device = 
         f"{left / 1e9:.0f} GB are free: {fits} pairs would fit (fewer by {option('batch_size')} or "
         f"{option('accum_freq')}); ft, m2mix and siglip need none"
     )
+
+
+def check_passes_fit(kept: int, pixels: int, settings: Settings, *, free: float | None = None) -> None:
+    """InputError if the pixels of a step, and what its last pass keeps for the gradients, surely do not fit.
+
+    It is a lower bound: weights, gradients, the loss and whatever else is held for a moment are not in it, nor are
+    as many images as may be unreadable.
+
+    Parameters
+    ----------
+    kept : int
+        Bytes that a forward pass keeps of a pair; see `kept_of_a_pair`.
+    pixels : int
+        Bytes of the pixels of an image, which are in memory from the first pass of a step to its last.
+    settings : Settings
+    free : float, optional
+        Bytes, of either; by default what the system says. Nothing is refused where it says nothing.
+    """
+    own = str(settings.device)
+    needs = {"cpu": pixels * settings.accum_freq}  # for each pair of a pass
+    needs[own] = needs.get(own, 0) + kept
+    for place, of_pair in needs.items():
+        left = memory_left(place) if free is None else free
+        needed = (1 - MOST_SKIPPED) * settings.batch_size * of_pair
+        if needed <= left:
+            continue
+        fits = int(left / ((1 - MOST_SKIPPED) * of_pair))
+        way = f"at most {fits} would fit" if fits >= 2 else "no batch would fit"
+        ways = [f"fewer by {option('batch_size')}, in more passes by {option('accum_freq')}"] if fits >= 2 else []
+        if not settings.grad_checkpointing:
+            ways.append(f"{option('grad_checkpointing', True)} keeps less")
+        raise InputError(
+            f"a pass of {settings.batch_size} pairs needs at least {needed / 1e9:.2f} GB for pixels and for what "
+            f"gradients are made of, and {left / 1e9:.2f} GB {'' if place == 'cpu' else f'of {place} '}are free: "
+            f"{way} ({'; '.join(ways) or 'use a smaller model'})"
+        )
+
+
+def kept_of_a_pair(rows_of: Callable[[int], object], known: Iterable[Tensor]) -> int:
+    """Bytes that a forward pass keeps for the gradients of one pair more.
+
+    Parameters
+    ----------
+    rows_of : callable
+        From a number of pairs to their rows, with gradients.
+    known : iterable of Tensor
+        Inputs and weights, which are there without it.
+    """
+    there = {each.untyped_storage().data_ptr() for each in known}
+    two, three = (_kept(rows_of, count, there) for count in (2, 3))
+    return three - two
+
+
+def _kept(rows_of: Callable[[int], object], count: int, there: set[int]) -> int:
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # the tensor itself would hold the graph that holds it
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        rows = rows_of(count)  # held until all is counted: what is freed may lie where another comes to lie
+    found = sum(size for place, size in sizes.items() if place not in there)
+    del rows
+    return found

@@ -23,6 +23,7 @@ from geomclip.training.batches import Batch, Batches
 from geomclip.training.captions import check_captioned, mean_of_tokens, rows_and_captions, tokens_predicted
 from geomclip.training.gradients import differentiated, divided
 from geomclip.training.loop import NotFinite
+from geomclip.training.memory import kept_of_a_pair
 from geomclip.training.objective import Features, Loss, Objective, Preserved
 from geomclip.training.parameters import (
     freeze_statistics,
@@ -156,6 +157,37 @@ class Trainer:
             "grad_norm": norm,
             "pairs": len(batch) * self.processes.count,
         }
+
+    def kept_of_a_pair(self, pixels: Tensor, tokens: Tensor) -> int:
+        """Bytes that a pass keeps of a pair for its gradients, by trial; 0 where only a trial of a whole batch tells.
+
+        No weight, statistic or generator is another afterwards.
+
+        Parameters
+        ----------
+        pixels : Tensor of shape (3, h, w)
+        tokens : Tensor of shape (1, context)
+            Of a short text.
+        """
+        if self.settings.compile:
+            return 0
+        most = Batch(pixels.repeat(3, 1, 1, 1), tokens.repeat(3, 1))
+
+        def rows_of(count: int) -> tuple[Tensor, ...]:
+            return self.rows(Batch(most.pixels[:count], most.tokens[:count]), 0, 0)
+
+        self.worker.train(self.settings.mode == "train")
+        freeze_statistics(self.worker)
+        buffers = list(self.worker.buffers())
+        before = [each.clone() for each in buffers]
+        try:
+            with self._randomness(), kernel(self.worker, self.settings.device):
+                return kept_of_a_pair(rows_of, [most.pixels, most.tokens, *self.worker.parameters(), *buffers])
+        except NotFinite:  # which the first step says with its likely cause
+            return 0
+        finally:
+            for each, kept in zip(buffers, before, strict=True):
+                each.copy_(kept)
 
     def logit_scale(self) -> float:
         """1/temperature as a factor, as it is now."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from geomclip.encoders import Encoder, load_encoder, save_checkpoint
 from geomclip.encoders.extraction.calls import embed
 from geomclip.machine.errors import InputError
+from geomclip.machine.memory import peak_memory
 from geomclip.machine.places import shown_in
 from geomclip.machine.progress import SILENT, Progress
 from geomclip.machine.words import option
@@ -41,7 +42,7 @@ from geomclip.training.folder import (
 )
 from geomclip.training.held_out import HeldOut, deciding
 from geomclip.training.loop import Course, course_of, train
-from geomclip.training.memory import check_fits
+from geomclip.training.memory import check_fits, check_passes_fit
 from geomclip.training.methods import Method
 from geomclip.training.objective import Objective, method_objective
 from geomclip.training.others import after_of, before_of, described
@@ -275,6 +276,7 @@ class Work:
             processes=processes,
             heads_first=self.method.heads_first,
         )
+        self.check_passes(trainer, pictures)
         course = None
         if snapshot is not None:
             state, known = snapshots.load(snapshot)
@@ -286,6 +288,14 @@ class Work:
             return {}
         processes.wait()  # the others may look for the snapshot now: the folder is in order
         return self._lead_training(trainer, batches, course)
+
+    def check_passes(self, trainer: Trainer, pictures: Pictures) -> None:
+        """InputError for a batch whose pixels and passes surely do not fit into memory."""
+        first = (pictures.whole(image) for image, _ in self.order().places(0))
+        pixels = next((each for each in first if each is not None), None)
+        if pixels is not None:
+            tokens, _ = self.base.tokenize(["a"])
+            check_passes_fit(trainer.kept_of_a_pair(pixels, tokens), pixels.nbytes, self.settings)
 
     def _lead_training(self, trainer: Trainer, batches: PairBatches, course: Course | None) -> Mapping[str, Any]:
         settings = self.settings
@@ -316,6 +326,7 @@ class Work:
             )
             for image, reason in batches.pictures.lost.items():
                 journal.note(f"not trained on: {self.splits.train.pairs[image].image.path} ({reason})")
+            journal.memory(peak_memory(settings.device))
         self.keep_module(LAST, trainer.plain(), trainer.done)
         return {
             "step": course.best_step,

@@ -1,17 +1,19 @@
-"""Extraction and sweeps by Ray, in one cluster a test run: the bytes of one process, whatever dies."""
+"""Extraction, sweeps, tasks and studies by Ray, in one cluster a test run: the bytes of one process, whatever dies."""
 
 import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 
 import pytest
-from helpers import ROOT, random_rows
+from helpers import ROOT, class_set, files_but_for_time, random_rows
 from tiny import TinyEncoder, tiny_pairs, tree
-from troubled import Mortal, another, kill_amid_shards
+from troubled import Mortal, another, kill_amid_shards, marks
 
 from geomclip.embeddings.record import EmbeddingSet
 from geomclip.encoders.extraction.calls import extract
+from geomclip.evaluations.calls import evaluate_all
 from geomclip.machine.errors import GeomclipError, InputError, NotAvailableError
 from geomclip.panels.measurement import measure
 
@@ -56,6 +58,24 @@ def test_actors_sweep_to_the_bits_of_one_process():
     embeddings = EmbeddingSet(rows, rows + random_rows(1400, 16, seed=1), logit_scale=20.0)
     here, there = (measure(embeddings, bootstrap=20, **how) for how in ({}, {"engine": "ray", "processes": 2}))
     assert repr((there.values, there.ci, there.null)) == repr((here.values, here.ci, here.null))
+
+
+def test_actors_ask_tasks_to_the_bytes_of_one_process(tmp_path):
+    how = {"embeddings": class_set(), "shots": "1", "draws": 2, "bootstrap": 20, "tree": True, "spaces": "pca"}
+    here, there = (evaluate_all(**how, **engine) for engine in ({}, {"engine": "ray", "processes": 2}))
+    assert list(there.panels) == ["zeroshot", "fewshot", "interpolation"]
+    assert there.reasons == here.reasons
+    assert files_but_for_time(there, tmp_path / "there") == files_but_for_time(here, tmp_path / "here")
+
+
+def test_actors_make_trials_of_a_study_after_what_they_need(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "analyses"))
+    from trials import Workers, made
+
+    needs = {"b<a": "a"}.get
+    found = list(made(["b<a", "a", "mortal"], partial(marks, tmp_path), Workers("ray", 2), needs=needs))
+    assert found == ["a", "mortal", "b<a"]
+    assert [(tmp_path / name).read_text() for name in ("a", "b", "mortal")] == ["made "] * 3
 
 
 def test_actors_that_die_at_random_moments_lose_nothing_and_do_nothing_twice(tmp_path):

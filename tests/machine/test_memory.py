@@ -15,6 +15,14 @@ def test_the_memory_left_of_this_machine_is_a_size_or_not_told() -> None:
     assert memory.memory_left() == float("inf") or 10**7 < memory.memory_left() < 10**14
 
 
+def test_the_most_memory_is_that_of_the_fullest_moment() -> None:
+    held = bytearray(b"x") * 300_000_000  # written, so that it is resident
+    assert memory.peak_memory()["resident"] > len(held)
+    most = memory.peak_memory()["resident"]
+    del held
+    assert memory.peak_memory()["resident"] > most - 10**7  # the system counts in pieces
+
+
 def test_the_limits_of_a_control_group_and_of_those_above_it_count(tmp_path: Path) -> None:
     for place, most, held, cached in (("", "max", 10, 0), ("a", "500", 300, 50), ("a/b", "4000", 200, 0)):
         folder = tmp_path / place

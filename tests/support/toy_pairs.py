@@ -1,10 +1,11 @@
-"""A data set that can be learnt: gray pictures of a few shapes and captions that say which."""
+"""A data set that can be learnt, shapes with captions that say which; and classes of noise."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 COLOURS = ("red", "green", "blue", "gold", "gray", "pink", "teal", "navy")
@@ -52,3 +53,16 @@ def toy_csv(
         writer.writeheader()
         writer.writerows([{key: row[key] for key in writer.fieldnames} for row in rows])
     return f"csv:{file}"
+
+
+def toy_cifar(file: Path) -> Path:
+    """Two classes of noise, eight images each."""
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 255, (16, 8, 8, 3), dtype=np.uint8), np.arange(16) % 2
+    parts = {
+        f"{split}_{name}": each
+        for split in ("train", "test")
+        for name, each in (("images", images), ("labels", labels))
+    }
+    np.savez(file, classes=np.array(["cat", "dog"]), **parts)
+    return file

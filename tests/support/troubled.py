@@ -1,4 +1,4 @@
-"""Encoders that die, run out of memory or are others where they are sent to, and the death of a driver."""
+"""Encoders and tasks that die, run out of memory or are others where they are sent to, and the death of a driver."""
 
 import json
 import os
@@ -12,6 +12,10 @@ from typing import Any
 
 import torch
 from tiny import TinyEncoder, tiny_pairs
+
+from geomclip.machine.errors import InputError
+from geomclip.machine.words import option
+from geomclip.panels.record import Panel
 
 
 class Mortal(TinyEncoder):
@@ -82,6 +86,19 @@ class Dependent(Narrow):
         return super().rows(pixels) + len(pixels)
 
 
+class Homebound(TinyEncoder):
+    """Encodes in the process that made it, and in no other."""
+
+    def __init__(self):
+        super().__init__()
+        self.home = os.getpid()
+
+    def encode_image(self, pixels):
+        if os.getpid() != self.home:
+            raise RuntimeError("an image was encoded elsewhere")
+        return super().encode_image(pixels)
+
+
 def another():
     """An encoder of another name and weights."""
     return TinyEncoder(name="another")
@@ -115,3 +132,49 @@ def finished_shards(out: Path) -> int:
         return len(json.loads((out / "manifest.json").read_text())["shards"])
     except FileNotFoundError:
         return -1
+
+
+def of_no_data(subject, asked):
+    """Why a task of a test does not apply: it always does."""
+    return ""
+
+
+def dies_once(subject, asked, progress):
+    """A task that kills the process that asks it first, then has an answer and a line."""
+    if not asked.exists():
+        asked.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    progress.log(f"{asked.name} was asked again")
+    return Panel({"x": float(subject.seed)})
+
+
+def dies(subject, asked, progress):
+    """A task of which every process dies."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuses(subject, asked, progress):
+    """A task that cannot be answered, as it finds out."""
+    raise InputError(f"{option('limit')} {asked}: no image can be read")
+
+
+def counts_images(subject, asked, progress):
+    """A task that reads the rows of the data."""
+    return Panel({"images": float(len(subject.embedded(progress).image))})
+
+
+def marks(folder, trial):
+    """A trial of a study: NAME, or NAME<OTHER where it needs OTHER; one of name "mortal" kills its first process."""
+    name, _, other = trial.partition("<")
+    if other and not (folder / other).exists():
+        raise AssertionError(f"{other} should have been made before {name}")
+    if name == "mortal" and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    with (folder / name).open("a") as out:
+        out.write("made ")
+
+
+def data_of(subject, asked):
+    """The data of the subject."""
+    return subject.pairs()

@@ -45,6 +45,7 @@ VARIES = {
     "rate",
     "took",
     "images_per_second",
+    "peak_memory",
     "content_sha256",  # of all of these too
 }
 """Keys whose values tell the time."""

@@ -39,7 +39,7 @@ def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.Captu
     pytest.importorskip("matplotlib")
     model = tiny_model(tmp_path / "model")
     arguments = [str(tmp_path / "study"), "--data", f"csv:{toy_set(tmp_path / 'set')}", "--base", f"local-dir:{model}"]
-    arguments += ["--steps", "2", "--batch-size", "4", "--val", "4", "--lrs", "1e-3", "--seeds", "2", "--jobs", "1"]
+    arguments += ["--steps", "2", "--batch-size", "4", "--val", "4", "--lrs", "1e-3", "--seeds", "2"]
     study.main([*arguments, "--methods", "ft"])
     assert "grid: 1 of 1 runs to make" in capsys.readouterr().out
     folder = tmp_path / "study" / "toy"
@@ -47,7 +47,7 @@ def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.Captu
     assert set(kept) == {"ft-lr0.001-seed0.json", "ft-lr0.001-seed1.json"}
     (folder / "runs" / "ft-lr0.001-seed1.json").unlink()  # as if it had been stopped just before its end
 
-    study.main([*arguments, "--methods", "ft"])
+    study.main([*arguments, "--methods", "ft", "--engine", "process"])
     said = capsys.readouterr().out
     assert "grid: 0 of 1 runs to make" in said
     assert "seeds: 1 of 1 runs to make" in said

@@ -6,11 +6,13 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+import torch
 from helpers import ROOT, picture
 from tiny_models import tiny_model
+from toy_pairs import toy_cifar
 
 sys.path.insert(0, str(ROOT / "analyses"))
 
@@ -36,19 +38,6 @@ def toy_set(folder: Path) -> Path:
 
 def rows_of(table: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text().splitlines()))
-
-
-def toy_cifar(file: Path) -> Path:
-    """Two classes of noise, eight images each."""
-    draw = np.random.default_rng(0)
-    images, labels = draw.integers(0, 255, (16, 8, 8, 3), dtype=np.uint8), np.arange(16) % 2
-    parts = {
-        f"{split}_{name}": each
-        for split in ("train", "test")
-        for name, each in (("images", images), ("labels", labels))
-    }
-    np.savez(file, classes=np.array(["cat", "dog"]), **parts)
-    return file
 
 
 def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
@@ -122,6 +111,25 @@ def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.Captu
     for name in ("transfer.md", "transfer.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "report" / name).read_bytes()
     assert not (tmp_path / "again" / "transfer_curves.png").exists()  # a table has no curves
+
+
+def test_processes_make_the_runs_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "ROWS", {name: FEW[name] for name in ("ft", "wise-ft")})  # workers have all of them
+    model, data = tiny_model(tmp_path / "model"), toy_set(tmp_path / "set")
+    words = ["--data", f"csv:{data}", "--base", f"local-dir:{model}", "--cifar", str(toy_cifar(tmp_path / "cifar.npz"))]
+    words += ["--steps", "2", "--batch-size", "4", "--val", "4", "--images", "60", "--queries", "5", "--train", "9"]
+    words += ["--seeds", "1", "--fixed-seeds", "0"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    monkeypatch.setattr("trials.CORES", torch.get_num_threads() * 2)  # so that each worker has as many threads
+    study.main([str(here), *words])
+    study.main([str(there), *words, "--engine", "process", "--processes", "2"])
+    assert runs_in(there) == runs_in(here)
+    assert not list((there / "work").iterdir())
+
+
+def runs_in(study: Path) -> dict[str, dict[str, Any]]:
+    runs = {file.name: json.loads(file.read_text()) for file in sorted((study / "runs").glob("*.json"))}
+    return {name: {key: value for key, value in run.items() if key != "seconds"} for name, run in runs.items()}
 
 
 def test_runs_of_an_earlier_table_are_not_made_again() -> None:

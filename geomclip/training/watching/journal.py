@@ -26,8 +26,9 @@ class Journal:
     """The log of a run and all that shows it: `with Journal(folder, total=400) as journal: journal.step(...)`.
 
     log.jsonl grows by whole lines, a write each. What a line is about says one of its keys: `loss` a step,
-    `probe` a look at the probe set, `val` an evaluation, `note` a remark, `resumed` where a run went on. JSON
-    has neither NaN nor infinity: such a value is null, and the line's `note` says what it was.
+    `probe` a look at the probe set, `val` an evaluation, `peak_memory` the most that was held, `note` a remark,
+    `resumed` where a run went on. JSON has neither NaN nor infinity: such a value is null, and the line's `note` says
+    what it was.
 
     Parameters
     ----------
@@ -111,6 +112,12 @@ class Journal:
         self._log_file.append({"step": self.position, "note": text})
         self.progress.log(text)
 
+    def memory(self, peak: Mapping[str, int]) -> None:
+        """Log the most memory that was held, bytes by kind, and tell it in a line; nothing where nobody knows."""
+        if peak:
+            self._log_file.append({"step": self.position, "peak_memory": dict(peak)})
+            self.progress.log(f"peak memory: {peak_in_words(peak)}")
+
     def sync(self) -> None:
         """Have the log on disk; GeomclipError if the disk fails."""
         self._log_file.sync()
@@ -153,6 +160,18 @@ def summary(record: Mapping[str, Any]) -> str:
         wrapped = textwrap.wrap(words, SUMMARY_WIDTH, break_on_hyphens=False)
         lines += [line.replace(together, " ") for line in wrapped]
     return "\n".join(lines)
+
+
+def peak_in_words(peak: Mapping[str, int]) -> str:
+    """The most memory that was held, in a line.
+
+    Examples
+    --------
+    >>> peak_in_words({"resident": 1_234_000_000, "gpu": 5_600_000_000})
+    '1.23 GB resident, 5.60 GB on the GPU'
+    """
+    where = {"resident": "resident", "gpu": "on the GPU"}
+    return ", ".join(f"{size / 1e9:.2f} GB {where[kind]}" for kind, size in peak.items())
 
 
 def _short(value: float | None) -> str:
