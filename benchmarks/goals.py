@@ -57,7 +57,7 @@ SCRIPTS = {
     ),
     "extraction": Script(
         "Images a second, as a share of the bare forward pass",
-        full=("--images", "512"),
+        full=("--images", "1000", "--turns", "5"),
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
