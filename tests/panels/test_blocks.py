@@ -164,7 +164,7 @@ def test_each_image_is_drawn_as_often_as_any_other(size: int, monkeypatch: pytes
 # --- the numbers
 
 
-@pytest.mark.parametrize("strata", [2, 5, 60])
+@pytest.mark.parametrize("strata", [2, 7, 60])
 def test_each_number_is_the_mean_over_the_queries_drawn_each_against_the_whole_gallery(
     strata: int, small: None
 ) -> None:
@@ -207,6 +207,13 @@ def test_rows_in_files_give_the_same_bits(small: None, tmp_path: Path, monkeypat
     monkeypatch.setattr(scratch, "memory_left", lambda: 0.0)
     monkeypatch.setenv("GEOMCLIP_CACHE", str(tmp_path))
     assert sampled(store.load(place), 20).values == held.values
+
+
+def test_copies_are_counted_and_no_recall_without_them_is_made_up(small: None) -> None:
+    image = random_rows(40, 6, seed=1)
+    image[20] = image[3]
+    panel = sampled(EmbeddingSet(image, image + 0.1), 5)
+    assert "1 of 40 image rows are copies of others: they count as images of their own" in panel.warnings
 
 
 # --- the error bars
