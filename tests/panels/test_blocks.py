@@ -27,6 +27,7 @@ from geomclip.panels.intervals import student
 from geomclip.panels.loading import load
 from geomclip.panels.measurement import measure
 from geomclip.panels.options import Measuring
+from geomclip.panels.planning import plan
 from geomclip.panels.record import Panel
 from geomclip.panels.run import Run
 from geomclip.panels.stages import blocks, sweeps
@@ -317,11 +318,13 @@ def test_tables_and_files_say_which_numbers_are_sampled(small: None, tmp_path: P
     assert "sampled" not in panel_csv(measure(pairs(), bootstrap=0))
 
 
-def test_neither_gates_nor_comparisons_take_an_estimate_for_a_number(small: None) -> None:
+def test_neither_gates_nor_plans_nor_comparisons_take_an_estimate_for_a_number(small: None) -> None:
     panel = sampled(pairs(), 5, "default")
     assert panel.fails("alignment<4")
     with pytest.raises(ValueError, match="image_retrieval_recall@1 is estimated from blocks of the set"):
         panel.fails("image_retrieval_recall@1<2")
+    with pytest.raises(ValueError, match="no intervals to plan from: it was measured with sample_blocks"):
+        plan(panel, 0.1)
     with pytest.raises(ValueError, match="after is estimated from blocks of its set"):
         compare(measure(pairs(), bootstrap=0), panel)
 
