@@ -116,6 +116,24 @@ SCRIPTS = {
         toy=("--images", "60", "--dim", "16", "--compared", "50"),
         turns=False,
     ),
+    "sampled": Script(
+        "Numbers from blocks: exact ones inside their error bars, and the time and memory of the exact",
+        toy=(
+            "--images",
+            "600",
+            "--dim",
+            "16",
+            "--blocks",
+            "2",
+            "--seeds",
+            "2",
+            "--large",
+            "700",
+            "--large-blocks",
+            "2",
+        ),
+        turns=False,
+    ),
     "sphere": Script("Maps on the sphere", toy=("--points", "300", "--dim", "16"), turns=False),
     "heat_geodesic": Script(
         "The heat-geodesic map of up to 50,000 points", toy=("--points", "300", "--dimensions", "3"), turns=False

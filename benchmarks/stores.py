@@ -22,6 +22,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,25 @@ def data_gb() -> float:
     return int(found[1]) * 1024 / 1e9
 
 
+@contextmanager
+def watched() -> Iterator[dict[str, Any]]:
+    """Seconds, those that the cores worked, and the most that VmData grows by, of what is done inside."""
+    found: dict[str, Any] = {"peak_gb": 0.0}
+    held, done = data_gb(), threading.Event()
+
+    def look() -> None:
+        while not done.wait(EVERY):
+            found["peak_gb"] = max(found["peak_gb"], data_gb() - held)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    begin, worked = time.perf_counter(), time.process_time()
+    yield found
+    found |= {"seconds": time.perf_counter() - begin, "worked": time.process_time() - worked}
+    done.set()
+    looking.join()
+
+
 def one(room: float, *stores: str) -> None:
     """Measure a store in this process within so many GB, or compare two; 0 is no limit."""
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # what geomclip asks for itself where there is a limit
@@ -60,27 +81,17 @@ def one(room: float, *stores: str) -> None:
     from geomclip.panels.measurement import measure
 
     load_kernels()
-    held, most, done = data_gb(), [0.0], threading.Event()
-
-    def look() -> None:
-        while not done.wait(EVERY):
-            most[0] = max(most[0], data_gb() - held)
-
+    held = data_gb()
     if room:
         resource.setrlimit(resource.RLIMIT_DATA, (int((held + room) * 1e9), resource.RLIM_INFINITY))
-    looking = threading.Thread(target=look, daemon=True)
-    looking.start()
-    begin, worked = time.perf_counter(), time.process_time()
-    if len(stores) > 1:
-        rows = compare(*stores, bootstrap=0, cache_dir=f"{stores[0]}-nulls-{room:g}").rows  # simulated by each
-        numbers = {key: repr((row.before, row.after)) for key, row in rows.items()}
-    else:
-        panel = measure(load(stores[0]), bootstrap=0)
-        numbers = {key: repr(each) for key, each in (*panel.values.items(), *panel.null.items())}
-    found: dict[str, Any] = {"seconds": time.perf_counter() - begin, "worked": time.process_time() - worked}
-    done.set()
-    looking.join()
-    print(json.dumps(found | {"peak_gb": most[0], "imports_gb": held, "files": scratch.note(), "numbers": numbers}))
+    with watched() as found:
+        if len(stores) > 1:
+            rows = compare(*stores, bootstrap=0, cache_dir=f"{stores[0]}-nulls-{room:g}").rows  # simulated by each
+            numbers = {key: repr((row.before, row.after)) for key, row in rows.items()}
+        else:
+            panel = measure(load(stores[0]), bootstrap=0)
+            numbers = {key: repr(each) for key, each in (*panel.values.items(), *panel.null.items())}
+    print(json.dumps(found | {"imports_gb": held, "files": scratch.note(), "numbers": numbers}))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from geomclip.cli.arguments import (
     extraction,
     logit_scale,
     made_with,
+    of_blocks,
     of_file,
     of_page,
     of_sides,
@@ -129,6 +130,7 @@ def app(context: click.Context) -> None:
         "geomclip measure --data csv:qa.csv --query-column question --text-column answer",
         "geomclip measure --embeddings vectors.npz --fail-if 'image_retrieval_recall@1 < 0.3'",
         "geomclip measure --embeddings store --engine process --processes 4",
+        "geomclip measure --embeddings store --sample-blocks 40",
     ),
 )
 @click.pass_context
@@ -151,6 +153,8 @@ def measure(context: click.Context, /, **options: Any) -> None:
     how = {name: options[name] for name in NAMES} | {"logit_scale": scale} | picked(options, SWEEPERS)
     if options["engine"] is not None:
         how["workers"] = options["workers"]
+    if options["sample_blocks"] is not None:
+        how = of_blocks(context, how)
     with progress_bar(**picked(options, PROGRESS)) as progress:
         how_made = extraction(context, options)
         embeddings = sources.vectors(options["embeddings"], how_made, **of_file(options), progress=progress)

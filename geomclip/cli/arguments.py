@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from geomclip.cli.options import CACHE, DATA, MODEL, OWN, PAGE, PLANNED, SEED, WORK
+from geomclip.cli.options import BOOTSTRAP, CACHE, DATA, MODEL, OWN, PAGE, PLANNED, SEED, WORK
 from geomclip.cli.outs import pages
 from geomclip.machine.errors import InputError
 from geomclip.machine.places import shown_command
@@ -147,6 +147,13 @@ def logit_scale(options: dict[str, Any]) -> float | None:
     if scale is not None and temperature is not None:
         raise InputError("--logit-scale S is the same as --temperature 1/S: give one of them")
     return scale if temperature is None else 1 / float(temperature)
+
+
+def of_blocks(context: click.Context, how: dict[str, Any]) -> dict[str, Any]:
+    """How blocks of vectors at hand are measured: without intervals over images, unless those are asked for by name."""
+    if context.params["embeddings"] is None:
+        raise InputError("--sample-blocks is of vectors: geomclip extract makes a store, which --embeddings names")
+    return how if "bootstrap" in typed(context, [BOOTSTRAP]) else how | {"bootstrap": 0}
 
 
 def term_weights(words: Sequence[str]) -> dict[str, float] | None:

@@ -184,6 +184,13 @@ BY = measured(text("--by", "COLUMN", "A panel for each value of this column too 
 BOOTSTRAP = measured(
     whole("--bootstrap", "Draws where an interval takes them, as of ECE; 0: no intervals.", at_least=0)
 )
+SAMPLE_BLOCKS = measured(
+    whole(
+        "--sample-blocks",
+        "Of a store too large for all pairs: estimate them from N blocks of 250 images, each with an error bar.",
+        at_least=2,
+    )
+)
 DTYPE = measured(choice("--dtype", ["float32", "float64"], "Of the arithmetic."))
 NAMES = [
     click.Option(
@@ -209,6 +216,7 @@ MEASURE = [
     switch("--curves", "Add gap_shift_curve and gap_ablation_curve."),
     BY,
     BOOTSTRAP,
+    SAMPLE_BLOCKS,
     DTYPE,
     *SWEEPERS,
     *gates(OF_VALUES),

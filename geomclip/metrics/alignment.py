@@ -35,15 +35,19 @@ class Hardest:
     def update(self, state: dict[str, Tensor], block: Block) -> None:
         """Take the largest of each row and column."""
         text, image = state["text"][block.texts], state["image"][block.images]
-        torch.maximum(text, block.s.amax(1), out=text)
-        torch.maximum(image, block.s.amax(0), out=image)
+        if "text" in block.axes:
+            torch.maximum(text, block.s.amax(1), out=text)
+        if "image" in block.axes:
+            torch.maximum(image, block.s.amax(0), out=image)
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
         from geomclip.metrics.kernels import largest_columns, largest_rows
 
-        largest_rows(block.s.numpy(), state["text"][block.texts].numpy())
-        largest_columns(block.s.numpy(), state["image"][block.images].numpy())
+        if "text" in block.axes:
+            largest_rows(block.s.numpy(), state["text"][block.texts].numpy())
+        if "image" in block.axes:
+            largest_columns(block.s.numpy(), state["image"][block.images].numpy())
 
     merge = merge_by
 

@@ -46,6 +46,10 @@ class Posterior:
         """Probability of the prediction."""
         return torch.maximum(self.own, self.best).exp()
 
+    def of(self, queries: Tensor) -> Posterior:
+        """Of some queries, by their places."""
+        return Posterior(self.own[queries], self.best[queries], self.squares[queries])
+
     def hit(self, logit_scale: float) -> Tensor:
         """Whether the prediction is right, float64; scores that tie within 1e-9 count against the query."""
         return (self.own > self.best + logit_scale * TIE).double()
@@ -76,10 +80,15 @@ class Masses:
 
     def update(self, state: dict[str, Tensor], block: Block) -> None:
         """One exponential an entry and direction."""
-        weights, top = self._relative(state, block, "text", block.texts, dim=1)
-        state["text_total"][block.texts] += weights.sum(1)
-        if self.squares:
-            state["text_squares"][block.texts] += weights.square().sum(1)
+        if "text" in block.axes:
+            weights, _ = self._relative(state, block, "text", block.texts, dim=1)
+            state["text_total"][block.texts] += weights.sum(1)
+            if self.squares:
+                state["text_squares"][block.texts] += weights.square().sum(1)
+        if "image" in block.axes:
+            self._update_images(state, block)
+
+    def _update_images(self, state: dict[str, Tensor], block: Block) -> None:
         weights, top = self._relative(state, block, "image", block.images, dim=0)
         state["image_total"][block.images] += weights.sum(0)
         # not the number of groups tells whether some image has several texts: others may have none
@@ -120,8 +129,10 @@ class Masses:
         kinds = ("top", "total", "squares")
         of_texts = (state[f"text_{kind}"][block.texts].numpy() for kind in kinds)
         of_images = (state[f"image_{kind}"][block.images].numpy() for kind in (*kinds, "best"))
-        masses_rows(block.s.numpy(), self.logit_scale, self.squares, *of_texts)
-        masses_columns(block.s.numpy(), self.logit_scale, self.squares, block.groups.numpy(), *of_images)
+        if "text" in block.axes:
+            masses_rows(block.s.numpy(), self.logit_scale, self.squares, *of_texts)
+        if "image" in block.axes:
+            masses_columns(block.s.numpy(), self.logit_scale, self.squares, block.groups.numpy(), *of_images)
 
     def merge(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bring both to the larger maximum and add; the best of the two."""

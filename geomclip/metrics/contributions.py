@@ -102,10 +102,15 @@ def cross_columns(pairing: Pairing, sums: Mapping[str, Tensor] | None) -> Column
         "cosine_cross": cosines - 2 * pairing.per_image(pairing.matched),
         "pairs_cross": (m - texts) + texts * (n - 1),
     }
-    if sums is not None:
-        columns["gauss_cross"] = sums["image"] + pairing.per_image(sums["text"])
-        columns["gauss_matched"] = pairing.per_image(torch.exp(4 * pairing.matched - 4))
-    return columns
+    return columns if sums is None else columns | kernel_columns(pairing, sums)
+
+
+def kernel_columns(pairing: Pairing, sums: Mapping[str, Tensor]) -> Columns:
+    """Sums of the Gaussian kernel over the unmatched pairs of each image, and of its texts; over the matched ones."""
+    return {
+        "gauss_cross": sums["image"] + pairing.per_image(sums["text"]),
+        "gauss_matched": pairing.per_image(torch.exp(4 * pairing.matched - 4)),
+    }
 
 
 def retrieval_columns(pairing: Pairing, ranks: Mapping[str, Tensor]) -> Columns:

@@ -15,7 +15,8 @@ class Block:
     """Similarities of some consecutive texts (rows) with some consecutive images (columns).
 
     `s` is shared by all folds: none may write to it. `scratch` is a buffer of its shape that any fold may
-    write to and none may keep. All texts of an image lie in the same blocks.
+    write to and none may keep. All texts of an image lie in the same blocks. What is found for an axis that is not
+    among `axes` is thrown away: folds may pass it over.
     """
 
     pairing: Pairing
@@ -25,6 +26,7 @@ class Block:
     images: slice
     groups: Tensor  # (t,) 0, 0, 1, ...: which of the block's groups each text belongs to
     group_images: slice  # images whose texts are the rows of this block
+    axes: tuple[str, ...] = ("text", "image")  # whose queries are answered
 
     def exact(self, texts: Tensor | slice, images: Tensor | slice) -> Tensor:
         """The same scores as float64 products, of these rows and columns (of the whole pairing)."""

@@ -226,9 +226,7 @@ def _of_masses(
     binned = names.over(0) in columns
     if answers.posterior is None or not (binned or nll in columns or brier in columns):
         return
-    here = Posterior(
-        *(each[look.queries] for each in (answers.posterior.own, answers.posterior.best, answers.posterior.squares))
-    )
+    here = answers.posterior.of(look.queries)
     mass = look.masses(logit_scale, logits[look.queries] - here.own)  # (q, n)
     top, item = mass.topk(min(2, mass.shape[1]), dim=1)
     q, right = torch.arange(len(mass)), here.own.exp()

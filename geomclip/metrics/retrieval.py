@@ -37,16 +37,20 @@ class Ranks:
     def update(self, state: dict[str, Tensor], block: Block) -> None:
         """Count each row against its text's threshold and each column against its image's."""
         texts, images = block.texts, block.images
-        state["text"][texts] += _count_rows(block, block.pairing.matched[texts])
-        state["image"][images] += _count_columns(block, block.pairing.best_matched[images])
+        if "text" in block.axes:
+            state["text"][texts] += _count_rows(block, block.pairing.matched[texts])
+        if "image" in block.axes:
+            state["image"][images] += _count_columns(block, block.pairing.best_matched[images])
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
         from geomclip.metrics.kernels import reached_columns, reached_rows
 
         pairing, texts, images = block.pairing, block.texts, block.images
-        _count_compiled(reached_rows, block, pairing.matched[texts], state["text"][texts])
-        _count_compiled(reached_columns, block, pairing.best_matched[images], state["image"][images])
+        if "text" in block.axes:
+            _count_compiled(reached_rows, block, pairing.matched[texts], state["text"][texts])
+        if "image" in block.axes:
+            _count_compiled(reached_columns, block, pairing.best_matched[images], state["image"][images])
 
     merge = merge_by
 

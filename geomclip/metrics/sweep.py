@@ -47,14 +47,18 @@ def block_size(device: str | torch.device) -> tuple[int, int]:
     return CPU_BLOCK if torch.device(device).type == "cpu" else GPU_BLOCK
 
 
-def text_slices(pairing: Pairing, size: int) -> Iterator[tuple[slice, slice]]:
-    """Consecutive texts, about `size` of them, that never split the texts of one image; and those images."""
+def text_slices(pairing: Pairing, size: int, images: slice | None = None) -> Iterator[tuple[slice, slice]]:
+    """Consecutive texts, about `size` of them, that never split the texts of one image; and those images.
+
+    Of all images, or of some consecutive ones.
+    """
     ends = pairing.starts[1:]
-    first_image, first_text = 0, 0
-    while first_text < pairing.m:
+    first_image, end = (0, pairing.n) if images is None else (images.start, images.stop)
+    first_text = int(pairing.starts[first_image])
+    while first_text < int(pairing.starts[end]):
         # the last image whose texts still fit, at least one image that has texts
         stop = int(torch.searchsorted(ends, first_text + size, right=True))
-        stop = max(stop, int(torch.searchsorted(ends, first_text, right=True)) + 1)
+        stop = min(max(stop, int(torch.searchsorted(ends, first_text, right=True)) + 1), end)
         last_text = int(ends[stop - 1])
         yield slice(first_text, last_text), slice(first_image, stop)
         first_image, first_text = stop, last_text
@@ -78,20 +82,46 @@ class Window:
     images: slice
 
 
+@dataclass(frozen=True)
+class Asking:
+    """The queries of some images: these themselves (axis "image"), or their texts ("text").
+
+    `images` are runs of consecutive images that do not overlap, rising.
+    """
+
+    axis: str
+    images: Sequence[slice]
+
+    def rows(self, pairing: Pairing, size: int) -> list[tuple[slice, slice]]:
+        """The rows of blocks that they need."""
+        if self.axis == "image":
+            return list(text_slices(pairing, size))
+        return [row for images in self.images for row in text_slices(pairing, size, images)]
+
+    def columns(self, pairing: Pairing) -> Sequence[slice]:
+        """The images whose scores they need."""
+        return self.images if self.axis == "image" else [slice(0, pairing.n)]
+
+
 def _row_of_blocks(
-    pairing: Pairing, texts: slice, group_images: slice, size: tuple[int, int], within: slice
+    pairing: Pairing,
+    texts: slice,
+    group_images: slice,
+    size: tuple[int, int],
+    within: slice,
+    axes: tuple[str, ...] = ("text", "image"),
 ) -> Iterator[Callable[[bool], Block]]:
     text_block, image_block = size
     rows = texts.stop - texts.start
     # an image with very many texts makes a tall block: it gets narrower
     width = max(1, min(image_block, text_block * image_block // rows)) if rows > text_block else image_block
-    buffers = pairing.image.new_empty(2, rows * min(width, pairing.n))
+    buffers = pairing.image.new_empty(2, rows * min(width, within.stop - within.start))
     groups = pairing.own[texts] - group_images.start
     begin = max(within.start, texts.start) if pairing.mirrored else within.start
     for images in _columns(begin, within.stop, width, image_block):
         s, scratch = (buffer[: rows * (images.stop - images.start)].view(rows, -1) for buffer in buffers)
         torch.mm(pairing.text[texts], pairing.image[images].T, out=s)
-        block = Block(pairing, s, scratch, texts, images, groups, group_images)
+        block = Block(pairing, s, scratch, texts, images, groups, group_images, axes)
 
         def ready(unmatched: bool, block: Block = block) -> Block:
             if unmatched:
@@ -155,6 +185,7 @@ class Swept:
         compiled: bool,
         window: Window | None = None,
         size: tuple[int, int] | None = None,
+        asking: Asking | None = None,
     ) -> None:
         self.pairing, self.compiled = pairing, compiled
         self.size = block_size(pairing.image.device) if size is None else size
@@ -162,9 +193,11 @@ class Swept:
         pairs = list(zip(folds, self.states, strict=True))
         # those that see all scores come before the matched ones are hidden
         self.phases = [(hidden, [pair for pair in pairs if pair[0].unmatched == hidden]) for hidden in (False, True)]
-        rows = list(text_slices(pairing, self.size[0]))
+        rows = list(text_slices(pairing, self.size[0])) if asking is None else asking.rows(pairing, self.size[0])
         self.rows = rows if window is None else rows[window.rows]
-        self.images = slice(0, pairing.n) if window is None else window.images
+        self.axes = ("text", "image") if asking is None else (asking.axis,)
+        columns = [slice(0, pairing.n)] if asking is None else asking.columns(pairing)
+        self.columns = columns if window is None else [window.images]
         self.done = [0] * len(self.rows)  # of each row of blocks, images that it has met
         self.moved = threading.Condition()
         self.alone = threading.Lock()  # for folds without loops
@@ -178,13 +211,15 @@ class Swept:
                 workers = stack.enter_context(Workers(min(threads, len(self.rows)), "sweep"))
                 calls = [workers.add(self.take, place, workers.check) for place in range(len(self.rows))]
                 takes = [partial(workers.result, call) for call in calls]
+            done, of = 0, sum(texts.stop - texts.start for texts, _ in self.rows)
             for (texts, _), take in zip(self.rows, takes, strict=True):
                 take()
-                progress.stage(stage, texts.stop, self.pairing.m)
+                done += texts.stop - texts.start
+                progress.stage(stage, done, of)
 
     def take(self, place: int, check: Callable[[], None] = lambda: None) -> None:
         """One row of blocks; `check` may raise to end it."""
-        for ready in _row_of_blocks(self.pairing, *self.rows[place], self.size, self.images):
+        for ready in self.blocks_of(place):
             block: Block | None = None
             for hidden, members in self.phases:
                 if not members:
@@ -202,6 +237,11 @@ class Swept:
                     self.done[place] = block.images.stop
                     self.moved.notify_all()
 
+    def blocks_of(self, place: int) -> Iterator[Callable[[bool], Block]]:
+        """The blocks of a row, from left to right."""
+        for images in self.columns:
+            yield from _row_of_blocks(self.pairing, *self.rows[place], self.size, images, self.axes)
+
     def wait(self, place: int, images: int, check: Callable[[], None]) -> None:
         """Until the row above has met so many images; `check` raises where that row failed."""
         with self.moved:
@@ -218,6 +258,7 @@ def sweep(
     image_block: int | None = None,
     device: str | torch.device = "cpu",
     compiled: bool | None = None,
+    asking: Asking | None = None,
     stage: str = "sweep",
     progress: Progress = SILENT,
 ) -> list[Any]:
@@ -234,6 +275,8 @@ def sweep(
         Where blocks are computed and taken; what comes out lies where the pairing lies.
     compiled : bool, optional
         Whether folds take blocks in compiled loops; left out: where that is faster and numba is there.
+    asking : Asking, optional
+        Whose queries are answered, each from the whole gallery; what folds find of others says nothing.
     stage : str
         What progress calls the sweep.
     progress : Progress
@@ -247,8 +290,11 @@ def sweep(
     Raises
     ------
     ValueError
-        If a fold of a cloud against itself would see matched entries, or compiled loops are wanted and not there.
+        If a fold of a cloud against itself would see matched entries, some queries of it are asked for, or compiled
+        loops are wanted and not there.
     """
+    if pairing.mirrored and asking is not None:
+        raise ValueError("of a cloud against itself half is swept, which is no gallery: pair the cloud with itself")
     if pairing.mirrored and not all(fold.unmatched for fold in folds):
         raise ValueError("folds of a cloud against itself must be unmatched: the matched entries are no scores")
     if compiled and (why := load_kernels()):
@@ -258,7 +304,7 @@ def sweep(
     home, pairing = pairing.image.device, pairing.to(device)
     usual = block_size(pairing.image.device)
     size = (text_block or usual[0], image_block or usual[1])
-    swept = Swept(pairing, folds, compiled, size=size)
+    swept = Swept(pairing, folds, compiled, size=size, asking=asking)
     swept.run(stage, progress)
     finished = (fold.finish(state, pairing) for fold, state in zip(folds, swept.states, strict=True))
     return [_brought(result, home) for result in finished]

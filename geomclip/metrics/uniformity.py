@@ -33,15 +33,19 @@ class GaussianSums:
     def update(self, state: dict[str, Tensor], block: Block) -> None:
         """Exp(2t s − 2t): one fused multiply-add and one exponential; matched entries are −inf and give 0."""
         kernel = torch.add(block.s.new_tensor(-2 * self.t), block.s, alpha=2 * self.t, out=block.scratch).exp_()
-        state["text"][block.texts] += kernel.sum(1)
-        state["image"][block.images] += kernel.sum(0)
+        if "text" in block.axes:
+            state["text"][block.texts] += kernel.sum(1)
+        if "image" in block.axes:
+            state["image"][block.images] += kernel.sum(0)
 
     def take(self, state: dict[str, Tensor], block: Block) -> None:
         """As `update`, in compiled loops."""
         from geomclip.metrics.kernels import gaussian_columns, gaussian_rows
 
-        gaussian_rows(block.s.numpy(), 2 * self.t, state["text"][block.texts].numpy())
-        gaussian_columns(block.s.numpy(), 2 * self.t, state["image"][block.images].numpy())
+        if "text" in block.axes:
+            gaussian_rows(block.s.numpy(), 2 * self.t, state["text"][block.texts].numpy())
+        if "image" in block.axes:
+            gaussian_columns(block.s.numpy(), 2 * self.t, state["image"][block.images].numpy())
 
     merge = merge_by
 

@@ -45,7 +45,7 @@ def measure(
         Gets the sweeps, each a stage.
     **options
         Those of `geomclip.panels.options.Measuring`: metrics, bootstrap, seed, curves, captions, paper, by,
-        logit_scale, dtype, device. And who sweeps: engine ("process" or "ray"), processes, workers.
+        logit_scale, dtype, sample_blocks, device. And who sweeps: engine ("process" or "ray"), processes, workers.
 
     Returns
     -------

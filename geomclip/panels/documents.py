@@ -30,13 +30,16 @@ def panel_csv(panel: Shown) -> str:
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("group", "metric", "value", "low", "high", "null", "better", "note"))
+    more = ("sampled_low", "sampled_high") if panel.sampled else ()
+    writer.writerow(("group", "metric", "value", "low", "high", "null", "better", "note", *more))
     ways = {arrow: way for way, arrow in ARROW.items()}
     for name, one in {"": panel, **panel.groups}.items():
         for key, value in one.values.items():
             low, high = one.ci.get(key, (None, None))
             way, note = ways[row(one, key)[3]], one.notes.get(key, "")
-            writer.writerow(map(spreadsheet_cell, (name, key, value, low, high, one.null.get(key), way, note)))
+            ends = one.sampled.get(key, (None, None)) if more else ()
+            cells = (name, key, value, low, high, one.null.get(key), way, note, *ends)
+            writer.writerow(map(spreadsheet_cell, cells))
     return text.getvalue()
 
 

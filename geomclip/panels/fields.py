@@ -34,6 +34,11 @@ def _same(name: str, check: Check, write: Write = lambda value: value) -> Field:
     return Field(name, name, check, write)
 
 
+def _ends(name: str) -> Field:
+    """Key to the two ends of an interval."""
+    return _same(name, json_files.mapped(json_files.interval), lambda of: {key: list(ends) for key, ends in of.items()})
+
+
 def _copied(name: str) -> Field:
     """A text of `made_from` that stands at the top too; empty where it is not known."""
     return Field(name, "made_from", None, lambda made: str(made.get(name) or ""))
@@ -56,7 +61,8 @@ FIELDS = (
     _same("logit_scale_source", json_files.text),
     _copied("precision"),
     Field("metrics", "values", json_files.mapped(json_files.number_or_none), dict),
-    _same("ci", json_files.mapped(json_files.interval), lambda ci: {key: list(ends) for key, ends in ci.items()}),
+    _ends("ci"),
+    _ends("sampled"),
     _same("no_interval", json_files.mapped(json_files.text), dict),
     _same("null", _NUMBERS, dict),
     _same("null_error", _NUMBERS, dict),

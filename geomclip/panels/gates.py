@@ -243,13 +243,15 @@ def value_failure(
     *,
     ci: Mapping[str, Interval],
     notes: Mapping[str, str],
+    sampled: Collection[str] = (),
 ) -> str:
     """A line on a condition that holds of a panel, with the value; '' if it does not.
 
     Raises
     ------
     ValueError
-        If it cannot be read, or its key has no value: a gate that cannot be judged must not pass.
+        If it cannot be read, its key has no value, or one of `sampled`, estimated: a gate that cannot be judged must
+        not pass.
     """
     gate = Gate.of_value(condition)
     value = values.get(gate.key)
@@ -258,6 +260,11 @@ def value_failure(
     _refuse_unknown(condition, gate.key, values)
     if value is None or _is_missing(value):
         raise ValueError(f"condition {condition!r}: {gate.key} has no value here")
+    if gate.key in sampled:
+        raise ValueError(
+            f"condition {condition!r}: {gate.key} is estimated from blocks of the set: measure all of it to judge it, "
+            f"without {option('sample_blocks')}"
+        )
     if not gate.tests(value):
         return ""
     return f"{condition!r}: {gate.key} is {value:.6g}{_between(ci.get(gate.key))}"

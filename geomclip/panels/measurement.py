@@ -81,7 +81,7 @@ def measure(
         Threads of each of those; left out: torch's, shared out.
     **options
         Those of `geomclip.panels.options.Measuring`: metrics, bootstrap, seed, curves, captions, paper, by,
-        logit_scale, dtype, device.
+        logit_scale, dtype, sample_blocks (and then bootstrap is 0), device.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def measure(
     Raises
     ------
     ValueError
-        For an unknown metric, column, dtype, paper or captions.
+        For an unknown metric, column, dtype, paper or captions; for blocks that this set or another option rules out.
     InputError, NotAvailableError
         For a device that is unknown, or not here; for an engine likewise.
 
@@ -100,7 +100,11 @@ def measure(
     >>> panel["image_retrieval_recall@1"], panel["alignment"]
     (1.0, 0.0)
     """
+    if options.get("sample_blocks") is not None:
+        options.setdefault("bootstrap", 0)
     how = Measuring(**options)
+    if how.sample_blocks is not None:
+        _check_blocks(embeddings, how.sample_blocks, engine)
     if how.by is not None and how.by not in embeddings.columns:
         have = ", ".join(embeddings.columns) or "none"
         raise ValueError(f"there is no column {how.by!r} to group by; columns of this set: {have}")
@@ -122,6 +126,18 @@ def measure(
     params = how.params() | dict(panel.params)
     panel = panel.replace(params=params, warnings=[*warnings, *panel.warnings], written={"created": utc_now()})
     return panel.replace(groups=groups) if groups else panel
+
+
+def _check_blocks(embeddings: EmbeddingSet, count: int, engine: str | None) -> None:
+    """Refuse blocks of what has none, or beside an engine; ValueError."""
+    flag = option("sample_blocks")
+    if engine is not None:
+        raise ValueError(f"{option('engine')} is of whole sweeps: leave it out, or {flag}")
+    if embeddings.text is None:
+        what = "classes in place of texts" if embeddings.class_text is not None else "no texts"
+        raise ValueError(f"{flag} is of image-text pairs, and this set has {what}: leave it out")
+    if count > len(embeddings.image):
+        raise ValueError(f"{flag} must be at most the {len(embeddings.image):,} images of this set, got {count:,}")
 
 
 def metric_keys(metrics: str | Sequence[str]) -> set[str]:
@@ -217,6 +233,7 @@ def _panel(
     return Panel(
         values=found.values,
         ci=found.ci,
+        sampled=found.sampled,
         no_interval=found.no_interval,
         null=found.null,
         null_error=found.null_error,
@@ -279,7 +296,7 @@ def _warnings(run: Run, embeddings: EmbeddingSet) -> list[str]:
         without = int((run.pairing.texts_of_image == 0).sum())
         if without:
             warnings.append(f"{without} of {run.n} images have no text: they are candidates, not queries")
-    warnings += [line for line in (run.found.copies, run.found.slower) if line]
+    warnings += [line for line in (run.found.copies, run.found.from_blocks, run.found.slower) if line]
     warnings = [worded(embeddings, line) for line in warnings]
     if twelve_bits := embeddings.made_from.get("twelve_bit_images"):
         warnings.append(f"{twelve_bits} images of 16 bits have no value above 4095 and were read as images of 12 bits")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from geomclip.machine.words import option
+
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "captions": ("all", "first"),
     "paper": (None, "oh2023"),
@@ -39,6 +41,10 @@ class Measuring:
         In place of the set's own.
     dtype : str
         "float32" or "float64": the precision of the similarities; sums are float64 in both.
+    sample_blocks : int, optional
+        Of a set too large for whole sweeps: so many blocks of images, drawn in strata, are asked against the whole
+        gallery, and what sweeps give is estimated from them. No intervals over images then, and no `by`, `curves` or
+        `paper`.
     device : str
         "cpu", "cuda" ("cuda:1"), or "auto", the GPU if there is one: where the similarities of all pairs are computed
         and swept. What is not a sweep runs on the CPU.
@@ -46,7 +52,8 @@ class Measuring:
     Raises
     ------
     ValueError
-        If `bootstrap` is below 0, or a word is none of those allowed.
+        If `bootstrap` is below 0, a word is none of those allowed, or blocks are fewer than 2 or do not go together
+        with another option.
 
     Examples
     --------
@@ -63,6 +70,7 @@ class Measuring:
     by: str | None = None
     logit_scale: float | None = None
     dtype: str = "float32"
+    sample_blocks: int | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -72,6 +80,20 @@ class Measuring:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
+        if self.sample_blocks is not None:
+            self._check_blocks(self.sample_blocks)
+
+    def _check_blocks(self, count: int) -> None:
+        flag = option("sample_blocks")
+        if count < 2:
+            raise ValueError(f"{flag} must be 2 or more, for an error bar between blocks, got {count}")
+        if self.bootstrap:
+            raise ValueError(
+                f"{flag} has intervals of its own, over blocks: leave {option('bootstrap')} out, or {flag}"
+            )
+        for name in ("by", "curves", "paper"):
+            if getattr(self, name):
+                raise ValueError(f"{option(name)} needs whole sweeps: leave it out, or {flag}")
 
     def params(self) -> dict[str, Any]:
         """What a panel keeps of how it was measured; resamples, seed and logit scale have fields of their own."""

@@ -130,6 +130,8 @@ def plan(panel: Panel, width: float, metrics: str | Sequence[str] | None = None)
     source = f"{next(header(panel))} · {panel.n_images:,} images"
     if not panel.ci:
         asked = f"was it measured with {option('bootstrap', 0)}, or is it of fewer than {LEAST} images?"
+        if panel.sampled:
+            asked = f"it was measured with {option('sample_blocks')}, whose ± is not of other images"
         why = [reason for key, reason in panel.no_interval.items() if key in METRICS and METRICS[key].interval]
         raise ValueError(f"this panel has no intervals to plan from: {(why or [asked])[0]}")
     if metrics is not None:

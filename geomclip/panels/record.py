@@ -16,6 +16,9 @@ from geomclip.panels.lines import Printed
 if TYPE_CHECKING:
     import pandas
 
+SAMPLED = ("sampled_low", "sampled_high")
+"""Columns of a panel that is estimated from blocks."""
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -29,6 +32,7 @@ class Panel:
 
     values: Mapping[str, float | None]
     ci: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    sampled: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of sampling this set, not of the images
     no_interval: Mapping[str, str] = field(default_factory=dict)  # key to the reason why it has none
     null: Mapping[str, float] = field(default_factory=dict)
     null_error: Mapping[str, float] = field(default_factory=dict)  # Monte-Carlo error of those that are simulated
@@ -102,7 +106,7 @@ class Panel:
 
     def failure(self, condition: str) -> str:
         """A line on a condition that holds, with the value; '' for one that does not. Raises as `fails`."""
-        return value_failure(condition, self.values, ci=self.ci, notes=self.notes)
+        return value_failure(condition, self.values, ci=self.ci, sampled=self.sampled, notes=self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as `measure --out` writes it: JSON types only, a superset of CLIP_benchmark's."""
@@ -159,7 +163,10 @@ class Panel:
         return table.to_latex(caption, label)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row a key: value, interval, null, its error where it is simulated, p, direction, note."""
+        """A row a key: value, interval, null, its error where it is simulated, p, direction, note.
+
+        Of a panel from blocks also `sampled_low` and `sampled_high`, between which the number of the whole set lies.
+        """
         import pandas
 
         from geomclip.metrics.evaluated import KNOWN
@@ -175,6 +182,7 @@ class Panel:
                 "better": KNOWN[key].better if key in KNOWN else "",
                 "note": self.notes.get(key, ""),
             }
+            | ({} if not self.sampled else dict(zip(SAMPLED, self.sampled.get(key, (None, None)), strict=True)))
             for key, value in self.values.items()
         }
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("metric")

@@ -20,7 +20,7 @@ from geomclip.metrics.folds import Fold
 from geomclip.metrics.null_draws import Means
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.squared_length import SquaredLength
-from geomclip.metrics.sweep import load_kernels, runs_compiled, sweep
+from geomclip.metrics.sweep import Asking, load_kernels, runs_compiled, sweep
 from geomclip.panels.intervals import LEAST, Interval, Units
 from geomclip.panels.options import Measuring
 
@@ -75,6 +75,7 @@ class Found:
     null_error: dict[str, float] = field(default_factory=dict)
     p: dict[str, float] = field(default_factory=dict)
     ci: dict[str, Interval] = field(default_factory=dict)
+    sampled: dict[str, Interval] = field(default_factory=dict)
     columns: parts.Columns = field(default_factory=dict)
     gallery: parts.Columns = field(default_factory=dict)
     pairs: Pairs | None = None
@@ -89,6 +90,7 @@ class Found:
     params: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     slower: str = ""  # why the sweeps were
+    from_blocks: str = ""  # how many numbers are estimated
     copies: str = ""  # how many images are copies, and what they do
 
 
@@ -170,7 +172,14 @@ class Run:
         """Whether a key has a value."""
         return self.found.values.get(key) is not None
 
-    def sweep(self, stage: str, cloud: str | None, pairing: Pairing, folds: Sequence[Fold[Any, Any]]) -> list[Any]:
+    def sweep(
+        self,
+        stage: str,
+        cloud: str | None,
+        pairing: Pairing,
+        folds: Sequence[Fold[Any, Any]],
+        asking: Asking | None = None,
+    ) -> list[Any]:
         """`metrics.sweep.sweep`, which reports under the name of its stage; loading compiled loops is timed apart.
 
         The cloud is "image", "text" or "cross", whose pairing it is; None of another, which stays in this process.
@@ -183,7 +192,7 @@ class Run:
                 self.found.slower = f"large sweeps ran by torch, slower and with the same numbers: {missing}"
         if self.shared is not None and cloud is not None:
             return self.shared.sweep(cloud, pairing, folds, stage=stage, progress=self.progress)
-        return sweep(pairing, folds, device=device, stage=stage, progress=self.progress)
+        return sweep(pairing, folds, device=device, asking=asking, stage=stage, progress=self.progress)
 
     def pairs(self) -> Pairing:
         """The pairing of a set that has one."""

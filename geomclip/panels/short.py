@@ -32,6 +32,8 @@ GROUPS_LEGEND = (
     "number of images, as recall, ECE and Robin Hood do."
 )
 ALL = "all"
+SAMPLED = "sampled"
+"""What stands behind half the interval of a number that is estimated from blocks of the set."""
 COUNTED = {
     "simat": (("target word", "target words"), ("word", "words")),
     "missing-modality": (("test sample", "test samples"), ("view", "views")),
@@ -68,12 +70,12 @@ def rows(panel: Shown, width: int) -> Iterator[Line]:
     """The heads, and a line a number, in as many columns as the width has room for."""
     keys = keys_of(panel)
     if width < NARROW:
-        yield Line(f"{'':<{SHORT}} {'value':>{VALUE}} {'±' if panel.ci else '':>{HALF}}".rstrip(), "dim")
+        half = "±" if panel.ci else SAMPLED if panel.sampled else ""
+        yield Line(f"{'':<{SHORT}} {'value':>{VALUE}} {half:>{HALF}}".rstrip(), "dim")
         yield from (Line(_narrow(panel, key)) for key in keys)
         return
     room = min(LABEL, max((len(worded(panel, label(key))) for key in keys), default=0))
-    interval = "95 % interval" if panel.ci or panel.no_interval else ""
-    yield Line(f"{'':<{room}}  {'value':>{VALUE}}  {interval:>{INTERVAL}}     {'null':>{NULL}}", "dim")
+    yield Line(f"{'':<{room}}  {'value':>{VALUE}}  {head_of_intervals(panel):>{INTERVAL}}     {'null':>{NULL}}", "dim")
     for key in keys:
         value, between, arrow, null = cells(panel, key)
         named = f"{shortened(worded(panel, label(key)), room):<{room}}  {value:>{VALUE}}"
@@ -83,11 +85,24 @@ def rows(panel: Shown, width: int) -> Iterator[Line]:
 def cells(panel: Shown, key: str) -> tuple[str, str, str, str]:
     """Value, interval (or why there is none), arrow and null of a number, in the digits that its interval supports."""
     value, ci = panel.values[key], panel.ci.get(key)
-    places = digits(key, ci)
+    places = digits(key, ci or panel.sampled.get(key))
     between = " to ".join(_fitting(key, end, places, unit=False) for end in ci) if ci else ""
-    if ci is None and value is not None:
+    if key in panel.sampled:
+        between = f"±{_fitting(key, half_of_sampled(panel, key), places, unit=False)} {SAMPLED}"
+    elif ci is None and value is not None:
         between = shortened(worded(panel, panel.no_interval.get(key, "")), INTERVAL)
     return _fitting(key, value, places), between, _arrow(key), _null(panel, key)
+
+
+def head_of_intervals(panel: Shown) -> str:
+    """The head of the column of intervals; '' where it is empty."""
+    return "95 % interval" if panel.ci or panel.no_interval or panel.sampled else ""
+
+
+def half_of_sampled(panel: Shown, key: str) -> float:
+    """The longer side of the interval of a number that is estimated from blocks."""
+    value, (low, high) = panel.values[key], panel.sampled[key]
+    return 0.0 if value is None else max(high - value, value - low)
 
 
 def _arrow(key: str) -> str:
@@ -104,8 +119,10 @@ def _null(panel: Shown, key: str) -> str:
 
 def _narrow(panel: Shown, key: str) -> str:
     ci = panel.ci.get(key)
-    places = digits(key, ci)
+    places = digits(key, ci or panel.sampled.get(key))
     half = f"±{written(key, (ci[1] - ci[0]) / 2, places, unit=False)}" if ci else ""
+    if key in panel.sampled:
+        half = f"±{written(key, half_of_sampled(panel, key), places, unit=False)}"
     value = _fitting(key, panel.values[key], places)
     named = f"{shortened(worded(panel, short_label(key)), SHORT):<{SHORT}} {value:>{VALUE}}"
     return f"{named} {half:>{HALF}} {_arrow(key)}".rstrip()

@@ -40,6 +40,10 @@ class Shown(Numbers, Protocol):
         """Name of a curve to its points."""
 
     @property
+    def sampled(self) -> Mapping[str, tuple[float, float]]:
+        """Key of a number that is estimated from blocks to the ends of where that of the whole set lies."""
+
+    @property
     def no_interval(self) -> Mapping[str, str]:
         """Key to the reason why it has no interval."""
 

@@ -78,7 +78,7 @@ def _short_lines(panel: Shown, width: int) -> Iterator[Line]:
 
 
 def _full_lines(panel: Shown, width: int) -> Iterator[Line]:
-    yield Line(columns("", "value", "95 % interval" if panel.ci or panel.no_interval else "", "", "null"), "dim")
+    yield Line(columns("", "value", short.head_of_intervals(panel), "", "null"), "dim")
     for group, keys in grouped(panel):
         yield Line(worded(panel, heading(group)), "bold")
         for key in keys:
@@ -211,6 +211,8 @@ def row(panel: Shown, key: str) -> tuple[str, str, str, str, str]:
     """Key, value, interval (or why there is none), arrow and null of one metric as they are shown."""
     interval = panel.ci.get(key)
     between = f"{number(interval[0])} to {number(interval[1])}" if interval else no_interval(panel, key)
+    if key in panel.sampled:
+        between = f"±{number(short.half_of_sampled(panel, key))} {short.SAMPLED}"
     arrow = ARROW[KNOWN[key].better] if key in KNOWN else ""
     null = number(panel.null[key], panel.null_error.get(key, 0.0)) if panel.null.get(key) is not None else ""
     return key, number(panel.values[key]), between, arrow, null

@@ -16,7 +16,7 @@ from geomclip.metrics.folds import Block
 from geomclip.metrics.nearest import Nearest
 from geomclip.metrics.pairing import Pairing
 from geomclip.metrics.retrieval import Ranks
-from geomclip.metrics.sweep import blocks, sweep, text_slices
+from geomclip.metrics.sweep import Asking, blocks, sweep, text_slices
 from geomclip.metrics.uniformity import GaussianSums
 
 pytestmark = pytest.mark.numeric
@@ -111,6 +111,37 @@ def test_states_of_different_blocks_merge_into_the_state_of_all(name):
     merged = fold.finish(fold.merge(first, second), p)
     for key, value in flat(whole).items():
         assert torch.allclose(flat(merged)[key], value, rtol=1e-9, atol=1e-9, equal_nan=True), key
+
+
+@given(
+    counts=st.lists(st.integers(0, 5), min_size=3, max_size=14).filter(sum),
+    edges=st.lists(st.integers(0, 14), min_size=2, max_size=6),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 9)),
+    compiled=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_queries_of_some_images_are_answered_as_where_all_ask(counts, edges, size, compiled):
+    n, own = len(counts), torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    dtype, near = (torch.float32, 1e-4) if compiled else (torch.float64, 1e-9)
+    p = Pairing.of(random_rows(n, 5, seed=n).to(dtype), random_rows(len(own), 5, seed=n + 1).to(dtype), own)
+    edges = sorted({min(edge, n) for edge in edges})
+    runs = [slice(*ends) for ends in zip(edges[::2], edges[1::2], strict=False)]
+    images = torch.zeros(n, dtype=torch.bool)
+    for run in runs:
+        images[run] = True
+    folds = [Hardest(), GaussianSums(), Ranks(), Masses(30.0, squares=True)]
+    how = {"text_block": size[0], "image_block": size[1], "compiled": compiled}
+    whole = sweep(p, folds, **how)
+    for axis, chosen in (("image", images), ("text", images[p.own])):
+        for fold, expected, found in zip(folds, whole, sweep(p, folds, asking=Asking(axis, runs), **how), strict=True):
+            for key, each in flat(found[axis]).items():
+                right = flat(expected[axis])[key][chosen]
+                assert torch.allclose(each[chosen], right, rtol=near, atol=near, equal_nan=True), (fold, axis, key)
+
+
+def test_half_of_a_matrix_answers_no_queries_of_some():
+    with pytest.raises(ValueError, match="pair the cloud with itself"):
+        sweep(Pairing.within(random_rows(5, 3, seed=0)), [GaussianSums()], asking=Asking("text", [slice(0, 2)]))
 
 
 def test_pairing_sorts_texts_by_image_and_leads_back():

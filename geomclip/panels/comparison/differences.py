@@ -251,6 +251,12 @@ def _may_have_an_interval(key: str) -> bool:
 def _check(before: Panel, after: Panel) -> None:
     if before.task != after.task:
         raise ValueError(f"before is a panel of {before.task}, after of {after.task}: they share no numbers")
+    for name, panel in (("before", before), ("after", after)):
+        if panel.sampled:
+            raise ValueError(
+                f"{name} is estimated from blocks of its set, and a comparison needs all of it: measure it without "
+                f"{option('sample_blocks')}"
+            )
     unknown = is_of_unknown_size(before) or is_of_unknown_size(after)
     if before.task == "classification" and before.n_texts != after.n_texts and not unknown:
         raise ValueError(f"{before.n_texts} classes before, {after.n_texts} after: accuracies cannot be compared")

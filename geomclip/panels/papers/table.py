@@ -42,6 +42,10 @@ class Column(Protocol):
     def ci(self) -> Mapping[str, Interval]:
         """Key to the ends of its interval."""
 
+    @property
+    def sampled(self) -> Mapping[str, Interval]:
+        """Key of a number that is estimated from blocks to the ends of where that of the whole set lies."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -274,7 +278,12 @@ def of_panels(
         key: [Cell(panel.values.get(key), panel.ci.get(key), bold.get(key) == i) for i, panel in enumerate(panels)]
         for key in keys_of(known, keys)
     }
-    return Table(names, rows, interval, notes=[*explained(rows.values(), interval), *notes])
+    estimated = [
+        f"sampled: {name} has numbers that are estimated from blocks of its set, without an interval over images"
+        for name, panel in zip(names, panels, strict=True)
+        if panel.sampled.keys() & rows.keys()
+    ]
+    return Table(names, rows, interval, notes=[*explained(rows.values(), interval), *estimated, *notes])
 
 
 def explained(rows: Iterable[Sequence[Cell]], interval: str | None, what: str = "") -> list[str]:

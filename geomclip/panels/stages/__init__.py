@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from geomclip.panels.run import Run
-from geomclip.panels.stages import classes, clouds, copies, extra, nulls, subsamples, sweeps, uncertainty
+from geomclip.panels.stages import blocks, classes, clouds, copies, extra, nulls, subsamples, sweeps, uncertainty
 
 
 def of_vectors(run: Run) -> None:
     """Everything that the vectors give, in the order in which it is cheapest."""
     copies.units(run)
-    sweeps.within_images(run)
+    if run.options.sample_blocks is None:
+        sweeps.every_pair(run)
+    else:
+        run = blocks.sampled(run)
     if run.pairing is not None:
-        sweeps.within_texts(run)
-        sweeps.across(run)
         clouds.gap(run)
         clouds.separability(run)
         clouds.two_spaces(run)
         extra.temperatures(run)
     elif run.classes is not None:
-        sweeps.within_texts(run)
         classes.zeroshot(run)
     copies.warning(run)
     clouds.shapes(run)

@@ -27,7 +27,8 @@ def warning(run: Run) -> None:
         run.found.copies = f"all {run.n} image rows are copies of one another"
     elif count < run.n:
         counted = f"{run.n - count} of {run.n} image rows are copies of others"
-        if run.pairing is not None and "cross ranks" in run.folds:
+        whole = run.options.sample_blocks is None
+        if whole and run.pairing is not None and "cross ranks" in run.folds:
             text, image = _first_hits(run.found.columns)
             with run.timed("copies"):
                 text_once, image_once = _first_hits(_columns_once(run))

@@ -46,7 +46,7 @@ def at_fixed_size(run: Run, measure: Measure) -> None:
         for key in wanted.values():
             run.undefined(key, f"needs at least {FIXED_SIZE} images, got {run.n}")
         return
-    if run.n == FIXED_SIZE:
+    if run.n == FIXED_SIZE and run.options.sample_blocks is None:
         for plain in wanted.keys() & run.wanted:
             _copy(run, plain, wanted.pop(plain))
     if not wanted:
@@ -83,7 +83,7 @@ def part(run: Run, images: Tensor, wanted: frozenset[str]) -> Run:
         own = place[run.pairing.own]
         texts = (own >= 0).nonzero()[:, 0]
         pairing = Pairing.of(run.image[images], run.pairing.text[texts], own[texts])
-    options = replace(run.options, bootstrap=0, curves=False, paper=None, by=None)
+    options = replace(run.options, bootstrap=0, curves=False, paper=None, by=None, sample_blocks=None)
     return Run(run.image[images], pairing, None, run.logit_scale, wanted, options, {}, SILENT)
 
 

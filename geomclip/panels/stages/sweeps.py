@@ -45,6 +45,15 @@ def needed(run: Run, sweep: str, **folds: Callable[[], Fold[Any, Any]]) -> dict[
     return {name: make() for name, make in folds.items() if f"{sweep} {name}" in run.folds}
 
 
+def every_pair(run: Run) -> None:
+    """One pass over each modality and one over both; of class data the last is not for here."""
+    within_images(run)
+    if run.text is not None:
+        within_texts(run)
+    if run.pairing is not None:
+        across(run)
+
+
 def within_images(run: Run) -> None:
     """One pass over the images."""
     within(run, "image", run.image, torch.arange(run.n))
@@ -116,7 +125,7 @@ def across(run: Run) -> None:
     )
     of_image, of_text = run.found.image_items, run.found.text_items
     with run.timed("image-text sweep"):
-        results = run.sweep("image-text sweep", "cross", pairing, list(folds.values()))
+        results = run.sweep("image-text sweep", "cross", pairing, list(folds.values())) if folds else []
         found = dict(zip(folds, results, strict=True))
         run.found.columns |= parts.cross_columns(pairing, found.get("kernel"))
         if "hardest" in found:

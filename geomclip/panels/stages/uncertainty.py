@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from geomclip.metrics import METRICS, Metric
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.calibration_scores import debiased_square, debiased_square_without
@@ -78,22 +80,27 @@ def _interval(run: Run, metric: Metric, value: float, units: Units) -> Interval 
     influence = found.influence.get(key)
     if influence is None:
         return None
-    error = units.standard_error(influence)
-    if not math.isfinite(error):
+    if not math.isfinite(units.standard_error(influence)):
         return None
-    if metric.interval == "positive":
-        ends = intervals.positive_interval(value, influence, units, bound=metric.low)
-    elif metric.interval == "share":
-        ends = intervals.share_interval(min(max(value, 0.0), 1.0), error, _asking(run), units)
-    elif metric.interval == "error":
+    if metric.interval == "error":
         prefix = key.removesuffix("_ece")
         over = intervals.binned_over(prefix, found.columns, found.gallery)
         queries = parts.binned_columns(f"{prefix}_bin", found.columns).sum(1)
         how = run.options
         ends = intervals.error_interval(value, over, queries, units, bootstrap=how.bootstrap, seed=how.seed)
     else:
-        ends = intervals.plain_interval(value, error, units)
+        ends = ends_of(metric, value, influence, _asking(run), units)
     return intervals.within_range(*ends, metric.low, metric.high)
+
+
+def ends_of(metric: Metric, value: float, influence: Tensor, asking: int, units: Units) -> Interval:
+    """The ends of an interval that the influences (n,) alone give: of a share of so many, a positive number, any."""
+    if metric.interval == "positive":
+        return intervals.positive_interval(value, influence, units, bound=metric.low)
+    error = units.standard_error(influence)
+    if metric.interval == "share":
+        return intervals.share_interval(min(max(value, 0.0), 1.0), error, asking, units)
+    return intervals.plain_interval(value, error, units)
 
 
 def _root(found: Found, key: str, units: Units, metric: Metric) -> Interval | None:
