@@ -19,8 +19,9 @@ FOUND = 0.99
 SAMPLE = 256
 """Points that are compared with all others."""
 
-MOST = 25_000
-"""Others that a point is compared with, on average, at most: with more a graph of neighbours is walked sooner."""
+MOST = 50_000
+"""Others that a point is compared with, on average, at most: with more a graph of neighbours is walked sooner, the
+compiling of that walk, which every process does anew, included."""
 
 ROUNDS, TAUGHT = 6, 32
 """Rounds of k-means, and points a cluster that take part in them."""
@@ -64,7 +65,7 @@ def nearest_by_clusters(x: Tensor, k: int, count: int, seed: int | None) -> Tens
     """`count` others of every row of x (n, d), nearest first as far as products of rows tell: (n, count).
 
     Among them are at least 0.99 of the k nearest, if those of a sample speak for all. None where that takes more than
-    25,000 comparisons a row, or where a row would see fewer than `count` others.
+    50,000 comparisons a row.
 
     Parameters
     ----------
@@ -86,9 +87,12 @@ def nearest_by_clusters(x: Tensor, k: int, count: int, seed: int | None) -> Tens
         order = torch.randperm(len(x), generator=draw)
         clusters = clustered(x, order)
         probes = _probes_needed(x, clusters, order[-min(SAMPLE, len(x)) :], k)
-        if probes * len(x) > MOST * len(clusters.centres):
-            return None
-        return _looked_up(x, clusters, probes, count)
+        while probes * len(x) <= MOST * len(clusters.centres):
+            near = _nearest_centres(x, clusters.centres, min(probes, len(clusters.centres)))
+            if int(clusters.sizes[near].sum(dim=1).min()) > count:
+                return _looked_up(x, clusters, near, count)
+            probes *= 2  # some row looks into small clusters alone
+        return None
 
 
 def clustered(x: Tensor, order: Tensor) -> Clusters:
@@ -143,14 +147,11 @@ def _probes_needed(x: Tensor, clusters: Clusters, sample: Tensor, k: int) -> int
     return 1 + int(ranked[min(len(ranked) - 1, int(FOUND * len(ranked)))])
 
 
-def _looked_up(x: Tensor, clusters: Clusters, probes: int, count: int) -> Tensor | None:
-    """The `count` best of what each row finds in its nearest clusters; None where a row finds fewer."""
-    near = _nearest_centres(x, clusters.centres, probes)
-    if int(clusters.sizes[near].sum(dim=1).min()) <= count:
-        return None
+def _looked_up(x: Tensor, clusters: Clusters, near: Tensor, count: int) -> Tensor:
+    """The `count` best of what each row finds in the clusters near it (n, probes)."""
     half = x.square().sum(dim=1) / 2
     found = torch.empty((len(x), count), dtype=torch.int32)
-    step = max(1, SCORES // (probes * clusters.width))
+    step = max(1, SCORES // (near.shape[1] * clusters.width))
     workers = free_threads()
     with Workers(workers if workers > 1 else 0, "neighbours") as crew:
 

@@ -99,14 +99,17 @@ def test_every_point_is_in_one_cluster_and_no_cluster_is_twice_as_large_as_the_m
     )
 
 
-@pytest.mark.parametrize("why", ["too many comparisons", "too few members"])
-def test_where_clusters_do_not_serve_it_says_so(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_clusters_take_too_many_comparisons_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "MOST", 5)
+    assert nearest_by_clusters(torch.from_numpy(crowds(900)), 5, 5, 0) is None
+
+
+@pytest.mark.parametrize("count", [200, 898])
+def test_rows_look_into_more_clusters_where_the_nearest_hold_too_few(count: int) -> None:
     x = torch.from_numpy(crowds(900))
-    if why == "too many comparisons":
-        monkeypatch.setattr(clusters, "MOST", 5)
-        assert nearest_by_clusters(x, 5, 5, 0) is None
-    else:
-        assert nearest_by_clusters(x, 5, 899 - 1, 0) is None
+    found = nearest_by_clusters(x, 5, count, 0)
+    assert found is not None
+    assert all(len(set(row)) == count and i not in row for i, row in enumerate(found.tolist()))
 
 
 @pytest.fixture

@@ -147,6 +147,18 @@ def test_cells_of_older_points_still_serve() -> None:
     assert np.linalg.norm(cells(moved)[0] - exact(moved)[0]) < 0.01 * np.linalg.norm(exact(moved)[0])
 
 
+def test_cells_of_points_that_have_moved_far_are_built_anew() -> None:
+    y = 40 * on_sphere(4000)
+    elsewhere = 3 * on_sphere(4000, seed=1)
+    cells = Cells(y)
+    cells(y)
+    order = cells.order
+    for here, expected in ((y + np.float32(0.01), order), (elsewhere, Cells(elsewhere).order), (y, order)):
+        found = cells(here)
+        assert (cells.order == expected).all()
+    assert all((one == other).all() for one, other in zip(found, Cells(y)(y), strict=True))
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e4])
 def test_copied_neighbours_pull_as_gathered_ones_do(scale: float) -> None:
     graph = weights(two_cones(900), 8) * 900

@@ -21,6 +21,9 @@ LEAF = 24
 OPENING = 0.5
 """A cell is far from where its radius is less than this share of the distance to its centroid."""
 
+STALE = 1.5
+"""The tree is built anew where its leaves have grown so many times as wide, beside the whole, as they were."""
+
 CHUNKS = 64
 """Parts of the points, each with a list of its own, whatever the number of threads."""
 
@@ -39,7 +42,8 @@ class Cells:
 
     Each cell is halved at the median of its longest axis, so that all cells of a level hold equally many points
     wherever these crowd, and the tree is a heap: only the order of the points is kept. Nothing in it is random, no
-    sum depends on the number of threads.
+    sum depends on the number of threads. Where points have moved so far that its leaves are wide, and each sees many
+    cells, the tree is built anew.
     """
 
     def __init__(self, y: Floats) -> None:
@@ -65,18 +69,35 @@ class Cells:
         # what fills the last places up to a whole number of points a leaf is a copy of a point, and has no mass
         self.mass = (order < self.n).astype(np.float32)
         self.order = order % self.n
+        self.spread: float | None = None  # of the leaves, beside the whole; at the first call from here
         self.place = np.empty(self.n, dtype=np.int64)
         self.place[self.order[self.mass > 0]] = np.flatnonzero(self.mass)
 
     def __call__(self, y: Floats) -> tuple[Floats, Floats, Floats]:
         """As `exact`, with far cells by their centroids; the tree may be that of slightly older points."""
-        sorted_y = np.ascontiguousarray(y[self.order].T)
-        nodes = np.empty((5, (2 << self.depth) - 1), dtype=np.float32)
-        _summarize(sorted_y, self.mass, self.leaf << self.depth, nodes)
+        sorted_y, nodes = self._summarized(y)
+        spread = self._spread(nodes)
+        if self.spread is not None and spread > STALE * self.spread:
+            self.sort(y)
+            sorted_y, nodes = self._summarized(y)
+            spread = self._spread(nodes)
+        self.spread = spread if self.spread is None else self.spread
         out = np.empty((5, len(self.order)), dtype=np.float32)
         _cells(sorted_y, self.mass, nodes, self.leaf, self.depth, np.float32(OPENING), self.lists, out)
         found = out[:, self.place]
         return np.ascontiguousarray(found[:3].T), found[3], found[4]
+
+    def _spread(self, nodes: Floats) -> float:
+        """How wide leaves are, beside the whole."""
+        leaves = nodes[4, (1 << self.depth) - 1 :].mean(dtype=np.float64)
+        return float(leaves) / max(float(nodes[4, 0]), 1e-30)
+
+    def _summarized(self, y: Floats) -> tuple[Floats, Floats]:
+        """The points in the order of the tree (3, size), and its cells (5, cells) as `_summarize` has them."""
+        sorted_y = np.ascontiguousarray(y[self.order].T)
+        nodes = np.empty((5, (2 << self.depth) - 1), dtype=np.float32)
+        _summarize(sorted_y, self.mass, self.leaf << self.depth, nodes)
+        return sorted_y, nodes
 
 
 class Edges:
