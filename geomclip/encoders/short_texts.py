@@ -1,8 +1,8 @@
 """Short texts: towers that read a text up to its end token give the same rows where what follows is left out.
 
 CLIP's text tower attends from left to right and is read at the end token, while its tokens are filled up to 77 places,
-of which a caption takes about 13. Lengths are rounded up to a multiple of `PLACES`, so that the row of a text depends
-on its own length alone, and not on which others it is encoded with.
+of which a caption takes about 13. Lengths are rounded up to a multiple of `PLACES`, so that the places of a text depend
+on its own length alone, and not on which others it is encoded with: they move no more than the last digits of its row.
 """
 
 from __future__ import annotations

@@ -95,14 +95,30 @@ def test_texts_of_all_lengths_have_the_rows_of_the_whole_length_in_their_order(d
     assert found.truncated == set(truncated.nonzero()[:, 0].tolist())
 
 
-def test_no_bit_of_a_row_depends_on_the_texts_around_it(demo: Encoder) -> None:
+def test_a_text_has_the_places_and_the_row_that_it_has_with_others_around_it(demo: Encoder) -> None:
+    class Watched:
+        dim, device = demo.dim, "cpu"
+        preprocess, tokenize, lengths = demo.preprocess, demo.tokenize, demo.lengths
+
+        def __init__(self) -> None:
+            self.places: dict[tuple[int, ...], int] = {}
+
+        def encode_text(self, tokens: Tensor) -> Tensor:
+            assert len(tokens) == 8  # always as many, so that no product has another shape
+            for row in tokens.tolist():
+                self.places[tuple(each for each in row if each)] = tokens.shape[1]
+            return demo.encode_text(tokens)
+
     texts = [" ".join(WORDS[: 1 + 7 * i % 17]) for i in range(40)]
-    alone = texts[::3]
-    rows = []
-    for some in (texts, alone):
-        with Encoding(demo, batch=8, workers=0, raw=True) as encoding:
+    rows, places = [], []
+    for some in (texts, texts[::3]):
+        watched = Watched()
+        with Encoding(watched, batch=8, workers=0, raw=True) as encoding:  # type: ignore[arg-type]
             rows.append(encoding.finished(encoding.texts(some), lambda done, reasons: None).rows)
-    assert torch.equal(rows[0][::3], rows[1])
+        places.append(watched.places)
+    assert places[1].items() <= places[0].items()
+    # which row of a batch it is may move the last digits: kernels take rows by sixes or by fours
+    torch.testing.assert_close(rows[0][::3], rows[1], rtol=1e-5, atol=1e-5)
 
 
 def test_a_text_whose_row_is_no_number_is_lost_alone(demo: Encoder) -> None:
