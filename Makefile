@@ -67,13 +67,13 @@ test-lowest:
 
 # Stand-ins for other processors: each library is kept from the newer instructions of this one. The last digits then
 # differ as they do there; tests of numbers (pytest's marker `numeric`) must hold all the same. x86 alone knows these.
-# What takes long for another reason, as umap-learn compiling itself, is left out.
+# What takes long for another reason is left out: umap-learn compiling itself, studies, intervals beside many new samples.
 #            torch                       MKL                      oneDNN                      numpy's and scipy's BLAS
 NEHALEM = ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem \
 	NUMBA_CPU_NAME=nehalem NUMBA_CPU_FEATURES= NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"
 HASWELL = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
 	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
-NUMERIC = $(PYTEST) -m numeric -k 'not compiled_towers'
+NUMERIC = $(PYTEST) -m numeric -k 'not (compiled_towers or whole or new_samples or spread)'
 
 test-kernels: $(STAMP)
 	@$(NEHALEM) $(NUMERIC)

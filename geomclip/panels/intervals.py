@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -78,6 +79,7 @@ class Units:
         return student(self.count - 1)
 
 
+@lru_cache(1024)
 def student(degrees: float) -> float:
     """The 97.5 % point of Student's t.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,38 +41,40 @@ def rows_of(table: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text().splitlines()))
 
 
-def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    pytest.importorskip("matplotlib")
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study of few rows."""
     for module in (study, reporting):
         monkeypatch.setattr(module, "ROWS", FEW)
-    model, place = tiny_model(tmp_path / "model"), tmp_path / "study"
-    arguments = [str(place), "--data", f"csv:{toy_set(tmp_path / 'set')}", "--base", f"local-dir:{model}"]
-    arguments += [
-        "--cifar",
-        str(toy_cifar(tmp_path / "cifar.npz")),
-        "--steps",
-        "2",
-        "--batch-size",
-        "4",
-        "--lr",
-        "1e-3",
-    ]
-    arguments += [
-        "--val",
-        "4",
-        "--images",
-        "60",
-        "--queries",
-        "5",
-        "--train",
-        "9",
-        "--seeds",
-        "1",
-        "--fixed-seeds",
-        "0",
-    ]
-    study.main(arguments)
-    assert "3 of 3: wise-ft-learned-seed0" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What a toy study is asked with, but for its folder."""
+    folder = tmp_path_factory.mktemp("toy")
+    model, data, cifar = tiny_model(folder / "model"), toy_set(folder / "set"), toy_cifar(folder / "cifar.npz")
+    words = f"--data csv:{data} --base local-dir:{model} --cifar {cifar} --steps 2 --batch-size 4 --lr 1e-3 --val 4 "
+    words += "--images 60 --queries 5 --train 9 --seeds 1 --fixed-seeds 0"
+    return words.split()
+
+
+@pytest.fixture(scope="module")
+def made(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that one process has made."""
+    place = tmp_path_factory.mktemp("made") / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "ROWS", FEW)
+        study.main([str(place), *words])
+    return place
+
+
+def test_the_study_runs_goes_on_and_reports(
+    words: list[str], made: Path, few: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    place = tmp_path / "study"
+    shutil.copytree(made, place)
+    arguments = [str(place), *words]
     kept = {file.name: file.read_bytes() for file in (place / "runs").glob("*.json")}
     assert set(kept) == {"base.json", *(f"{name}-learned-seed0.json" for name in ("ft", "ft+cosine", "wise-ft"))}
     assert not list((place / "work").iterdir())  # weights are gone, also those that wise-ft was made of
@@ -113,18 +116,14 @@ def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "again" / "transfer_curves.png").exists()  # a table has no curves
 
 
-def test_processes_make_the_runs_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "ROWS", {name: FEW[name] for name in ("ft", "wise-ft")})  # workers have all of them
-    model, data = tiny_model(tmp_path / "model"), toy_set(tmp_path / "set")
-    words = ["--data", f"csv:{data}", "--base", f"local-dir:{model}", "--cifar", str(toy_cifar(tmp_path / "cifar.npz"))]
-    words += ["--steps", "2", "--batch-size", "4", "--val", "4", "--images", "60", "--queries", "5", "--train", "9"]
-    words += ["--seeds", "1", "--fixed-seeds", "0"]
-    here, there = tmp_path / "here", tmp_path / "there"
+def test_processes_make_the_runs_of_one_process(
+    words: list[str], made: Path, few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "study"
     monkeypatch.setattr("trials.CORES", torch.get_num_threads() * 2)  # so that each worker has as many threads
-    study.main([str(here), *words])
-    study.main([str(there), *words, "--engine", "process", "--processes", "2"])
-    assert runs_in(there) == runs_in(here)
-    assert not list((there / "work").iterdir())
+    study.main([str(place), *words, "--engine", "process", "--processes", "2"])
+    assert runs_in(place) == runs_in(made)
+    assert not list((place / "work").iterdir())
 
 
 def runs_in(study: Path) -> dict[str, dict[str, Any]]:
