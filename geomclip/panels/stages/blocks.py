@@ -20,13 +20,11 @@ from torch import Tensor
 from geomclip.machine.words import option
 from geomclip.metrics import AT_FIXED_SIZE, FIXED_SIZE, METRICS, Metric
 from geomclip.metrics import contributions as parts
-from geomclip.metrics.alignment import Hardest
 from geomclip.metrics.bins import Z95
-from geomclip.metrics.calibration import Masses, Posterior
+from geomclip.metrics.calibration import Posterior
 from geomclip.metrics.calibration_scores import brier_of
 from geomclip.metrics.contributions import Sums
 from geomclip.metrics.pairing import Pairing
-from geomclip.metrics.retrieval import Ranks
 from geomclip.metrics.sweep import Asking
 from geomclip.metrics.uniformity import GaussianSums
 from geomclip.panels import intervals
@@ -170,14 +168,7 @@ def added(run: Run, blocks: Blocks) -> Iterator[tuple[str, Tensor]]:
             with_itself = Pairing.of(rows, rows)
             (sums,) = _answers(run, cloud, with_itself, Asking("text", runs), {"kernel": GaussianSums()}).values()
             yield f"gauss_{cloud}", sums["text"][images] if cloud == "image" else part.per_image(sums["text"][texts])
-    folds = sweeps.needed(
-        run,
-        "cross",
-        hardest=Hardest,
-        kernel=GaussianSums,
-        ranks=Ranks,
-        masses=lambda: Masses(run.logit_scale, squares="cross squares" in run.folds),
-    )
+    folds = sweeps.needed(run, "cross", **sweeps.answering(run))
     found: dict[str, dict[str, Any]] = {name: {} for name in folds}
     for axis, rows in (("image", images), ("text", texts)) if folds else ():
         for name, result in _answers(run, f"{axis} query", pairing, Asking(axis, blocks.runs), folds).items():

@@ -110,19 +110,21 @@ def intrinsic_dimension(run: Run, cloud: str, rows: Tensor, owner: Tensor | None
             run.found.influence[key] = twonn_influence(score, index, first, owner, run.n)
 
 
+def answering(run: Run) -> dict[str, Callable[[], Any]]:
+    """Folds across the modalities that answer each query by itself."""
+    return {
+        "hardest": Hardest,
+        "kernel": GaussianSums,
+        "ranks": Ranks,
+        "masses": lambda: Masses(run.logit_scale, squares="cross squares" in run.folds),
+    }
+
+
 def across(run: Run) -> None:
     """One pass over images against texts: everything that compares the two row by row."""
     pairing = run.pairs()
     run.found.columns |= parts.text_columns(pairing)
-    folds = needed(
-        run,
-        "cross",
-        hardest=Hardest,
-        kernel=GaussianSums,
-        ranks=Ranks,
-        masses=lambda: Masses(run.logit_scale, squares="cross squares" in run.folds),
-        nearest=lambda: Nearest(NEIGHBORS + 1),
-    )
+    folds = needed(run, "cross", **answering(run), nearest=lambda: Nearest(NEIGHBORS + 1))
     of_image, of_text = run.found.image_items, run.found.text_items
     with run.timed("image-text sweep"):
         results = run.sweep("image-text sweep", "cross", pairing, list(folds.values())) if folds else []
