@@ -33,8 +33,8 @@ from goal import Goal, report
 EVERY = 0.05
 """Seconds between looks at VmData."""
 
-SMALL = 0.15
-"""GB of room where panels are compared; blocks, buffers and libraries take half of it."""
+SMALL = 0.25
+"""GB of room where panels are compared; blocks, buffers and what libraries keep take most of it, by processor."""
 
 OF_OTHER = 0.03
 """GB more for the names and numbers of a second side."""
