@@ -112,11 +112,11 @@ class Study:
         ]
 
 
-def trials_in(table: Path) -> frozenset[Trial]:
-    """The runs of a table that an earlier report wrote."""
+def runs_of(table: Path) -> dict[Trial, dict[str, str]]:
+    """The runs of a table that an earlier report wrote, each with its cells."""
     with table.open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row["seed"]]
-    return frozenset(Trial(row["row"], row["temperature"], int(row["seed"])) for row in rows)
+    return {Trial(row["row"], row["temperature"], int(row["seed"])): row for row in rows}
 
 
 # ------------------------------------------------------------------------------------------------------------ data
@@ -340,7 +340,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.queries,
         args.images,
         {"learned": args.seeds, "fixed": args.fixed_seeds},
-        trials_in(args.known) if args.known else frozenset(),
+        frozenset(runs_of(args.known)) if args.known else frozenset(),
     )
     prepared(study, args.data, args.data_root, args.val)
     trials = study.trials()

@@ -8,7 +8,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from finetune_methods import VAL_METRIC
 from finetune_methods_report import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, markdown, picture, spread, verdict
-from transfer import ROWS, TEMPERATURES
+from transfer import ROWS, TEMPERATURES, runs_of
 
 Column = tuple[str, str, tuple[str, ...], str]
 COLUMNS: tuple[Column, ...] = (
@@ -110,18 +110,16 @@ def value_of(asked: dict[str, dict[str, float]], column: Column) -> float:
 
 def of_table(table: Path) -> list[dict[str, Any]]:
     """The runs of a table that an earlier report wrote: all but their learning curves."""
-    with table.open(encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["seed"]]
     return [
         {
-            "trial": {"row": row["row"], "temperature": row["temperature"], "seed": int(row["seed"])},
+            "trial": asdict(trial),
             "logit_scale": float(row["logit_scale"]),
             "asked": _asked_of_row(row),
             "seconds": float(row["seconds"]),
             "val": [],
             "losses": [],
         }
-        for row in rows
+        for trial, row in runs_of(table).items()
     ]
 
 

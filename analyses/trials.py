@@ -8,20 +8,17 @@ trial itself goes on.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from geomclip.machine.crews import crew_of
 from geomclip.machine.engines import ENGINES, count_of, map_in_order, payload_of
 from geomclip.machine.errors import GeomclipError
 from geomclip.machine.extras import optional
 from geomclip.machine.words import option, speak_of_flags
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Trial = TypeVar("Trial", bound=Hashable)
 
@@ -36,7 +33,9 @@ class Workers:
     @property
     def threads(self) -> int:
         """Torch threads of each: the processors of this machine, shared out."""
-        return max(1, CORES // max(1, self.count))
+        from geomclip.machine.threads import processors
+
+        return max(1, processors() // max(1, self.count))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +86,7 @@ def made(
         payload = payload_of(Making(make, workers.threads), "this study")
         crew = crew_of(workers.engine, payload, min(workers.count, len(trials)))
         there: set[Trial] = set()
-        with closing(cast(Any, map_in_order(crew, in_turn(trials, needs, there)))) as results:
+        with closing(map_in_order(crew, in_turn(trials, needs, there))) as results:
             for trial in results:
                 there.add(trial)
                 yield trial

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from geomclip.evaluations.subject import Subject
 from geomclip.evaluations.task import Task
 from geomclip.machine.crews import crew_of
+from geomclip.machine.devices import gpus_of
 from geomclip.machine.engines import map_in_order, payload_of
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Named, Progress, Silent
@@ -87,12 +88,10 @@ def shared_out(
         If workers die of a task.
     """
     payload = payload_of(Asking(replace(subject), torch.get_num_threads()), "this model or data")
-    gpus = torch.cuda.device_count() if subject.device.startswith("cuda") else 0
-    crew = crew_of(engine, payload, min(count, len(questions)), gpus=gpus)
+    crew = crew_of(engine, payload, min(count, len(questions)), gpus=gpus_of(subject.device))
     try:
         encode(questions, subject, progress)
-        found = map_in_order(crew, questions, after="the others can be asked one by one")
-        with closing(cast(Any, found)) as answers:
+        with closing(map_in_order(crew, questions, after="the others can be asked one by one")) as answers:
             for done, (answer, lines) in enumerate(answers, 1):
                 for line in lines:
                     progress.log(line)

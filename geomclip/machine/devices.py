@@ -32,3 +32,8 @@ def choose_device(device: str) -> str:
                 "install a build of torch with CUDA"
             )
     return device
+
+
+def gpus_of(device: str) -> int:
+    """GPUs of this machine that processes with such a device share out, one each in turn; 0 for the CPU."""
+    return torch.cuda.device_count() if device.startswith("cuda") else 0

@@ -13,7 +13,7 @@ import pickle
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -100,7 +100,7 @@ def map_in_order(
     *,
     lighter: Lighter[Item] = lambda item, memory: None,
     after: str = "the same command continues",
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Results of the items, in their order, made by the workers of a crew, which is ended with the iterator.
 
     Items are taken as workers come free, and never more than `AHEAD` a worker before their results are taken, so what

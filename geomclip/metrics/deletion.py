@@ -194,13 +194,13 @@ def without_images(cloud: Decomposed, starts: Tensor, names: Collection[str], *,
             for name, found in workers.result(call).items():
                 values[name][some] = found
         together = [workers.result(call) for call in double]
+    result = {name: Deleted(each) for name, each in values.items()}
     if pairs is None:
-        return {name: Deleted(each) for name, each in values.items()}
+        return result
     one, other = pairs
-    result = {}
-    for name, each in values.items():
-        mixed = torch.cat([part.get(name, each[:0]) for part in together])
-        mixed = without.whole[name] - each[one] - each[other] + mixed if len(mixed) else each.new_zeros(1)
+    for name in without.names:
+        each, both = values[name], torch.cat([part[name] for part in together])
+        mixed = without.whole[name] - each[one] - each[other] + both
         spread = float((each - each.mean()).square().sum())
         share = n * (n - 1) / 2 * float(mixed.square().mean()) / spread if spread > 0 else 0.0
         result[name] = Deleted(each, min(1 + PAIRED * share**3, MOST))
@@ -246,9 +246,11 @@ class _Without:
         closed = all(name.startswith(("participation_ratio", "isoscore")) for name in self.names)
         self.nodes = _Nodes.between(float(logs.min()) - REACH, float(logs.max()) + REACH, 0 if closed else NODES)
         values, inverse = cloud.values[:, None], 1 / (cloud.values[:, None] + self.nodes.squares)
-        self.columns = torch.cat([torch.ones_like(values), values, inverse], 1)  # (r, 2 + nodes)
+        columns = torch.cat([torch.ones_like(values), values, inverse], 1)  # (r, 2 + nodes)
         beside = torch.cat([torch.tensor([1.0, 0.0], dtype=torch.float64), 1 / self.nodes.squares])
-        self.of_mean = cloud.middle.square() @ self.columns + cloud.beside * beside  # (2 + nodes,)
+        self.of_mean = cloud.middle.square() @ columns + cloud.beside * beside  # (2 + nodes,)
+        self.columns = columns.to(cloud.along.dtype)
+        self.to_mean = (cloud.middle[:, None] * columns).to(cloud.along.dtype)
 
     def _sums(self, values: Tensor) -> _Sums:
         mean, sigma = self.cloud.mean, values.sqrt()
@@ -261,7 +263,7 @@ class _Without:
         taken = self.cloud.along[rows]
         if not mask.all():
             taken = taken * mask[:, :, None].to(taken.dtype)
-        products = _products(taken, self.columns.to(taken.dtype))  # (c, g, g, columns)
+        products = _products(taken, self.columns)  # (c, g, g, columns)
         sums = {}
         if True in self.spectra:
             sums[True] = self._about_mean(taken, mask, products)
@@ -286,8 +288,7 @@ class _Without:
         R = (S + s)⁻¹."""
         whole, n = self.spectra[False], len(self.cloud.along)
         there = (mask[:, :, None] * mask[:, None, :])[..., None]
-        columns = (self.cloud.middle[:, None] * self.columns).to(taken.dtype)
-        side = (taken @ columns).double()  # (c, g, columns)
+        side = (taken @ self.to_mean).double()  # (c, g, columns)
         one, other, both = side[:, :, None], side[:, None], self.of_mean
         mixed = there * (one + other + both)
         scores = there[..., 0] * (one + both)[..., 0] * (other + both)[..., 0]  # of the mean with rows as they are

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from geomclip.machine.crews import crew_of
+from geomclip.machine.devices import gpus_of
 from geomclip.machine.engines import Crew, Reply, count_of, map_in_order, payload_of
 from geomclip.machine.errors import InputError
 from geomclip.machine.progress import Progress
@@ -137,8 +138,7 @@ class Shared:
         self.device = device
         threads = max(1, free_threads() // self.count) if threads is None else threads
         holding = Holding(image, text, own, device, threads)
-        gpus = torch.cuda.device_count() if device.startswith("cuda") else 0
-        self._crew = crew_of(engine, payload_of(holding, "these vectors"), self.count, gpus=gpus)
+        self._crew = crew_of(engine, payload_of(holding, "these vectors"), self.count, gpus=gpus_of(device))
 
     def __enter__(self) -> Shared:
         return self
@@ -169,7 +169,7 @@ class Shared:
             return [each for each in ((row - 1, column), (row, column - 1)) if each in there]
 
         results = map_in_order(_Lent(self._crew), tiles(), after="nothing is kept: begin again")
-        with closing(cast(Any, results)):
+        with closing(results):
             for (place, window), after in zip(windows, results, strict=True):
                 for state, part in zip(states, after, strict=True):
                     _put(state, part, window)

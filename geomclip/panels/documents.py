@@ -12,7 +12,7 @@ from geomclip.machine.words import markdown, spreadsheet_cell
 from geomclip.panels.lines import coded, markdown_row
 from geomclip.panels.sentences import read
 from geomclip.panels.short import ARROW
-from geomclip.panels.shown import Shown
+from geomclip.panels.shown import SAMPLED_ENDS, Shown
 from geomclip.panels.tables import footnotes, grouped, header, heading, legend, row
 
 SUFFIXES = (".json", ".csv", ".md", ".tex")
@@ -30,7 +30,7 @@ def panel_csv(panel: Shown) -> str:
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    more = ("sampled_low", "sampled_high") if panel.sampled else ()
+    more = SAMPLED_ENDS if panel.sampled else ()
     writer.writerow(("group", "metric", "value", "low", "high", "null", "better", "note", *more))
     ways = {arrow: way for way, arrow in ARROW.items()}
     for name, one in {"": panel, **panel.groups}.items():

@@ -12,12 +12,10 @@ from geomclip.panels.files import save
 from geomclip.panels.gates import value_failure
 from geomclip.panels.items import Items
 from geomclip.panels.lines import Printed
+from geomclip.panels.shown import SAMPLED_ENDS
 
 if TYPE_CHECKING:
     import pandas
-
-SAMPLED = ("sampled_low", "sampled_high")
-"""Columns of a panel that is estimated from blocks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +180,7 @@ class Panel:
                 "better": KNOWN[key].better if key in KNOWN else "",
                 "note": self.notes.get(key, ""),
             }
-            | ({} if not self.sampled else dict(zip(SAMPLED, self.sampled.get(key, (None, None)), strict=True)))
+            | ({} if not self.sampled else dict(zip(SAMPLED_ENDS, self.sampled.get(key, (None, None)), strict=True)))
             for key, value in self.values.items()
         }
         return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("metric")

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from geomclip.panels.sentences import Numbers
 
+SAMPLED_ENDS = ("sampled_low", "sampled_high")
+"""Columns of a panel that is estimated from blocks."""
+
 
 class Shown(Numbers, Protocol):
     """What a table shows of a panel: its numbers, and what was measured."""

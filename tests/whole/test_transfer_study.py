@@ -120,7 +120,8 @@ def test_processes_make_the_runs_of_one_process(
     words: list[str], made: Path, few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "study"
-    monkeypatch.setattr("trials.CORES", torch.get_num_threads() * 2)  # so that each worker has as many threads
+    cores = torch.get_num_threads() * 2  # so that each worker has as many threads
+    monkeypatch.setattr("geomclip.machine.threads.processors", lambda: cores)
     study.main([str(place), *words, "--engine", "process", "--processes", "2"])
     assert runs_in(place) == runs_in(made)
     assert not list((place / "work").iterdir())

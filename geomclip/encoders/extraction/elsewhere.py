@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -191,7 +191,7 @@ class Elsewhere:
             with begun(parts, make_folder) as place:
                 orders = self._orders(missing, place.resolve(), stamps)
                 lighter = partial(self._lighter, folder)
-                with closing(cast(Any, map_in_order(crew, orders, lighter=lighter))) as results:
+                with closing(map_in_order(crew, orders, lighter=lighter)) as results:
                     for delivered in results:
                         written = self._take(folder, delivered)
                         number = written.record["number"]

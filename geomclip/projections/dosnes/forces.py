@@ -81,7 +81,8 @@ class Cells:
             self.sort(y)
             sorted_y, nodes = self._summarized(y)
             spread = self._spread(nodes)
-        self.spread = spread if self.spread is None else self.spread
+        if self.spread is None:
+            self.spread = spread
         out = np.empty((5, len(self.order)), dtype=np.float32)
         _cells(sorted_y, self.mass, nodes, self.leaf, self.depth, np.float32(OPENING), self.lists, out)
         found = out[:, self.place]
