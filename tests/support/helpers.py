@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -220,15 +220,22 @@ def script(name: str, path: str) -> ModuleType:
 
 
 def files_but_for_time(evaluated: Any, folder: Path) -> dict[str, Any]:
-    """What all tasks write, by names of files: JSON without what says when and how long, other files as bytes."""
+    """What all tasks write: values of JSON by place, without what says when and how long; other files as bytes."""
+    left_out = ("seconds", "written", "content_sha256")
 
-    def timeless(result: dict[str, Any]) -> dict[str, Any]:
-        groups = {name: timeless(group) for name, group in result.get("groups", {}).items()}
-        kept = {name: value for name, value in result.items() if name not in ("seconds", "written", "content_sha256")}
-        return kept | {"groups": groups}
+    def values(of: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(of, dict | list) and of:
+            for key, value in of.items() if isinstance(of, dict) else enumerate(of):
+                if key not in left_out:
+                    yield from values(value, f"{name}: {key}")
+        else:
+            yield name, of
 
     evaluated.save(folder)
-    return {
-        file.name: json.dumps(timeless(json.loads(file.read_bytes()))) if file.suffix == ".json" else file.read_bytes()
-        for file in sorted(folder.iterdir())
-    }
+    written: dict[str, Any] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix == ".json":
+            written |= values(json.loads(file.read_bytes()), file.name)
+        else:
+            written[file.name] = file.read_bytes()
+    return written
