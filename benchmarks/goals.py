@@ -42,7 +42,11 @@ class Script:
 SMALL = ("--images", "60", "--dim", "16")
 ON_CPU = ("--device", "cpu", "--model", "demo", "--pairs", "64", "--pictures", "12", "--batch-size", "8")
 SCRIPTS = {
-    "panel": Script("The panel, as a multiple of the bare matrix products", toy=(*SMALL, "--turns", "1")),
+    "panel": Script(
+        "The panel, as a multiple of the bare matrix products",
+        full=("--turns", "7"),  # a turn scatters by a tenth
+        toy=(*SMALL, "--turns", "1"),
+    ),
     "peers": Script(
         "The panel beside what peers offer of it",
         toy=(*SMALL, "--turns", "1", "--large", "100", "--memory-limit-gb", "1"),

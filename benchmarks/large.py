@@ -35,7 +35,7 @@ MOST = {"dosnes": 1 / 3, "heat": 1 / 2}
 """Of its time."""
 MOST_BESIDE = 1 / 5
 """Of the time of DOSNES without the search for neighbours; one of the two is the goal."""
-K, LOOKED_AT = 15, 500
+K, LOOKED_AT = 15, 5000
 KEPT = {"dosnes": 0.99, "heat": 0.999}
 """Of what the earlier maps keep: chance moves it by less."""
 

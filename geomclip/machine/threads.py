@@ -166,6 +166,29 @@ def free_threads() -> int:
     return _free.get(torch.get_num_threads())
 
 
+def side_by_side(*calls: Callable[[], Out]) -> list[Out]:
+    """What each of some calls returns, which know nothing of one another: made at once, the free threads parted.
+
+    Inside `one_torch_thread`, where no bit depends on how many threads a call has. Of several that raise the first is
+    heard.
+    """
+    together = min(free_threads(), len(calls))
+    if together < 2:
+        return [call() for call in calls]
+    each = free_threads() // together
+
+    def made(call: Callable[[], Out]) -> Out:
+        token = _free.set(each)
+        try:
+            return call()
+        finally:
+            _free.reset(token)
+
+    with Workers(together, "side by side") as workers:
+        begun = [workers.add(made, call) for call in calls]
+        return [workers.result(call) for call in begun]
+
+
 @contextmanager
 def same_torch_threads() -> Iterator[None]:
     """This thread has as many torch threads afterwards as before: numba's parallel loops may set numba's number."""

@@ -114,6 +114,7 @@ class Decomposed:
     mean: Tensor  # (d,)
     middle: Tensor
     beside: float
+    as_they_are: Tensor | None = None  # eigenvalues of the rows as they are, rising, where they are known already
 
     @classmethod
     def of(cls, x: Tensor, spectrum: Spectrum | None = None) -> Decomposed:
@@ -135,15 +136,18 @@ class Decomposed:
             along -= (mean @ vectors).to(dtype)
         middle = mean @ vectors
         beside = float((mean - vectors @ middle).square().sum())
-        return cls(along, values, vectors, mean, middle, beside if beside > EMPTY * length else 0.0)
+        known = None if spectrum is None else spectrum.singular_values.flip(0).square()
+        return cls(along, values, vectors, mean, middle, beside if beside > EMPTY * length else 0.0, known)
 
     def eigenvalues(self, *, about_mean: bool) -> Tensor:
         """Of the Gram matrix of the rows about their mean, or as they are, those that are not 0; rising."""
         if about_mean:
             return self.values
-        corner = torch.nn.functional.pad(self.middle, (0, 1), value=self.beside**0.5)
-        gram = torch.diag(torch.nn.functional.pad(self.values, (0, 1)))
-        values = torch.linalg.eigvalsh(gram + len(self.along) * torch.outer(corner, corner))
+        values = self.as_they_are
+        if values is None:
+            corner = torch.nn.functional.pad(self.middle, (0, 1), value=self.beside**0.5)
+            gram = torch.diag(torch.nn.functional.pad(self.values, (0, 1)))
+            values = torch.linalg.eigvalsh(gram + len(self.along) * torch.outer(corner, corner))
         return values[values > EMPTY * values[-1]]
 
 
@@ -335,9 +339,10 @@ def _products(rows: Tensor, columns: Tensor) -> Tensor:
     c, g, r = rows.shape
     if g == 1:
         return (rows[:, 0].square() @ columns).double()[:, None, None]
-    a, b = torch.triu_indices(g, g)
-    upper = ((rows[:, a] * rows[:, b]).view(c * len(a), r) @ columns).double().view(c, len(a), columns.shape[1])
-    full = upper.new_empty(c, g, g, columns.shape[1])
-    full[:, a, b] = upper
-    full[:, b, a] = upper
+    full = torch.empty(c, g, g, columns.shape[1], dtype=torch.float64)
+    for apart in range(g):
+        each = (rows[:, : g - apart] * rows[:, apart:]).view(c * (g - apart), r) @ columns
+        of_pairs = each.view(c, g - apart, -1).movedim(-1, 1)
+        full.diagonal(apart, 1, 2).copy_(of_pairs)
+        full.diagonal(-apart, 1, 2).copy_(of_pairs)
     return full

@@ -55,8 +55,8 @@ class Effects:
     def add(self, name: str, by_image: Tensor) -> None:
         """Effects (images that ask, n): a row for each."""
         effect = self._of(name)
-        effect.total += self.scale * by_image.sum(0, dtype=torch.float64)
-        effect.chance += self.scale**2 * float(by_image.square().sum(dtype=torch.float64))
+        effect.total += self.scale * by_image.sum(0).double()
+        effect.chance += self.scale**2 * float(by_image.square().sum(1).double().sum())
 
     def add_pairs(self, name: str, asking: Tensor, items: Tensor, effects: Tensor) -> None:
         """Effects (p,) of single queries on single images; those of one image that asks count together."""

@@ -49,9 +49,13 @@ class _Look:
     asking: Tensor  # (q,) image of each
     scores: Tensor  # (items, q)
     texts_of_image: Tensor | None  # (n,) where the items are texts, sorted by their image
+    each: int | None = None  # texts of every image, where the items are texts and it is one number: half of the time
 
     def _by_image(self, of_items: Tensor, how: str) -> Tensor:
-        if self.texts_of_image is not None:
+        if self.each is not None:
+            parted = of_items.view(-1, self.each, of_items.shape[1])
+            of_items = parted.amax(1) if how == "max" else parted.sum(1)
+        elif self.texts_of_image is not None:
             of_items = torch.segment_reduce(of_items, how, lengths=self.texts_of_image, axis=0)
         return of_items.T.contiguous()
 
@@ -90,7 +94,8 @@ def _look(pairing: Pairing, axis: str, images: Tensor) -> _Look:
     scores = pairing.text @ pairing.image[images].T
     for place, image in enumerate(images.tolist()):
         scores[int(pairing.starts[image]) : int(pairing.starts[image + 1]), place] = -torch.inf
-    return _Look(images, images, scores, pairing.texts_of_image)
+    counts = pairing.texts_of_image
+    return _Look(images, images, scores, counts, int(counts[0]) if bool((counts == counts[0]).all()) else None)
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,7 @@ def _of_masses(
     top, item = mass.topk(min(2, mass.shape[1]), dim=1)
     q, right = torch.arange(len(mass)), here.own.exp()
     mass[q, item[:, 0]] = 0
-    left = (mass.sum(1, dtype=torch.float64) + right).clamp(min=1e-300)  # 1 − the largest, with its digits
+    left = (mass.sum(1).double() + right).clamp(min=1e-300)  # 1 − the largest, with its digits
     if nll in columns:
         effect = -torch.log1p(-mass)
         effect[q, item[:, 0]] = -left.log().to(mass.dtype)
@@ -241,10 +246,10 @@ def _of_masses(
         squares = here.squares
         # S − (S − p²)/(1 − p)² − 2r (1 − 1/(1 − p)) of the sum of squares S and the right answer r, by the odds of p
         flat, steep = (each[:, None].to(mass.dtype) for each in (2 * (right - squares), 1 - squares))
-        effect = torch.addcmul(flat, odds, steep).mul_(odds).double()
-        rest = mass.square().sum(1, dtype=torch.float64) + right.square()  # of the squares, without the largest
+        effect = torch.addcmul(flat, odds, steep).mul_(odds)
+        rest = mass.square().sum(1).double() + right.square()  # of the squares, without the largest
         first = squares - rest / left.square()
-        effect[q, item[:, 0]] = first - 2 * right * (1 - 1 / left)
+        effect[q, item[:, 0]] = (first - 2 * right * (1 - 1 / left)).to(mass.dtype)
         effect[q, look.asking] = 0
         effects.add(brier, _together(effect, look.asking))
     if not binned:
@@ -256,9 +261,8 @@ def _of_masses(
     effect[q, item[:, 0]] = (top[:, 0].double() / left).to(mass.dtype)
     effect[wrong, item[wrong, 0]] = 0  # the answer itself goes: below
     effect *= confidence[:, None].to(mass.dtype)
-    order = (look.asking * BINS + place).argsort(stable=True)
-    group, size = (look.asking * BINS + place)[order].unique_consecutive(return_counts=True)
-    of_groups = torch.segment_reduce(effect[order], "sum", lengths=size, axis=0)
+    group, of_query = (look.asking * BINS + place).unique(return_inverse=True)
+    of_groups = _added(effect, of_query, len(group))
     for b in (group % BINS).unique().tolist():
         effects.add(names.over(b), of_groups[group % BINS == b])
     # without the wrong answer that it gave, the query gives the next best: it may be right, and leaves its bin
@@ -273,7 +277,10 @@ def _of_masses(
 
 def _together(of_queries: Tensor, asking: Tensor) -> Tensor:
     """The rows (q, n) of queries of one image, which lie side by side, added up: (images, n)."""
-    size = asking.unique_consecutive(return_counts=True)[1]
-    if len(size) == len(asking):
-        return of_queries
-    return torch.segment_reduce(of_queries, "sum", lengths=size, axis=0)
+    images, of_query = asking.unique_consecutive(return_inverse=True)
+    return of_queries if len(images) == len(asking) else _added(of_queries, of_query, len(images))
+
+
+def _added(rows: Tensor, group: Tensor, count: int) -> Tensor:
+    """The rows (q, n) of each group added up: (count, n)."""
+    return rows.new_zeros(count, rows.shape[1]).index_add_(0, group, rows)

@@ -292,8 +292,8 @@ def shape_distance_influence(x: Decomposed, y: Decomposed) -> tuple[Tensor, Tens
         return torch.zeros(n, dtype=torch.float64), torch.zeros(m, dtype=torch.float64)
 
     def of(along: Tensor, directions: Tensor, rows: int) -> Tensor:
-        shared = (along @ directions).square().sum(1, dtype=torch.float64)
-        return along.square().sum(1, dtype=torch.float64) / rows - shared
+        shared = (along @ directions).square_().sum(1).double()
+        return along.square().sum(1).double() / rows - shared
 
     moved = []
     with Workers(free_threads(), "influences") as workers:

@@ -3,11 +3,19 @@
 import logging
 import threading
 import time
+from functools import partial
 
 import pytest
 import torch
 
-from geomclip.machine.threads import Stopped, Workers, one_torch_thread, same_torch_threads
+from geomclip.machine.threads import (
+    Stopped,
+    Workers,
+    free_threads,
+    one_torch_thread,
+    same_torch_threads,
+    side_by_side,
+)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -158,3 +166,26 @@ def test_leaving_the_block_again_and_again_disturbs_no_thread_that_is_just_done(
                 calls = [workers.add(short, workers, i) for _ in range(12)]
                 workers.result(calls[0])
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("count", "each"), [(1, 1), (2, 1), (4, 2), (5, 2)])
+def test_two_calls_side_by_side_have_an_equal_part_of_the_free_threads(count, each):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        with one_torch_thread():
+            assert side_by_side(free_threads, free_threads) == [each, each]
+            assert free_threads() == count
+            assert side_by_side(*(partial(pow, number, 2) for number in range(9))) == [n**2 for n in range(9)]
+            at_once = {threading.get_ident()} != {*side_by_side(threading.get_ident, threading.get_ident)}
+        assert at_once == (count > 1)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_of_calls_side_by_side_that_raise_the_first_in_order_is_heard():
+    def fails(word):
+        raise KeyError(word)
+
+    with one_torch_thread(), pytest.raises(KeyError, match="one"):
+        side_by_side(partial(fails, "one"), partial(fails, "other"))

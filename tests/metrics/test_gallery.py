@@ -31,9 +31,10 @@ OVER = {way.prefix: [way.over(b) for b in range(BINS)] for way in DIRECTIONS}
 COLUMNS = frozenset({*KINDS, *(name for names in OVER.values() for name in names)})
 
 
-def pairs(n: int, *, seed: int, d: int = 6, without: int = 0, tied: bool = False) -> Pairing:
-    """n images with 1 to 5 texts each, the first few with none; the last quarter copies of those before, if tied."""
+def pairs(n: int, *, seed: int, d: int = 6, without: int = 0, tied: bool = False, each: int | None = None) -> Pairing:
+    """n images with 1 to 5 texts, or `each`, the first few with none; the last quarter copies if tied."""
     counts = torch.randint(1, 6, (n,), generator=torch.Generator().manual_seed(seed))
+    counts = counts if each is None else torch.full((n,), each)
     counts[:without] = 0
     own = torch.arange(n).repeat_interleave(counts)
     image = random_rows(n, d, seed=seed)
@@ -92,8 +93,9 @@ SETS = [(3, 0, False), (4, 1, False), (7, 0, True), (12, 3, False), (25, 0, Fals
 
 @pytest.mark.usefixtures("unsettled")
 @pytest.mark.parametrize(("n", "without", "tied"), SETS)
-def test_effects_are_those_of_deleting_each_image(n: int, without: int, tied: bool) -> None:
-    pairing = pairs(n, seed=n, without=without, tied=tied)
+@pytest.mark.parametrize("each", [None, 3])
+def test_effects_are_those_of_deleting_each_image(n: int, without: int, tied: bool, each: int | None) -> None:
+    pairing = pairs(n, seed=n, without=without, tied=tied, each=each)
     effects, expected = effects_of(pairing), by_deletion(pairing)
     for name in KINDS:
         largest = expected[name].abs().max().clamp(min=1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from geomclip.embeddings import exact
 from geomclip.machine import scratch
-from geomclip.machine.threads import Workers, free_threads
+from geomclip.machine.threads import side_by_side
 from geomclip.metrics import METRICS
 from geomclip.metrics import contributions as parts
 from geomclip.metrics.deletion import Decomposed, without_images
@@ -169,13 +170,22 @@ def shape_influences(run: Run, clouds: Sequence[Cloud], spectral: Sequence[str],
     centering = centering and run.has("gap_after_centering")
     names = {cloud.name: [key for key in spectral if run.has(f"{key}_{cloud.name}")] for cloud in clouds}
     clouds = [cloud for cloud in clouds if names[cloud.name] or centering]
-    with Workers(min(free_threads(), len(clouds)), intervals.STAGE) as workers:
-        calls = [workers.add(Decomposed.of, cloud.rows, cloud.spectrum) for cloud in clouds]
-        decomposed = {cloud.name: workers.result(call) for cloud, call in zip(clouds, calls, strict=True)}
-    for cloud in clouds:
-        run.found.influence |= _without_each(run, cloud, decomposed[cloud.name], names[cloud.name])
-    if centering:
-        run.found.influence["gap_after_centering"] = _centering_influence(run, decomposed["image"], decomposed["text"])
+    made = side_by_side(*(partial(Decomposed.of, cloud.rows, cloud.spectrum) for cloud in clouds))
+    decomposed = {cloud.name: each for cloud, each in zip(clouds, made, strict=True)}
+    # texts take longest by far: what there is besides goes beside them
+    ordered = sorted(clouds, key=lambda cloud: len(cloud.rows))
+    rest, longest = ordered[:-1], ordered[-1:]
+
+    def of(clouds: Sequence[Cloud], *, centering: bool) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for cloud in clouds:
+            found |= _without_each(run, cloud, decomposed[cloud.name], names[cloud.name])
+        if centering:
+            found["gap_after_centering"] = _centering_influence(run, decomposed["image"], decomposed["text"])
+        return found
+
+    for found in side_by_side(partial(of, rest, centering=centering), partial(of, longest, centering=False)):
+        run.found.influence |= found
 
 
 def _without_each(run: Run, cloud: Cloud, decomposed: Decomposed, keys: Sequence[str]) -> dict[str, Tensor]:
