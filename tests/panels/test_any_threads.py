@@ -46,7 +46,7 @@ def drawn(n: int, m: int, dim: int, noise: float, classes: bool) -> EmbeddingSet
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize(
-    ("n", "m", "dim", "classes"), [(701, 1903, 97, False), (33, 41, 70, False), (600, 600, 64, True)]
+    ("n", "m", "dim", "classes"), [(401, 1103, 67, False), (33, 41, 70, False), (600, 600, 64, True)]
 )
 def test_panels_and_comparisons_have_the_same_bits_on_any_number_of_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, m: int, dim: int, classes: bool
