@@ -10,7 +10,7 @@ entropy of a pair is log(1 + e^(r − l)), r the logarithm of its other exponent
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -18,10 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from geomclip.embeddings.geometry import geodesic_mixup, share_of_rows
 from geomclip.losses.tiles import Turns, walk
 
 DENSE_UP_TO = 8192
 """Rows of the largest batch whose logits are made as one matrix: 256 MB of float32, six times that with gradients."""
+ROWS = 4096
+"""Multiplied number by number at a time: a sum in float64 writes a copy twice as wide first."""
 STEPS = 40
 """Most steps to the bias at rest; about five are taken."""
 ABSENT = -1e30
@@ -45,6 +48,12 @@ def own_entropy(x: Tensor, z: Tensor, matched: Tensor, temperature: float | Tens
     temperature : float or 0-d Tensor
     """
     found: Tensor = _OwnEntropy.apply(x, z, matched, _inverse(x, temperature))
+    return found
+
+
+def mixed(x: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
+    """`geodesic_mixup`, some rows at a time: what it would keep for the gradients is made anew."""
+    found: Tensor = _Mixed.apply(x, y, lam if isinstance(lam, Tensor) else x.new_tensor(lam))
     return found
 
 
@@ -126,8 +135,9 @@ class _Contrastive(torch.autograd.Function):
 
 
 def _matched(scaled: Tensor, y: Tensor) -> Tensor:
-    """Logits of the matched pairs, (M,) in float64."""
-    return (scaled * y).sum(1, dtype=torch.float64)
+    """Products of the rows of a pair, (M,) in float64: with rows over τ the logits of matched pairs."""
+    parts = zip(scaled.split(ROWS), y.split(ROWS), strict=True)
+    return torch.cat([(one * other).sum(1, dtype=torch.float64) for one, other in parts])
 
 
 def _others(scaled: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,6 +225,45 @@ class _OwnEntropy(torch.autograd.Function):
             return into_x, into_z, of_own * (scale * share), into_scale
 
 
+class _Mixed(torch.autograd.Function):
+    """Mixtures of the rows of two clouds."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, lam: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y, lam)
+        share_of_rows(lam, x)  # refuses another number of λ
+        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+        found = torch.empty_like(x, dtype=dtype)
+        for given in _parts(x.detach(), y.detach(), lam.detach()):
+            found[given[0]] = geodesic_mixup(*given[1:])
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, lam = (each.detach() for each in ctx.saved_tensors)
+        wanted = ctx.needs_input_grad
+        found = [torch.zeros_like(each) if want else None for each, want in zip((x, y, lam), wanted, strict=True)]
+        for some, *given in _parts(x, y, lam):
+            with torch.enable_grad():
+                given = [each.detach().requires_grad_(want) for each, want in zip(given, wanted, strict=True)]
+                parts = torch.autograd.grad(
+                    geodesic_mixup(*given), [each for each in given if each.requires_grad], gradient[some]
+                )
+            for whole, part in zip([each for each in found if each is not None], parts, strict=True):
+                if whole.ndim:
+                    whole[some] = part
+                else:
+                    whole += part
+        return tuple(found)
+
+
+def _parts(x: Tensor, y: Tensor, lam: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    for start in range(0, len(x), ROWS):
+        some = slice(start, start + ROWS)
+        yield some, x[some], y[some], lam[some] if lam.ndim else lam
+
+
 # --------------------------------------------------------------------------------------------------------- sigmoids
 
 
@@ -300,5 +349,5 @@ def _gradients(
                 of_y[column].addmm_(weight.T, scaled[row])
 
     walk(len(x), x.device, strip)
-    of_scale = share * (of_x * x).sum(dtype=torch.float64).to(x.dtype)
+    of_scale = share * _matched(of_x, x).sum().to(x.dtype)
     return of_x.mul_(scale * share), of_y.mul_(share), of_scale

@@ -78,7 +78,7 @@ def m2_mix(image: Tensor, text: Tensor, lam: float | Tensor, temperature: float 
     """
     if len(image) > blockwise.DENSE_UP_TO:
         x, y = paired(image, text)
-        mixed, matched = geodesic_mixup(image, text, lam).to(x.dtype), (x * y).sum(1)
+        mixed, matched = blockwise.mixed(image, text, lam).to(x.dtype), (x * y).sum(1)
         halves = [blockwise.own_entropy(rows, mixed, matched, temperature) for rows in (x, y)]
         return (halves[0] + halves[1]) / 2
     towards_text, towards_image = m2_cosines(image, text, lam)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomclip import losses
+from geomclip.embeddings.geometry import geodesic_mixup
 from geomclip.losses import blockwise
 from geomclip.losses import tiles as by_tiles
 
@@ -83,6 +84,35 @@ def test_gradients_in_float32_are_within_three_millionths_of_the_largest(
     whole, tiles = both_ways(monkeypatch, LOSSES[name], inputs, torch.float32)
     for found, expected in zip(tiles[1][:2], whole[1][:2], strict=True):
         assert (found - expected).abs().max() <= 3e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_mixtures_some_rows_at_a_time_have_the_values_and_gradients_of_all_at_once(
+    of_rows: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blockwise, "ROWS", 7)
+    x, y = (each.to(dtype) for each in pairs(30, 5, seed=4))
+    y[3], y[20] = -x[3], x[20]
+    lam = (
+        torch.rand(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        if of_rows
+        else torch.tensor(0.3)
+    )
+    towards = random_rows(30, 5, seed=5).to(torch.promote_types(dtype, torch.float32))
+    found = []
+    for mix in (geodesic_mixup, blockwise.mixed):
+        given = [each.clone().requires_grad_() for each in (x, y, lam)]
+        mixed = mix(*given)
+        found.append([mixed.detach(), *torch.autograd.grad((mixed * towards).sum(), given)])
+    for whole, parts in zip(*found, strict=True):
+        assert parts.dtype == whole.dtype
+        torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)
+
+
+def test_mixtures_of_another_number_of_shares_than_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one for each of 30 rows, got \(29,\)"):
+        blockwise.mixed(*pairs(30, 5, seed=4), torch.full((29,), 0.5))
 
 
 @settings(max_examples=25)
