@@ -53,7 +53,7 @@ def own_entropy(x: Tensor, z: Tensor, matched: Tensor, temperature: float | Tens
 
 def mixed(x: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
     """`geodesic_mixup`, some rows at a time: what it would keep for the gradients is made anew."""
-    found: Tensor = _Mixed.apply(x, y, lam if isinstance(lam, Tensor) else x.new_tensor(lam))
+    found: Tensor = _Mixed.apply(x, y, lam if isinstance(lam, Tensor) else torch.tensor(lam, dtype=torch.float64))
     return found
 
 
@@ -234,8 +234,8 @@ class _Mixed(torch.autograd.Function):
         share_of_rows(lam, x)  # refuses another number of λ
         dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
         found = torch.empty_like(x, dtype=dtype)
-        for given in _parts(x.detach(), y.detach(), lam.detach()):
-            found[given[0]] = geodesic_mixup(*given[1:])
+        for some, *given in _parts(x.detach(), y.detach(), lam.detach()):
+            found[some] = geodesic_mixup(*given)
         return found
 
     @staticmethod

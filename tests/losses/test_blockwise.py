@@ -110,6 +110,11 @@ def test_mixtures_some_rows_at_a_time_have_the_values_and_gradients_of_all_at_on
         torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)
 
 
+def test_one_share_of_half_rows_is_not_rounded_as_they_are() -> None:
+    x, y = (each.bfloat16() for each in pairs(30, 5, seed=4))
+    torch.testing.assert_close(blockwise.mixed(x, y, 0.3), geodesic_mixup(x, y, 0.3), rtol=0, atol=1e-7)
+
+
 def test_mixtures_of_another_number_of_shares_than_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"one for each of 30 rows, got \(29,\)"):
         blockwise.mixed(*pairs(30, 5, seed=4), torch.full((29,), 0.5))
