@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -55,6 +58,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def state() -> dict[str, Any]:
+    """What a test must leave as it found it, for another may differ in its last bits by it: threads, and constants."""
+    found: dict[str, Any] = {}
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "geomclip":
+            constants = {key: value for key, value in vars(module).items() if key.isupper()}
+            found |= {f"{name}.{key}": value for key, value in constants.items()}
+    if "torch" in sys.modules:
+        found["threads of torch"] = sys.modules["torch"].get_num_threads()
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _left_as_found() -> Iterator[None]:
+    before = state()
+    yield
+    after = state()
+    changed = {key: (value, after[key]) for key, value in before.items() if key in after and after[key] is not value}
+    assert not changed, f"left otherwise than found: {changed}"
 
 
 def pytest_unconfigure() -> None:

@@ -16,6 +16,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,19 +51,30 @@ def losses_of(way: str) -> dict[str, Loss]:
     from open_clip.loss import ClipLoss, SigLipLoss
 
     from geomclip import losses
-    from geomclip.losses import blockwise
 
     bias = torch.tensor(-5.0)
     if way == "open_clip":
         return {"softmax": ClipLoss(), "siglip": lambda x, y, scale: SigLipLoss()(x, y, scale, bias)}
     if way == "torch":
         return {"softmax": torch_chunks}
-    blockwise.DENSE_UP_TO = 1 if way == "tiles" else 10**9
-    return {
+    ours: dict[str, Loss] = {
         "softmax": lambda x, y, scale: losses.contrastive(x, y, 1 / scale),
         "m2-mix": lambda x, y, scale: losses.m2_mix(x, y, LAM, 1 / scale),
         "siglip": lambda x, y, scale: losses.siglip(x, y, 1 / scale, bias.to(x.dtype)),
     }
+    most = 1 if way == "tiles" else 10**9
+    return {name: partial(whole_up_to, most, loss) for name, loss in ours.items()}
+
+
+def whole_up_to(most: int, loss: Loss, *inputs: Tensor) -> Tensor:
+    """The loss, from the whole matrix up to so many pairs and by tiles above."""
+    from geomclip.losses import blockwise
+
+    kept, blockwise.DENSE_UP_TO = blockwise.DENSE_UP_TO, most
+    try:
+        return loss(*inputs)
+    finally:
+        blockwise.DENSE_UP_TO = kept
 
 
 def gradients(loss: Loss, *inputs: Tensor) -> list[Tensor]:

@@ -38,11 +38,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is 
 def as_script(name: str, *arguments: object) -> str:
     """What a script prints, run in this process."""
     before, sys.argv = sys.argv, [f"{name}.py", *map(str, arguments)]
+    places, sys.path = sys.path, [str(FOLDER), *sys.path]  # other folders of scripts have the same names
     try:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     finally:
-        sys.argv = before
+        sys.argv, sys.path = before, places
     return printed.getvalue()
 
 

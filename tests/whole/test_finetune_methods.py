@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,15 @@ def rows_of(table: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text().splitlines()))
 
 
-def test_the_study_runs_goes_on_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Those of this process afterwards, whatever a study sets."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_study_runs_goes_on_and_reports(tmp_path: Path, threads: None, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     model = tiny_model(tmp_path / "model")
     arguments = [str(tmp_path / "study"), "--data", f"csv:{toy_set(tmp_path / 'set')}", "--base", f"local-dir:{model}"]
