@@ -458,12 +458,22 @@ def interrupted(ready: Path, code: str, by: int = signal.SIGINT) -> Iterator[sub
     yield child
 
 
+@pytest.fixture
+def hung_up() -> Iterator[None]:
+    """Children hear SIGHUP also where these tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("by", "code_of_it"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
     ids=["INT", "TERM", "HUP"],
 )
-def test_a_signal_that_ends_is_one_line_and_an_exit_code_of_its_own(tmp_path: Path, by: int, code_of_it: int) -> None:
+def test_a_signal_that_ends_is_one_line_and_an_exit_code_of_its_own(
+    tmp_path: Path, hung_up: None, by: int, code_of_it: int
+) -> None:
     ready = tmp_path / "ready"
     code = (
         "import pathlib, sys, time, geomclip.pairs.download as download\n"

@@ -11,7 +11,7 @@ from geomclip.machine import signals
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
 def number(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = signal.getsignal(request.param)
+    before = signal.signal(request.param, signal.SIG_DFL)  # nohup has it ignored
     yield request.param
     signal.signal(request.param, before)
 
