@@ -1,6 +1,6 @@
 """What it costs to know images by their bytes: while they are encoded, and when the same are asked for again.
 
-    python benchmarks/digests.py [--model demo] [--images 256] [--known 20000] [--folder DIR]
+    python benchmarks/digests.py [--model demo] [--images 256] [--known 20000] [--folder DIR] [--out FILE.json]
 
 Extraction hashes the bytes that it decodes, notes what the system says of each file, and keeps both: the seconds that
 the processor works for these, as a share of those of the extraction that they are part of (at most 3 %). A later run
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from goal import Goal, goal_lines
+from goal import Goal, report
 
 from geomclip.encoders import load_encoder
 from geomclip.encoders.extraction import digests
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--known", type=int, default=20_000)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     encoder = load_encoder(options.model)
     with tempfile.TemporaryDirectory(dir=options.folder) as fresh:
@@ -97,13 +98,15 @@ def main() -> None:
         whole = worked(lambda: extract(encoder, pairs, place / "store", cache_dir=place / "b"))
         own = digesting(images, place / "c")
         found, plain = looking_up(place / "known", options.known, place / "d")
-    why = (
-        f"{own:.3f} of {whole:.2f} s of the processor, {len(images)} images of {WIDTH} x {HEIGHT} with {options.model}"
-    )
-    print(
-        "\n".join(goal_lines([Goal("digests, as a share of extraction", own / whole, MOST_OF_EXTRACTION, "", why=why)]))
-    )
-    print(f"{options.known} known images: {found:.3f} s, os.stat alone {plain:.3f} s ({found / plain:.1f}x)")
+    rows = [
+        {"of an extraction": "all of it", "CPU s": whole},
+        {"of an extraction": "digests", "CPU s": own},
+        {"of known images": "digests", "CPU s": found},
+        {"of known images": "os.stat alone", "CPU s": plain},
+    ]
+    why = f"{len(images)} images of {WIDTH} x {HEIGHT} with {options.model}, seconds that the processor worked"
+    goal = Goal("digests, as a share of extraction", own / whole, MOST_OF_EXTRACTION, "", why=why)
+    report("What digests of images cost", [goal], rows, options.out)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ SCRIPTS = {
         toy=("--model", "demo", "--images", "24", "--turns", "1"),
         photographs=("--data", "flickr8k", "--data-root"),
     ),
+    "digests": Script("What digests of images cost an extraction", toy=("--images", "9", "--known", "40"), turns=False),
+    "reading": Script("Reading, beside the plainest loop over the same file", toy=("--rows", "500"), turns=False),
     "weights": Script(
         "Filling a model from a weights file, beside bare reading, in time and memory",
         toy=("--arch", "ViT-S-32-alt", "--turns", "1"),

@@ -1,6 +1,6 @@
 """How long reading takes beside the plainest loop over the same file, and how much memory a row keeps.
 
-    python benchmarks/reading.py [--rows 200000] [--before CHECKOUT] [--folder DIR] [PART ...]
+    python benchmarks/reading.py [--rows 200000] [--before CHECKOUT] [--folder DIR] [--out FILE.json] [PART ...]
 
 Each part has a file that is written once, a plain way to go through it, and what geomclip calls it. The ways of a part
 run one after another, each in a process of its own; seconds are those that the processor worked. `--before` names a
@@ -19,11 +19,12 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from alone import alone, memory_gb
+from goal import Goal, report
 
 OURS, PLAIN, BEFORE = "ours", "plain", "before"
 MOST_OF_PLAIN, MORE_SECONDS = 1.5, 1.0
@@ -169,46 +170,52 @@ def one(name: str, way: str, place: Path) -> None:
 
 
 def main() -> None:
-    """A line a part, and whether each goal is met."""
+    """Each part by each way, and whether each goal is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", default=list(PARTS))
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--before", type=Path)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    goals: list[Goal] = []
     with tempfile.TemporaryDirectory() as fresh:
         folder = options.folder or Path(fresh)
         for name in options.parts:
             place = folder / f"{name}-{options.rows}"
             if not place.exists():
                 PARTS[name].write(place, options.rows)
-            print(line(name, place, options.rows, options.before))
+            found = ways(name, place, options.before)
+            rows.append({"file": name} | {f"CPU s, {way}": each["seconds"] for way, each in found.items()})
+            goals += goals_of(name, options.rows, found)
+    report(f"Reading {options.rows:,} rows", goals, rows, options.out)
 
 
-def line(name: str, place: Path, rows: int, before: Path | None) -> str:
-    """What was found of one part."""
-    own = os.environ.get("PYTHONPATH", "")
+def ways(name: str, place: Path, before: Path | None) -> dict[str, dict[str, float]]:
+    """What each way of a part took and kept."""
+    own = os.environ.get("PYTHONPATH")
     found = {}
-    for way in (PLAIN, OURS, *[BEFORE] * (before is not None)):
-        os.environ["PYTHONPATH"] = str(before) if way == BEFORE else own
-        found[way] = alone(__file__, "--one", name, way, place)
-    os.environ["PYTHONPATH"] = own
+    try:
+        for way in (PLAIN, OURS, *[BEFORE] * (before is not None)):
+            if way == BEFORE:
+                os.environ["PYTHONPATH"] = str(before)
+            found[way] = alone(__file__, "--one", name, way, place)
+    finally:
+        os.environ.pop("PYTHONPATH", None)
+        if own is not None:
+            os.environ["PYTHONPATH"] = own
+    return found
+
+
+def goals_of(name: str, rows: int, found: dict[str, dict[str, float]]) -> Iterator[Goal]:
+    """Of one part: time beside the plain loop, memory a row, and time beside an older commit if that was asked."""
     plain, ours = found[PLAIN]["seconds"], found[OURS]["seconds"]
-    kept = found[OURS]["kept_bytes"] / rows
-    most = MOST_OF_PLAIN * plain + MORE_SECONDS
-    said = [f"{name}: {ours:.2f} s, plain {plain:.2f} s (at most {most:.2f}: {met(ours <= most)})"]
-    if before is not None:
-        earlier = found[BEFORE]["seconds"]
-        said.append(
-            f"before {earlier:.2f} s (at most a third: {ours / earlier:.2f}, {met(ours <= SHARE_OF_BEFORE * earlier)})"
-        )
-    said.append(f"{kept:.0f} bytes a row (below {BYTES_A_ROW}: {met(kept < BYTES_A_ROW)})")
-    return ", ".join(said)
-
-
-def met(well: bool) -> str:
-    """The verdict in a word."""
-    return "met" if well else "MISSED"
+    why = f"{rows:,} rows; {MOST_OF_PLAIN:g} times the {plain:.2f} s of the plain loop, and {MORE_SECONDS:g} s"
+    yield Goal(f"reading: {name}", ours, round(MOST_OF_PLAIN * plain + MORE_SECONDS, 2), "s", why=why)
+    yield Goal(f"memory of a row: {name}", found[OURS]["kept_bytes"] / rows, BYTES_A_ROW, "bytes", why="once read")
+    if BEFORE in found:
+        yield Goal(f"beside before: {name}", ours / found[BEFORE]["seconds"], round(SHARE_OF_BEFORE, 3))
 
 
 if __name__ == "__main__":
