@@ -81,6 +81,16 @@ def _left_as_found() -> Iterator[None]:
     assert not changed, f"left otherwise than found: {changed}"
 
 
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Torch has as many afterwards as before, whatever the test sets."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def pytest_unconfigure() -> None:
     """Remove the cache of the tests."""
     _cache.cleanup()

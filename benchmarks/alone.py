@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -46,8 +47,8 @@ def recorded(script: Path, *arguments: object, quiet: bool = False) -> tuple[dic
         return record, ended.stderr or "", ended.returncode
 
 
-def alone(script: str, *arguments: object) -> dict[str, Any]:
-    """Run a script with these arguments; the JSON object of its last line.
+def alone(script: str, *arguments: object, tree: Path | None = None) -> dict[str, Any]:
+    """Run a script with these arguments, with the code of a checkout if one is given; the JSON object of its last line.
 
     Raises
     ------
@@ -55,7 +56,8 @@ def alone(script: str, *arguments: object) -> dict[str, Any]:
         With what it wrote to stderr, where it fails.
     """
     command = [sys.executable, script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = None if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     given = json.loads(done.stdout.splitlines()[-1])

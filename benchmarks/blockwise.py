@@ -66,13 +66,13 @@ def losses_of(way: str) -> dict[str, Loss]:
     return {name: partial(whole_up_to, most, loss) for name, loss in ours.items()}
 
 
-def whole_up_to(most: int, loss: Loss, *inputs: Tensor) -> Tensor:
+def whole_up_to(most: int, loss: Callable[..., Tensor], *inputs: Tensor, **options: float) -> Tensor:
     """The loss, from the whole matrix up to so many pairs and by tiles above."""
     from geomclip.losses import blockwise
 
     kept, blockwise.DENSE_UP_TO = blockwise.DENSE_UP_TO, most
     try:
-        return loss(*inputs)
+        return loss(*inputs, **options)
     finally:
         blockwise.DENSE_UP_TO = kept
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 from alone import recorded
+from blockwise import whole_up_to
 from goal import Goal, report
 from made import folds, made, multiply, pairings
 
@@ -81,19 +82,17 @@ def gradients(loss: Callable[..., torch.Tensor], inputs: list[torch.Tensor]) -> 
 def losses(options: argparse.Namespace, device: torch.device) -> Found:
     """By tiles beside the whole matrix, of the same pairs."""
     from geomclip import losses as functions
-    from geomclip.losses import blockwise
 
     draw = torch.Generator().manual_seed(0)
     image, text = (torch.randn(options.pairs, options.dim, generator=draw).to(device) for _ in range(2))
     inputs = [torch.nn.functional.normalize(each, dim=1).requires_grad_() for each in (image, image + 0.15 * text)]
-    whole, rows, ratios = blockwise.DENSE_UP_TO, [], []
+    rows, ratios = [], []
     for name, loss in (("softmax", functions.contrastive), ("m2-mix", partial(functions.m2_mix, lam=0.3))):
         taken: dict[str, list[float]] = {"whole": [], "tiles": []}
         for _ in range(options.turns + 1):  # the first warms up
             for way, most in (("whole", 10**9), ("tiles", 1)):
-                blockwise.DENSE_UP_TO = most
-                taken[way].append(seconds(partial(gradients, loss, inputs), device))
-        blockwise.DENSE_UP_TO = whole
+                by_way = partial(whole_up_to, most, loss)
+                taken[way].append(seconds(partial(gradients, by_way, inputs), device))
         ratios.append(statistics.median(b / a for a, b in list(zip(*taken.values(), strict=True))[1:]))
         rows += [{"loss": name, "by": way, "seconds": statistics.median(each[1:])} for way, each in taken.items()]
     return [max(ratios)], rows

@@ -122,23 +122,16 @@ def turns(method: str, trees: Mapping[str, Path], options: argparse.Namespace) -
     points = options.points if method == "dosnes" else options.heat_points
     x, flat = (made(points, options.dim), None) if method == "dosnes" else rolled(points, options.dim)
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in trees}
-    own = os.environ.get("PYTHONPATH")
     with tempfile.TemporaryDirectory() as folder:
         data, out = Path(folder) / "x.npy", Path(folder) / "rows.npy"
         np.save(data, x)
-        try:
-            for turn in range(options.turns):
-                for side in list(trees)[:: 1 if turn % 2 == 0 else -1]:
-                    os.environ["PYTHONPATH"] = str(trees[side])
-                    figures = alone(__file__, "--fit", method, data, out)
-                    drawn = np.load(out)
-                    figures["kept"] = preserved(x, drawn) if flat is None else along(flat, drawn)
-                    found[side].append(figures)
-                    print(f"{method}, {side}: {figures['CPU s']:.1f} s of the processors", flush=True)
-        finally:
-            os.environ.pop("PYTHONPATH")
-            if own is not None:
-                os.environ["PYTHONPATH"] = own
+        for turn in range(options.turns):
+            for side in list(trees)[:: 1 if turn % 2 == 0 else -1]:
+                figures = alone(__file__, "--fit", method, data, out, tree=trees[side])
+                drawn = np.load(out)
+                figures["kept"] = preserved(x, drawn) if flat is None else along(flat, drawn)
+                found[side].append(figures)
+                print(f"{method}, {side}: {figures['CPU s']:.1f} s of the processors", flush=True)
     rows = []
     for side, each in found.items():
         row = {method: side, "points": points, "dim": options.dim}

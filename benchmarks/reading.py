@@ -194,28 +194,18 @@ def main() -> None:
 
 def ways(name: str, place: Path, before: Path | None) -> dict[str, dict[str, float]]:
     """What each way of a part took and kept."""
-    own = os.environ.get("PYTHONPATH")
-    found = {}
-    try:
-        for way in (PLAIN, OURS, *[BEFORE] * (before is not None)):
-            if way == BEFORE:
-                os.environ["PYTHONPATH"] = str(before)
-            found[way] = alone(__file__, "--one", name, way, place)
-    finally:
-        os.environ.pop("PYTHONPATH", None)
-        if own is not None:
-            os.environ["PYTHONPATH"] = own
-    return found
+    trees: dict[str, Path | None] = {PLAIN: None, OURS: None} | ({} if before is None else {BEFORE: before})
+    return {way: alone(__file__, "--one", name, way, place, tree=tree) for way, tree in trees.items()}
 
 
 def goals_of(name: str, rows: int, found: dict[str, dict[str, float]]) -> Iterator[Goal]:
     """Of one part: time beside the plain loop, memory a row, and time beside an older commit if that was asked."""
     plain, ours = found[PLAIN]["seconds"], found[OURS]["seconds"]
     why = f"{rows:,} rows; {MOST_OF_PLAIN:g} times the {plain:.2f} s of the plain loop, and {MORE_SECONDS:g} s"
-    yield Goal(f"reading: {name}", ours, round(MOST_OF_PLAIN * plain + MORE_SECONDS, 2), "s", why=why)
+    yield Goal(f"reading: {name}", ours, MOST_OF_PLAIN * plain + MORE_SECONDS, "s", why=why)
     yield Goal(f"memory of a row: {name}", found[OURS]["kept_bytes"] / rows, BYTES_A_ROW, "bytes", why="once read")
     if BEFORE in found:
-        yield Goal(f"beside before: {name}", ours / found[BEFORE]["seconds"], round(SHARE_OF_BEFORE, 3))
+        yield Goal(f"beside before: {name}", ours / found[BEFORE]["seconds"], SHARE_OF_BEFORE)
 
 
 if __name__ == "__main__":

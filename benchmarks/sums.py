@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -82,21 +81,14 @@ def training(steps: int, place: Path) -> dict[str, float]:
 
 def turns(trees: Mapping[str, Path], options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """What each side takes in each turn."""
-    own = os.environ.get("PYTHONPATH")
     found: dict[str, dict[str, list[float]]] = {side: {} for side in trees}
-    try:
-        for turn in range(options.turns):
-            # the one that comes second finds files in memory: they take turns at that too
-            for side in list(trees)[:: 1 if turn % 2 else -1]:
-                os.environ["PYTHONPATH"] = str(trees[side])
-                for part, size in (("extraction", options.images), ("training", options.steps)):
-                    with tempfile.TemporaryDirectory() as place:
-                        for name, seconds in alone(__file__, "--one", part, size, place).items():
-                            found[side].setdefault(name, []).append(seconds)
-    finally:
-        os.environ.pop("PYTHONPATH")
-        if own is not None:
-            os.environ["PYTHONPATH"] = own
+    for turn in range(options.turns):
+        # the one that comes second finds files in memory: they take turns at that too
+        for side in list(trees)[:: 1 if turn % 2 else -1]:
+            for part, size in (("extraction", options.images), ("training", options.steps)):
+                with tempfile.TemporaryDirectory() as place:
+                    for name, seconds in alone(__file__, "--one", part, size, place, tree=trees[side]).items():
+                        found[side].setdefault(name, []).append(seconds)
     return found
 
 

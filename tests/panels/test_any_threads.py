@@ -1,6 +1,5 @@
 """The same bits of every number of a panel and of a comparison, whatever the number of torch's threads."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,6 @@ from geomclip.panels import compare
 from geomclip.panels.measurement import measure
 
 OF_THE_RUN = {"seconds", "env", "written"}
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def bits(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -112,13 +111,6 @@ def test_plain_values_are_those_of_a_panel_without_draws() -> None:
 def test_the_draws_are_told_and_timed_as_a_stage_of_their_own() -> None:
     assert panel(600).params["subsamples"] == {"images": 500, "draws": 20}
     assert panel(600).seconds["subsamples"] > 0
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("threads")

@@ -47,7 +47,7 @@ def as_script(name: str, *arguments: object) -> str:
     return printed.getvalue()
 
 
-def in_this_process(script: str, *arguments: object) -> Any:
+def in_this_process(script: str, *arguments: object, tree: Path | None = None) -> Any:
     """`alone` without a process of its own, which takes seconds to load torch."""
     return json.loads(as_script(Path(script).stem, *arguments).splitlines()[-1])
 

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import helpers
 import numpy as np
 import pytest
-import torch
 from helpers import ROOT
 
 from geomclip.metrics import METRICS
@@ -33,13 +32,6 @@ def study() -> ModuleType:
     """The script, under another name than `coverage`, which is a package that numba looks for."""
     sys.path.insert(0, str(ROOT / "analyses"))
     return helpers.script("study_of_coverage", "analyses/coverage.py")
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def cells_of(study: ModuleType, **options: Any) -> Sequence[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,14 +33,6 @@ def toy_set(folder: Path) -> Path:
 
 def rows_of(table: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text().splitlines()))
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    """Those of this process afterwards, whatever a study sets."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_study_runs_goes_on_and_reports(tmp_path: Path, threads: None, capsys: pytest.CaptureFixture[str]) -> None:

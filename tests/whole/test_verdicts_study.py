@@ -9,7 +9,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import torch
 from helpers import ROOT
 
 from geomclip.panels.comparison.answer import Answer, Finding
@@ -24,13 +23,6 @@ def study() -> Iterator[ModuleType]:
         patch.syspath_prepend(str(ROOT / "analyses"))
         yield import_module("verdicts")
         sys.modules.pop("verdicts")
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("threads")
